@@ -1,0 +1,44 @@
+# Everything below needs Python 3.10 or newer and make; the rest is installed into .venv.
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/installed
+
+.PHONY: help install demo ui test check lint lock clean
+
+help:  ## say what can be made
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+install: $(STAMP)  ## set up .venv with the locked dependencies
+
+$(STAMP): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 10) and "sync-assets needs Python 3.10 or newer: make PYTHON=python3.x")'
+	$(PYTHON) -m venv --clear .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
+	@touch $@
+
+demo: install  ## sync real listings between two private PostgreSQL servers and verify
+	$(BIN)/sync-assets demo
+
+ui: install  ## open the Dagster UI
+	$(BIN)/sync-assets ui
+
+test: install  ## run the tests (ARGS='-k xid' chooses)
+	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+lint: install  ## check style, types and layers
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+check: lint test  ## what CI runs
+
+lock: install  ## write constraints.txt anew: the newest release of everything that fits 3.10 to 3.13
+	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --all-extras \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		pyproject.toml --output-file constraints.txt
+
+clean:  ## remove .venv, caches and what the demo left
+	rm -rf .venv .demo .dagster build dist *.egg-info .hypothesis .import_linter_cache \
+		.mypy_cache .pytest_cache .ruff_cache
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
