@@ -1,0 +1,127 @@
+"""Batch files: one folder a run, readable by nobody else, gone when the run is.
+
+The folder is locked while its run lives, so whatever a killed run left behind can be told from the
+files of a living one, and the next run removes it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import io
+import os
+import shutil
+import tempfile
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_assets.engine import errors
+
+BUFFER = 1 << 16
+"""psycopg2 hands COPY over row by row; behind a buffer of this size that costs half."""
+
+LOCK_NAME = ".lock"
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """A CSV file with the rows of one chunk."""
+
+    path: Path
+    rows: int
+    bytes: int
+
+    def discard(self) -> None:
+        """Remove the file."""
+        self.path.unlink(missing_ok=True)
+
+
+class DiskBudget:
+    """Holds exports back while the batch files on disk are over the limit."""
+
+    def __init__(self, limit: int) -> None:
+        self._limit = limit
+        self._used = 0
+        self._changed = threading.Condition()
+
+    def wait_for_room(self, stopped: Callable[[], bool]) -> None:
+        """Return once there is room, or `stopped` says so."""
+        with self._changed:
+            while self._used >= self._limit and not stopped():
+                self._changed.wait(0.2)
+
+    def change(self, count: int) -> None:
+        """Bytes were written, or with a minus sign, removed."""
+        with self._changed:
+            self._used += count
+            self._changed.notify_all()
+
+
+class _Counted(io.FileIO):
+    """A file that says how much was written to it."""
+
+    def __init__(self, descriptor: int, written: Callable[[int], None]) -> None:
+        super().__init__(descriptor, "w")
+        self._written = written
+
+    def write(self, data: bytes | bytearray | memoryview) -> int:  # type: ignore[override]
+        count = super().write(data)
+        self._written(count)
+        return count
+
+
+@contextlib.contextmanager
+def opened(path: Path, written: Callable[[int], None]) -> Iterator[io.BufferedIOBase]:
+    """A new file for one batch, mode 0600, reporting bytes as they reach it."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with io.BufferedWriter(_Counted(descriptor, written), BUFFER) as writer:  # type: ignore[type-var]
+        yield writer
+
+
+@contextlib.contextmanager
+def batch_folder(root: Path | None = None) -> Iterator[Path]:
+    """A private folder for one run's batch files, removed at the end with all that is in it."""
+    base = _base(root)
+    _sweep(base)
+    folder = Path(tempfile.mkdtemp(prefix="run-", dir=base))
+    lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+def _base(root: Path | None) -> Path:
+    base = Path(root or os.environ.get("SYNC_BATCH_DIR") or _temporary())
+    failure = None
+    try:
+        base.mkdir(mode=0o700, parents=True, exist_ok=True)
+        owner = base.stat().st_uid
+    except OSError as error:
+        failure = error
+    if failure or not base.is_dir() or base.is_symlink() or owner != os.geteuid():
+        raise errors.ConfigurationError(
+            f"batch files cannot be kept in {base}: {failure or 'it is not a folder of this user'}",
+            remedy="Name a folder of your own in SYNC_BATCH_DIR.",
+        )
+    return base
+
+
+def _temporary() -> Path:
+    return Path(tempfile.gettempdir()) / f"sync-assets-{os.geteuid()}"
+
+
+def _sweep(base: Path) -> None:
+    """Remove the folders of runs that are no longer alive."""
+    for folder in base.glob("run-*"):
+        with contextlib.suppress(OSError):
+            lock = os.open(folder / LOCK_NAME, os.O_RDWR)
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                shutil.rmtree(folder, ignore_errors=True)
+            finally:
+                os.close(lock)

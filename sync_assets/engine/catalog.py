@@ -1,0 +1,238 @@
+"""Read a relation's shape from pg_catalog: columns, keys, leaves, and the types it needs.
+
+Run with `search_path = pg_catalog`, so that every other type comes out with its schema.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psycopg2.extensions
+
+from sync_assets.engine import errors
+from sync_assets.engine.session import rows
+from sync_assets.engine.table import RelationName
+
+Cursor = psycopg2.extensions.cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column: `type` as format_type() writes it, `collation` as SQL or None for the type's."""
+
+    number: int
+    name: str
+    type: str
+    type_oid: int
+    not_null: bool
+    collation: str | None
+    generated: bool
+    identity_always: bool
+    has_missing: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Key:
+    """A unique index that identifies rows: whole, immediate, plain NOT NULL columns.
+
+    `operators` are the index's own equality operators, ready for SQL: citext's equality, for one,
+    lives in the extension's schema and is not what `=` finds under a pinned search_path.
+    """
+
+    index: str
+    columns: tuple[str, ...]
+    operators: tuple[str, ...]
+    primary: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Leaf:
+    """A relation that holds rows itself: the table, or one partition of it."""
+
+    oid: int
+    name: RelationName
+    kind: str
+    access_method: str
+    filenode: int
+    tablespace: int
+    unlogged: bool
+    readable: bool
+    fingerprint: str
+    pages: int
+    estimated_rows: float
+
+
+@dataclass(frozen=True, slots=True)
+class Relation:
+    """A table as the catalog shows it at one moment."""
+
+    oid: int
+    name: RelationName
+    kind: str
+    has_children: bool
+    columns: tuple[Column, ...]
+    keys: tuple[Key, ...]
+    leaves: tuple[Leaf, ...]
+    fingerprint: str
+
+    @property
+    def layout(self) -> tuple[object, ...]:
+        """What must stay the same from before the lock until after the snapshot."""
+        leaves = tuple((leaf.oid, leaf.filenode, leaf.fingerprint) for leaf in self.leaves)
+        return (self.oid, self.fingerprint, leaves)
+
+    def column(self, name: str) -> Column | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
+
+
+_RELATION = """
+SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""
+
+_COLUMNS = """
+SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid,
+       a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
+       CASE WHEN a.attcollation <> t.typcollation
+            THEN (SELECT format('%%I.%%I', cn.nspname, co.collname)
+                  FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
+                  WHERE co.oid = a.attcollation) END,
+       a.attgenerated <> '', a.attidentity = 'a', a.atthasmissing
+FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
+WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY a.attnum
+"""
+
+_KEYS = """
+SELECT ic.relname,
+       array_agg(a.attname::text ORDER BY k.ord),
+       array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord),
+       i.indisprimary
+FROM pg_index i
+JOIN pg_class ic ON ic.oid = i.indexrelid
+CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
+     WITH ORDINALITY AS k (attnum, opclass, ord)
+JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+JOIN pg_opclass oc ON oc.oid = k.opclass
+JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
+     AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+JOIN pg_operator op ON op.oid = ao.amopopr
+JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
+  AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+GROUP BY ic.relname, i.indisprimary, i.indnkeyatts
+HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
+ORDER BY i.indisprimary DESC, i.indnkeyatts, ic.relname
+"""
+
+_LEAVES = """
+WITH leaf AS (
+  SELECT relid::oid AS oid FROM pg_partition_tree(%(oid)s) WHERE isleaf
+  UNION
+  SELECT %(oid)s::oid WHERE %(kind)s <> 'p'
+)
+SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(am.amname, ''),
+       coalesce(pg_relation_filenode(c.oid), 0)::bigint, c.reltablespace::bigint,
+       c.relpersistence = 'u', has_table_privilege(c.oid, 'SELECT'),
+       (SELECT md5(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname),
+                 format_type(a.atttypid, a.atttypmod), a.atthasmissing,
+                 a.attmissingval::text, a.attgenerated,
+                 CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END),
+               ',' ORDER BY a.attnum))
+        FROM pg_attribute a
+        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
+       CASE WHEN c.relkind IN ('r', 'm')
+            THEN pg_relation_size(c.oid, 'main') / current_setting('block_size')::bigint
+            ELSE 0 END,
+       c.reltuples
+FROM leaf JOIN pg_class c ON c.oid = leaf.oid
+JOIN pg_namespace n ON n.oid = c.relnamespace
+LEFT JOIN pg_am am ON am.oid = c.relam
+ORDER BY c.oid
+"""
+
+_KINDS = {
+    "v": "a view",
+    "m": "a materialized view",
+    "f": "a foreign table",
+    "S": "a sequence",
+    "i": "an index",
+    "I": "an index",
+    "c": "a composite type",
+    "t": "a TOAST table",
+}
+
+
+def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
+    """The relation of that name as this transaction sees the catalog, or None."""
+    found = rows(cursor, _RELATION, (name.schema, name.name))
+    if not found:
+        return None
+    oid, kind, has_children = found[0]
+    columns = tuple(Column(*values) for values in rows(cursor, _COLUMNS, (oid,)))
+    keys = tuple(
+        Key(index, tuple(names), tuple(operators), primary)
+        for index, names, operators, primary in rows(cursor, _KEYS, (oid,))
+    )
+    leaves = tuple(
+        Leaf(leaf, RelationName(schema, leaf_name), *rest)
+        for leaf, schema, leaf_name, *rest in rows(cursor, _LEAVES, {"oid": oid, "kind": kind})
+    )
+    return Relation(oid, name, kind, has_children, columns, keys, leaves, _fingerprint(columns))
+
+
+def _fingerprint(columns: Iterable[Column]) -> str:
+    text = repr([(c.number, c.name, c.type, c.type_oid, c.collation) for c in columns])
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+_SIMILAR = """
+SELECT format('%%s.%%s', n.nspname, c.relname)
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s) AND n.nspname !~ '^pg_toast'
+ORDER BY lower(n.nspname) <> lower(%s), 1 LIMIT 3
+"""
+
+
+def require_source(cursor: Cursor, name: RelationName) -> Relation:
+    """The source relation, checked to be one that can be read by its row versions.
+
+    Raises NoSuchRelation, UnsupportedRelation or PrivilegeError.
+    """
+    relation = read_relation(cursor, name)
+    if relation is None:
+        similar = [found for (found,) in rows(cursor, _SIMILAR, (name.name, name.schema))]
+        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        raise errors.NoSuchRelation(
+            f"the source has no table {name}", remedy=errors.NoSuchRelation("").remedy + hint
+        )
+    if relation.kind not in "rp":
+        raise errors.UnsupportedRelation(
+            f"{name} is {_KINDS.get(relation.kind, 'no table')}; its rows carry no version to sync by"
+        )
+    if relation.kind == "r" and relation.has_children:
+        raise errors.UnsupportedRelation(
+            f"{name} has tables that inherit from it, whose rows it would show as its own",
+            remedy="Sync the tables that inherit, each by its own name.",
+        )
+    for leaf in relation.leaves:
+        _require_readable(leaf)
+    return relation
+
+
+def _require_readable(leaf: Leaf) -> None:
+    if leaf.kind != "r" or leaf.access_method != "heap":
+        what = _KINDS.get(leaf.kind) or f"stored by the access method {leaf.access_method!r}"
+        raise errors.UnsupportedRelation(
+            f"{leaf.name} is {what}; only heap tables keep a row version"
+        )
+    if not leaf.readable:
+        raise errors.PrivilegeError(
+            f"the source role may not read {leaf.name}",
+            remedy=f"Run on the source: GRANT SELECT ON {leaf.name} TO the role.",
+        )

@@ -1,0 +1,177 @@
+"""The types a table needs beyond PostgreSQL's own: read from the source, made on the target."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import psycopg2.extensions
+from psycopg2 import sql
+
+from sync_assets.engine import errors
+from sync_assets.engine.session import rows
+
+Cursor = psycopg2.extensions.cursor
+
+
+@dataclass(frozen=True, slots=True)
+class UserType:
+    """A type that is not built in, with what CREATE needs; parts are (name, type) or labels."""
+
+    oid: int
+    schema: str
+    name: str
+    kind: str
+    extension: str | None
+    needs: tuple[int, ...]
+    labels: tuple[str, ...] = ()
+    base: str | None = None
+    constraints: tuple[str, ...] = ()
+    parts: tuple[tuple[str, str], ...] = ()
+
+    @property
+    def identifier(self) -> sql.Identifier:
+        """Its qualified name, ready for SQL."""
+        return sql.Identifier(self.schema, self.name)
+
+
+_NEEDED = """
+WITH RECURSIVE needed (oid) AS (
+  SELECT unnest(%s::oid[])
+  UNION
+  SELECT part.oid FROM needed JOIN pg_type t ON t.oid = needed.oid
+  CROSS JOIN LATERAL (
+    SELECT t.typelem WHERE t.typelem <> 0 AND t.typlen = -1
+    UNION ALL SELECT t.typbasetype WHERE t.typtype = 'd'
+    UNION ALL SELECT a.atttypid FROM pg_attribute a
+      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid
+    UNION ALL SELECT r.rngtypid FROM pg_range r WHERE r.rngmultitypid = t.oid
+  ) AS part (oid)
+)
+SELECT t.oid, n.nspname, t.typname, t.typtype,
+  (SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
+   WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'),
+  ARRAY(SELECT part FROM (
+    SELECT t.typbasetype AS part WHERE t.typtype = 'd'
+    UNION ALL SELECT a.atttypid FROM pg_attribute a
+      WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+    UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid) AS parts)::bigint[],
+  ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
+  CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
+                 WHEN 'r' THEN (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r
+                                WHERE r.rngtypid = t.oid) END,
+  ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.contypid = t.oid
+        ORDER BY k.conname)
+    || CASE WHEN t.typtype = 'd' AND t.typnotnull THEN ARRAY['NOT NULL'] ELSE '{}' END,
+  ARRAY(SELECT ARRAY[a.attname::text, format_type(a.atttypid, a.atttypmod)] FROM pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum)
+FROM needed JOIN pg_type t ON t.oid = needed.oid JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname <> 'pg_catalog' AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
+  AND NOT (t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A')
+ORDER BY t.oid
+"""
+
+
+def read_types(cursor: Cursor, oids: Iterable[int]) -> tuple[UserType, ...]:
+    """The types behind these column types that PostgreSQL does not bring along, needed first."""
+    found = {
+        oid: UserType(
+            oid,
+            schema,
+            name,
+            kind,
+            extension,
+            tuple(needs),
+            tuple(labels),
+            base,
+            tuple(dict.fromkeys(constraints)),
+            tuple((part, type_) for part, type_ in parts),
+        )
+        for oid, schema, name, kind, extension, needs, labels, base, constraints, parts in rows(
+            cursor, _NEEDED, (sorted(set(oids)),)
+        )
+    }
+    return tuple(_in_order(found))
+
+
+def _in_order(found: dict[int, UserType]) -> list[UserType]:
+    placed: dict[int, UserType] = {}
+
+    def place(wanted: UserType) -> None:
+        if wanted.oid in placed:
+            return
+        for need in wanted.needs:
+            if need in found:
+                place(found[need])
+        placed[wanted.oid] = wanted
+
+    for wanted in found.values():
+        place(wanted)
+    return list(placed.values())
+
+
+def missing_types(cursor: Cursor, needed: Iterable[UserType]) -> tuple[UserType, ...]:
+    """Those of `needed` that this database does not have."""
+    names = [(wanted.schema, wanted.name) for wanted in needed]
+    if not names:
+        return ()
+    present = set(
+        rows(
+            cursor,
+            "SELECT n.nspname, t.typname FROM pg_type t "
+            "JOIN pg_namespace n ON n.oid = t.typnamespace WHERE (n.nspname, t.typname) IN %s",
+            (tuple(names),),
+        )
+    )
+    return tuple(wanted for wanted in needed if (wanted.schema, wanted.name) not in present)
+
+
+def create_types(cursor: Cursor, missing: Iterable[UserType]) -> None:
+    """Create the types, in the order given; raises UnsupportedRelation for a bare C type."""
+    for wanted in missing:
+        for statement in creation(wanted):
+            cursor.execute(statement)
+
+
+def creation(wanted: UserType) -> list[sql.Composable]:
+    """The statements that make one type (pure)."""
+    schema = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(wanted.schema))
+    if wanted.extension:
+        return [
+            schema,
+            sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(
+                sql.Identifier(wanted.extension), sql.Identifier(wanted.schema)
+            ),
+        ]
+    if wanted.kind == "e":
+        body = sql.SQL("CREATE TYPE {} AS ENUM ({})").format(
+            wanted.identifier, sql.SQL(", ").join(map(sql.Literal, wanted.labels))
+        )
+    elif wanted.kind == "d":
+        # The base type and the constraints come from the source's own format_type() and
+        # pg_get_constraintdef(), quoted by the server.
+        body = sql.SQL("CREATE DOMAIN {} AS {} {}").format(
+            wanted.identifier,
+            sql.SQL(wanted.base or ""),
+            sql.SQL(" ").join(map(sql.SQL, wanted.constraints)),
+        )
+    elif wanted.kind == "c":
+        parts = [
+            sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
+            for name, type_ in wanted.parts
+        ]
+        body = sql.SQL("CREATE TYPE {} AS ({})").format(
+            wanted.identifier, sql.SQL(", ").join(parts)
+        )
+    elif wanted.kind == "r":
+        body = sql.SQL("CREATE TYPE {} AS RANGE (subtype = {})").format(
+            wanted.identifier, sql.SQL(wanted.base or "")
+        )
+    else:
+        raise errors.UnsupportedRelation(
+            f"the type {wanted.schema}.{wanted.name} is written in C and belongs to no extension",
+            remedy="Create the type on the target, then run again.",
+        )
+    return [schema, body]

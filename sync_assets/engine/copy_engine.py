@@ -1,0 +1,226 @@
+"""`DataCopyEngine`: copy tables from one PostgreSQL database into another, without Dagster."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import errno
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, TypeVar
+
+import psycopg2
+
+from sync_assets.engine import errors
+from sync_assets.engine.interrupt import interruptible
+from sync_assets.engine.merge import Merged
+from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.session import Sessions
+from sync_assets.engine.sqlstate import classify
+from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
+from sync_assets.engine.sync import MAX_BATCH_DISK, Run, sync_table
+from sync_assets.engine.table import RelationName, SyncMode, Table, WorkerConfig
+
+Result = TypeVar("Result")
+
+_OPTIONS = frozenset(field.name for field in dataclasses.fields(Table)) - {
+    "source",
+    "target",
+    "mode",
+}
+
+
+class DataCopyEngine:
+    """Copies tables between two databases, named by libpq URLs or DSNs.
+
+    ::
+
+        engine = DataCopyEngine("postgresql://…/shop", "postgresql://…/analytics")
+        receipt = engine.copy_table_data("public.orders", "replica.orders", "xmin_incremental")
+        print(receipt.rows_inserted, receipt.max_xmin)
+
+    `workers` is a WorkerConfig or a number of workers. `on_progress` is called from the run's
+    threads. `run_id` names the run in its receipt: the same run asked for again returns what it
+    did. Every method raises SyncError, and none of them turns an error into a number.
+
+    The steps can also be called one by one; they move data, and never advance the mark that the
+    next run starts from. Only `sync` and the `copy_table_data` methods do.
+    """
+
+    def __init__(
+        self,
+        source_url: str,
+        target_url: str,
+        *,
+        workers: WorkerConfig | int | None = None,
+        on_progress: OnProgress = ignore_progress,
+        run_id: str | None = None,
+        batch_dir: Path | str | None = None,
+        max_batch_disk: int = MAX_BATCH_DISK,
+    ) -> None:
+        self._source_url, self._target_url = source_url, target_url
+        self.workers = _worker_config(workers)
+        self._on_progress = on_progress
+        self._run_id = run_id
+        self._batch_dir = Path(batch_dir) if batch_dir else None
+        self._max_batch_disk = max_batch_disk
+        self._active: set[Sessions] = set()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__} {self.workers}>"
+
+    def copy_table_data(
+        self,
+        source_table: str,
+        target_table: str,
+        sync_mode: str | SyncMode = SyncMode.FULL_SYNC,
+        **options: Any,
+    ) -> Receipt:
+        """Bring `target_table` up to date; `options` are fields of `Table`, such as `key`."""
+        return self.sync(_table(source_table, target_table, SyncMode.parse(sync_mode), options))
+
+    def copy_table_data_with_xmin(
+        self, source_table: str, target_table: str, **options: Any
+    ) -> Receipt:
+        """The same in the mode `xmin_incremental`."""
+        return self.copy_table_data(
+            source_table, target_table, SyncMode.XMIN_INCREMENTAL, **options
+        )
+
+    def sync(self, table: Table) -> Receipt:
+        """Run the whole protocol for one table."""
+        _require_built(table)
+
+        def work(sessions: Sessions, report: Reporter) -> Receipt:
+            return sync_table(self._run(sessions, report), table)
+
+        return self._guarded(str(table.target), work)
+
+    def cancel(self) -> None:
+        """Cancel what runs now, from any thread; it ends with Cancelled."""
+        for sessions in tuple(self._active):
+            sessions.cancel()
+
+    def get_source_max_xmin(self, source_table: str) -> int | None:
+        """The highest 64-bit xid among a table's rows; None for an empty table.
+
+        Information, not a mark: a transaction that is still open may hold a lower one.
+        """
+        name = RelationName.parse(source_table)
+        return self._guarded(str(name), lambda sessions, _: max_xmin_of(sessions, name))
+
+    def export_to_csv_with_xmin(
+        self, source_table: str, target_table: str | None = None, *, since: int = 0, **options: Any
+    ) -> ExportedFiles:
+        """Export rows whose xid is `since` or newer to CSV files, all rows by default.
+
+        Each line is the row's columns followed by its 64-bit xid.
+        """
+        table = _table(
+            source_table, target_table or source_table, SyncMode.XMIN_INCREMENTAL, options
+        )
+        return self._guarded(
+            str(table.source),
+            lambda sessions, report: export_files(self._run(sessions, report), table, since),
+        )
+
+    def import_csv_to_temp_table(self, exported: ExportedFiles) -> TempTable:
+        """Load exported files into a staging table beside their target."""
+        sessions = self._sessions()
+        temp = TempTable(sessions, exported)
+        return self._guarded(str(exported.table.target), lambda *_: temp.load(), sessions)
+
+    def execute_merge_with_xmin(self, temp: TempTable) -> Merged:
+        """Merge a staging table into its target, in one transaction; return the rows written."""
+        return self._guarded(str(temp.table.target), lambda *_: temp.merge(), temp.sessions)
+
+    def cleanup_temp_files(self, exported: ExportedFiles) -> None:
+        """Remove exported files and their folder."""
+        exported.remove()
+
+    def cleanup_temp_table(self, temp: TempTable) -> None:
+        """Drop a staging table and close the session that held it."""
+        self._guarded(str(temp.table.target), lambda *_: temp.drop(), temp.sessions)
+
+    def _run(self, sessions: Sessions, report: Reporter) -> Run:
+        return Run(
+            sessions,
+            report,
+            self.workers,
+            self._batch_dir,
+            self._max_batch_disk,
+            self._run_id or str(uuid.uuid4()),
+        )
+
+    def _sessions(self) -> Sessions:
+        return Sessions(self._source_url, self._target_url, "sync_assets")
+
+    def _guarded(
+        self,
+        place: str,
+        work: Callable[[Sessions, Reporter], Result],
+        sessions: Sessions | None = None,
+    ) -> Result:
+        """Run `work` off this thread, with every error turned into a located SyncError."""
+        used = sessions or self._sessions()
+        report = Reporter(place, self._on_progress)
+        self._active.add(used)
+        try:
+            with _errors_located(used, report):
+                return interruptible(lambda: work(used, report), used.cancel)
+        finally:
+            self._active.discard(used)
+
+
+@contextlib.contextmanager
+def _errors_located(sessions: Sessions, report: Reporter) -> Iterator[None]:
+    failure: errors.SyncError | None = None
+    try:
+        yield
+    except psycopg2.Error as error:
+        failure = classify(error, sessions.side_of(error))
+        if sessions.cancelled:
+            failure = errors.Cancelled("the run was cancelled")
+    except errors.SyncError as error:
+        failure = error
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        failure = errors.OutOfSpace(f"no space left for batch files: {error.filename or error}")
+    if failure is not None:
+        # Raised out here, so that the driver's own error, whose text may carry values, is not
+        # chained to it.
+        raise failure.located(table=report.table, phase=report.phase)
+
+
+def _worker_config(workers: WorkerConfig | int | None) -> WorkerConfig:
+    if isinstance(workers, WorkerConfig):
+        return workers
+    if workers is None:
+        return WorkerConfig()
+    return WorkerConfig(
+        default_workers=workers, min_workers=min(workers, 2), max_workers=max(workers, 8)
+    )
+
+
+def _table(source: str, target: str, mode: SyncMode, options: dict[str, Any]) -> Table:
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise errors.ConfigurationError(
+            f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
+        )
+    key = options.get("key")
+    if key is not None:
+        options = options | {"key": (key,) if isinstance(key, str) else tuple(key)}
+    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)
+
+
+def _require_built(table: Table) -> None:
+    if table.mode is SyncMode.INCREMENTAL_SYNC:
+        raise errors.ConfigurationError(
+            "incremental_sync is not available in this version",
+            table=str(table.target),
+            remedy="Use xmin_incremental, which needs no cursor column, or full_sync.",
+        )

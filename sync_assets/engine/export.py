@@ -1,0 +1,178 @@
+"""COPY the chunks of a plan to batch files, several workers on one snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+import time
+from collections.abc import Callable, Generator, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from psycopg2.sql import SQL
+
+from sync_assets.engine import snapshot, sql
+from sync_assets.engine.batches import Batch, DiskBudget, opened
+from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    PINNED,
+    READ_SNAPSHOT,
+    Connection,
+    Sessions,
+    transaction,
+)
+
+
+@dataclass(slots=True)
+class Exported:
+    """What an export has moved so far."""
+
+    chunks: int
+    chunks_done: int = 0
+    rows: int = 0
+    bytes: int = 0
+    workers: int = 0
+    ended: float = 0.0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+class Export:
+    """One running export: chunks go in, batch files come out.
+
+    The connection that took the snapshot reads too; every further worker imports the snapshot,
+    and simply does not take part where it can't, so the worst case is one connection that reads
+    everything.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        plan: Plan,
+        chunks: Sequence[Chunk],
+        folder: Path,
+        on_bytes: Callable[[Exported], None],
+        max_disk: int,
+    ) -> None:
+        self.done = Exported(len(chunks))
+        self._sessions, self._plan, self._folder = sessions, plan, folder
+        self._on_bytes = on_bytes
+        self._budget = DiskBudget(max_disk)
+        self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
+        for chunk in chunks:
+            self._chunks.put(chunk)
+        self._finished: queue.SimpleQueue[Batch | BaseException | None] = queue.SimpleQueue()
+        self._stopped = threading.Event()
+
+    def batches(self, leader: Connection, workers: int) -> Generator[Batch, None, None]:
+        """Yield each batch once it is complete; the caller discards it. Raises what a worker did.
+
+        `leader` is inside the transaction of the plan's snapshot.
+        """
+        exported = snapshot.export(leader.cursor()) if workers > 1 else ""
+        others = [
+            threading.Thread(target=self._run, args=(lambda: self._join(exported),))
+            for _ in range(workers - 1)
+        ]
+        lead = threading.Thread(target=self._run, args=(lambda: self._lead(leader, others),))
+        threads = [*others, lead]
+        for thread in threads:
+            thread.start()
+        try:
+            yield from self._collect(len(threads))
+        finally:
+            self._stopped.set()
+            if any(thread.is_alive() for thread in threads):
+                self._sessions.cancel("source")
+            for thread in threads:
+                thread.join()
+
+    def discard(self, batch: Batch) -> None:
+        """Remove a batch's file and let the export use its room."""
+        batch.discard()
+        self._budget.change(-batch.bytes)
+
+    def _collect(self, running: int) -> Iterator[Batch]:
+        while running:
+            outcome = self._finished.get()
+            if isinstance(outcome, BaseException):
+                raise outcome
+            if outcome is None:
+                running -= 1
+            else:
+                yield outcome
+
+    def _run(self, work: Callable[[], None]) -> None:
+        try:
+            work()
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that collects
+            self._finished.put(error)
+        else:
+            self._finished.put(None)
+
+    def _lead(self, leader: Connection, others: Sequence[threading.Thread]) -> None:
+        """Read, then keep the locks until the last reader is done, and release the snapshot."""
+        self._read(leader)
+        for thread in others:
+            thread.join()
+        with leader.cursor() as cursor:
+            cursor.execute("COMMIT")
+        self.done.ended = time.monotonic()
+
+    def _join(self, exported: str) -> None:
+        """Read as a further worker, on the snapshot the leader exported."""
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._sessions.connected("source"))
+                cursor = stack.enter_context(
+                    transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT)
+                )
+                joined = snapshot.joins(cursor, exported, self._plan.view.snapshot)
+            except Exception:  # noqa: BLE001 - whatever it was, the others read on
+                # One connection fewer is slower, never wrong; the receipt counts the workers.
+                self._sessions.check()
+                return
+            if joined:
+                self._read(connection)
+
+    def _read(self, connection: Connection) -> None:
+        with self.done.lock:
+            self.done.workers += 1
+        while not self._stopped.is_set():
+            self._budget.wait_for_room(self._stopped.is_set)
+            try:
+                chunk = self._chunks.get_nowait()
+            except queue.Empty:
+                return
+            batch = self._copy(connection, chunk)
+            with self.done.lock:
+                self.done.chunks_done += 1
+                self.done.rows += batch.rows
+            if batch.rows:
+                self._finished.put(batch)
+            else:
+                batch.discard()
+
+    def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
+        path = self._folder / f"{chunk.number:08d}.csv"
+        size = 0
+
+        def written(count: int) -> None:
+            nonlocal size
+            size += count
+            self._budget.change(count)
+            with self.done.lock:
+                self.done.bytes += count
+            self._on_bytes(self.done)
+
+        statement = sql.export_chunk(self._plan.layout.names, chunk, self._plan.window)
+        with connection.cursor() as cursor, opened(path, written) as file:
+            # Somebody who waits for a stronger lock must not make this worker wait behind him:
+            # PostgreSQL would see no deadlock, and the run would hang.
+            lock = "SAVEPOINT chunk; LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT"
+            cursor.execute(SQL(lock).format(sql.relation(chunk.leaf.name)))
+            cursor.copy_expert(statement, file)
+            rows = cursor.rowcount
+            cursor.execute("ROLLBACK TO chunk; RELEASE chunk")
+        return Batch(path, rows, size)

@@ -1,0 +1,115 @@
+"""Batch files into a staging table on the target.
+
+For a target that exists the staging table is temporary. For a first load it is an ordinary table
+in the target's own schema, which the publishing transaction renames into the target, so that each
+row is written once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass
+
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors, sql
+from sync_assets.engine.batches import BUFFER, Batch
+from sync_assets.engine.column_types import create_types, missing_types
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.schema import object_name
+from sync_assets.engine.session import CATALOG_NAMES, PINNED, Connection, row, transaction
+from sync_assets.engine.table import RelationName
+
+
+@dataclass(frozen=True, slots=True)
+class Staging:
+    """The table that holds a run's rows before they are published."""
+
+    name: RelationName
+    temporary: bool
+
+    @property
+    def identifier(self) -> Composable:
+        """Its name in SQL."""
+        return sql.relation(self.name)
+
+
+def staging_for(target: RelationName, *, temporary: bool) -> Staging:
+    """Named after the target, so that the next run finds what a killed one left."""
+    text = f"{target.schema}\0{target.name}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    schema = "pg_temp" if temporary else target.schema
+    return Staging(RelationName(schema, f"sync_assets_staging_{digest}"), temporary)
+
+
+def drop_leftovers(connection: Connection, target: RelationName) -> None:
+    """Drop the staging table of a first load that never finished. Needs the target's lock."""
+    staging = staging_for(target, temporary=False)
+    with transaction(connection) as cursor:
+        name = (str(sql.relation(staging.name).as_string(cursor)),)
+        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", name)[0]:
+            cursor.execute(SQL("DROP TABLE {}").format(staging.identifier))
+
+
+def create_staging(connection: Connection, plan: Plan) -> Staging:
+    """Create the staging table, and the types it needs; raises SchemaConflict, PrivilegeError."""
+    target, layout = plan.table.target, plan.layout
+    staging = staging_for(target, temporary=not layout.creates)
+    columns = sql.columns_of(layout.fields, plan.table.xmin_column, strict=layout.creates)
+    with transaction(connection, CATALOG_NAMES) as cursor:
+        if layout.creates:
+            cursor.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(target.schema)))
+        create_types(cursor, missing_types(cursor, plan.view.types))
+        cursor.execute(
+            SQL("CREATE {}TABLE {} ({})").format(
+                SQL("TEMP " if staging.temporary else ""), staging.identifier, columns
+            )
+        )
+    return staging
+
+
+def load_batch(
+    connection: Connection, staging: Staging, columns: tuple[str, ...], batch: Batch
+) -> None:
+    """COPY one batch file into the staging table."""
+    statement = sql.load_batch(staging.identifier, columns)
+    with (
+        transaction(connection, CATALOG_NAMES, *PINNED) as cursor,
+        batch.path.open("rb", buffering=BUFFER) as file,
+    ):
+        cursor.copy_expert(statement, file, BUFFER)
+        if cursor.rowcount != batch.rows:
+            raise errors.DatabaseError(
+                f"{batch.rows} rows were exported to a batch file and {cursor.rowcount} loaded"
+            )
+
+
+def finish(connection: Connection, staging: Staging, plan: Plan) -> int | None:
+    """Give a first load its key, let the planner know the rows; return their highest xid."""
+    with transaction(connection) as cursor:
+        if not staging.temporary:
+            cursor.execute(
+                SQL("ALTER TABLE {} ADD CONSTRAINT {} {} ({})").format(
+                    staging.identifier,
+                    Identifier(constraint_name(staging.name.name)),
+                    SQL("PRIMARY KEY" if plan.layout.key.primary else "UNIQUE"),
+                    sql.names(plan.layout.key.columns),
+                )
+            )
+        cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
+        statement = SQL("SELECT max({}) FROM {}").format(
+            Identifier(plan.table.xmin_column), staging.identifier
+        )
+        (highest,) = row(cursor, statement)
+    return None if highest is None else int(highest)
+
+
+def constraint_name(table: str) -> str:
+    """What the key of a table that we create is called."""
+    return object_name(table, "pkey")
+
+
+def drop(connection: Connection, staging: Staging) -> None:
+    """Drop the staging table."""
+    with transaction(connection) as cursor:
+        cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.identifier))

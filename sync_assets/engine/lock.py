@@ -1,0 +1,72 @@
+"""One writer for each target table: a session-level advisory lock in the target database."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from collections.abc import Iterator
+
+import psycopg2
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.session import Connection, row, rows
+from sync_assets.engine.table import RelationName
+
+
+def advisory_key(target: RelationName) -> int:
+    """The 64-bit advisory lock that stands for a target table, whether it exists or not."""
+    text = f"sync_assets {target.schema}\0{target.name}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).digest()
+    return int.from_bytes(digest, "big", signed=True)
+
+
+@contextlib.contextmanager
+def locked(connection: Connection, target: RelationName) -> Iterator[None]:
+    """Be the only run on this target table for as long as this session lives.
+
+    Raises ConcurrentRun naming the session that holds it.
+    """
+    key = advisory_key(target)
+    with connection.cursor() as cursor:
+        (held,) = row(cursor, "SELECT pg_try_advisory_lock(%s)", (key,))
+        if not held:
+            raise errors.ConcurrentRun(f"another run works on {target}{_holder(cursor, key)}")
+    try:
+        yield
+    finally:
+        if not connection.closed:
+            with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
+_LOCKS = """
+FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+  AND l.classid::bigint = (%(key)s >> 32) & 4294967295
+  AND l.objid::bigint = %(key)s & 4294967295
+"""
+
+
+def _holder(cursor: Cursor, key: int) -> str:
+    found = rows(
+        cursor,
+        "SELECT l.pid, a.application_name, a.client_addr::text "
+        + _LOCKS.replace("pg_locks l", "pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"),
+        {"key": key},
+    )
+    if not found:
+        return ""
+    pid, application, address = found[0]
+    return f" (server process {pid}, {application or 'unnamed'}, from {address or 'this host'})"
+
+
+def require_lock(cursor: Cursor, target: RelationName) -> None:
+    """Check that this very session holds the lock; a pooler may have swapped it underneath."""
+    statement = "SELECT count(*) " + _LOCKS + " AND l.pid = pg_backend_pid()"
+    (held,) = row(cursor, statement, {"key": advisory_key(target)})
+    if not held:
+        raise errors.ConcurrentRun(
+            f"the lock on {target} is not held by this session",
+            remedy="Connect to the target directly or through a pooler in session mode.",
+        )

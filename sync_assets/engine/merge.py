@@ -1,0 +1,140 @@
+"""Staging into the target, inside the publishing transaction: deletes, MERGE, true counts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from psycopg2.sql import SQL, Identifier
+
+from sync_assets.engine import errors, sql
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.load import Staging, constraint_name
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.session import row
+from sync_assets.engine.table import Table
+
+MERGE_RETURNS = 170000
+
+
+@dataclass(frozen=True, slots=True)
+class Merged:
+    """Rows written to the target, by what happened to them."""
+
+    inserted: int
+    updated: int
+    deleted: int = 0
+    only_in_target: int | None = None
+
+
+def publish(cursor: Cursor, plan: Plan, staging: Staging, staged: int) -> Merged:
+    """Bring the staged rows into the target; raises DeleteGuard or SchemaConflict.
+
+    Deletes come first, so that a row that takes over a unique value finds it free.
+    """
+    if plan.layout.creates:
+        _become_target(cursor, plan, staging)
+        return Merged(staged, 0)
+    evolve(cursor, plan)
+    deleted, only_in_target = _missing_rows(cursor, plan, staging, staged)
+    inserted, updated = merge_rows(cursor, plan, staging)
+    return Merged(inserted, updated, deleted, only_in_target)
+
+
+def _become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
+    target = plan.table.target
+    cursor.execute(
+        SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
+            staging.identifier,
+            Identifier(constraint_name(staging.name.name)),
+            Identifier(_free_name(cursor, target.schema, constraint_name(target.name))),
+        )
+    )
+    cursor.execute(
+        SQL("ALTER TABLE {} RENAME TO {}").format(staging.identifier, Identifier(target.name))
+    )
+
+
+def _free_name(cursor: Cursor, schema: str, wanted: str) -> str:
+    (name,) = row(
+        cursor,
+        "SELECT candidate FROM (SELECT %(wanted)s AS candidate, 0 AS n UNION ALL "
+        "SELECT left(%(wanted)s, 55) || n, n FROM generate_series(1, 1000) AS n) AS candidates "
+        "WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s "
+        "ON s.oid = c.relnamespace WHERE s.nspname = %(schema)s AND c.relname = candidate) "
+        "ORDER BY n LIMIT 1",
+        {"wanted": wanted, "schema": schema},
+    )
+    return str(name)
+
+
+def evolve(cursor: Cursor, plan: Plan) -> None:
+    """Lock the target against other writers and add the columns it lacks."""
+    target, layout = plan.table.target, plan.layout
+    cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
+    for field in layout.added:
+        cursor.execute(sql.add_column(target, field))
+    if layout.adds_xmin:
+        cursor.execute(
+            SQL("ALTER TABLE {} ADD COLUMN {} bigint").format(
+                sql.relation(target), Identifier(plan.table.xmin_column)
+            )
+        )
+
+
+def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
+    """MERGE and count rows inserted and updated."""
+    table, layout = plan.table, plan.layout
+    statement = sql.merge(table.target, staging.identifier, layout, table.xmin_column)
+    if cursor.connection.server_version >= MERGE_RETURNS:
+        inserted, updated = row(cursor, sql.counted_merge(statement))
+        return inserted, updated
+    counting = sql.count_changes(table.target, staging.identifier, layout)
+    inserted, updated = row(cursor, counting)
+    cursor.execute(statement)
+    if cursor.rowcount != inserted + updated:
+        raise errors.SchemaConflict(
+            f"{inserted + updated} rows of {table.target} had to change and {cursor.rowcount} did",
+            remedy="A trigger or rule on the target changes what is written: disable it.",
+        )
+    return inserted, updated
+
+
+def _missing_rows(
+    cursor: Cursor, plan: Plan, staging: Staging, staged: int
+) -> tuple[int, int | None]:
+    table, key = plan.table, plan.layout.key
+    if not plan.full:
+        return 0, None
+    if not plan.removes_missing:
+        return 0, row(cursor, sql.count_missing(table.target, staging.identifier, key))[0]
+    cursor.execute(sql.delete_missing(table.target, staging.identifier, key))
+    deleted = cursor.rowcount
+    _guard(cursor, table, deleted, staged)
+    return deleted, 0
+
+
+def _guard(cursor: Cursor, table: Table, deleted: int, staged: int) -> None:
+    """Refuse, and so roll back, a delete that looks like a mistake."""
+    if table.confirm_deletes is not None:
+        if deleted > table.confirm_deletes:
+            raise errors.DeleteGuard(
+                f"{deleted} rows of {table.target} would be deleted, "
+                f"{table.confirm_deletes} were confirmed"
+            )
+        return
+    if deleted and not staged and not table.allow_empty:
+        raise errors.DeleteGuard(
+            f"the source {table.source} is empty and {table.target} has {deleted} rows",
+            remedy=f"If that is right, run once with --confirm-deletes {deleted}, "
+            "or set allow_empty: true.",
+        )
+    if deleted < table.min_deletes:
+        return
+    statement = SQL("SELECT count(*) FROM {}").format(sql.relation(table.target))
+    before = row(cursor, statement)[0] + deleted
+    if deleted > table.max_delete_ratio * before and not (table.allow_empty and not staged):
+        raise errors.DeleteGuard(
+            f"{deleted} of {before} rows of {table.target} would be deleted, "
+            f"more than max_delete_ratio {table.max_delete_ratio} allows",
+            remedy=f"If that is right, run once with --confirm-deletes {deleted}.",
+        )

@@ -1,0 +1,219 @@
+"""Connections to both databases: how they are opened, cancelled and made to speak alike.
+
+What goes wrong here becomes a `SyncError` in `sqlstate`, the driver's boundary.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import threading
+from collections.abc import Iterator, Sequence
+from typing import Any
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2 import sql
+
+from sync_assets.engine import errors
+from sync_assets.engine.sqlstate import Side, connect_failure
+
+Connection = psycopg2.extensions.connection
+Statement = str | sql.Composable
+
+SOURCE_VERSION, TARGET_VERSION = 140000, 150000
+TRANSACTION_TIMEOUT_VERSION = 170000
+LOCK_TIMEOUT = "10s"
+
+PINNED = (
+    # What text a value becomes, and is read from, depends on these: both ends must agree.
+    "SET LOCAL DateStyle = 'ISO, YMD'",
+    "SET LOCAL IntervalStyle = 'postgres'",
+    "SET LOCAL TimeZone = 'UTC'",
+    "SET LOCAL extra_float_digits = 1",
+    "SET LOCAL bytea_output = 'hex'",
+    "SET LOCAL lc_monetary = 'C'",
+    "SET LOCAL xmloption = 'content'",
+    "SET LOCAL array_nulls = on",
+    "SET LOCAL standard_conforming_strings = on",
+)
+CATALOG_NAMES = "SET LOCAL search_path = pg_catalog"
+OWN_NAMES = "SET LOCAL search_path TO DEFAULT"
+UNHURRIED = (
+    # statement_timeout also counts the time a slow client takes; our own deadlines replace these.
+    "SET LOCAL statement_timeout = 0",
+    "SET LOCAL idle_in_transaction_session_timeout = 0",
+    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+    # A policy that hides rows must be an error: hidden rows would look deleted.
+    "SET LOCAL row_security = off",
+)
+READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+class Sessions:
+    """The connections of one run, so that all of them can be cancelled at once."""
+
+    def __init__(self, source_url: str, target_url: str, application_name: str) -> None:
+        self._urls: dict[Side, str] = {"source": source_url, "target": target_url}
+        self._application_name = application_name
+        self._open: dict[Connection, Side] = {}
+        self._sides: dict[Connection, Side] = {}
+        self._lock = threading.Lock()
+        self.cancelled = False
+
+    @contextlib.contextmanager
+    def connected(self, side: Side) -> Iterator[Connection]:
+        """Open an autocommit connection to one side; close it at the end, whatever it is doing."""
+        connection = connect(self._urls[side], side, self._application_name)
+        with self._lock:
+            self._open[connection] = self._sides[connection] = side
+        try:
+            self.check()
+            yield connection
+        finally:
+            with self._lock:
+                del self._open[connection]
+            connection.close()
+
+    def side_of(self, error: psycopg2.Error) -> Side | None:
+        """Which side an error came from, where the driver still knows."""
+        return self._sides.get(error.cursor.connection) if error.cursor is not None else None
+
+    def check(self) -> None:
+        """Raise Cancelled once somebody has asked for it."""
+        if self.cancelled:
+            raise errors.Cancelled("the run was cancelled")
+
+    def cancel(self, side: Side | None = None) -> None:
+        """Cancel what the servers are doing for this run, or for one side of it."""
+        if side is None:
+            self.cancelled = True
+        with self._lock:
+            chosen = [held for held, its in self._open.items() if side in (None, its)]
+        for connection in chosen:
+            with contextlib.suppress(psycopg2.Error):
+                connection.cancel()
+
+
+def connect(url: str, side: Side, application_name: str) -> Connection:
+    """Open one connection, ready for explicit transactions; raises SyncError."""
+    _check_url(url, side)
+    failure = None
+    try:
+        connection: Connection = psycopg2.connect(
+            url,
+            application_name=application_name,
+            client_encoding="UTF8",
+            **_patience(url),
+        )
+    except psycopg2.Error as error:
+        failure = connect_failure(error, side)
+    if failure:
+        raise failure
+    connection.autocommit = True
+    try:
+        _greet(connection, side)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+_PATIENCE = {
+    # Seconds, and for the last one milliseconds: a dead peer is noticed within about a minute.
+    "connect_timeout": 15,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
+def _patience(url: str) -> dict[str, Any]:
+    """Our time-outs, where the URL does not set its own."""
+    given = psycopg2.extensions.parse_dsn(url)
+    return {name: value for name, value in _PATIENCE.items() if name not in given}
+
+
+def _check_url(url: str, side: Side) -> None:
+    """Refuse what libpq would misread, without repeating it: a part may be the password."""
+    try:
+        parts = psycopg2.extensions.parse_dsn(url)
+    except psycopg2.Error:
+        parts = None
+    misread = parts is None or any(
+        "@" in str(parts.get(name, "")) for name in ("host", "port", "dbname")
+    )
+    if misread or (parts and not re.fullmatch(r"[\d,]*", str(parts.get("port", "")))):
+        raise errors.ConfigurationError(
+            f"the {side} URL is not one that libpq can read",
+            remedy="Write postgresql://role:password@host:port/database, "
+            "with special characters in the password percent-encoded (@ as %40, / as %2F).",
+        )
+
+
+def _greet(connection: Connection, side: Side) -> None:
+    least = SOURCE_VERSION if side == "source" else TARGET_VERSION
+    if connection.server_version < least:
+        raise errors.UnsupportedVersion(
+            f"the {side} is PostgreSQL {connection.server_version // 10000}, "
+            f"at least {least // 10000} is needed"
+        )
+    settings = ["SET idle_session_timeout = 0"]
+    if connection.server_version >= TRANSACTION_TIMEOUT_VERSION:
+        settings.append("SET transaction_timeout = 0")
+    if side == "source":
+        settings.append("SET default_transaction_read_only = on")
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(settings))
+        # A server that looks for its client stops working for a process that was killed.
+        # Not every platform can; there, it notices when it next writes to us.
+        with contextlib.suppress(psycopg2.Error):
+            cursor.execute("SET client_connection_check_interval = '2s'")
+
+
+@contextlib.contextmanager
+def transaction(
+    connection: Connection, *settings: str, begin: str = "BEGIN"
+) -> Iterator[psycopg2.extensions.cursor]:
+    """One explicit transaction under `settings`: committed at the end, rolled back on an error.
+
+    Who is inside may commit earlier.
+    """
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join((begin, *UNHURRIED, *settings)))
+        try:
+            yield cursor
+        except BaseException:
+            # In the middle of a COPY a rollback would first read it to its end: closing the
+            # connection, which follows, is what ends it.
+            if _status(connection) != psycopg2.extensions.TRANSACTION_STATUS_ACTIVE:
+                with contextlib.suppress(psycopg2.Error):
+                    cursor.execute("ROLLBACK")
+            raise
+        if _status(connection) != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
+            cursor.execute("COMMIT")
+
+
+def _status(connection: Connection) -> int:
+    return connection.info.transaction_status
+
+
+def rows(
+    cursor: psycopg2.extensions.cursor,
+    statement: Statement,
+    values: Sequence[Any] | dict[str, Any] | None = None,
+) -> list[tuple[Any, ...]]:
+    """Execute and fetch everything."""
+    cursor.execute(statement, values)
+    return cursor.fetchall()
+
+
+def row(
+    cursor: psycopg2.extensions.cursor,
+    statement: Statement,
+    values: Sequence[Any] | dict[str, Any] | None = None,
+) -> tuple[Any, ...]:
+    """Execute a statement that returns exactly one row."""
+    (found,) = rows(cursor, statement, values)
+    return found

@@ -1,0 +1,217 @@
+"""Lock the source's table, take one snapshot of it, and say what was seen.
+
+The lock comes first: TRUNCATE and a rewriting ALTER TABLE are not MVCC-safe, so a snapshot older
+than one of them would read no rows (the manual, "Caveats" of chapter 13).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from datetime import datetime
+
+import psycopg2
+from psycopg2 import sql
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor, Relation, require_source
+from sync_assets.engine.column_types import UserType, read_types
+from sync_assets.engine.progress import Phase
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    PINNED,
+    READ_SNAPSHOT,
+    Connection,
+    row,
+    rows,
+    transaction,
+)
+from sync_assets.engine.table import RelationName
+
+ATTEMPTS = 3
+
+
+@dataclass(frozen=True, slots=True)
+class SourceIdentity:
+    """Which database, in which history. None: this role may not know."""
+
+    system_identifier: str | None
+    database: int
+    timeline: int | None
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One moment of the source. `xmin`, `xmax` are 64-bit ids, `lsn` a WAL position in bytes.
+
+    `lsn` is read after the snapshot, so nothing visible in it was written later.
+    `timeline_as_of` is the position up to which the timeline is known: on a standby whose role may
+    not ask the WAL receiver, only as far as the last checkpoint.
+    """
+
+    xmin: int
+    xmax: int
+    taken_at: datetime
+    lsn: int
+    in_recovery: bool
+    postmaster_start: datetime
+    server_address: str | None
+    identity: SourceIdentity
+    timeline_as_of: int
+    text: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceView:
+    """A relation under a snapshot that its locks keep whole."""
+
+    relation: Relation
+    types: tuple[UserType, ...]
+    snapshot: Snapshot
+
+
+_SNAPSHOT = """
+SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, clock_timestamp(),
+       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+             ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint,
+       pg_is_in_recovery(), pg_postmaster_start_time(), inet_server_addr()::text, s::text
+FROM pg_current_snapshot() AS s
+"""
+
+_IDENTITY = """
+SELECT {system_identifier},
+       (SELECT oid FROM pg_database WHERE datname = current_database()),
+       CASE WHEN NOT pg_is_in_recovery()
+            THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
+       (SELECT received_tli FROM pg_stat_wal_receiver),
+       {checkpoint}
+"""
+
+
+@contextlib.contextmanager
+def taken(
+    connection: Connection, name: RelationName, begin: Callable[[Phase], None] = lambda _: None
+) -> Iterator[SourceView]:
+    """Hold one snapshot of a relation, locked before it was taken; released at the end.
+
+    Starts over when the catalog changed between lock and snapshot; raises SourceChanged if it
+    does so three times.
+    """
+    for _ in range(ATTEMPTS):
+        begin("identify")
+        with transaction(connection, CATALOG_NAMES) as cursor:
+            before = require_source(cursor, name)
+            allowed = _may_identify(cursor)
+        with transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT) as cursor:
+            begin("lock")
+            cursor.execute(_lock_statement(before))
+            begin("snapshot")
+            snapshot = _take(cursor, identify=allowed)
+            after = require_source(cursor, name)
+            if after.layout == before.layout:
+                types = read_types(cursor, (column.type_oid for column in after.columns))
+                yield SourceView(after, types, snapshot)
+                return
+    raise errors.SourceChanged(f"{name} changed its shape three times while it was being locked")
+
+
+def _may_identify(cursor: Cursor) -> bool:
+    (allowed,) = row(
+        cursor,
+        "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') "
+        "AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')",
+    )
+    return bool(allowed)
+
+
+def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
+    """Whether the database behind `cursor` is the one the snapshot was taken from."""
+    if not _may_identify(cursor):
+        return False
+    here = row(
+        cursor,
+        "SELECT system_identifier::text, (SELECT oid FROM pg_database "
+        "WHERE datname = current_database()) FROM pg_control_system()",
+    )
+    return here == (snapshot.identity.system_identifier, snapshot.identity.database)
+
+
+def _lock_statement(relation: Relation) -> sql.Composable:
+    names = {relation.name, *(leaf.name for leaf in relation.leaves)}
+    only = [sql.SQL("ONLY {}").format(sql.Identifier(n.schema, n.name)) for n in sorted(names)]
+    return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(only))
+
+
+def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
+    # The first query of the transaction: it takes the snapshot.
+    xmin, xmax, at, lsn, in_recovery, started, address, text = row(cursor, _SNAPSHOT)
+    system = "(SELECT system_identifier::text FROM pg_control_system())" if identify else "NULL"
+    checkpoint = (
+        "(SELECT ROW(timeline_id, (checkpoint_lsn - '0/0'::pg_lsn)::bigint)::text"
+        " FROM pg_control_checkpoint())"
+        if identify
+        else "NULL"
+    )
+    statement = _IDENTITY.format(system_identifier=system, checkpoint=checkpoint)
+    system_identifier, database, current, received, checkpointed = row(cursor, statement)
+    timeline, known_up_to = current or received, lsn
+    if timeline is None and checkpointed:
+        timeline, known_up_to = map(int, checkpointed.strip("()").split(","))
+    identity = SourceIdentity(system_identifier, database, timeline)
+    return Snapshot(xmin, xmax, at, lsn, in_recovery, started, address, identity, known_up_to, text)
+
+
+def export(cursor: Cursor) -> str:
+    """Make the transaction's snapshot importable by other sessions; return its name."""
+    (name,) = row(cursor, "SELECT pg_export_snapshot()")
+    return str(name)
+
+
+def joins(cursor: Cursor, exported: str, snapshot: Snapshot) -> bool:
+    """Import an exported snapshot as the first act of this transaction; False where it can't be.
+
+    Behind a pooler or a load balancer this session may be on another server, where the name means
+    nothing or, worse, something else: hence the comparison.
+    """
+    try:
+        cursor.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
+    except psycopg2.Error:
+        return False
+    seen = row(
+        cursor,
+        "SELECT pg_current_snapshot()::text, pg_postmaster_start_time(), inet_server_addr()::text",
+    )
+    return seen == (snapshot.text, snapshot.postmaster_start, snapshot.server_address)
+
+
+def ensure_flushed(
+    connection: Connection, open_another: contextlib.AbstractContextManager[Connection], lsn: int
+) -> None:
+    """Wait until the source's WAL is on disk up to `lsn`; raises SourceNotFlushed.
+
+    A crash would otherwise hand out the same transaction ids again, and the next run would take
+    their rows for known ones.
+    """
+    position = (
+        "SELECT CASE WHEN pg_is_in_recovery() THEN true "
+        "ELSE pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s END"
+    )
+
+    def flushed() -> bool:
+        with connection.cursor() as cursor:
+            return bool(row(cursor, position, (lsn,))[0])
+
+    pause = threading.Event()
+    for _ in range(20):
+        if flushed():
+            return
+        pause.wait(0.05)
+    with open_another as emitter, emitter.cursor() as cursor:
+        # A transactional message needs a commit record, and that COMMIT waits for the flush.
+        cursor.execute("BEGIN; SET LOCAL synchronous_commit = on")
+        rows(cursor, "SELECT pg_logical_emit_message(true, 'sync_assets', '')")
+        cursor.execute("COMMIT")
+    if not flushed():
+        raise errors.SourceNotFlushed("the source has not written its WAL to disk yet")

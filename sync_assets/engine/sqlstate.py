@@ -1,0 +1,65 @@
+"""The driver's boundary: every psycopg2 error becomes a `SyncError` here, and nowhere else.
+
+SQLSTATEs by class: https://www.postgresql.org/docs/current/errcodes-appendix.html
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Literal
+
+import psycopg2
+
+from sync_assets.engine import errors
+
+Side = Literal["source", "target"]
+
+_LOST_FOR_NOW = re.compile(
+    "refused|starting up|shutting down|timeout|timed out|too many|remaining connection slots"
+    "|server closed|reset by peer|broken pipe|temporary failure|no such file|in recovery mode"
+    "|not yet accepting|unreachable|terminat|ssl syscall|could not receive|could not send",
+    re.IGNORECASE,
+)
+
+
+def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
+    """The `SyncError` for a connection that was not made; libpq's text never holds a password."""
+    text = " ".join(str(error).split())
+    kind = errors.ConnectionLost if _LOST_FOR_NOW.search(text) else errors.ConnectionFailed
+    return kind(f"cannot connect to the {side}: {text}", remedy=errors.ConnectionFailed("").remedy)
+
+
+_BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
+    ("08", errors.ConnectionLost),
+    ("57P", errors.ConnectionLost),
+    ("53300", errors.ConnectionLost),
+    ("53", errors.OutOfSpace),
+    ("58030", errors.OutOfSpace),
+    ("40001", errors.RecoveryConflict),
+    ("40", errors.LockTimeout),
+    ("55P03", errors.LockTimeout),
+    ("57014", errors.ServerCancelled),
+    ("42501", errors.PrivilegeError),
+    ("28", errors.ConnectionFailed),
+    ("3D", errors.ConnectionFailed),
+    ("22", errors.SchemaConflict),
+    ("23", errors.SchemaConflict),
+    ("42P07", errors.SchemaConflict),
+    ("428C9", errors.SchemaConflict),
+)
+
+
+def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncError:
+    """The `SyncError` for a driver's error, without the values that DETAIL and CONTEXT carry."""
+    code = error.pgcode or ""
+    where = f"the {side}" if side else "the server"
+    kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
+    if kind is None:
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
+        kind = errors.ConnectionLost if lost else errors.DatabaseError
+    said = error.diag.message_primary or next(iter(str(error).splitlines()), "no message")
+    if code.startswith("22"):
+        said = said.split(': "')[0]
+    constraint = error.diag.constraint_name if code.startswith("23") else None
+    named = f" (constraint {constraint} of {error.diag.table_name})" if constraint else ""
+    return kind(f"{where} said: {said}{named}")

@@ -1,0 +1,169 @@
+"""The seed's steps, for callers who want them one by one: they move data, never the mark."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import sys
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_assets.engine import catalog, errors, load, merge, schema, snapshot, sql
+from sync_assets.engine.batches import Batch, batch_folder
+from sync_assets.engine.export import Export
+from sync_assets.engine.lock import locked, require_lock
+from sync_assets.engine.plan import LeafRead, Plan, chunks, make_plan
+from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
+from sync_assets.engine.sync import Run
+from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.workers import choose_workers
+from sync_assets.engine.xid import XidWindow
+
+
+@dataclass(frozen=True, slots=True)
+class ExportedFiles:
+    """Batch files on disk, in the order of their chunks; `remove` them when done."""
+
+    plan: Plan
+    batches: tuple[Batch, ...]
+    _folder: contextlib.ExitStack
+
+    @property
+    def table(self) -> Table:
+        """The table they were exported for."""
+        return self.plan.table
+
+    @property
+    def paths(self) -> tuple[Path, ...]:
+        """Where the files are."""
+        return tuple(batch.path for batch in self.batches)
+
+    @property
+    def rows(self) -> int:
+        """Rows in all files."""
+        return sum(batch.rows for batch in self.batches)
+
+    def remove(self) -> None:
+        """Remove files and folder."""
+        self._folder.close()
+
+
+def max_xmin_of(sessions: Sessions, name: RelationName) -> int | None:
+    """The highest 64-bit xid among the rows that a new snapshot of the relation sees."""
+    with (
+        sessions.connected("source") as source,
+        snapshot.taken(source, name) as view,
+        source.cursor() as cursor,
+    ):
+        (highest,) = row(cursor, sql.max_xmin(name, view.snapshot.xmax))
+    return None if highest is None else int(highest)
+
+
+def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
+    """Export the rows whose xid is `since` or newer; 0 exports all."""
+    with contextlib.ExitStack() as stack:
+        folder = stack.enter_context(batch_folder(run.batch_dir))
+        with (
+            run.sessions.connected("source") as source,
+            snapshot.taken(source, table.source, run.report.begin) as view,
+        ):
+            plan = _since(_plan(run.sessions, table, view), since)
+            run.report.begin("export")
+            found = _export(run, plan, source, folder)
+        return ExportedFiles(plan, tuple(found), stack.pop_all())
+
+
+def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> list[Batch]:
+    workers = choose_workers(run.workers, run.workers.max_workers)
+    cut = list(chunks(plan, workers, run.workers.batch_size))
+    # Nothing is loaded meanwhile, so the files may take all the room there is.
+    export = Export(run.sessions, plan, cut, folder, lambda _: None, sys.maxsize)
+    return sorted(export.batches(source, min(workers, len(cut))), key=lambda batch: batch.path)
+
+
+def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
+    with (
+        sessions.connected("target") as target,
+        transaction(target, CATALOG_NAMES) as cursor,
+    ):
+        there = catalog.read_relation(cursor, table.target)
+    return make_plan(table, view, schema.fit(table, view.relation, there), None, there)
+
+
+def _since(plan: Plan, since: int) -> Plan:
+    end = plan.window.end
+    if not 0 <= since <= end:
+        raise errors.ConfigurationError(
+            f"since is {since}, and the source's next transaction {end}",
+            remedy="Give the 64-bit transaction id of an earlier export, or 0 for all rows.",
+        )
+    leaves = tuple(LeafRead(read.leaf, since == 0, "asked for") for read in plan.leaves)
+    return dataclasses.replace(
+        plan, window=XidWindow(since, end), leaves=leaves, full=since == 0, reason="asked for"
+    )
+
+
+class TempTable:
+    """A staging table filled from exported files, in a target session of its own."""
+
+    def __init__(self, sessions: Sessions, exported: ExportedFiles) -> None:
+        self.sessions = sessions
+        self.table = exported.table
+        self.rows = 0
+        self._exported = exported
+        self._staging = load.staging_for(
+            exported.table.target, temporary=not exported.plan.layout.creates
+        )
+        self._stack = contextlib.ExitStack()
+        self._target: Connection | None = None
+
+    @property
+    def name(self) -> str:
+        """The staging table's qualified name."""
+        return str(self._staging.name)
+
+    def load(self) -> TempTable:
+        """Create and fill the staging table, under the target's lock."""
+        plan = self._exported.plan
+        with self._closed_on_failure():
+            self._target = self._stack.enter_context(self.sessions.connected("target"))
+            self._stack.enter_context(locked(self._target, plan.table.target))
+            load.drop_leftovers(self._target, plan.table.target)
+            load.create_staging(self._target, plan)
+            columns = (*plan.layout.names, plan.table.xmin_column)
+            for batch in self._exported.batches:
+                load.load_batch(self._target, self._staging, columns, batch)
+                self.rows += batch.rows
+            load.finish(self._target, self._staging, plan)
+        return self
+
+    def merge(self) -> merge.Merged:
+        """Publish the staged rows in one transaction."""
+        with transaction(self._session) as cursor:
+            require_lock(cursor, self.table.target)
+            return merge.publish(cursor, self._exported.plan, self._staging, self.rows)
+
+    def drop(self) -> None:
+        """Drop the staging table, unless it has become the target, and close the session."""
+        try:
+            load.drop(self._session, self._staging)
+        finally:
+            self._stack.close()
+
+    @property
+    def _session(self) -> Connection:
+        if self._target is None or self._target.closed:
+            raise errors.ConfigurationError(
+                f"the staging table {self.name} is gone",
+                remedy="Import the exported files again.",
+            )
+        return self._target
+
+    @contextlib.contextmanager
+    def _closed_on_failure(self) -> Iterator[None]:
+        try:
+            yield
+        except BaseException:
+            self._stack.close()
+            raise

@@ -1,0 +1,148 @@
+"""What to sync: relations, modes and worker limits, as the user gives them."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from sync_assets.engine.errors import ConfigurationError
+
+IDENTIFIER_BYTES = 63
+"""PostgreSQL truncates longer names silently (NAMEDATALEN - 1), so they are refused here."""
+
+
+class SyncMode(str, enum.Enum):
+    """How a run finds what to move."""
+
+    FULL_SYNC = "full_sync"
+    INCREMENTAL_SYNC = "incremental_sync"
+    XMIN_INCREMENTAL = "xmin_incremental"
+
+    @classmethod
+    def parse(cls, value: str | SyncMode) -> SyncMode:
+        """Read a mode by its name; raises ConfigurationError naming what is allowed."""
+        try:
+            return cls(value)
+        except ValueError:
+            allowed = ", ".join(mode.value for mode in cls)
+            raise ConfigurationError(
+                f"unknown sync_mode {value!r}", remedy=f"Use one of {allowed}."
+            ) from None
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RelationName:
+    """A relation by schema and name, exactly as the catalog stores them."""
+
+    schema: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str | RelationName) -> RelationName:
+        """Read `schema.name`; a bare name means the schema `public`.
+
+        Names are taken as they stand, without folding to lower case. A part that contains a dot
+        or a double quote is written in double quotes, as in SQL. Raises ConfigurationError.
+        """
+        if isinstance(text, RelationName):
+            return text
+        *schema, name = _split(text)
+        if len(schema) > 1:
+            raise ConfigurationError(
+                f"{text!r} is not the name of a table",
+                remedy='Write schema.table; quote a part that contains a dot: "my.schema".table.',
+            )
+        for part in (*schema, name):
+            _check_part(part, text)
+        return cls(schema[0] if schema else "public", name)
+
+    def __str__(self) -> str:
+        return f"{_quoted(self.schema)}.{_quoted(self.name)}"
+
+
+def _split(text: str) -> list[str]:
+    parts: list[str] = []
+    part, quoted, position = "", False, 0
+    while position < len(text):
+        character = text[position]
+        if character == '"' and quoted and text[position + 1 : position + 2] == '"':
+            part, position = part + '"', position + 1
+        elif character == '"':
+            quoted = not quoted
+        elif character == "." and not quoted:
+            parts, part = [*parts, part], ""
+        else:
+            part += character
+        position += 1
+    if quoted:
+        raise ConfigurationError(
+            f"{text!r} has an unbalanced double quote",
+            remedy='Write a double quote inside a quoted name twice: "a""b".',
+        )
+    return [*parts, part]
+
+
+def _check_part(part: str, text: str) -> None:
+    if not part or "\0" in part or part != part.strip():
+        raise ConfigurationError(
+            f"{text!r} is not the name of a table",
+            remedy="Write schema.table, without blanks around the names.",
+        )
+    if len(part.encode()) > IDENTIFIER_BYTES:
+        raise ConfigurationError(
+            f"the name {part!r} is longer than {IDENTIFIER_BYTES} bytes",
+            remedy="PostgreSQL would cut it; write the name as the catalog stores it.",
+        )
+
+
+def _quoted(part: str) -> str:
+    return '"' + part.replace('"', '""') + '"' if "." in part or '"' in part else part
+
+
+@dataclass(frozen=True, slots=True)
+class Table:
+    """One table to keep in step: where from, where to, and how.
+
+    `key` names the columns that identify a row; None takes the source's primary key, else its
+    smallest unique index on NOT NULL columns. `max_delete_ratio` is the share of the target's
+    rows that one run may delete, judged from `min_deletes` rows up; `confirm_deletes` allows that
+    many for this run. `allow_empty` lets an emptied source empty the target.
+    """
+
+    source: RelationName
+    target: RelationName
+    mode: SyncMode = SyncMode.XMIN_INCREMENTAL
+    key: tuple[str, ...] | None = None
+    xmin_column: str = "source_xmin"
+    max_delete_ratio: float = 0.5
+    min_deletes: int = 100
+    allow_empty: bool = False
+    confirm_deletes: int | None = None
+    accept_source: bool = False
+    trust_source_identity: bool = False
+    full_refresh: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """Limits for the workers that export one table, and the rows a batch file holds at least."""
+
+    default_workers: int | None = 4
+    max_workers: int = 8
+    min_workers: int = 2
+    batch_size: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("default_workers", "max_workers", "min_workers", "batch_size"):
+            value = getattr(self, name)
+            if value is None and name == "default_workers":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(
+                    f"{name} is {value!r}", remedy="It must be a whole number from 1 up."
+                )
+        if self.min_workers > self.max_workers:
+            raise ConfigurationError(
+                f"min_workers {self.min_workers} is above max_workers {self.max_workers}",
+                remedy="Set min_workers to at most max_workers.",
+            )

@@ -1,0 +1,59 @@
+"""64-bit transaction ids and the 32-bit ones that rows carry (pure).
+
+A row stores the low 32 bits of the id that wrote it, so an old frozen row can look as if it fell
+inside any window: reading it again is harmless. What must not happen is a window that skips a new
+row, hence the arithmetic modulo 2^32. The manual, "Preventing Transaction ID Wraparound Failures":
+https://www.postgresql.org/docs/current/routine-vacuuming.html#VACUUM-FOR-WRAPAROUND
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+RING = 1 << 32
+
+
+@dataclass(frozen=True, slots=True)
+class XidWindow:
+    """The ids from `start` up to, not including, `end`; both 64-bit."""
+
+    start: int
+    end: int
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.start <= self.end:
+            raise ValueError(f"{self.start}..{self.end} is not a window of transaction ids")
+
+    @property
+    def covers_ring(self) -> bool:
+        """Whether every 32-bit id falls inside, so that nothing can be told apart."""
+        return self.end - self.start >= RING
+
+    def predicate(self, column: str = "xmin") -> str:
+        """SQL that holds for rows whose 32-bit id may lie in the window.
+
+        There is no `<` for xid, hence the cast through text; and no single comparison is right
+        where the window crosses a multiple of 2^32, hence the two branches.
+        """
+        if self.covers_ring:
+            return "true"
+        if self.start == self.end:
+            return "false"
+        low, high = self.start % RING, self.end % RING
+        joined_by = "AND" if low < high else "OR"
+        value = f"{column}::text::bigint"
+        return f"({value} >= {low} {joined_by} {value} < {high})"
+
+    def contains_raw(self, raw: int) -> bool:
+        """What `predicate` says of a raw 32-bit id."""
+        return (raw - self.start) % RING < self.end - self.start
+
+
+def widened(end: int, column: str = "xmin") -> str:
+    """SQL for the 64-bit id of a row that is visible to a snapshot whose xmax is `end`.
+
+    The newest id below `end` with the row's low 32 bits; exact unless the row is frozen and older
+    than 2^32 ids.
+    """
+    newest = end - 1
+    return f"({newest} - (({newest} - {column}::text::bigint) & {RING - 1}))"
