@@ -1,0 +1,19 @@
+"""What every test gets: no configuration from outside, and the servers of `fixtures`."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+
+pytest_plugins = ["sync_assets_tests.fixtures.servers", "sync_assets_tests.fixtures.pair"]
+
+OURS = ("DAGSTER_", "SYNC_", "PG")
+FOR_TESTS = "SYNC_TEST_"
+
+
+@pytest.fixture(autouse=True)
+def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in list(os.environ):
+        if name.startswith(OURS) and not name.startswith(FOR_TESTS):
+            monkeypatch.delenv(name)

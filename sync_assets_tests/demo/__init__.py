@@ -1,0 +1,3 @@
+"""Tests of the demo."""
+
+from __future__ import annotations

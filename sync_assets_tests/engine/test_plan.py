@@ -1,0 +1,176 @@
+"""Every decision of a run, from values alone."""
+
+from __future__ import annotations
+
+import dataclasses
+from datetime import datetime, timedelta, timezone
+
+import pytest
+
+from sync_assets.engine import RelationName, SyncMode, Table
+from sync_assets.engine.catalog import Column, Key, Leaf, Relation
+from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
+from sync_assets.engine.plan import (
+    LARGE_CHUNK,
+    Plan,
+    chunks,
+    configuration,
+    known_leaf,
+    make_plan,
+    schema_fingerprint,
+    storage,
+)
+from sync_assets.engine.schema import fit
+from sync_assets.engine.snapshot import Snapshot, SourceIdentity, SourceView
+from sync_assets.engine.state import Known
+from sync_assets.engine.xid import RING
+
+NAME = RelationName("public", "orders")
+STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)
+COLUMN = Column(1, "id", "integer", 23, True, None, False, False, False)
+KEY = Key("orders_pkey", ("id",), ("OPERATOR(pg_catalog.=)",), primary=True)
+LEAF = Leaf(10, NAME, "r", "heap", 100, 0, False, True, "a", pages=1000, estimated_rows=50_000)
+SOURCE = Relation(10, NAME, "r", False, (COLUMN,), (KEY,), (LEAF,), "columns")
+TARGET = dataclasses.replace(SOURCE, oid=77)
+IDENTITY = SourceIdentity("7000", 5, 1)
+SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, False, STARTED, None, IDENTITY, 5000)
+VIEW = SourceView(SOURCE, (), SNAPSHOT)
+TABLE = Table(NAME, NAME)
+KNOWN = Known(
+    version=3,
+    watermark=900,
+    snapshot_xmax=905,
+    lsn=4000,
+    source_max_xmin=899,
+    system_identifier="7000",
+    database=5,
+    timeline=1,
+    postmaster_start=STARTED,
+    fingerprint=schema_fingerprint(VIEW),
+    configuration=configuration(TABLE, fit(TABLE, SOURCE, TARGET)),
+    target_storage=storage(TARGET),
+    rows_in_target=50_000,
+    snapshot_at=STARTED,
+    leaves=(known_leaf(LEAF),),
+)
+
+
+def planned(
+    known: Known | None = KNOWN,
+    table: Table = TABLE,
+    snapshot: Snapshot = SNAPSHOT,
+    leaves: tuple[Leaf, ...] = (LEAF,),
+    target: Relation | None = TARGET,
+) -> Plan:
+    relation = dataclasses.replace(SOURCE, leaves=leaves)
+    view = SourceView(relation, (), snapshot)
+    return make_plan(table, view, fit(table, relation, target), known, target)
+
+
+def identified(**changes: object) -> Snapshot:
+    identity = dataclasses.replace(IDENTITY, **changes)  # type: ignore[arg-type]
+    return dataclasses.replace(SNAPSHOT, identity=identity)
+
+
+def test_a_later_run_reads_from_the_stored_mark_to_the_snapshot_s_xmax() -> None:
+    plan = planned()
+    assert not plan.full
+    assert (plan.window.start, plan.window.end) == (900, 1010)
+    assert plan.reason == "changes since transaction 900"
+
+
+def test_the_first_load_has_no_xid_predicate() -> None:
+    plan = planned(known=None, target=None)
+    assert plan.full
+    assert plan.layout.creates
+    assert all(read.full for read in plan.leaves)
+
+
+@pytest.mark.parametrize(
+    ("known", "said"),
+    [
+        (None, "first run over a target that was there"),
+        (dataclasses.replace(KNOWN, timeline=2), "timeline"),
+        (dataclasses.replace(KNOWN, fingerprint="other"), "columns of the source"),
+        (dataclasses.replace(KNOWN, configuration="other"), "configuration"),
+        (dataclasses.replace(KNOWN, target_storage="other"), "target table itself"),
+        (dataclasses.replace(KNOWN, system_identifier=None), "identity"),
+    ],
+)
+def test_a_mark_that_cannot_be_trusted_means_a_full_pass(known: Known | None, said: str) -> None:
+    plan = planned(known)
+    assert plan.full
+    assert said in plan.reason
+
+
+def test_a_window_of_the_whole_ring_means_a_full_pass() -> None:
+    far = dataclasses.replace(SNAPSHOT, xmin=KNOWN.watermark + RING, xmax=KNOWN.watermark + RING)
+    assert "2^32" in planned(snapshot=far).reason
+
+
+def test_full_refresh_and_full_sync_read_everything() -> None:
+    assert planned(table=dataclasses.replace(TABLE, full_refresh=True)).full
+    full = planned(table=dataclasses.replace(TABLE, mode=SyncMode.FULL_SYNC))
+    assert full.full
+    assert full.removes_missing
+
+
+@pytest.mark.parametrize("change", [{"system_identifier": "7001"}, {"database": 6}])
+def test_another_source_stops_the_run_until_it_is_accepted(change: dict[str, object]) -> None:
+    with pytest.raises(SourceIdentityChanged):
+        planned(snapshot=identified(**change))
+    accepted = dataclasses.replace(TABLE, accept_source=True)
+    assert planned(table=accepted, snapshot=identified(**change)).full
+
+
+@pytest.mark.parametrize("change", [{"lsn": 3999}, {"xmax": 904, "xmin": 904}])
+def test_a_source_that_went_back_in_time_is_not_read(change: dict[str, int]) -> None:
+    with pytest.raises(SourceBehind):
+        planned(snapshot=dataclasses.replace(SNAPSHOT, **change))  # type: ignore[arg-type]
+
+
+def test_after_a_failover_an_earlier_position_is_a_full_pass_not_a_wait() -> None:
+    behind = dataclasses.replace(identified(timeline=2), lsn=1, xmax=800, xmin=800)
+    assert "timeline" in planned(snapshot=behind).reason
+
+
+def test_a_standby_whose_timeline_is_known_only_up_to_an_old_checkpoint_waits() -> None:
+    with pytest.raises(SourceBehind):
+        planned(snapshot=dataclasses.replace(SNAPSHOT, timeline_as_of=3999))
+
+
+def test_without_the_right_to_identify_the_source_every_run_is_full_unless_trusted() -> None:
+    unknown = identified(system_identifier=None)
+    known = dataclasses.replace(KNOWN, system_identifier=None)
+    assert "pg_control_system" in planned(known, snapshot=unknown).reason
+    trusting = dataclasses.replace(TABLE, trust_source_identity=True)
+    assert not planned(known, trusting, snapshot=unknown).full
+
+
+def test_a_new_leaf_is_read_whole_and_the_others_by_xid() -> None:
+    attached = dataclasses.replace(LEAF, oid=11, name=RelationName("public", "orders_2"))
+    plan = planned(leaves=(LEAF, attached))
+    assert [read.full for read in plan.leaves] == [False, True]
+    assert "public.orders_2 is new" in plan.reason
+
+
+def test_an_unlogged_leaf_is_read_whole_after_a_restart() -> None:
+    leaf = dataclasses.replace(LEAF, unlogged=True)
+    later = dataclasses.replace(SNAPSHOT, postmaster_start=STARTED + timedelta(hours=1))
+    assert not planned(leaves=(leaf,)).leaves[0].full
+    assert planned(leaves=(leaf,), snapshot=later).leaves[0].full
+
+
+@pytest.mark.parametrize("pages", [0, 1, 127, 128, 129, 1000, 100_000])
+@pytest.mark.parametrize("workers", [1, 3, 8])
+def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: int) -> None:
+    leaf = dataclasses.replace(LEAF, pages=pages, estimated_rows=pages * 100)
+    cut = list(chunks(planned(leaves=(leaf,)), workers, 1000))
+    assert cut[0].first == 0
+    assert [chunk.end for chunk in cut] == [chunk.first for chunk in cut[1:]] + [None]
+    assert all((c.end or pages) - c.first <= LARGE_CHUNK for c in cut)
+
+
+def test_a_batch_file_holds_at_least_batch_size_rows() -> None:
+    cut = list(chunks(planned(), 8, 25_000))
+    assert all((chunk.end or LEAF.pages) - chunk.first >= 500 for chunk in cut)

@@ -1,0 +1,60 @@
+"""The window of transaction ids, on a ring of 2^32."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from sync_assets.engine.xid import RING, XidWindow, widened
+
+ids = st.integers(min_value=3, max_value=3 * RING)
+lengths = st.one_of(
+    st.integers(min_value=0, max_value=100), st.integers(min_value=0, max_value=RING - 1)
+)
+
+
+def holds(predicate: str, raw: int) -> bool:
+    """What PostgreSQL would make of the predicate for a row with this raw xid."""
+    python = predicate.replace("xmin::text::bigint", str(raw)).lower()
+    return bool(eval(python, {"true": True, "false": False}))
+
+
+@given(ids, lengths, st.integers(min_value=0, max_value=RING))
+def test_every_id_in_the_window_satisfies_the_predicate(start: int, length: int, step: int) -> None:
+    window = XidWindow(start, start + length)
+    inside = start + min(step, max(length - 1, 0))
+    assert holds(window.predicate(), inside % RING) is (length > 0)
+
+
+@given(ids, lengths, st.integers(min_value=0, max_value=RING - 1))
+def test_the_predicate_says_no_more_than_the_window_on_the_ring(
+    start: int, length: int, raw: int
+) -> None:
+    window = XidWindow(start, start + length)
+    assert holds(window.predicate(), raw) is window.contains_raw(raw)
+
+
+def test_a_window_of_the_whole_ring_tells_nothing_apart() -> None:
+    assert XidWindow(5, 5 + RING).covers_ring
+    assert XidWindow(5, 5 + RING).predicate() == "true"
+    assert not XidWindow(5, 4 + RING).covers_ring
+
+
+def test_a_window_across_the_wrap_has_two_branches() -> None:
+    assert XidWindow(RING - 2, RING + 5).predicate() == (
+        f"(xmin::text::bigint >= {RING - 2} OR xmin::text::bigint < 5)"
+    )
+
+
+@given(ids, st.integers(min_value=0, max_value=RING - 1))
+def test_a_row_s_64_bit_id_is_the_newest_one_below_the_snapshot_s_xmax(end: int, age: int) -> None:
+    true_id = end - 1 - age
+    if true_id >= 0:
+        text = widened(end).replace("xmin::text::bigint", str(true_id % RING))
+        assert eval(text) == true_id
+
+
+def test_a_window_that_ends_before_it_starts_is_refused() -> None:
+    with pytest.raises(ValueError, match="not a window"):
+        XidWindow(6, 5)

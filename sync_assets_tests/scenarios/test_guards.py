@@ -1,0 +1,107 @@
+"""The mark is trusted only while the source is the one it was taken from, and only once durable."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Iterator
+
+import pytest
+
+from sync_assets.demo.server import PostgresServer
+from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
+from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, running_server
+
+LAZY = {
+    # As little reaches the disk by itself as PostgreSQL allows.
+    **SETTINGS,
+    "fsync": "on",
+    "synchronous_commit": "off",
+    "wal_writer_delay": "10s",
+    "wal_writer_flush_after": "100MB",
+    "checkpoint_timeout": "1d",
+    "autovacuum": "off",
+}
+
+
+@pytest.fixture(params=["15", "18"])
+def lazy(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+    """A server whose commits return before they are on disk."""
+    with running_server(request.param, LAZY) as server:
+        yield server
+
+
+@pytest.fixture
+def apart(lazy: PostgresServer, server18: PostgresServer, new_database: NewDatabase) -> Pair:
+    """A source that may crash, and a target elsewhere."""
+    return Pair(lazy.create_database("source"), new_database(server18))
+
+
+def test_no_mark_outlives_a_crash_of_the_source_that_its_rows_did_not(
+    lazy: PostgresServer, apart: Pair
+) -> None:
+    apart.source("CREATE TABLE t (id integer PRIMARY KEY, v text)", "INSERT INTO t VALUES (0)")
+    apart.sync()
+    for round_number in range(1, 3):
+        # Committed and not flushed: without the guard a crash would hand out its xid again.
+        apart.source(f"INSERT INTO t VALUES ({round_number}, 'async')")
+        apart.sync()
+        lazy.kill()
+        lazy.start()
+        apart.source(f"INSERT INTO t VALUES ({round_number + 100}, 'after the crash')")
+        apart.sync()
+        assert apart.is_exact()
+
+
+def test_a_source_restored_to_an_earlier_state_is_not_synced_from(
+    lazy: PostgresServer, apart: Pair
+) -> None:
+    apart.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    apart.sync()
+    lazy.stop()
+    copy = lazy.folder / "copy"
+    subprocess.run(["cp", "-a", lazy.data, copy], check=True)
+    lazy.start()
+    apart = Pair(lazy.url("source"), apart.target_url)
+    apart.source("INSERT INTO t SELECT generate_series(2, 1000)")
+    assert apart.sync().rows_inserted == 999
+    lazy.stop()
+    shutil.rmtree(lazy.data)
+    copy.rename(lazy.data)
+    lazy.start()
+    apart = Pair(lazy.url("source"), apart.target_url)
+    with pytest.raises(SourceBehind):
+        apart.sync()
+    assert apart.target("SELECT count(*) FROM t") == [(1000,)]
+
+
+def test_another_database_under_the_same_name_stops_the_run_until_accepted(
+    server18: PostgresServer, apart: Pair, new_database: NewDatabase
+) -> None:
+    apart.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    apart.sync()
+    other = Pair(new_database(server18), apart.target_url)
+    other.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (2)")
+    with pytest.raises(SourceIdentityChanged, match="accept_source"):
+        other.sync()
+    receipt = other.sync(accept_source=True)
+    assert (receipt.rows_inserted, receipt.rows_only_in_target) == (1, 1)
+    assert other.sync().rows_exported == 0
+
+
+def test_a_failover_is_seen_by_its_timeline(lazy: PostgresServer, apart: Pair) -> None:
+    apart.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    apart.sync()
+    # A promotion without a standby: recovery that ends starts a new timeline.
+    lazy.stop()
+    (lazy.data / "recovery.signal").touch()
+    shutil.chown(lazy.data / "recovery.signal", lazy.data.stat().st_uid, lazy.data.stat().st_gid)
+    lazy.settings["restore_command"] = "false"
+    lazy.start()
+    apart = Pair(lazy.url("source"), apart.target_url)
+    assert eventually(lambda: apart.source("SELECT pg_is_in_recovery()") == [(False,)])
+    apart.source("INSERT INTO t VALUES (2)")
+    receipt = apart.sync()
+    assert "timeline changed" in receipt.reason
+    assert apart.is_exact()
