@@ -1,0 +1,104 @@
+"""The command line: `sync-assets COMMAND`, one module per command, loaded when it is called.
+
+Exit codes: 0, done; 2, nothing was contacted (usage, configuration); 1, anything after that;
+130, interrupted. Errors are one line on stderr, without a traceback and without any password.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, NoReturn
+
+import click
+
+COMMANDS = {
+    "demo": "Sync real data between two embedded databases, and show what happens.",
+    "run": "Bring the selected tables up to date, through Dagster.",
+    "status": "Show each table's last sync, watermark and lag.",
+    "ui": "Open the Dagster UI on this project.",
+    "workers": "Show how many workers this machine recommends, and why.",
+}
+"""Every command with its short help, so that `--help` need not load any of them."""
+
+
+class CommandGroup(click.Group):
+    """A group that loads a command's module when it is called, and reports errors in one line."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:  # noqa: ARG002 (click's signature)
+        """Name the commands without loading them."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:  # noqa: ARG002
+        """Load one command's module, whose `command` it is."""
+        if cmd_name not in COMMANDS:
+            return None
+        command: click.Command = importlib.import_module(f"sync_assets.cli.{cmd_name}").command
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
+        """List the commands with the table's short help."""
+        with formatter.section("Commands"):
+            formatter.write_dl(list(COMMANDS.items()))
+
+    def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
+        """Run the command line and exit with its code."""
+        words = list(sys.argv[1:] if args is None else args)
+        extra = {"prog_name": "sync-assets", **extra, "standalone_mode": False}
+        try:
+            code = super().main(words, **extra)
+        except SystemExit:
+            raise
+        except BaseException as error:  # noqa: BLE001 (whatever it is, it ends as one line)
+            # Only a failure pays for loading what tells errors apart and hides passwords.
+            from sync_assets.cli.errors import report
+
+            code = report(error, debug=_debug(words))
+        sys.exit(code if isinstance(code, int) else 0)
+
+
+def _debug(words: list[str]) -> bool:
+    # Click's own parse may be what failed, so the flag is looked for by hand, before the command.
+    return "--debug" in words[: next((i for i, w in enumerate(words) if w in COMMANDS), None)]
+
+
+def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    if not wanted or ctx.resilient_parsing:
+        return
+    from importlib.metadata import PackageNotFoundError, version
+
+    try:
+        text = version("sync-assets")
+    except PackageNotFoundError:
+        text = "(not installed)"
+    click.echo(f"sync-assets {text}")
+    ctx.exit()
+
+
+def read_env_file(folder: Path) -> None:
+    """Read `.env` of this folder into the environment; what is set already stays."""
+    path = folder / ".env"
+    if path.is_file():
+        from dotenv import dotenv_values
+
+        for name, value in dotenv_values(path).items():
+            if value is not None:
+                os.environ.setdefault(name, value)
+
+
+@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.option(
+    "--version",
+    is_flag=True,
+    is_eager=True,
+    expose_value=False,
+    callback=_print_version,
+    help="Show the version and exit.",
+)
+def main() -> None:
+    """Sync tables from one PostgreSQL database into another, through Dagster."""
+    read_env_file(Path.cwd())

@@ -1,0 +1,90 @@
+"""What the command line says about an error: one line, no password; and its exit code."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+import traceback
+from urllib.parse import unquote, urlsplit
+
+import click
+
+from sync_assets.engine.errors import ConfigurationError, SyncError
+
+URL_VARIABLES = ("SYNC_SOURCE_URL", "SYNC_TARGET_URL", "DAGSTER_PG_URL")
+HIDDEN = "***"
+IN_URL = re.compile(r"(?<=://)([^\s:@/'\"]*):[^\s/]*@")
+IN_DSN = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
+
+
+def report(error: BaseException, *, debug: bool = False) -> int:
+    """Print an error as one line on stderr; return the exit code."""
+    if debug:
+        trace = "".join(traceback.format_exception(error))
+        click.echo(hide_passwords(trace), nl=False, err=True)
+    if isinstance(error, BrokenPipeError):
+        return _reader_gone()
+    if isinstance(error, (KeyboardInterrupt, click.Abort)):
+        click.echo("Interrupted.", err=True)
+        return 130
+    if isinstance(error, click.ClickException):
+        with io.StringIO() as shown:
+            error.show(file=shown)
+            click.echo(hide_passwords(shown.getvalue()), nl=False, err=True)
+        return error.exit_code
+    click.echo(f"Error: {one_line(_said(error))}", err=True)
+    return 2 if isinstance(error, ConfigurationError) else 1
+
+
+def one_line(text: str) -> str:
+    """Return the text without passwords and line breaks."""
+    return " ".join(hide_passwords(text).split())
+
+
+def hide_passwords(text: str) -> str:
+    """Replace the passwords of the URLs in the environment, and of any URL or DSN in the text."""
+    text = IN_DSN.sub(rf"\1{HIDDEN}", IN_URL.sub(rf"\1:{HIDDEN}@", text))
+    for word in sorted(_passwords(), key=len, reverse=True):
+        # As a whole word only: a password `s` must not turn every s into stars.
+        text = re.sub(rf"(?<!\w){re.escape(word)}(?!\w)", HIDDEN, text)
+    return text
+
+
+def _passwords() -> set[str]:
+    """Passwords as written and as meant, of the URLs and DSNs in the environment."""
+    found = {os.environ.get("PGPASSWORD", "")}
+    for name in URL_VARIABLES:
+        found |= _passwords_in(os.environ.get(name, ""))
+    return found - {""}
+
+
+def _passwords_in(url: str) -> set[str]:
+    found = {m[2].strip("'").replace("\\'", "'") for m in IN_DSN.finditer(url)}
+    public: set[str] = set()
+    try:
+        parts = urlsplit(url)
+    except ValueError:
+        return found
+    if parts.scheme:
+        found.add(parts.password or "")
+        # Where the password is the role's or database's name, hiding it would only garble the
+        # message: those names are no secret, and a URL's password is hidden by its place.
+        public = {parts.username or "", parts.path.lstrip("/")}
+    return {form for word in found - public for form in (word, unquote(word))}
+
+
+def _said(error: BaseException) -> str:
+    if isinstance(error, SyncError):
+        return str(error)
+    return (
+        f"unexpected {type(error).__name__}: {error}. "
+        "See the traceback with: sync-assets --debug COMMAND"
+    )
+
+
+def _reader_gone() -> int:
+    # `sync-assets status | head`: nobody reads on, and the interpreter's own flush must not fail.
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    return 1

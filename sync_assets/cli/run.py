@@ -1,0 +1,102 @@
+"""`sync-assets run`: bring tables up to date through Dagster, so that its UI knows of it."""
+
+from __future__ import annotations
+
+import signal
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+from sync_assets.cli.output import print_json, print_rows
+from sync_assets.cli.run_display import LiveDisplay, PlainDisplay, described_error
+from sync_assets.cli.selection import configured_tables, require_urls, selected
+from sync_assets.config import SyncedTable
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.receipt import Receipt
+
+COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
+HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
+NUMBERS = "lllrrrrrr"
+FAILED, INTERRUPTED = 1, 130
+
+
+@click.command()
+@click.argument("select", nargs=-1)
+@click.option("--full-refresh", is_flag=True, help="Read every row, whatever changed.")
+@click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
+@click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the receipts.")
+def command(
+    select: tuple[str, ...],
+    *,
+    full_refresh: bool,
+    accept_source: bool,
+    confirm_deletes: int | None,
+    as_json: bool,
+) -> None:
+    """Bring the tables up to date; SELECT names target tables (schema.table, with * and ?)."""
+    # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    options: dict[str, Any] = {"full_refresh": full_refresh, "accept_source": accept_source}
+    if confirm_deletes is not None:
+        options["confirm_deletes"] = confirm_deletes
+    place, tables = configured_tables()
+    tables = selected(tables, select)
+    require_urls(tables)
+    sys.exit(_run(place, tables, options, as_json=as_json))
+
+
+def _run(
+    place: Path, tables: Sequence[SyncedTable], options: dict[str, Any], *, as_json: bool
+) -> int:
+    # Dagster takes a second or two to import: mistakes are told before it.
+    from sync_assets.launch import not_reached, run_tables
+
+    with LiveDisplay() if sys.stderr.isatty() else PlainDisplay() as display:
+        ended = run_tables(place, tables, options, display)
+    errors = {**ended.errors, **display.errors}
+    for synced in tables:
+        target = str(synced.table.target)
+        if target not in errors and target not in display.receipts:
+            errors[target] = not_reached(synced)
+    _print_results(tables, display.receipts, errors, as_json=as_json)
+    if ended.interrupted:
+        click.echo("Interrupted.", err=True)
+        return INTERRUPTED
+    return FAILED if errors else 0
+
+
+def _print_results(
+    tables: Sequence[SyncedTable],
+    receipts: dict[str, Receipt],
+    errors: dict[str, SyncError],
+    *,
+    as_json: bool,
+) -> None:
+    for target, error in errors.items():
+        click.echo(f"Error: {described_error(error.located(table=target))}", err=True)
+    if as_json:
+        print_json({"tables": [_entry(synced, receipts, errors) for synced in tables]})
+    else:
+        names = [str(synced.table.target) for synced in tables]
+        print_rows(HEADINGS, [_row(receipts[name]) for name in names if name in receipts], NUMBERS)
+
+
+def _entry(
+    synced: SyncedTable, receipts: dict[str, Receipt], errors: dict[str, SyncError]
+) -> dict[str, Any]:
+    target = str(synced.table.target)
+    if target in receipts:
+        return receipts[target].as_dict()
+    error = errors[target]
+    told = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
+    return {"source": str(synced.table.source), "target": target, "error": told}
+
+
+def _row(receipt: Receipt) -> tuple[str, ...]:
+    counts = [f"{receipt[f'rows_{name}']:,}" for name in COUNTS]
+    seconds = f"{receipt.seconds.get('total', 0.0):.2f}"
+    return (receipt.source, receipt.target, receipt.mode, *counts, seconds)

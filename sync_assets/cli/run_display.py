@@ -1,0 +1,149 @@
+"""What `run` shows while it works, and what it gathers on the way."""
+
+from __future__ import annotations
+
+import threading
+import time
+from types import TracebackType
+
+import click
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
+
+from sync_assets.cli.errors import one_line
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.progress import Progress as Step
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.table import Table
+
+SIGN_OF_LIFE_SECONDS = 10.0
+
+
+class PlainDisplay:
+    """A line when a table begins and ends, and now and then between; gathers the results."""
+
+    def __init__(self) -> None:
+        self.receipts: dict[str, Receipt] = {}
+        self.errors: dict[str, SyncError] = {}
+        self._said: dict[str, float] = {}
+        self._lock = threading.Lock()
+
+    def __enter__(self) -> PlainDisplay:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        """Nothing is left on the screen."""
+
+    def started(self, table: Table) -> None:
+        """Say that the table begins, or begins again and why."""
+        error = self.errors.pop(str(table.target), None)
+        self._said[str(table.target)] = time.monotonic()
+        self.say(
+            f"{table.target}: {f'trying again after {described_error(error)}' if error else 'begins'}"
+        )
+
+    def progressed(self, table: Table, progress: Step) -> None:
+        """Give a sign of life."""
+        with self._lock:
+            now = time.monotonic()
+            if now - self._said.get(str(table.target), now) < SIGN_OF_LIFE_SECONDS:
+                return
+            self._said[str(table.target)] = now
+        self.say(f"{table.target}: {described(progress)}")
+
+    def finished(self, table: Table, receipt: Receipt) -> None:
+        """Keep the receipt."""
+        self.receipts[str(table.target)] = receipt
+        seconds = receipt.seconds.get("total", 0.0)
+        self.say(f"{table.target}: done, {receipt.rows_written:,} rows written in {seconds:.1f} s")
+
+    def failed(self, table: Table, error: SyncError) -> None:
+        """Keep the error; it is told at the end, unless another attempt succeeds."""
+        self.errors[str(table.target)] = error
+
+    def say(self, line: str) -> None:
+        """Write one line to stderr."""
+        click.echo(line, err=True)
+
+
+class LiveDisplay(PlainDisplay):
+    """One line per table that moves, for a terminal."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._bars = Progress(
+            TextColumn("{task.fields[name]}"),
+            BarColumn(bar_width=24),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=Console(stderr=True),
+        )
+        self._tasks: dict[str, TaskID] = {}
+
+    def __enter__(self) -> LiveDisplay:
+        self._bars.start()
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:
+        self._bars.stop()
+
+    def started(self, table: Table) -> None:
+        """Give the table its line."""
+        name = str(table.target)
+        if name in self._tasks:
+            super().started(table)
+        else:
+            self._tasks[name] = self._bars.add_task("begins", name=name, total=None)
+
+    def progressed(self, table: Table, progress: Step) -> None:
+        """Move its bar."""
+        self._bars.update(
+            self._tasks[str(table.target)],
+            description=described(progress),
+            completed=progress.chunks_done,
+            total=progress.chunks or None,
+        )
+
+    def finished(self, table: Table, receipt: Receipt) -> None:
+        """Fill its bar."""
+        self.receipts[str(table.target)] = receipt
+        self._end(table, f"[green]{receipt.rows_written:,} rows written")
+
+    def failed(self, table: Table, error: SyncError) -> None:
+        """Empty its bar."""
+        super().failed(table, error)
+        self._end(table, f"[red]{error.kind}")
+
+    def say(self, line: str) -> None:
+        """Write above the bars."""
+        self._bars.console.print(line, markup=False, highlight=False)
+
+    def _end(self, table: Table, text: str) -> None:
+        task = self._tasks[str(table.target)]
+        self._bars.update(task, description=text, total=1, completed=1)
+        self._bars.stop_task(task)
+
+
+def described(progress: Step) -> str:
+    """The step in words: `export, 120,000 rows, 3 of 8 chunks`."""
+    parts = [
+        str(progress.phase),
+        f"{progress.rows:,} rows" if progress.rows else "",
+        f"{progress.chunks_done} of {progress.chunks} chunks" if progress.chunks else "",
+    ]
+    return ", ".join(part for part in parts if part)
+
+
+def described_error(error: SyncError) -> str:
+    """An error in one line: its kind, what, where and how to mend it."""
+    return one_line(f"{error.kind}: {error}")

@@ -1,0 +1,110 @@
+"""`sync-assets status`: how fresh each table is."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
+
+import click
+
+from sync_assets.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from sync_assets.config import SyncedTable
+    from sync_assets.engine import Table, TableStatus
+
+HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
+NUMBERS = "llrrrrr"
+KILO = 1024
+
+
+@click.command()
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(*, as_json: bool) -> None:
+    """Show, for each table in defs.yaml, its last sync and how far behind the source it is.
+
+    Reads the state beside the data in the target, and the source's current position; changes
+    nothing. `behind` counts the source's transactions and WAL since the last sync, of all its
+    tables; `data age` is how long ago, on the source's clock, the data was read.
+    """
+    # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
+    # YAML is read: Dagster would take seconds.
+    from sync_assets.cli.selection import configured_tables, require_urls
+    from sync_assets.config import url_variable
+    from sync_assets.engine import read_status
+
+    _, tables = configured_tables()
+    require_urls(tables)
+    found: list[TableStatus] = []
+    for (source, target), group in _by_connections(tables).items():
+        urls = os.environ[url_variable(source)], os.environ[url_variable(target)]
+        found += read_status(*urls, group)
+    if as_json:
+        print_json({"tables": [dataclasses.asdict(status) for status in found]})
+    else:
+        print_rows(HEADINGS, [_row(status) for status in found], NUMBERS)
+
+
+def _by_connections(tables: Iterable[SyncedTable]) -> dict[tuple[str, str], list[Table]]:
+    groups: dict[tuple[str, str], list[Table]] = {}
+    for synced in tables:
+        ends = (synced.source_connection, synced.target_connection)
+        groups.setdefault(ends, []).append(synced.table)
+    return groups
+
+
+def _row(status: TableStatus) -> tuple[str, ...]:
+    name = status.target if status.target == status.source else f"{status.source} → {status.target}"
+    if status.synced_at is None:
+        return (name, "never synced", "", "", "", "", "")
+    return (
+        name,
+        status.synced_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        _number(status.rows_in_target),
+        _plain(status.watermark),
+        _plain(status.source_max_xmin),
+        _lag(status),
+        duration(status.age_seconds),
+    )
+
+
+def _lag(status: TableStatus) -> str:
+    parts = []
+    if status.lag_xids is not None:
+        parts.append(f"{status.lag_xids:,} xids")
+    if status.lag_bytes is not None:
+        parts.append(size(status.lag_bytes))
+    return ", ".join(parts)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it: `12.3 MB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < KILO:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= KILO
+    return f"{value:.1f} TB"
+
+
+def duration(seconds: float | None) -> str:
+    """Return a duration as people read it: `3 min 5 s`, its two largest parts."""
+    if seconds is None:
+        return ""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])
+
+
+def _number(value: int | None) -> str:
+    return "" if value is None else f"{value:,}"
+
+
+def _plain(value: int | None) -> str:
+    return "" if value is None else str(value)

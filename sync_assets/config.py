@@ -1,0 +1,188 @@
+"""What a `sync_assets.TableSync` says in YAML: its keys, their types and what they become."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic_core import PydanticCustomError
+
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.table import IDENTIFIER_BYTES, RelationName, SyncMode, Table, WorkerConfig
+
+# Dagster's own rules, kept here so that reading the configuration does not load Dagster.
+EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
+TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
+TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+GROUP = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
+RESOURCE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _refuse(problem: str) -> PydanticCustomError:
+    return PydanticCustomError("refused", "{problem}", {"problem": problem})
+
+
+def _relation(text: str) -> str:
+    try:
+        RelationName.parse(text)
+    except ConfigurationError as error:
+        raise _refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+    return text
+
+
+def _column(text: str) -> str:
+    if not text or "\0" in text or len(text.encode()) > IDENTIFIER_BYTES:
+        raise _refuse(f"a column's name has 1 to {IDENTIFIER_BYTES} bytes")
+    return text
+
+
+def _columns(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _different(columns: list[str]) -> list[str]:
+    if not columns or len(set(columns)) < len(columns):
+        raise _refuse("name each column of the key once")
+    return columns
+
+
+def _owner(text: str) -> str:
+    if not EMAIL.fullmatch(text) and not (text.startswith("team:") and len(text) > len("team:")):
+        raise _refuse("write an e-mail address, or team: and the team's name")
+    return text
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    for key, value in tags.items():
+        if not TAG_KEY.fullmatch(key) or not TAG_VALUE.fullmatch(value):
+            raise _refuse(
+                f"the tag {key!r}: {value!r} does not fit Dagster; keys and values have at most"
+                " 63 letters, digits, '_', '-' and '.', keys may have a namespace before a '/'"
+            )
+    return tags
+
+
+def _group(text: str) -> str:
+    if not GROUP.fullmatch(text):
+        raise _refuse("a group is written with letters, digits and '_'")
+    return text
+
+
+def _resource_key(text: str) -> str:
+    if not RESOURCE_KEY.fullmatch(text):
+        raise _refuse("write the name of a connection (letters, digits and '_'), not a URL")
+    return text
+
+
+Relation = Annotated[str, AfterValidator(_relation)]
+Column = Annotated[str, AfterValidator(_column)]
+Key = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
+Owners = list[Annotated[str, AfterValidator(_owner)]]
+Tags = Annotated[dict[str, str], AfterValidator(_tags)]
+Group = Annotated[str, AfterValidator(_group)]
+Connection = Annotated[str, AfterValidator(_resource_key)]
+
+
+class _Model(BaseModel):
+    # Strict: "4" is not 4, and true is not 1.
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Workers(_Model):
+    """Limits for the workers that export one table."""
+
+    default_workers: int | None = Field(4, ge=1)
+    max_workers: int = Field(8, ge=1)
+    min_workers: int = Field(2, ge=1)
+    batch_size: int = Field(1000, ge=1)
+
+
+class TableOptions(_Model):
+    """What `defaults` may say for every table, and a table for itself."""
+
+    sync_mode: SyncMode | None = Field(None, strict=False)
+    max_delete_ratio: float | None = Field(None, ge=0, le=1)
+    min_deletes: int | None = Field(None, ge=0)
+    allow_empty: bool | None = None
+    xmin_column: Column | None = None
+    group: Group | None = None
+    owners: Owners | None = None
+    tags: Tags | None = None
+
+
+class TableEntry(TableOptions):
+    """One table to keep in step."""
+
+    source: Relation
+    target: Relation | None = None
+    key: Key | None = None
+    description: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class SyncedTable:
+    """A table as the engine takes it, with what Dagster shows about it."""
+
+    table: Table
+    source_connection: str
+    target_connection: str
+    group: str
+    owners: tuple[str, ...]
+    tags: Mapping[str, str]
+    description: str | None
+
+
+class TableSyncConfig(_Model):
+    """The `attributes` of a `sync_assets.TableSync`."""
+
+    tables: list[TableEntry]
+    defaults: TableOptions = TableOptions()
+    workers: Workers = Workers()
+    source_connection: Connection = "source"
+    target_connection: Connection = "target"
+    group: Group | None = None
+
+    def worker_config(self) -> WorkerConfig:
+        """The limits as the engine takes them."""
+        return WorkerConfig(**self.workers.model_dump())
+
+    def synced_tables(self, group: str) -> list[SyncedTable]:
+        """Every table with the defaults filled in; `group` holds for those that name none."""
+        return [self._synced(entry, group) for entry in self.tables]
+
+    def _synced(self, entry: TableEntry, group: str) -> SyncedTable:
+        chosen = _set_values(self.defaults) | _set_values(entry)
+        return SyncedTable(
+            table=_engine_table(chosen),
+            source_connection=self.source_connection,
+            target_connection=self.target_connection,
+            group=chosen.get("group") or self.group or group,
+            owners=tuple(chosen.get("owners", ())),
+            tags=(self.defaults.tags or {}) | (entry.tags or {}),
+            description=entry.description,
+        )
+
+
+def _set_values(options: TableOptions) -> dict[str, Any]:
+    return {name: value for name, value in options if value is not None}
+
+
+def _engine_table(chosen: Mapping[str, Any]) -> Table:
+    # Only what was set is passed on: the engine's own defaults stay the only ones.
+    names = ("max_delete_ratio", "min_deletes", "allow_empty", "xmin_column")
+    options = {name: chosen[name] for name in names if name in chosen}
+    if "sync_mode" in chosen:
+        options["mode"] = chosen["sync_mode"]
+    if "key" in chosen:
+        options["key"] = tuple(chosen["key"])
+    source = RelationName.parse(chosen["source"])
+    target = RelationName.parse(chosen.get("target", source))
+    return Table(source=source, target=target, **options)
+
+
+def url_variable(connection: str) -> str:
+    """The environment variable that holds a connection's URL: SYNC_SOURCE_URL for `source`."""
+    return f"SYNC_{connection.upper()}_URL"

@@ -1,0 +1,163 @@
+"""Check a document against the configuration; the first mistake becomes one exact error."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+from collections.abc import Iterable
+from typing import Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic_core import ErrorDetails
+
+from sync_assets.config import TableEntry, TableOptions, TableSyncConfig, Workers
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.yaml_file import Document, KeyPath
+
+TYPE = "sync_assets.TableSync"
+OUR_TYPES = (TYPE, "sync_assets.component.TableSync")
+COMPONENT_KEYS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
+
+LONGEST_SHOWN = 80
+
+MODELS: dict[str | int, type[BaseModel]] = {
+    "workers": Workers,
+    "defaults": TableOptions,
+    "tables": TableEntry,
+}
+EXPECTED = {
+    "string_type": "write text, in quotes if it looks like something else",
+    "int_type": "write a whole number",
+    "int_from_float": "write a whole number",
+    "float_type": "write a number",
+    "finite_number": "write a number",
+    "bool_type": "write true or false",
+    "list_type": "write a list",
+    "dict_type": "write a mapping of keys to values",
+    "model_type": "write a mapping of keys to values",
+    "enum": f"use one of {', '.join(mode.value for mode in SyncMode)}",
+}
+
+
+def parse_component(document: Document) -> TableSyncConfig | None:
+    """Read a component's document; None if it is another project's component.
+
+    Raises ConfigurationError naming file, line, key, the wrong value and what is allowed.
+    """
+    value = document.value
+    if not isinstance(value, dict):
+        raise document.error((), f"write type: {TYPE} and attributes")
+    if "type" not in value:
+        raise document.error((), f"type is missing; write type: {TYPE}")
+    if value["type"] not in OUR_TYPES:
+        if _is_foreign(value["type"]):
+            return None
+        raise document.error(("type",), f"{_shown(value['type'])} is not a component; use {TYPE}")
+    for key in value:
+        if key not in COMPONENT_KEYS:
+            raise document.error((str(key),), _unknown(key, COMPONENT_KEYS))
+    return parse_attributes(document)
+
+
+def parse_attributes(document: Document) -> TableSyncConfig:
+    """Read the `attributes` of a document whose type is already known to be ours."""
+    attributes = document.value.get("attributes")
+    if attributes is None:
+        path = ("attributes",) if "attributes" in document.value else ()
+        raise document.error(path, "attributes are missing; write attributes: and below it tables:")
+    try:
+        config = TableSyncConfig.model_validate(attributes)
+    except ValidationError as error:
+        raise _first(document, error) from None
+    workers = config.workers
+    if workers.min_workers > workers.max_workers:
+        raise document.error(
+            ("attributes", "workers", "min_workers"),
+            f"{workers.min_workers} is not allowed; use at most max_workers, {workers.max_workers}",
+        )
+    _check_tables(document, config)
+    return config
+
+
+def target_path(config: TableSyncConfig, position: int) -> KeyPath:
+    """Where a table's target is written: its own key, or the source it follows."""
+    named = config.tables[position].target is not None
+    return ("attributes", "tables", position, "target" if named else "source")
+
+
+def _check_tables(document: Document, config: TableSyncConfig) -> None:
+    if not config.tables:
+        raise document.error(("attributes", "tables"), "the list is empty; name a table's source")
+    same_database = config.source_connection == config.target_connection
+    seen: dict[RelationName, KeyPath] = {}
+    for position, synced in enumerate(config.synced_tables("")):
+        table, path = synced.table, target_path(config, position)
+        if same_database and table.source == table.target:
+            raise document.error(path, f"{str(table.target)!r} would be copied onto itself")
+        if table.target in seen:
+            first = document.line(seen[table.target])
+            raise document.error(
+                path, f"{str(table.target)!r} is already the target of the table on line {first}"
+            )
+        seen[table.target] = path
+
+
+def _is_foreign(name: object) -> bool:
+    if not isinstance(name, str) or name.split(".")[0] == "sync_assets":
+        return False
+    if name.startswith("."):
+        return True
+    module, _, attribute = name.rpartition(".")
+    try:
+        return bool(module) and hasattr(importlib.import_module(module), attribute)
+    except ImportError:
+        return False
+
+
+def _first(document: Document, error: ValidationError) -> ConfigurationError:
+    def place(details: ErrorDetails) -> tuple[int, bool]:
+        # A misspelt key is also a missing one: the first says more.
+        return document.line(_path(details)), details["type"] != "extra_forbidden"
+
+    details = min(error.errors(include_url=False), key=place)
+    return document.error(_path(details), _problem(details))
+
+
+def _path(details: ErrorDetails) -> KeyPath:
+    return ("attributes", *details["loc"])
+
+
+def _problem(details: ErrorDetails) -> str:
+    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+    location = details["loc"]
+    if kind == "extra_forbidden":
+        return _unknown(location[-1], _known_keys(location[:-1]))
+    if kind == "missing":
+        return "is missing"
+    if kind == "refused":
+        return f"{_shown(value)} is not allowed; {context['problem']}"
+    if kind in ("greater_than_equal", "less_than_equal"):
+        word = "at least" if "ge" in context else "at most"
+        return f"{value!r} is not allowed; use {word} {context.get('ge', context.get('le'))}"
+    return f"{_shown(value)} is not allowed; {EXPECTED.get(kind, details['msg'])}"
+
+
+def _known_keys(location: tuple[str | int, ...]) -> Iterable[str]:
+    model = MODELS[location[0]] if location else TableSyncConfig
+    return model.model_fields
+
+
+def _unknown(key: object, known: Iterable[str]) -> str:
+    known = list(known)
+    close = difflib.get_close_matches(str(key), known, n=1)
+    hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
+    return f"the key is not known; {hint}"
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    # A connection URL written in the wrong place must not carry its password into a log.
+    if "://" in text or "password" in text.lower():
+        return "the value"
+    return text if len(text) <= LONGEST_SHOWN else f"{text[:LONGEST_SHOWN]}…"

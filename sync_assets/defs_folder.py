@@ -1,0 +1,81 @@
+"""Where the tables to sync are written down, and everything written there, checked."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_assets.config import TableSyncConfig
+from sync_assets.config_errors import TYPE, parse_component, target_path
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.yaml_file import Document, read_documents
+
+SHIPPED = Path(__file__).parent / "defs"
+FILE_NAMES = ("defs.yaml", "defs.yml")
+PLACE = "SYNC_DEFS is {value!r}; give the absolute path of a folder, or of a defs.yaml in one"
+
+
+@dataclass(frozen=True, slots=True)
+class Component:
+    """One `sync_assets.TableSync` and where it is written."""
+
+    folder: Path
+    document: Document
+    config: TableSyncConfig
+
+
+def locate(environment: Mapping[str, str]) -> Path:
+    """The folder or file that holds the tables: what SYNC_DEFS names, else the shipped `defs`."""
+    value = environment.get("SYNC_DEFS")
+    if value is None:
+        return SHIPPED
+    path = Path(value)
+    if not path.is_absolute() or not (path.is_dir() or _is_defs_file(path)):
+        raise ConfigurationError(PLACE.format(value=value), remedy="")
+    return path
+
+
+def read_components(place: Path) -> list[Component]:
+    """Read every component in a file or below a folder; the first mistake is raised."""
+    components: list[Component] = []
+    targets: dict[tuple[str, str], str] = {}
+    for file in [place] if place.is_file() else _files(place):
+        for document in read_documents(file):
+            config = parse_component(document)
+            if config is not None:
+                component = Component(file.parent, document, config)
+                _claim_targets(component, targets)
+                components.append(component)
+    if not components and place != SHIPPED:
+        raise ConfigurationError(f"{place}: holds no defs.yaml with type: {TYPE}", remedy="")
+    return components
+
+
+def _is_defs_file(path: Path) -> bool:
+    return path.name == "defs.yaml" and path.is_file()
+
+
+def _files(folder: Path) -> Iterator[Path]:
+    """The files Dagster reads: a folder's own hides those below it, which must not go unseen."""
+    own = next((folder / name for name in FILE_NAMES if (folder / name).is_file()), None)
+    below = [
+        file
+        for child in sorted(folder.iterdir())
+        if child.is_dir() and not child.name.startswith((".", "__pycache__"))
+        for file in _files(child)
+    ]
+    if own and below:
+        raise ConfigurationError(
+            f"{own}: Dagster would not read {below[0]} below it; move one of them", remedy=""
+        )
+    yield from [own] if own else below
+
+
+def _claim_targets(component: Component, targets: dict[tuple[str, str], str]) -> None:
+    config, document = component.config, component.document
+    for position, synced in enumerate(config.synced_tables("")):
+        name, path = str(synced.table.target), target_path(config, position)
+        first = targets.setdefault((config.target_connection, name), document.place(path))
+        if first != document.place(path):
+            raise document.error(path, f"{name!r} is already the target of the table in {first}")

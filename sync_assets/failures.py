@@ -1,0 +1,43 @@
+"""An engine's error as Dagster's failure, and when the step is tried again."""
+
+from __future__ import annotations
+
+import dagster as dg
+
+from sync_assets.engine.errors import ConcurrentRun, SyncError, TransientError
+
+LAUNCHED_BY = "sync/launched_by"
+AUTOMATED = ("dagster/schedule_name", "dagster/sensor_name")
+
+# Not given to the op: Dagster's own policy would also retry a step that was told to stop.
+RETRIES = dg.RetryPolicy(
+    max_retries=3, delay=5, backoff=dg.Backoff.EXPONENTIAL, jitter=dg.Jitter.PLUS_MINUS
+)
+# Somebody is sitting in front of a command.
+RETRIES_OF_COMMAND = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
+
+
+def failure_of(error: SyncError) -> dg.Failure:
+    """Say what the engine said: what, where, and how to mend it."""
+    metadata: dict[str, str] = {"kind": error.kind, "message": error.message}
+    metadata |= {"remedy": error.remedy} if error.remedy else {}
+    metadata |= {"table": error.table} if error.table else {}
+    metadata |= {"phase": error.phase} if error.phase else {}
+    retryable = isinstance(error, TransientError)
+    return dg.Failure(f"{error.kind}: {error}", metadata=metadata, allow_retries=retryable)
+
+
+def retry_of(
+    error: SyncError, run: dg.DagsterRun | None, retries_so_far: int
+) -> dg.RetryRequested | None:
+    """The next attempt, if the same again may succeed.
+
+    A person who starts a sync of a busy table is told at once; a schedule or sensor waits.
+    """
+    tags = run.tags if run else {}
+    policy = RETRIES_OF_COMMAND if LAUNCHED_BY in tags else RETRIES
+    automated = any(tag in tags for tag in AUTOMATED)
+    hopeless = isinstance(error, ConcurrentRun) and not automated
+    if not isinstance(error, TransientError) or hopeless or retries_so_far >= policy.max_retries:
+        return None
+    return dg.RetryRequested(policy.max_retries, policy.calculate_delay(retries_so_far + 1))

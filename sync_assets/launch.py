@@ -1,0 +1,196 @@
+"""Run syncs through Dagster in this process, as `sync-assets run` does."""
+
+from __future__ import annotations
+
+import os
+import socket
+import threading
+import uuid
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, wait
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import dagster as dg
+import psutil
+
+from sync_assets import specs
+from sync_assets.config import SyncedTable
+from sync_assets.definitions import load_tables
+from sync_assets.engine.errors import Cancelled, ConfigurationError, SyncError
+from sync_assets.failures import LAUNCHED_BY
+from sync_assets.listener import Listener, listening
+
+HOST, PID, STARTED = "sync/host", "sync/pid", "sync/process_started"
+RunResult = Future[dg.ExecuteInProcessResult]
+UNFINISHED = [
+    dg.DagsterRunStatus.NOT_STARTED,
+    dg.DagsterRunStatus.STARTING,
+    dg.DagsterRunStatus.STARTED,
+    dg.DagsterRunStatus.CANCELING,
+]
+NO_TELEMETRY = (
+    "# Made by `sync-assets run`, which found no DAGSTER_HOME.\ntelemetry: {enabled: false}\n"
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """How a run ended; `errors` are those that Dagster raised outside of a table's sync."""
+
+    interrupted: bool
+    errors: Mapping[str, SyncError]
+
+
+def run_tables(
+    place: Path,
+    tables: Sequence[SyncedTable],
+    options: Mapping[str, Any],
+    listener: Listener,
+) -> Ended:
+    """Materialize `tables` in one run, of which `listener` hears; other tables survive a failure."""
+    job, run_id = load_tables(place).resolve_implicit_global_asset_job_def(), str(uuid.uuid4())
+    with opened_instance() as instance:
+        close_dead_runs(instance)
+
+        def execute() -> dg.ExecuteInProcessResult:
+            with listening(listener):
+                return job.execute_in_process(
+                    instance=instance,
+                    asset_selection=[specs.target_key(synced) for synced in tables],
+                    run_config=_run_config(tables, options),
+                    run_id=run_id,
+                    tags=_tags(),
+                    raise_on_error=False,
+                )
+
+        future = _in_background(execute)
+        try:
+            result = future.result()
+        except KeyboardInterrupt:
+            result = _cancelled(instance, run_id, future)
+    interrupted = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
+    return Ended(interrupted, {} if interrupted else _errors_outside(result, tables))
+
+
+def _in_background(execute: Callable[[], dg.ExecuteInProcessResult]) -> RunResult:
+    """Execute in a thread, so that Ctrl-C is ours: Dagster would take it for a failure."""
+    future: RunResult = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(execute())
+        except BaseException as error:  # noqa: BLE001 (raised where the result is asked for)
+            future.set_exception(error)
+
+    # A daemon, so that a second Ctrl-C ends the process whatever the thread waits for.
+    threading.Thread(target=work, name="dagster-run", daemon=True).start()
+    return future
+
+
+def _cancelled(
+    instance: dg.DagsterInstance, run_id: str, future: RunResult
+) -> dg.ExecuteInProcessResult:
+    """Mark the run as being cancelled, which its steps watch for, and wait for its end."""
+    while not future.done():
+        run = instance.get_run_by_id(run_id)
+        # Again and again: the run may not exist yet, or only now be marked as started.
+        if run and not run.is_finished and run.status != dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceling(run)
+        wait([future], timeout=0.5)
+    return future.result()
+
+
+@contextmanager
+def opened_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance; without DAGSTER_HOME, one kept among the user's state files."""
+    try:
+        if os.environ.get("DAGSTER_HOME"):
+            instance = dg.DagsterInstance.get()
+        else:
+            home = _own_home()
+            click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
+            instance = dg.DagsterInstance.from_config(str(home))
+    except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
+        reason = str(error).strip().partition("\n")[0]
+        raise ConfigurationError(
+            f"Dagster's instance cannot be opened: {reason}",
+            remedy="Check DAGSTER_HOME and the dagster.yaml in it.",
+        ) from None
+    with instance:
+        yield instance
+
+
+def close_dead_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs that `run` began on this host and whose process is gone; free their slots."""
+    mine = {LAUNCHED_BY: "cli", HOST: socket.gethostname()}
+    for run in instance.get_runs(dg.RunsFilter(tags=mine, statuses=UNFINISHED)):
+        if _is_alive(run.tags):
+            continue
+        if run.status == dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(run, "The process that was told to stop is gone.")
+        else:
+            instance.report_run_failed(run, "The process of this `sync-assets run` is gone.")
+        # Otherwise the pool stays taken, by steps that run and by steps that waited for it.
+        if instance.event_log_storage.supports_global_concurrency_limits:
+            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+
+
+def _own_home() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    home = Path(state) / "sync-assets" / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(NO_TELEMETRY)
+    return home
+
+
+def _tags() -> dict[str, str]:
+    process = psutil.Process()
+    return {
+        LAUNCHED_BY: "cli",
+        HOST: socket.gethostname(),
+        PID: str(process.pid),
+        # A process id is used again; with the time at which it began it is not.
+        STARTED: f"{process.create_time():.2f}",
+    }
+
+
+def _is_alive(tags: Mapping[str, str]) -> bool:
+    try:
+        created = psutil.Process(int(tags[PID])).create_time()
+        return abs(created - float(tags[STARTED])) < 1
+    except (psutil.NoSuchProcess, KeyError, ValueError):
+        return False
+
+
+def _run_config(tables: Sequence[SyncedTable], options: Mapping[str, Any]) -> dict[str, Any]:
+    ops = {specs.op_name(specs.target_key(synced)): {"config": dict(options)} for synced in tables}
+    # The console belongs to the command's own output; the run's log is in the instance.
+    return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
+
+
+def _errors_outside(
+    result: dg.ExecuteInProcessResult, tables: Sequence[SyncedTable]
+) -> dict[str, SyncError]:
+    targets = {specs.op_name(specs.target_key(synced)): synced.table.target for synced in tables}
+    errors: dict[str, SyncError] = {}
+    for event in result.filter_events(lambda event: event.is_step_failure):
+        target = targets.get(event.step_key or "")
+        if target is not None:
+            error = event.step_failure_data.error
+            cause = (error.cause or error) if error else None
+            message = cause.message.strip().partition("\n")[0] if cause else "the step failed"
+            errors[str(target)] = SyncError(message, table=str(target))
+    return errors
+
+
+def not_reached(table: SyncedTable) -> Cancelled:
+    """What is said of a table that a stopped run did not finish."""
+    return Cancelled(
+        "the run was stopped before this table was done", table=str(table.table.target)
+    )

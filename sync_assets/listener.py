@@ -1,0 +1,68 @@
+"""Who in this process follows a sync while Dagster runs it.
+
+Dagster hands an op its resources and configuration, both of which belong to the definitions; a
+command that starts a run in its own process wants to hear from the op without changing either. A
+context variable reaches exactly the ops run by that call, and is empty in every other process.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
+from typing import Protocol
+
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.progress import Progress
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.table import Table
+
+
+class Listener(Protocol):
+    """Follows the tables of one run."""
+
+    def started(self, table: Table) -> None:
+        """An attempt at this table begins."""
+
+    def progressed(self, table: Table, progress: Progress) -> None:
+        """The engine has moved on; called from the engine's threads, one call at a time."""
+
+    def finished(self, table: Table, receipt: Receipt) -> None:
+        """The table is in step."""
+
+    def failed(self, table: Table, error: SyncError) -> None:
+        """The attempt failed; another may follow."""
+
+
+class Nobody:
+    """Nobody listens."""
+
+    def started(self, table: Table) -> None:
+        """Say nothing."""
+
+    def progressed(self, table: Table, progress: Progress) -> None:
+        """Say nothing."""
+
+    def finished(self, table: Table, receipt: Receipt) -> None:
+        """Say nothing."""
+
+    def failed(self, table: Table, error: SyncError) -> None:
+        """Say nothing."""
+
+
+_current: ContextVar[Listener] = ContextVar("sync_assets_listener", default=Nobody())  # noqa: B039
+
+
+def current_listener() -> Listener:
+    """Whoever listens to the run that this code is part of."""
+    return _current.get()
+
+
+@contextmanager
+def listening(listener: Listener) -> Iterator[None]:
+    """Let `listener` follow the syncs run inside the block, in this thread."""
+    token = _current.set(listener)
+    try:
+        yield
+    finally:
+        _current.reset(token)

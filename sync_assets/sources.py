@@ -1,0 +1,44 @@
+"""The tables on the source as observable assets, so that lineage and staleness start there."""
+
+from collections.abc import Iterator, Sequence
+
+import dagster as dg
+
+from sync_assets import specs
+from sync_assets.config import SyncedTable
+from sync_assets.engine import observe
+from sync_assets.engine.errors import NoSuchRelation, SyncError
+from sync_assets.failures import failure_of
+from sync_assets.resources import PostgresResource
+
+
+def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefinition:
+    """The sources of `tables`, all in one database, which one query observes together.
+
+    The data version is a marker that moves whenever the table's data may have.
+    """
+    connection = tables[0].source_connection
+    relations = {specs.source_key(synced): synced.table.source for synced in tables}
+
+    @dg.multi_observable_source_asset(  # type: ignore[untyped-decorator]  # not annotated
+        name=name,
+        specs=[specs.source_spec(synced) for synced in tables],
+        can_subset=True,
+        required_resource_keys={connection},
+    )
+    def observe_sources(context: dg.AssetExecutionContext) -> Iterator[dg.ObserveResult]:
+        resource: PostgresResource = getattr(context.resources, connection)
+        wanted = {key: relations[key] for key in sorted(context.selected_asset_keys)}
+        try:
+            markers = observe(resource.connection_url(), list(wanted.values()))
+        except SyncError as error:
+            raise failure_of(error) from None
+        for key, relation in wanted.items():
+            if relation in markers:
+                yield dg.ObserveResult(key, data_version=dg.DataVersion(markers[relation]))
+        missing = ", ".join(str(each) for each in wanted.values() if each not in markers)
+        if missing:
+            raise failure_of(NoSuchRelation(f"the database {connection} has no {missing}"))
+
+    assert isinstance(observe_sources, dg.AssetsDefinition)  # noqa: S101 (for mypy)
+    return observe_sources

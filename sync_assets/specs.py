@@ -1,0 +1,119 @@
+"""The one place that names things: a table's assets, ops and pools, and what Dagster shows."""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from pathlib import Path
+
+import dagster as dg
+
+from sync_assets.config import SyncedTable
+from sync_assets.engine.table import RelationName
+
+CHANGED = re.compile(r".*_[0-9a-f]{8}")
+
+
+def sanitized(name: str) -> str:
+    """Fit a name into `[A-Za-z0-9_]`; different names stay different.
+
+    A name that had to change gets a digest of the true one, and so does a name that looks as if it
+    already had one.
+    """
+    clean = re.sub(r"[^A-Za-z0-9_]", "_", name)
+    if clean == name and clean and not CHANGED.fullmatch(clean):
+        return clean
+    return f"{clean}_{_digest(name)}"
+
+
+def group_name(folder: Path) -> str:
+    """The group of tables that name none: their folder."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", folder.name) or "default"
+
+
+def asset_key(connection: str, relation: RelationName) -> dg.AssetKey:
+    """`<resource key>/<schema>/<table>`."""
+    return dg.AssetKey([connection, sanitized(relation.schema), sanitized(relation.name)])
+
+
+def source_key(synced: SyncedTable) -> dg.AssetKey:
+    """The asset that stands for the table on the source."""
+    return asset_key(synced.source_connection, synced.table.source)
+
+
+def target_key(synced: SyncedTable) -> dg.AssetKey:
+    """The asset that a sync materializes."""
+    return asset_key(synced.target_connection, synced.table.target)
+
+
+def op_name(key: dg.AssetKey) -> str:
+    """The op behind an asset: unique, although `a__b` and `a`, `b` join to the same text."""
+    name = "__".join(key.path)
+    plain = not any("__" in part or part.startswith("_") or part.endswith("_") for part in key.path)
+    return name if plain else f"{name}_{_digest('/'.join(key.path))}"
+
+
+def observation_name(place: str, number: int | str | None) -> str:
+    """The op that observes the sources of a component: of its folder, and its number there."""
+    base = "observe" if place == "." else f"observe_{sanitized(place)}"
+    return base if number in (0, None) else f"{base}__{number}"
+
+
+def pool(synced: SyncedTable) -> str:
+    """The pool whose limit bounds how many syncs read this source at once."""
+    return f"sync_{synced.source_connection}"
+
+
+def source_spec(synced: SyncedTable) -> dg.AssetSpec:
+    """The table on the source, as lineage shows it."""
+    return _spec(
+        source_key(synced),
+        synced,
+        synced.source_connection,
+        synced.table.source,
+        description=f"The table {synced.table.source} in the database {synced.source_connection}.",
+    )
+
+
+def target_spec(synced: SyncedTable) -> dg.AssetSpec:
+    """The table on the target, which depends on the one on the source."""
+    table = synced.table
+    return _spec(
+        target_key(synced),
+        synced,
+        synced.target_connection,
+        table.target,
+        description=synced.description
+        or f"A copy of {table.source} in the database {synced.source_connection}.",
+        deps=[source_key(synced)],
+        owners=list(synced.owners),
+        tags=dict(synced.tags),
+    )
+
+
+def _spec(
+    key: dg.AssetKey,
+    synced: SyncedTable,
+    connection: str,
+    relation: RelationName,
+    *,
+    description: str,
+    deps: list[dg.AssetKey] | None = None,
+    owners: list[str] | None = None,
+    tags: dict[str, str] | None = None,
+) -> dg.AssetSpec:
+    return dg.AssetSpec(
+        key,
+        deps=deps,
+        description=description,
+        # The connection's name sets two tables of the same name apart.
+        metadata={"dagster/table_name": f"{connection}.{relation}"},
+        group_name=synced.group,
+        owners=owners,
+        tags=tags,
+        kinds={"postgres"},
+    )
+
+
+def _digest(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()[:8]

@@ -1,0 +1,107 @@
+"""`sync-assets status`: what each table's last sync left, and how far behind it is."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+import pytest
+from click.testing import CliRunner, Result
+
+from sync_assets.cli import main
+from sync_assets.cli.status import duration, size
+from sync_assets.engine import DataCopyEngine
+
+DEFS = """\
+type: sync_assets.TableSync
+attributes:
+  tables:
+    - source: public.orders
+      target: replica.orders
+    - source: public.never
+"""
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source_url: str, target_url: str
+) -> Path:
+    """Two tables in a defs.yaml, none of them synced yet."""
+    (tmp_path / "defs.yaml").write_text(DEFS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    monkeypatch.setenv("SYNC_SOURCE_URL", source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", target_url)
+    _execute(
+        source_url, "CREATE TABLE orders (id int PRIMARY KEY); INSERT INTO orders VALUES (1), (2)"
+    )
+    _execute(source_url, "CREATE TABLE never (id int PRIMARY KEY)")
+    _execute(target_url, "CREATE SCHEMA replica")
+    return tmp_path
+
+
+def test_tables_never_synced_say_so(project: Path) -> None:
+    result = _status()
+    assert result.exit_code == 0, result.stderr
+    assert result.stdout.count("never synced") == 2
+    tables = json.loads(_status("--json").stdout)["tables"]
+    assert [table["target"] for table in tables] == ["replica.orders", "public.never"]
+    assert {table["synced_at"] for table in tables} == {None}
+
+
+def test_a_synced_table_has_its_rows_mark_and_lag(
+    project: Path, source_url: str, target_url: str
+) -> None:
+    receipt = DataCopyEngine(source_url, target_url).copy_table_data_with_xmin(
+        "public.orders", "replica.orders"
+    )
+    orders, never = json.loads(_status("--json").stdout)["tables"]
+    assert never["synced_at"] is None
+    assert orders["rows_in_target"] == 2
+    assert orders["watermark"] == receipt.watermark
+    assert orders["source_max_xmin"] == receipt.source_max_xmin
+    assert orders["run_id"] == receipt.run_id
+    assert orders["age_seconds"] >= 0
+    _execute(source_url, "INSERT INTO orders VALUES (3)")
+    later = json.loads(_status("--json").stdout)["tables"][0]
+    assert later["lag_bytes"] > orders["lag_bytes"] >= 0
+    assert later["lag_xids"] > orders["lag_xids"] >= 0
+    line = next(line for line in _status().stdout.splitlines() if "replica.orders" in line)
+    assert str(receipt.watermark) in line
+
+
+def test_what_is_missing_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_TARGET_URL", "postgresql://me:tr0ub4dor@127.0.0.1:1/nowhere")
+    result = _status()
+    assert result.exit_code == 1
+    assert "tr0ub4dor" not in result.output
+    assert len(result.stderr.splitlines()) == 1
+    monkeypatch.delenv("SYNC_TARGET_URL")
+    result = _status()
+    assert result.exit_code == 2
+    assert "SYNC_TARGET_URL is not set" in result.stderr
+    monkeypatch.setenv("SYNC_DEFS", "/no/such/folder")
+    assert _status().exit_code == 2
+
+
+def test_durations_and_sizes_are_for_people() -> None:
+    assert duration(None) == ""
+    assert duration(0.2) == "0 s"
+    assert duration(-3) == "0 s"
+    assert duration(185) == "3 min 5 s"
+    assert duration(86400 * 2 + 3600 * 5 + 61) == "2 d 5 h"
+    assert duration(3600) == "1 h"
+    assert size(0) == "0 B"
+    assert size(1536) == "1.5 kB"
+    assert size(5 * 1024**4) == "5.0 TB"
+
+
+def _status(*words: str) -> Result:
+    return CliRunner().invoke(main, ["status", *words])
+
+
+def _execute(url: str, statement: str) -> None:
+    with closing(psycopg2.connect(url)) as session, session, session.cursor() as cursor:
+        cursor.execute(statement)

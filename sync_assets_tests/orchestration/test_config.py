@@ -1,0 +1,338 @@
+"""What an operator may write, and what he is told when it is wrong: one error, exact to the line."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+
+import dagster as dg
+import pytest
+
+from sync_assets.config import EMAIL, TAG_KEY, TAG_VALUE, TableSyncConfig
+from sync_assets.config_errors import parse_component
+from sync_assets.defs_folder import locate, read_components
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.yaml_file import read_documents
+
+HEAD = "type: sync_assets.TableSync\nattributes:\n"
+
+MODES = "full_sync, incremental_sync, xmin_incremental"
+# what is wrong: (the file from its third line on, the error after `FILE:`)
+WRONG = {
+    "unknown mode": (
+        "  tables:\n  - source: a\n  - source: b\n    sync_mode: xmin\n",
+        f"6: attributes.tables[1].sync_mode: 'xmin' is not allowed; use one of {MODES}.",
+    ),
+    "mode of the wrong type": (
+        "  tables:\n  - {source: a, sync_mode: 5}\n",
+        f"4: attributes.tables[0].sync_mode: 5 is not allowed; use one of {MODES}.",
+    ),
+    "unknown key of a table, with a close one": (
+        "  tables:\n  - source: a\n    sync_mod: full_sync\n",
+        "5: attributes.tables[0].sync_mod: the key is not known; did you mean sync_mode?.",
+    ),
+    "unknown key of the component": (
+        "  tabels: []\n  tables:\n  - source: a\n",
+        "3: attributes.tabels: the key is not known; did you mean tables?.",
+    ),
+    "unknown key with nothing close": (
+        "  tables: [source: a]\n  workers:\n    qqq: 1\n",
+        (
+            "5: attributes.workers.qqq: the key is not known; known keys are default_workers,"
+            " max_workers, min_workers, batch_size."
+        ),
+    ),
+    "a schedule, which this version does not have": (
+        "  tables:\n  - source: a\n    schedule: '* * * * *'\n",
+        "5: attributes.tables[0].schedule: the key is not known; known keys are",
+    ),
+    "no source": (
+        "  tables:\n  - source: a\n  - target: b\n",
+        "5: attributes.tables[1].source: is missing.",
+    ),
+    "no tables": ("  group: shop\n", "2: attributes.tables: is missing."),
+    "an empty list of tables": (
+        "  tables: []\n",
+        "3: attributes.tables: the list is empty; name a table's source.",
+    ),
+    "tables that are no list": (
+        "  tables: {source: a}\n",
+        "3: attributes.tables: {'source': 'a'} is not allowed; write a list.",
+    ),
+    "a table that is only a name": (
+        "  tables:\n  - public.orders\n",
+        (
+            "4: attributes.tables[0]: 'public.orders' is not allowed;"
+            " write a mapping of keys to values."
+        ),
+    ),
+    "text for a number": (
+        '  tables: [source: a]\n  workers:\n    max_workers: "4"\n',
+        "5: attributes.workers.max_workers: '4' is not allowed; write a whole number.",
+    ),
+    "true for a number": (
+        "  tables: [source: a]\n  workers: {batch_size: true}\n",
+        "4: attributes.workers.batch_size: True is not allowed; write a whole number.",
+    ),
+    "true for a share": (
+        "  tables: [{source: a, max_delete_ratio: true}]\n",
+        "3: attributes.tables[0].max_delete_ratio: True is not allowed; write a number.",
+    ),
+    "a number for true": (
+        "  tables: [{source: a, allow_empty: 1}]\n",
+        "3: attributes.tables[0].allow_empty: 1 is not allowed; write true or false.",
+    ),
+    "no workers": (
+        "  tables: [source: a]\n  workers: {default_workers: 0}\n",
+        "4: attributes.workers.default_workers: 0 is not allowed; use at least 1.",
+    ),
+    "more workers at least than at most": (
+        "  tables: [source: a]\n  workers:\n    max_workers: 2\n    min_workers: 3\n",
+        "6: attributes.workers.min_workers: 3 is not allowed; use at most max_workers, 2.",
+    ),
+    "a share above one": (
+        "  defaults: {max_delete_ratio: 1.5}\n  tables: [source: a]\n",
+        "3: attributes.defaults.max_delete_ratio: 1.5 is not allowed; use at most 1.",
+    ),
+    "a share that is no number": (
+        "  defaults: {max_delete_ratio: .nan}\n  tables: [source: a]\n",
+        "3: attributes.defaults.max_delete_ratio: nan is not allowed; write a number.",
+    ),
+    "a source among the defaults": (
+        "  defaults:\n    source: a\n  tables: [source: a]\n",
+        "4: attributes.defaults.source: the key is not known;",
+    ),
+    "a name of three parts": (
+        "  tables:\n  - source: a.b.c\n",
+        (
+            "4: attributes.tables[0].source: 'a.b.c' is not allowed;"
+            " 'a.b.c' is not the name of a table; Write schema.table"
+        ),
+    ),
+    "a name that PostgreSQL would cut": (
+        f"  tables:\n  - source: {'x' * 64}\n",
+        f"4: attributes.tables[0].source: '{'x' * 64}' is not allowed; the name",
+    ),
+    "a key without columns": (
+        "  tables: [{source: a, key: []}]\n",
+        "3: attributes.tables[0].key: [] is not allowed; name each column of the key once.",
+    ),
+    "a key that names a column twice": (
+        "  tables: [{source: a, key: [id, id]}]\n",
+        "3: attributes.tables[0].key: ['id', 'id'] is not allowed; name each column",
+    ),
+    "a number for a key": (
+        "  tables: [{source: a, key: 1}]\n",
+        "3: attributes.tables[0].key: 1 is not allowed; write a list.",
+    ),
+    "an owner Dagster refuses": (
+        "  tables:\n  - source: a\n    owners:\n    - team:x\n    - bob\n",
+        "7: attributes.tables[0].owners[1]: 'bob' is not allowed; write an e-mail address, or",
+    ),
+    "a tag Dagster refuses": (
+        "  tables:\n  - source: a\n    tags: {tier: a b}\n",
+        "5: attributes.tables[0].tags: {'tier': 'a b'} is not allowed; the tag 'tier': 'a b'",
+    ),
+    "a group Dagster refuses": (
+        "  group: my group\n  tables: [source: a]\n",
+        "3: attributes.group: 'my group' is not allowed; a group is written with letters",
+    ),
+    "a URL for a connection's name": (
+        "  source_connection: postgresql://u:s3cret@h/d\n  tables: [source: a]\n",
+        "3: attributes.source_connection: the value is not allowed; write the name of a",
+    ),
+    "two tables with one target": (
+        "  tables:\n  - source: a\n  - source: public.b\n    target: a\n",
+        "6: attributes.tables[1].target: 'public.a' is already the target of the table on line 4.",
+    ),
+    "a table onto itself": (
+        "  target_connection: source\n  tables:\n  - source: a\n",
+        "5: attributes.tables[0].source: 'public.a' would be copied onto itself.",
+    ),
+    "a key written twice": (
+        "  tables:\n  - source: a\n    key: id\n    key: no\n",
+        "6: attributes.tables[0].key: the key is written twice, first on line 5; keep one.",
+    ),
+    "YAML that is none": ("  tables: [\n  - x: {\n", "4: not valid YAML: "),
+    "a tab": ("\ttables: []\n", "3: not valid YAML: "),
+    "an alias within itself": ("  tables: &a [*a]\n", "3: an alias contains itself."),
+    "several mistakes, of which the first is told": (
+        "  tables:\n  - source: a.b.c\n  workers: {batch_size: 0}\n",
+        "4: attributes.tables[0].source: 'a.b.c' is not allowed;",
+    ),
+}
+# what is wrong: (the whole file, the error after `FILE:`)
+WRONG_FILES = {
+    "nothing": ("", "1: the file is empty; write type: sync_assets.TableSync and attributes."),
+    "only a comment": ("# nothing\n", "1: the file is empty;"),
+    "a document of nothing": ("---\n", "2: write type: sync_assets.TableSync and attributes."),
+    "a list": ("- a\n", "1: write type: sync_assets.TableSync and attributes."),
+    "no type": (
+        "\nattributes: {tables: [source: a]}\n",
+        "2: type is missing; write type: sync_assets.TableSync.",
+    ),
+    "a type that does not exist": (
+        "type: sync_assets.TableSink\nattributes: {}\n",
+        "1: type: 'sync_assets.TableSink' is not a component; use sync_assets.TableSync.",
+    ),
+    "a type that is no text": (
+        "type: 5\n",
+        "1: type: 5 is not a component; use sync_assets.TableSync.",
+    ),
+    "no attributes": (
+        "type: sync_assets.TableSync\n",
+        "1: attributes are missing; write attributes: and below it tables:.",
+    ),
+    "empty attributes": (
+        "type: sync_assets.TableSync\nattributes:\n",
+        "2: attributes: attributes are missing; write attributes: and below it tables:.",
+    ),
+    "tables beside the attributes": (
+        "type: sync_assets.TableSync\nattribute: {tables: []}\n",
+        "2: attribute: the key is not known; did you mean attributes?.",
+    ),
+    "the second document": (
+        HEAD + "  tables: [source: a]\n---\n" + HEAD + "  tables:\n  - source: b\n    keys: id\n",
+        "9: attributes.tables[0].keys: the key is not known; did you mean key?.",
+    ),
+    "a target of the first document again": (
+        HEAD + "  tables: [source: a]\n---\n" + HEAD + "  tables:\n  - source: a\n",
+        "8: attributes.tables[0].source: 'public.a' is already the target of the table in",
+    ),
+}
+
+
+def written(folder: Path, text: str) -> Path:
+    file = folder / "defs.yaml"
+    file.write_text(text)
+    return file
+
+
+def parsed(folder: Path, attributes: str) -> TableSyncConfig:
+    (document,) = read_documents(written(folder, HEAD + attributes))
+    config = parse_component(document)
+    assert config is not None
+    return config
+
+
+def error_of(file: Path) -> str:
+    with pytest.raises(ConfigurationError) as caught:
+        read_components(file)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("case", WRONG)
+def test_a_mistake_is_one_error_with_file_line_key_and_what_is_allowed(
+    case: str, tmp_path: Path
+) -> None:
+    text, expected = WRONG[case]
+    file = written(tmp_path, HEAD + text)
+    said = error_of(file)
+    assert said.startswith(f"{file}:{expected}")
+    assert "\n" not in said
+    assert "s3cret" not in said
+
+
+@pytest.mark.parametrize("case", WRONG_FILES)
+def test_a_file_that_is_no_component_is_one_error_too(case: str, tmp_path: Path) -> None:
+    text, expected = WRONG_FILES[case]
+    file = written(tmp_path, text)
+    assert error_of(file).startswith(f"{file}:{expected}")
+
+
+def test_a_file_that_is_not_text_is_named(tmp_path: Path) -> None:
+    file = tmp_path / "defs.yaml"
+    file.write_bytes(b"\xff\xfe\x00")
+    assert error_of(file).startswith(f"{file}: cannot be read: ")
+
+
+def test_a_target_of_another_file_is_named_with_its_line(tmp_path: Path) -> None:
+    for name in ("one", "two"):
+        (tmp_path / name).mkdir()
+        written(tmp_path / name, HEAD + "  tables:\n  - source: a\n")
+    assert error_of(tmp_path) == (
+        f"{tmp_path}/two/defs.yaml:4: attributes.tables[0].source: 'public.a' is already"
+        f" the target of the table in {tmp_path}/one/defs.yaml:4."
+    )
+
+
+def test_a_file_that_dagster_would_not_read_is_an_error(tmp_path: Path) -> None:
+    written(tmp_path, HEAD + "  tables: [source: a]\n")
+    (tmp_path / "below").mkdir()
+    below = written(tmp_path / "below", HEAD + "  tables: [source: b]\n")
+    assert f"would not read {below}" in error_of(tmp_path)
+
+
+def test_a_table_takes_the_defaults_and_its_own_words_win(tmp_path: Path) -> None:
+    config = parsed(
+        tmp_path,
+        dedent("""\
+          group: all
+          defaults: {sync_mode: full_sync, min_deletes: 5, owners: ["team:a"], tags: {x: "1", y: "1"}}
+          tables:
+          - source: orders
+          - source: Sales.Orders
+            target: replica.orders
+            sync_mode: xmin_incremental
+            key: id
+            group: own
+            owners: [b@example.org]
+            tags: {y: "2"}
+            description: "{{ not a template }}"
+        """)
+        .replace("\n", "\n  ")
+        .join(["  ", "\n"]),
+    )
+    first, second = config.synced_tables("folder")
+    assert first.table.source == first.table.target == RelationName("public", "orders")
+    assert (first.table.mode, first.table.min_deletes) == (SyncMode.FULL_SYNC, 5)
+    assert (first.group, first.owners, first.tags) == ("all", ("team:a",), {"x": "1", "y": "1"})
+    assert second.table.source == RelationName("Sales", "Orders")
+    assert (second.table.mode, second.table.key) == (SyncMode.XMIN_INCREMENTAL, ("id",))
+    assert second.table.max_delete_ratio == 0.5, "what nobody names is the engine's default"
+    assert (second.group, second.owners) == ("own", ("b@example.org",))
+    assert second.tags == {"x": "1", "y": "2"}
+    assert second.description == "{{ not a template }}"
+
+
+def test_the_folder_is_the_group_of_those_that_name_none(tmp_path: Path) -> None:
+    (synced,) = parsed(tmp_path, "  tables: [source: a]\n").synced_tables("folder")
+    assert synced.group == "folder"
+
+
+@pytest.mark.parametrize("value", ["relative/path", "/does/not/exist", "", __file__])
+def test_sync_defs_is_an_absolute_folder_or_a_defs_file(value: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"SYNC_DEFS is .* absolute path"):
+        locate({"SYNC_DEFS": value})
+
+
+def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
+    assert "holds no defs.yaml" in error_of(tmp_path)
+
+
+@pytest.mark.parametrize("owner", ["a@b.org", "team:x", "team:", "bob", "a@b", "a@b.c", "a b@c.de"])
+def test_owners_are_judged_as_dagster_does(owner: str, tmp_path: Path) -> None:
+    def dagster_accepts() -> bool:
+        try:
+            dg.AssetSpec("a", owners=[owner])
+        except dg.DagsterInvalidDefinitionError:
+            return False
+        return True
+
+    ours = bool(EMAIL.fullmatch(owner)) or (owner.startswith("team:") and owner != "team:")
+    assert ours == dagster_accepts()
+
+
+@pytest.mark.parametrize(
+    ("key", "value"), [("a", "b"), ("a/b", ""), ("a b", "c"), ("a/b/c", "d"), ("a", "x" * 64)]
+)
+def test_tags_are_judged_as_dagster_does(key: str, value: str) -> None:
+    def dagster_accepts() -> bool:
+        try:
+            dg.AssetSpec("a", tags={key: value})
+        except (dg.DagsterInvalidDefinitionError, dg.DagsterInvariantViolationError):
+            return False
+        return True
+
+    assert bool(TAG_KEY.fullmatch(key) and TAG_VALUE.fullmatch(value)) == dagster_accepts()

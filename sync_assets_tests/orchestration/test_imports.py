@@ -1,0 +1,39 @@
+"""What a script or a `--help` loads: not Dagster."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+import sync_assets
+
+LIGHT = {
+    "the engine": "import sync_assets.engine",
+    "the package": "import sync_assets",
+    "the configuration": "import sync_assets.defs_folder",
+    "an engine's name": "from sync_assets import DataCopyEngine",
+    "the command line's help": "from sync_assets.cli import main; main(['--help'])",
+    "the help of run": "from sync_assets.cli import main; main(['run', '--help'])",
+}
+
+
+@pytest.mark.parametrize("case", LIGHT)
+def test_dagster_is_not_loaded_by(case: str) -> None:
+    code = (
+        "import atexit, os, sys\n"
+        "atexit.register(lambda: 'dagster' in sys.modules and os._exit(99))\n" + LIGHT[case]
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+
+
+@pytest.mark.parametrize("name", sync_assets.__all__)
+def test_every_public_name_is_there(name: str) -> None:
+    assert getattr(sync_assets, name).__doc__
+
+
+def test_other_names_are_not() -> None:
+    with pytest.raises(AttributeError, match="no attribute 'TableSink'"):
+        sync_assets.TableSink  # noqa: B018

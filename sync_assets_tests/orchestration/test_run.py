@@ -1,0 +1,239 @@
+"""`sync-assets run`: what it prints, where runs are recorded, how it ends."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sync_assets.failures import LAUNCHED_BY
+from sync_assets.launch import HOST, PID, STARTED, close_dead_runs
+from sync_assets_tests.fixtures.servers import Connect
+
+DEFS = """\
+type: sync_assets.TableSync
+attributes:
+  tables:
+    - {source: orders, target: replica.orders}
+    - {source: items, target: replica.items}
+    - {source: missing}
+"""
+SOURCE = """
+CREATE TABLE orders (id int PRIMARY KEY, note text);
+INSERT INTO orders SELECT g, 'note ' || g FROM generate_series(1, 20) g;
+CREATE TABLE items (id int PRIMARY KEY);
+INSERT INTO items VALUES (1), (2);
+"""
+
+
+class CommandLine:
+    """`sync-assets` with a home, definitions and two databases of its own."""
+
+    def __init__(self, folder: Path, source_url: str, target_url: str) -> None:
+        self.home = folder / "state" / "sync-assets" / "dagster"
+        self.environment = {
+            name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ
+        }
+        self.environment |= {
+            "PYTHONPATH": os.pathsep.join(sys.path),
+            "SYNC_DEFS": str(folder),
+            "SYNC_SOURCE_URL": source_url,
+            "SYNC_TARGET_URL": target_url,
+            "XDG_STATE_HOME": str(folder / "state"),
+        }
+        self.folder = folder
+        (folder / "defs.yaml").write_text(DEFS)
+
+    def start(self, *words: str) -> subprocess.Popen[str]:
+        return subprocess.Popen(
+            [sys.executable, "-m", "sync_assets.cli", *words],
+            env=self.environment,
+            cwd=self.folder,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def run(self, *words: str) -> tuple[int, str, str]:
+        process = self.start("run", *words)
+        out, err = process.communicate(timeout=120)
+        assert "Traceback" not in err
+        return process.returncode, out, err
+
+    def statuses(self) -> list[str]:
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            return [record.dagster_run.status.value for record in instance.get_run_records()]
+
+
+@pytest.fixture
+def cli(tmp_path: Path, source_url: str, target_url: str, connect: Connect) -> CommandLine:
+    connect(source_url).cursor().execute(SOURCE)
+    return CommandLine(tmp_path, source_url, target_url)
+
+
+def tables(out: str) -> list[dict[str, Any]]:
+    found: list[dict[str, Any]] = json.loads(out)["tables"]
+    return found
+
+
+def test_every_table_is_brought_up_to_date_and_a_failed_one_is_one_line(
+    cli: CommandLine, target_url: str, connect: Connect
+) -> None:
+    code, out, err = cli.run()
+    assert code == 1
+    rows = [line.split() for line in out.splitlines()]
+    assert rows[0][:4] == ["source", "target", "mode", "exported"]
+    assert rows[1][:5] == ["public.orders", "replica.orders", "xmin_incremental", "20", "20"]
+    assert len(rows) == 3
+    errors = [line for line in err.splitlines() if line.startswith("Error: ")]
+    assert len(errors) == 1
+    assert "public.missing" in errors[0]
+    assert f"recorded in {cli.home}" in err
+    cursor = connect(target_url).cursor()
+    cursor.execute("SELECT count(*) FROM replica.orders")
+    assert cursor.fetchone() == (20,)
+    assert cli.statuses() == ["FAILURE"]
+
+
+def test_json_is_one_object_of_receipts_and_errors(cli: CommandLine) -> None:
+    code, out, _ = cli.run("--json")
+    assert code == 1
+    orders, _items, missing = tables(out)
+    assert (orders["rows_inserted"], orders["status"]) == (20, "success")
+    assert set(missing) == {"source", "target", "error"}
+    assert missing["error"]["kind"] == "NoSuchRelation"
+    assert set(missing["error"]) == {"kind", "message", "remedy"}
+
+
+def test_targets_are_selected_by_name_and_by_glob(cli: CommandLine) -> None:
+    code, out, _ = cli.run("--json", "replica.or*")
+    assert code == 0
+    assert [entry["target"] for entry in tables(out)] == ["replica.orders"]
+    code, out, _ = cli.run("--json", "replica.items", "replica.orders", "--full-refresh")
+    assert [entry["rows_exported"] for entry in tables(out)] == [20, 2]
+
+
+@pytest.mark.parametrize(
+    ("words", "change", "said"),
+    [
+        (["nothing.like.it"], {}, "no target table matches 'nothing.like.it'"),
+        ([], {"SYNC_SOURCE_URL": ""}, "SYNC_SOURCE_URL is not set"),
+        ([], {"SYNC_DEFS": "/does/not/exist"}, "SYNC_DEFS is '/does/not/exist'"),
+        (["--confirm-deletes", "-1"], {}, "--confirm-deletes"),
+        ([], {"DAGSTER_HOME": "/does/not/exist"}, "DAGSTER_HOME"),
+    ],
+)
+def test_a_mistake_is_told_before_anything_is_contacted(
+    cli: CommandLine, words: list[str], change: dict[str, str], said: str
+) -> None:
+    cli.environment |= change
+    code, out, err = cli.run(*words)
+    assert (code, out) == (2, "")
+    assert said in err
+
+
+def test_dagster_home_is_where_runs_are_recorded_if_it_is_set(
+    cli: CommandLine, tmp_path: Path
+) -> None:
+    cli.home = tmp_path / "home"
+    cli.home.mkdir()
+    cli.environment["DAGSTER_HOME"] = str(cli.home)
+    code, _, err = cli.run("replica.items")
+    assert (code, cli.statuses()) == (0, ["SUCCESS"])
+    assert "is not set" not in err
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_cancels_on_the_servers_and_marks_the_run(
+    cli: CommandLine, stop: signal.Signals, source_url: str, connect: Connect
+) -> None:
+    lock = connect(source_url)
+    lock.autocommit = False
+    lock.cursor().execute("LOCK TABLE orders")
+    process = cli.start("run", "--json", "replica.orders")
+    wait_for_lock(source_url, connect)
+    process.send_signal(stop)
+    out, err = process.communicate(timeout=8)
+    assert process.returncode == 130
+    assert tables(out)[0]["error"]["kind"] == "Cancelled"
+    assert "Traceback" not in err
+    assert cli.statuses() == ["CANCELED"]
+
+
+@pytest.mark.slow
+def test_the_next_run_closes_one_that_was_killed(
+    cli: CommandLine, source_url: str, connect: Connect
+) -> None:
+    lock = connect(source_url)
+    lock.autocommit = False
+    lock.cursor().execute("LOCK TABLE orders")
+    process = cli.start("run", "replica.orders")
+    wait_for_lock(source_url, connect)
+    process.kill()
+    process.communicate()
+    assert cli.statuses() == ["STARTED"]
+    lock.rollback()
+    assert cli.run("replica.items")[0] == 0
+    assert cli.statuses() == ["SUCCESS", "FAILURE"]
+
+
+def wait_for_lock(source_url: str, connect: Connect) -> None:
+    cursor = connect(source_url).cursor()
+    for _ in range(300):
+        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
+        if cursor.fetchone() != (0,):
+            return
+        time.sleep(0.1)
+    pytest.fail("the run never came to the locked table")
+
+
+def test_runs_of_other_hosts_and_of_living_processes_are_left_alone() -> None:
+    import psutil
+
+    born = f"{psutil.Process().create_time():.2f}"
+    from socket import gethostname
+
+    with dg.instance_for_test() as instance:
+        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
+        made = {
+            name: instance.create_run_for_job(
+                job, tags={LAUNCHED_BY: "cli", HOST: host, PID: str(os.getpid()), STARTED: start}
+            ).run_id
+            for name, host, start in [
+                ("alive", gethostname(), born),
+                ("elsewhere", "another-host", "1.0"),
+                ("dead", gethostname(), "1.0"),
+            ]
+        }
+        close_dead_runs(instance)
+        ended = {
+            name
+            for name, run in made.items()
+            if (r := instance.get_run_by_id(run)) and r.is_finished
+        }
+    assert ended == {"dead"}
+
+
+def test_a_killed_run_gives_its_pool_slots_back() -> None:
+    with dg.instance_for_test() as instance:
+        from socket import gethostname
+
+        tags = {LAUNCHED_BY: "cli", HOST: gethostname(), PID: "1", STARTED: "1.0"}
+        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
+        run = instance.create_run_for_job(job, tags=tags)
+        storage = instance.event_log_storage
+        storage.set_concurrency_slots("sync_source", 1)
+        storage.claim_concurrency_slot("sync_source", run.run_id, "one")
+        storage.claim_concurrency_slot("sync_source", run.run_id, "two")
+        close_dead_runs(instance)
+        info = storage.get_concurrency_info("sync_source")
+        assert (info.active_slot_count, info.pending_step_count) == (0, 0)

@@ -1,0 +1,103 @@
+"""Every name comes from one pure function, and different tables never share one."""
+
+from __future__ import annotations
+
+import itertools
+import re
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sync_assets import specs
+from sync_assets.config import SyncedTable
+from sync_assets.engine.table import RelationName, Table
+
+HARD_NAMES = [
+    *("a", "A", "a_", "_a", "a b", "a-b", "a.b", "a/b", 'a"b', "a__b", "주문", "주 문", "é", "e"),
+    *("a_0c8a1e3b", "a_b_" + "0" * 8, " ", "__", "1", "context", "a\nb"),
+]
+
+
+def synced(source: str = "public.orders", target: str | None = None) -> SyncedTable:
+    names = RelationName.parse(source), RelationName.parse(target or source)
+    return SyncedTable(Table(*names), "source", "target", "shop", ("team:x",), {"t": "1"}, None)
+
+
+def test_keys_are_connection_schema_and_table() -> None:
+    table = synced("sym_v1.ticker", "replica.ticker")
+    assert specs.source_key(table).path == ["source", "sym_v1", "ticker"]
+    assert specs.target_key(table).path == ["target", "replica", "ticker"]
+
+
+def test_plain_names_stay_as_they_are() -> None:
+    assert [specs.sanitized(name) for name in ("orders", "Orders", "_x1")] == [
+        "orders",
+        "Orders",
+        "_x1",
+    ]
+
+
+def test_a_changed_name_gets_eight_hex_digits() -> None:
+    assert re.fullmatch(r"my_table_[0-9a-f]{8}", specs.sanitized("my table"))
+
+
+@pytest.mark.parametrize(("one", "other"), list(itertools.combinations(HARD_NAMES, 2)))
+def test_different_names_stay_different(one: str, other: str) -> None:
+    assert specs.sanitized(one) != specs.sanitized(other)
+
+
+def test_a_name_that_looks_sanitized_does_not_meet_a_sanitized_one() -> None:
+    assert specs.sanitized(specs.sanitized("my table")) != specs.sanitized("my table")
+
+
+@pytest.mark.parametrize("name", HARD_NAMES)
+def test_dagster_accepts_every_name(name: str) -> None:
+    spec = specs.target_spec(
+        SyncedTable(
+            Table(RelationName(name, name), RelationName(name, name)), "s", "t", "g", (), {}, None
+        )
+    )
+
+    @dg.multi_asset(name=specs.op_name(spec.key), specs=[spec])
+    def asset() -> None: ...
+
+    dg.Definitions.validate_loadable(dg.Definitions(assets=[asset]))
+
+
+def test_op_names_differ_where_joined_keys_do_not() -> None:
+    keys = [
+        ["t", "a", "b__c"],
+        ["t", "a__b", "c"],
+        ["t", "a_", "b"],
+        ["t", "a", "_b"],
+        ["t", "a", "b"],
+    ]
+    names = {specs.op_name(dg.AssetKey(key)) for key in keys}
+    assert len(names) == len(keys)
+    assert "t__a__b" in names
+
+
+def test_source_and_target_show_their_true_names_under_different_connections() -> None:
+    table = synced('public."my.table"')
+    assert specs.source_spec(table).metadata["dagster/table_name"] == 'source.public."my.table"'
+    assert specs.target_spec(table).metadata["dagster/table_name"] == 'target.public."my.table"'
+
+
+def test_the_target_depends_on_its_source_and_carries_what_the_operator_wrote() -> None:
+    spec = specs.target_spec(synced())
+    assert [dep.asset_key for dep in spec.deps] == [specs.source_key(synced())]
+    assert (spec.group_name, list(spec.owners), spec.kinds) == ("shop", ["team:x"], {"postgres"})
+    assert spec.tags["t"] == "1"
+    assert "public.orders" in (spec.description or "")
+
+
+def test_a_pool_bounds_the_syncs_of_one_source() -> None:
+    assert specs.pool(synced()) == "sync_source"
+
+
+@pytest.mark.parametrize(
+    ("folder", "group"), [("shop", "shop"), ("my-shop", "my_shop"), ("", "default")]
+)
+def test_the_folder_names_the_group(folder: str, group: str) -> None:
+    assert specs.group_name(Path("/") / folder) == group
