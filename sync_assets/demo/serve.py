@@ -1,0 +1,163 @@
+"""Run the Dagster UI until somebody stops it, and leave no process behind."""
+
+from __future__ import annotations
+
+import http.client
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from types import FrameType
+
+from sync_assets.engine.errors import ConfigurationError, SyncError
+
+GRACE = 20.0
+"""Seconds Dagster gets to end its runs and servers before it is killed."""
+
+STOPPING = (signal.SIGINT, signal.SIGTERM)
+
+
+class DagsterStopped(SyncError):
+    """Its last lines above say why."""
+
+
+@contextmanager
+def stop_on_termination() -> Iterator[None]:
+    """Let SIGTERM, like SIGINT, unwind the stack, so that servers started here are stopped."""
+
+    def interrupt(_number: int, _frame: FrameType | None) -> None:
+        # Once is enough: a second signal must not interrupt the stopping.
+        for number in STOPPING:
+            signal.signal(number, signal.SIG_IGN)
+        raise KeyboardInterrupt
+
+    before = {number: signal.signal(number, interrupt) for number in STOPPING}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def check_port(host: str, port: int) -> None:
+    """Raise ConfigurationError if nothing can listen on this port here."""
+    try:
+        family, kind, protocol, _, address = socket.getaddrinfo(
+            host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )[0]
+        with socket.socket(family, kind, protocol) as probe:
+            # As the UI's own server does: a port in TIME_WAIT is free.
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(address)
+    except OSError as error:
+        raise ConfigurationError(
+            f"cannot listen on {host}, port {port}: {error.strerror or error}",
+            remedy="Choose another port with --port, or another address with --host.",
+        ) from None
+
+
+def serve(
+    folder: Path,
+    workspace: Path,
+    environment: Mapping[str, str],
+    address: tuple[str, int],
+    say: Callable[[str], None],
+) -> None:
+    """Run `dagster dev` in `folder` until SIGINT or SIGTERM; raise DagsterStopped if it ends.
+
+    It gets a session of its own: a Ctrl-C in the terminal reaches us alone, and we stop Dagster
+    before PostgreSQL, without which it could not end its runs.
+    """
+    stop = threading.Event()
+    before = {number: signal.signal(number, lambda *_: stop.set()) for number in STOPPING}
+    try:
+        child = _start(folder, workspace, environment, address)
+        try:
+            _wait(child, address, stop, say)
+        finally:
+            _stop(child)
+        if not stop.is_set():
+            raise DagsterStopped(f"dagster dev ended by itself ({_ending(child.returncode)})")
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _start(
+    folder: Path, workspace: Path, environment: Mapping[str, str], address: tuple[str, int]
+) -> subprocess.Popen[bytes]:
+    # The caller's handlers are in place, so that the child starts with the default ones, even
+    # where this process was started with SIGINT ignored (a shell's background job).
+    host, port = address
+    return subprocess.Popen(
+        [
+            *(sys.executable, "-W", "ignore", "-m", "dagster", "dev"),
+            *("--workspace", str(workspace), "--host", host, "--port", str(port)),
+            *("--log-level", "error", "--code-server-log-level", "error"),
+        ],
+        cwd=folder,
+        env=dict(environment),
+        stdin=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+
+def _wait(
+    child: subprocess.Popen[bytes],
+    address: tuple[str, int],
+    stop: threading.Event,
+    say: Callable[[str], None],
+) -> None:
+    ready = False
+    while child.poll() is None and not stop.wait(0.25):
+        if not ready and _answers(address):
+            ready = True
+            host, port = address
+            say(f"Dagster UI: http://{host}:{port} (Ctrl-C stops it, and PostgreSQL with it)")
+
+
+def _answers(address: tuple[str, int]) -> bool:
+    web = http.client.HTTPConnection(*address, timeout=2)
+    try:
+        web.request("GET", "/server_info")
+        return web.getresponse().status == http.HTTPStatus.OK
+    except (OSError, http.client.HTTPException):
+        return False
+    finally:
+        web.close()
+
+
+def _stop(child: subprocess.Popen[bytes]) -> None:
+    """End Dagster gently, then whatever is left of its session."""
+    if child.poll() is None:
+        child.send_signal(signal.SIGINT)
+        try:
+            child.wait(GRACE)
+        except subprocess.TimeoutExpired:
+            child.kill()
+            child.wait()
+    for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
+        _signal_group(child.pid, number)
+        deadline = time.monotonic() + seconds
+        while _signal_group(child.pid, 0) and time.monotonic() < deadline:
+            time.sleep(0.1)
+
+
+def _signal_group(group: int, number: int) -> bool:
+    try:
+        os.killpg(group, number)
+    except (ProcessLookupError, PermissionError):
+        return False
+    return True
+
+
+def _ending(code: int | None) -> str:
+    if code is not None and code < 0:
+        return signal.Signals(-code).name
+    return f"exit code {code}"
