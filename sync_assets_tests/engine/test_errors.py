@@ -11,7 +11,8 @@ from sync_assets.engine.session import connect
 
 
 def every(cls: type[errors.SyncError]) -> list[type[errors.SyncError]]:
-    return [cls, *(found for child in cls.__subclasses__() for found in every(child))]
+    children = [child for child in cls.__subclasses__() if child.__module__ == errors.__name__]
+    return [cls, *(found for child in children for found in every(child))]
 
 
 @pytest.mark.parametrize("cls", every(errors.SyncError))
