@@ -1,13 +1,15 @@
 """Take the pictures in this folder from a running UI: `python docs/take_pictures.py URL`.
 
-Opens the demo's UI in a headless Chromium, materializes one table by its button, and keeps what a
-person sees: the lineage, the run, and the receipt on the asset's page.
+Opens the demo's UI in a headless Chromium, materializes one table by its button, waits for the
+run, and keeps what a person sees: the lineage, the run, and the receipt on the asset's page.
 """
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
+import time
 from pathlib import Path
 
 from selenium import webdriver
@@ -28,7 +30,6 @@ SWITCHES = (
     "--disable-background-networking",
     "--disable-component-update",
     "--disable-sync",
-    "--window-size=1600,1000",
 )
 
 
@@ -39,26 +40,39 @@ class Browser:
         options = webdriver.ChromeOptions()
         for switch in (*SWITCHES, f"--user-data-dir={profile}"):
             options.add_argument(switch)
-        self.driver = webdriver.Chrome(options=options)
+        # Selenium would otherwise ask the network which driver fits.
+        service = webdriver.ChromeService(executable_path=shutil.which("chromedriver"))
+        self.driver = webdriver.Chrome(options=options, service=service)
+        self.wait = WebDriverWait(self.driver, PATIENCE)
         self.url = url.rstrip("/")
 
-    def open(self, path: str, text: str) -> None:
-        """Open a page and wait until it shows a text."""
+    def open(self, path: str, *texts: str, width: int = 1500, height: int = 900) -> None:
+        """Open a page in a window of this size, and wait until it shows these texts."""
+        self.driver.set_window_size(width, height)
         self.driver.get(f"{self.url}/{path}")
-        self.see(text)
+        for text in texts:
+            self.see(text)
 
     def see(self, text: str) -> WebElement:
         """Wait for a text to be on the page."""
         place = (By.XPATH, f"//*[contains(text(), {text!r})]")
-        return WebDriverWait(self.driver, PATIENCE).until(expected.presence_of_element_located(place))
+        return self.wait.until(expected.presence_of_element_located(place))
+
+    def gone(self, text: str) -> None:
+        """Wait for a text to leave the page."""
+        place = (By.XPATH, f"//*[contains(text(), {text!r})]")
+        self.wait.until(expected.invisibility_of_element_located(place))
 
     def click(self, label: str) -> None:
-        """Press the button with this label."""
-        place = (By.XPATH, f"//button[contains(., {label!r})]")
-        WebDriverWait(self.driver, PATIENCE).until(expected.element_to_be_clickable(place)).click()
+        """Press the button or link with this label."""
+        place = (By.XPATH, f"//button[contains(., {label!r})] | //a[contains(., {label!r})]")
+        self.wait.until(expected.element_to_be_clickable(place)).click()
 
-    def keep(self, name: str) -> None:
-        """Save what the window shows."""
+    def keep(self, name: str, show: str | None = None) -> None:
+        """Save what the window shows, scrolled to a text."""
+        if show:
+            self.driver.execute_script("arguments[0].scrollIntoView()", self.see(show))
+        time.sleep(1.5)  # the page fades in what it has loaded
         self.driver.save_screenshot(str(HERE / f"{name}.png"))
 
 
@@ -67,12 +81,17 @@ def main(url: str) -> None:
     with tempfile.TemporaryDirectory() as profile:
         browser = Browser(url, profile)
         try:
-            browser.open("asset-groups", "sym_company")
+            browser.open("asset-groups", "sym_company", height=1200)
+            browser.gone("Loading")
             browser.keep("lineage")
             browser.open(f"assets/{ASSET}", "Materialize")
             browser.click("Materialize")
             browser.see("Launched run")
-            browser.keep("materialize")
+            browser.click("View")
+            browser.see("RUN_SUCCESS")
+            browser.keep("run")
+            browser.open(f"assets/{ASSET}", "sync/source_max_xmin", height=1800)
+            browser.keep("receipt", show="Metadata")
         finally:
             browser.driver.quit()
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from sync_assets.config import SyncedTable, url_variable
 from sync_assets.defs_folder import locate, read_components
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.session import check_url
 
 NAMED_AT_MOST = 10
 
@@ -43,7 +44,7 @@ def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[Syn
 
 
 def require_urls(tables: Sequence[SyncedTable]) -> None:
-    """Raise ConfigurationError naming each variable that is needed and not set."""
+    """Raise ConfigurationError naming each variable that is not set, or no URL."""
     connections = {c for s in tables for c in (s.source_connection, s.target_connection)}
     missing = sorted(v for v in map(url_variable, connections) if not os.environ.get(v, "").strip())
     if missing:
@@ -51,6 +52,8 @@ def require_urls(tables: Sequence[SyncedTable]) -> None:
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
             remedy="Set it to the database's URL, for example postgresql://user@host/database.",
         )
+    for connection in sorted(connections):
+        check_url(os.environ[url_variable(connection)], connection)
 
 
 def _matches(synced: SyncedTable, pattern: str) -> bool:

@@ -97,7 +97,7 @@ class Sessions:
 
 def connect(url: str, side: Side, application_name: str) -> Connection:
     """Open one connection, ready for explicit transactions; raises SyncError."""
-    _check_url(url, side)
+    check_url(url, side)
     failure = None
     try:
         connection: Connection = psycopg2.connect(
@@ -135,8 +135,11 @@ def _patience(url: str) -> dict[str, Any]:
     return {name: value for name, value in _PATIENCE.items() if name not in given}
 
 
-def _check_url(url: str, side: Side) -> None:
-    """Refuse what libpq would misread, without repeating it: a part may be the password."""
+def check_url(url: str, name: str) -> None:
+    """Refuse what libpq would misread, without repeating it: a part may be the password.
+
+    `name` says which database the URL is for. Raises ConfigurationError.
+    """
     try:
         parts = psycopg2.extensions.parse_dsn(url)
     except psycopg2.Error:
@@ -146,7 +149,7 @@ def _check_url(url: str, side: Side) -> None:
     )
     if misread or (parts and not re.fullmatch(r"[\d,]*", str(parts.get("port", "")))):
         raise errors.ConfigurationError(
-            f"the {side} URL is not one that libpq can read",
+            f"the {name} URL is not one that libpq can read",
             remedy="Write postgresql://role:password@host:port/database, "
             "with special characters in the password percent-encoded (@ as %40, / as %2F).",
         )
