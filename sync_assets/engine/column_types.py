@@ -9,7 +9,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from sync_assets.engine import errors
-from sync_assets.engine.session import rows
+from sync_assets.engine.session import create_schema, rows
 
 Cursor = psycopg2.extensions.cursor
 
@@ -131,47 +131,41 @@ def missing_types(cursor: Cursor, needed: Iterable[UserType]) -> tuple[UserType,
 def create_types(cursor: Cursor, missing: Iterable[UserType]) -> None:
     """Create the types, in the order given; raises UnsupportedRelation for a bare C type."""
     for wanted in missing:
-        for statement in creation(wanted):
-            cursor.execute(statement)
+        create_schema(cursor, wanted.schema)
+        cursor.execute(creation(wanted))
 
 
-def creation(wanted: UserType) -> list[sql.Composable]:
-    """The statements that make one type (pure)."""
-    schema = sql.SQL("CREATE SCHEMA IF NOT EXISTS {}").format(sql.Identifier(wanted.schema))
+def creation(wanted: UserType) -> sql.Composable:
+    """The statement that makes one type (pure)."""
     if wanted.extension:
-        return [
-            schema,
-            sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(
-                sql.Identifier(wanted.extension), sql.Identifier(wanted.schema)
-            ),
-        ]
+        return sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(
+            sql.Identifier(wanted.extension), sql.Identifier(wanted.schema)
+        )
     if wanted.kind == "e":
-        body = sql.SQL("CREATE TYPE {} AS ENUM ({})").format(
+        return sql.SQL("CREATE TYPE {} AS ENUM ({})").format(
             wanted.identifier, sql.SQL(", ").join(map(sql.Literal, wanted.labels))
         )
-    elif wanted.kind == "d":
+    if wanted.kind == "d":
         # The base type and the constraints come from the source's own format_type() and
         # pg_get_constraintdef(), quoted by the server.
-        body = sql.SQL("CREATE DOMAIN {} AS {} {}").format(
+        return sql.SQL("CREATE DOMAIN {} AS {} {}").format(
             wanted.identifier,
             sql.SQL(wanted.base or ""),
             sql.SQL(" ").join(map(sql.SQL, wanted.constraints)),
         )
-    elif wanted.kind == "c":
+    if wanted.kind == "c":
         parts = [
             sql.SQL("{} {}").format(sql.Identifier(name), sql.SQL(type_))
             for name, type_ in wanted.parts
         ]
-        body = sql.SQL("CREATE TYPE {} AS ({})").format(
+        return sql.SQL("CREATE TYPE {} AS ({})").format(
             wanted.identifier, sql.SQL(", ").join(parts)
         )
-    elif wanted.kind == "r":
-        body = sql.SQL("CREATE TYPE {} AS RANGE (subtype = {})").format(
+    if wanted.kind == "r":
+        return sql.SQL("CREATE TYPE {} AS RANGE (subtype = {})").format(
             wanted.identifier, sql.SQL(wanted.base or "")
         )
-    else:
-        raise errors.UnsupportedRelation(
-            f"the type {wanted.schema}.{wanted.name} is written in C and belongs to no extension",
-            remedy="Create the type on the target, then run again.",
-        )
-    return [schema, body]
+    raise errors.UnsupportedRelation(
+        f"the type {wanted.schema}.{wanted.name} is written in C and belongs to no extension",
+        remedy="Create the type on the target, then run again.",
+    )

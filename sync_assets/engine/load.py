@@ -17,7 +17,14 @@ from sync_assets.engine.batches import BUFFER, Batch
 from sync_assets.engine.column_types import create_types, missing_types
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.schema import object_name
-from sync_assets.engine.session import CATALOG_NAMES, PINNED, Connection, row, transaction
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    PINNED,
+    Connection,
+    create_schema,
+    row,
+    transaction,
+)
 from sync_assets.engine.table import RelationName
 
 
@@ -58,7 +65,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
     columns = sql.columns_of(layout.fields, plan.table.xmin_column, strict=layout.creates)
     with transaction(connection, CATALOG_NAMES) as cursor:
         if layout.creates:
-            cursor.execute(SQL("CREATE SCHEMA IF NOT EXISTS {}").format(Identifier(target.schema)))
+            create_schema(cursor, target.schema)
         create_types(cursor, missing_types(cursor, plan.view.types))
         cursor.execute(
             SQL("CREATE {}TABLE {} ({})").format(

@@ -14,7 +14,7 @@ import psycopg2.extensions
 from sync_assets.engine import errors
 from sync_assets.engine.lock import advisory_key
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.session import Connection, row, rows, transaction
+from sync_assets.engine.session import Connection, create_schema, row, rows, transaction
 from sync_assets.engine.table import RelationName
 
 Cursor = psycopg2.extensions.cursor
@@ -23,7 +23,6 @@ STATE_VERSION = 1
 """Raise it with every change of the tables below, and migrate."""
 
 _TABLES = """
-CREATE SCHEMA IF NOT EXISTS sync_assets;
 CREATE TABLE IF NOT EXISTS sync_assets.version (version integer PRIMARY KEY);
 INSERT INTO sync_assets.version VALUES (%(version)s) ON CONFLICT DO NOTHING;
 CREATE TABLE IF NOT EXISTS sync_assets.state (
@@ -121,6 +120,7 @@ def prepare(connection: Connection) -> None:
     with transaction(connection) as cursor:
         # CREATE … IF NOT EXISTS still fails when two sessions create the same thing at once.
         cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(_OURS),))
+        create_schema(cursor, _OURS.schema)
         cursor.execute(_TABLES, {"version": STATE_VERSION})
 
 

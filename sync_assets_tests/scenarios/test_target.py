@@ -241,3 +241,19 @@ def test_the_status_tells_how_old_the_data_is(pair: Pair) -> None:
     assert status.lag_bytes is not None
     assert status.lag_bytes > 0
     assert status.lag_xids == 1
+
+
+def test_a_plain_role_with_ready_made_schemas_is_enough(pair: Pair) -> None:
+    pair.source("CREATE TYPE mood AS ENUM ('a')", "CREATE TABLE t (id int PRIMARY KEY, m mood)")
+    pair.target(
+        "DROP ROLE IF EXISTS sync_writer",
+        "CREATE ROLE sync_writer LOGIN",
+        "CREATE SCHEMA sync_assets AUTHORIZATION sync_writer",
+        "GRANT CREATE, USAGE ON SCHEMA public TO sync_writer",
+    )
+    writer = Pair(pair.source_url, pair.target_url.replace("postgres@", "sync_writer@"))
+    writer.sync()
+    pair.source("INSERT INTO t VALUES (1, 'a')")
+    assert writer.sync().rows_inserted == 1
+    assert pair.is_exact()
+    pair.target("DROP OWNED BY sync_writer", "DROP ROLE sync_writer")
