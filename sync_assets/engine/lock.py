@@ -7,11 +7,15 @@ import hashlib
 from collections.abc import Iterator
 
 import psycopg2
+import psycopg2.errors
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import Connection, row, rows
+from sync_assets.engine.session import Connection, row, rows, transaction
 from sync_assets.engine.table import RelationName
+
+PATIENCE = "5s"
+"""A server needs a moment to see that a run was killed; a living one is told of soon enough."""
 
 
 def advisory_key(target: RelationName) -> int:
@@ -28,10 +32,13 @@ def locked(connection: Connection, target: RelationName) -> Iterator[None]:
     Raises ConcurrentRun naming the session that holds it.
     """
     key = advisory_key(target)
-    with connection.cursor() as cursor:
-        (held,) = row(cursor, "SELECT pg_try_advisory_lock(%s)", (key,))
-        if not held:
-            raise errors.ConcurrentRun(f"another run works on {target}{_holder(cursor, key)}")
+    try:
+        with transaction(connection, f"SET LOCAL lock_timeout = '{PATIENCE}'") as cursor:
+            cursor.execute("SELECT pg_advisory_lock(%s)", (key,))
+    except psycopg2.errors.LockNotAvailable:
+        with connection.cursor() as cursor:
+            holder = _holder(cursor, key)
+        raise errors.ConcurrentRun(f"another run works on {target}{holder}") from None
     try:
         yield
     finally:
