@@ -127,8 +127,9 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
 def close_dead_runs(instance: dg.DagsterInstance) -> None:
     """End the runs that `run` began on this host and whose process is gone; free their slots."""
     mine = {LAUNCHED_BY: "cli", HOST: socket.gethostname()}
-    for run in instance.get_runs(dg.RunsFilter(tags=mine, statuses=UNFINISHED)):
-        if _is_alive(run.tags):
+    # Not filtered by tags: Dagster stores a run and then its tags, and a kill may fall between.
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if not mine.items() <= run.tags.items() or _is_alive(run.tags):
             continue
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process that was told to stop is gone.")

@@ -22,8 +22,6 @@ from sync_assets.engine import errors
 BUFFER = 1 << 16
 """psycopg2 hands COPY over row by row; behind a buffer of this size that costs half."""
 
-LOCK_NAME = ".lock"
-
 
 @dataclass(frozen=True, slots=True)
 class Batch:
@@ -49,7 +47,7 @@ class DiskBudget:
     def wait_for_room(self, stopped: Callable[[], bool]) -> None:
         """Return once there is room, or `stopped` says so."""
         with self._changed:
-            while self._used >= self._limit and not stopped():
+            while self._used and self._used >= self._limit and not stopped():
                 self._changed.wait(0.2)
 
     def change(self, count: int) -> None:
@@ -84,14 +82,27 @@ def opened(path: Path, written: Callable[[int], None]) -> Iterator[io.BufferedIO
 def batch_folder(root: Path | None = None) -> Iterator[Path]:
     """A private folder for one run's batch files, removed at the end with all that is in it."""
     base = _base(root)
-    _sweep(base)
-    folder = Path(tempfile.mkdtemp(prefix="run-", dir=base))
-    lock = os.open(folder / LOCK_NAME, os.O_RDWR | os.O_CREAT, 0o600)
-    try:
+    with _flocked(base):
+        # Nobody sweeps between the folder's creation and its lock.
+        _sweep(base)
+        folder = Path(tempfile.mkdtemp(prefix="sync-assets-run-", dir=base))
+        lock = os.open(folder, os.O_RDONLY)
         fcntl.flock(lock, fcntl.LOCK_EX)
+    try:
         yield folder
     finally:
         shutil.rmtree(folder, ignore_errors=True)
+        os.close(lock)
+
+
+@contextlib.contextmanager
+def _flocked(folder: Path) -> Iterator[None]:
+    """Be the only process that changes what is in a folder."""
+    lock = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+    finally:
         os.close(lock)
 
 
@@ -117,9 +128,9 @@ def _temporary() -> Path:
 
 def _sweep(base: Path) -> None:
     """Remove the folders of runs that are no longer alive."""
-    for folder in base.glob("run-*"):
+    for folder in base.glob("sync-assets-run-*"):
         with contextlib.suppress(OSError):
-            lock = os.open(folder / LOCK_NAME, os.O_RDWR)
+            lock = os.open(folder, os.O_RDONLY)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)

@@ -13,7 +13,7 @@ import psycopg2.extensions
 
 from sync_assets.engine import errors
 from sync_assets.engine.session import rows
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.table import RelationName, quoted
 
 Cursor = psycopg2.extensions.cursor
 
@@ -30,18 +30,16 @@ class Column:
     collation: str | None
     generated: bool
     identity_always: bool
-    has_missing: bool
 
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A unique index that identifies rows: whole, immediate, plain NOT NULL columns.
+    """A unique btree index that identifies rows: whole, immediate, plain NOT NULL columns.
 
     `operators` are the index's own equality operators, ready for SQL: citext's equality, for one,
     lives in the extension's schema and is not what `=` finds under a pinned search_path.
     """
 
-    index: str
     columns: tuple[str, ...]
     operators: tuple[str, ...]
     primary: bool
@@ -62,6 +60,7 @@ class Leaf:
     fingerprint: str
     pages: int
     estimated_rows: float
+    bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,19 +100,19 @@ SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid,
             THEN (SELECT format('%%I.%%I', cn.nspname, co.collname)
                   FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
                   WHERE co.oid = a.attcollation) END,
-       a.attgenerated <> '', a.attidentity = 'a', a.atthasmissing
+       a.attgenerated <> '', a.attidentity = 'a'
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
 """
 
 _KEYS = """
-SELECT ic.relname,
-       array_agg(a.attname::text ORDER BY k.ord),
+SELECT array_agg(a.attname::text ORDER BY k.ord),
        array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord),
        i.indisprimary
 FROM pg_index i
 JOIN pg_class ic ON ic.oid = i.indexrelid
+JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
 CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
      WITH ORDINALITY AS k (attnum, opclass, ord)
 JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -123,7 +122,7 @@ JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
 JOIN pg_operator op ON op.oid = ao.amopopr
 JOIN pg_namespace opn ON opn.oid = op.oprnamespace
 WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
-  AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+  AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
 GROUP BY ic.relname, i.indisprimary, i.indnkeyatts
 HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
 ORDER BY i.indisprimary DESC, i.indnkeyatts, ic.relname
@@ -149,7 +148,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(am.amname, ''),
        CASE WHEN c.relkind IN ('r', 'm')
             THEN pg_relation_size(c.oid, 'main') / current_setting('block_size')::bigint
             ELSE 0 END,
-       c.reltuples
+       c.reltuples, CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) ELSE 0 END
 FROM leaf JOIN pg_class c ON c.oid = leaf.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
@@ -176,8 +175,8 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
     oid, kind, has_children = found[0]
     columns = tuple(Column(*values) for values in rows(cursor, _COLUMNS, (oid,)))
     keys = tuple(
-        Key(index, tuple(names), tuple(operators), primary)
-        for index, names, operators, primary in rows(cursor, _KEYS, (oid,))
+        Key(tuple(names), tuple(operators), primary)
+        for names, operators, primary in rows(cursor, _KEYS, (oid,))
     )
     leaves = tuple(
         Leaf(leaf, RelationName(schema, leaf_name), *rest)
@@ -221,11 +220,11 @@ def require_source(cursor: Cursor, name: RelationName) -> Relation:
             remedy="Sync the tables that inherit, each by its own name.",
         )
     for leaf in relation.leaves:
-        _require_readable(leaf)
+        _require_readable(leaf, cursor.connection.info.user)
     return relation
 
 
-def _require_readable(leaf: Leaf) -> None:
+def _require_readable(leaf: Leaf, role: str) -> None:
     if leaf.kind != "r" or leaf.access_method != "heap":
         what = _KINDS.get(leaf.kind) or f"stored by the access method {leaf.access_method!r}"
         raise errors.UnsupportedRelation(
@@ -233,6 +232,6 @@ def _require_readable(leaf: Leaf) -> None:
         )
     if not leaf.readable:
         raise errors.PrivilegeError(
-            f"the source role may not read {leaf.name}",
-            remedy=f"Run on the source: GRANT SELECT ON {leaf.name} TO the role.",
+            f"the role {role} may not read {leaf.name} on the source",
+            remedy=f"Run on the source: GRANT SELECT ON {leaf.name.as_sql} TO {quoted(role)}.",
         )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import psycopg2.extensions
@@ -26,7 +26,7 @@ class UserType:
     needs: tuple[int, ...]
     labels: tuple[str, ...] = ()
     base: str | None = None
-    constraints: tuple[str, ...] = ()
+    clauses: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
 
     @property
@@ -49,21 +49,40 @@ WITH RECURSIVE needed (oid) AS (
     UNION ALL SELECT r.rngtypid FROM pg_range r WHERE r.rngmultitypid = t.oid
   ) AS part (oid)
 )
-SELECT t.oid, n.nspname, t.typname, t.typtype,
+SELECT t.oid, n.nspname, t.typname,
+  CASE WHEN t.typtype = 'c' AND (SELECT relkind FROM pg_class WHERE oid = t.typrelid) <> 'c'
+       THEN 'table'
+       WHEN t.typtype = 'r' AND (SELECT rngcanonical FROM pg_range WHERE rngtypid = t.oid) <> 0
+       THEN 'canonical' ELSE t.typtype::text END,
   (SELECT e.extname FROM pg_depend d JOIN pg_extension e ON e.oid = d.refobjid
    WHERE d.classid = 'pg_type'::regclass AND d.objid = t.oid AND d.deptype = 'e'),
-  ARRAY(SELECT part FROM (
+  ARRAY(SELECT coalesce(m.rngtypid, e.oid, p.oid) FROM (
     SELECT t.typbasetype AS part WHERE t.typtype = 'd'
     UNION ALL SELECT a.atttypid FROM pg_attribute a
       WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-    UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid) AS parts)::bigint[],
+    UNION ALL SELECT r.rngsubtype FROM pg_range r WHERE r.rngtypid = t.oid) AS parts (oid)
+    JOIN pg_type p ON p.oid = parts.oid
+    LEFT JOIN pg_type e ON e.oid = p.typelem AND p.typlen = -1
+    LEFT JOIN pg_range m ON m.rngmultitypid IN (p.oid, e.oid))::bigint[],
   ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
   CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
                  WHEN 'r' THEN (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r
                                 WHERE r.rngtypid = t.oid) END,
-  ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k WHERE k.contypid = t.oid
-        ORDER BY k.conname)
-    || CASE WHEN t.typtype = 'd' AND t.typnotnull THEN ARRAY['NOT NULL'] ELSE '{}' END,
+  -- A constraint that is not validated may be broken by values that are there.
+  ARRAY(SELECT pg_get_constraintdef(k.oid) FROM pg_constraint k
+        WHERE k.contypid = t.oid AND k.convalidated ORDER BY k.conname)
+    || CASE WHEN t.typtype = 'd' AND t.typnotnull THEN ARRAY['NOT NULL'] ELSE '{}' END
+    || ARRAY(SELECT clause FROM pg_range r
+         JOIN pg_opclass o ON o.oid = r.rngsubopc JOIN pg_namespace os ON os.oid = o.opcnamespace
+         JOIN pg_type m ON m.oid = r.rngmultitypid JOIN pg_namespace ms ON ms.oid = m.typnamespace
+         LEFT JOIN pg_collation c ON c.oid = r.rngcollation
+         LEFT JOIN pg_namespace cs ON cs.oid = c.collnamespace
+         CROSS JOIN unnest(ARRAY[
+           format('subtype_opclass = %%I.%%I', os.nspname, o.opcname),
+           format('multirange_type_name = %%I.%%I', ms.nspname, m.typname),
+           CASE WHEN c.oid IS NOT NULL THEN format('collation = %%I.%%I', cs.nspname, c.collname)
+           END]) AS clause
+         WHERE r.rngtypid = t.oid AND clause IS NOT NULL),
   ARRAY(SELECT ARRAY[a.attname::text, format_type(a.atttypid, a.atttypmod)] FROM pg_attribute a
         WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
         ORDER BY a.attnum)
@@ -86,10 +105,10 @@ def read_types(cursor: Cursor, oids: Iterable[int]) -> tuple[UserType, ...]:
             tuple(needs),
             tuple(labels),
             base,
-            tuple(dict.fromkeys(constraints)),
+            tuple(dict.fromkeys(clauses)),
             tuple((part, type_) for part, type_ in parts),
         )
-        for oid, schema, name, kind, extension, needs, labels, base, constraints, parts in rows(
+        for oid, schema, name, kind, extension, needs, labels, base, clauses, parts in rows(
             cursor, _NEEDED, (sorted(set(oids)),)
         )
     }
@@ -128,6 +147,34 @@ def missing_types(cursor: Cursor, needed: Iterable[UserType]) -> tuple[UserType,
     return tuple(wanted for wanted in needed if (wanted.schema, wanted.name) not in present)
 
 
+def add_labels(cursor: Cursor, needed: Iterable[UserType]) -> None:
+    """Give the enums that are there the labels they lack, in the source's order."""
+    for wanted in needed:
+        if wanted.kind == "e" and not wanted.extension:
+            present = [label for (label,) in rows(cursor, _LABELS, (wanted.schema, wanted.name))]
+            for statement in label_additions(wanted, present):
+                cursor.execute(statement)
+
+
+_LABELS = """
+SELECT e.enumlabel::text FROM pg_enum e JOIN pg_type t ON t.oid = e.enumtypid
+JOIN pg_namespace n ON n.oid = t.typnamespace
+WHERE n.nspname = %s AND t.typname = %s ORDER BY e.enumsortorder
+"""
+
+
+def label_additions(wanted: UserType, present: Sequence[str]) -> list[sql.Composable]:
+    """The statements that add an enum's missing labels, each after the one before it (pure)."""
+    add = sql.SQL("ALTER TYPE {} ADD VALUE {} {} {}")
+    statements: list[sql.Composable] = []
+    for place, label in enumerate(wanted.labels):
+        if present and label not in present:
+            side, other = ("AFTER", wanted.labels[place - 1]) if place else ("BEFORE", present[0])
+            position = (sql.Literal(label), sql.SQL(side), sql.Literal(other))
+            statements.append(add.format(wanted.identifier, *position))
+    return statements
+
+
 def create_types(cursor: Cursor, missing: Iterable[UserType]) -> None:
     """Create the types, in the order given; raises UnsupportedRelation for a bare C type."""
     for wanted in missing:
@@ -138,7 +185,7 @@ def create_types(cursor: Cursor, missing: Iterable[UserType]) -> None:
 def creation(wanted: UserType) -> sql.Composable:
     """The statement that makes one type (pure)."""
     if wanted.extension:
-        return sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {}").format(
+        return sql.SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
             sql.Identifier(wanted.extension), sql.Identifier(wanted.schema)
         )
     if wanted.kind == "e":
@@ -151,7 +198,7 @@ def creation(wanted: UserType) -> sql.Composable:
         return sql.SQL("CREATE DOMAIN {} AS {} {}").format(
             wanted.identifier,
             sql.SQL(wanted.base or ""),
-            sql.SQL(" ").join(map(sql.SQL, wanted.constraints)),
+            sql.SQL(" ").join(map(sql.SQL, wanted.clauses)),
         )
     if wanted.kind == "c":
         parts = [
@@ -162,10 +209,18 @@ def creation(wanted: UserType) -> sql.Composable:
             wanted.identifier, sql.SQL(", ").join(parts)
         )
     if wanted.kind == "r":
-        return sql.SQL("CREATE TYPE {} AS RANGE (subtype = {})").format(
-            wanted.identifier, sql.SQL(wanted.base or "")
+        return sql.SQL("CREATE TYPE {} AS RANGE (subtype = {}, {})").format(
+            wanted.identifier,
+            sql.SQL(wanted.base or ""),
+            sql.SQL(", ").join(map(sql.SQL, wanted.clauses)),
+        )
+    name = f"{wanted.schema}.{wanted.name}"
+    if wanted.kind == "table":
+        raise errors.UnsupportedRelation(
+            f"a column's type is the row type of the table {name}, which the target lacks",
+            remedy="Sync that table first.",
         )
     raise errors.UnsupportedRelation(
-        f"the type {wanted.schema}.{wanted.name} is written in C and belongs to no extension",
+        f"the type {name} is made of C functions and belongs to no extension",
         remedy="Create the type on the target, then run again.",
     )

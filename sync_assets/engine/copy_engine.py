@@ -2,25 +2,21 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-import errno
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
-
-import psycopg2
 
 from sync_assets.engine import errors
 from sync_assets.engine.interrupt import interruptible
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run import MAX_BATCH_DISK, Run
 from sync_assets.engine.session import Sessions
-from sync_assets.engine.sqlstate import classify
 from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
-from sync_assets.engine.sync import MAX_BATCH_DISK, Run, sync_table
+from sync_assets.engine.sync import sync_table
 from sync_assets.engine.table import RelationName, SyncMode, Table, WorkerConfig
 
 Result = TypeVar("Result")
@@ -168,31 +164,12 @@ class DataCopyEngine:
         report = Reporter(place, self._on_progress)
         self._active.add(used)
         try:
-            with _errors_located(used, report):
-                return interruptible(lambda: work(used, report), used.cancel)
+            return used.translating(lambda: interruptible(lambda: work(used, report), used.cancel))
+        except errors.SyncError as error:
+            error.located(table=report.table, phase=report.phase)
+            raise
         finally:
             self._active.discard(used)
-
-
-@contextlib.contextmanager
-def _errors_located(sessions: Sessions, report: Reporter) -> Iterator[None]:
-    failure: errors.SyncError | None = None
-    try:
-        yield
-    except psycopg2.Error as error:
-        failure = classify(error, sessions.side_of(error))
-        if sessions.cancelled:
-            failure = errors.Cancelled("the run was cancelled")
-    except errors.SyncError as error:
-        failure = error
-    except OSError as error:
-        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
-            raise
-        failure = errors.OutOfSpace(f"no space left for batch files: {error.filename or error}")
-    if failure is not None:
-        # Raised out here, so that the driver's own error, whose text may carry values, is not
-        # chained to it.
-        raise failure.located(table=report.table, phase=report.phase)
 
 
 def _worker_config(workers: WorkerConfig | int | None) -> WorkerConfig:

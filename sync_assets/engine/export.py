@@ -77,16 +77,20 @@ class Export:
         ]
         lead = threading.Thread(target=self._run, args=(lambda: self._lead(leader, others),))
         threads = [*others, lead]
-        for thread in threads:
-            thread.start()
         try:
-            yield from self._collect(len(threads))
-        finally:
-            self._stopped.set()
-            if any(thread.is_alive() for thread in threads):
-                self._sessions.cancel("source")
             for thread in threads:
-                thread.join()
+                thread.start()
+            yield from self._collect(len(threads))
+        except BaseException:
+            self._stopped.set()
+            for thread in threads:
+                while thread.is_alive():
+                    # Again and again: a cancel that finds no statement running has no effect.
+                    self._sessions.cancel("source")
+                    thread.join(0.5)
+            raise
+        for thread in threads:
+            thread.join()
 
     def discard(self, batch: Batch) -> None:
         """Remove a batch's file and let the export use its room."""
@@ -141,6 +145,7 @@ class Export:
             self.done.workers += 1
         while not self._stopped.is_set():
             self._budget.wait_for_room(self._stopped.is_set)
+            self._sessions.check()
             try:
                 chunk = self._chunks.get_nowait()
             except queue.Empty:

@@ -14,7 +14,8 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
-from sync_assets.engine.column_types import create_types, missing_types
+from sync_assets.engine.column_types import add_labels, create_types, missing_types
+from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.schema import object_name
 from sync_assets.engine.session import (
@@ -64,9 +65,11 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
     staging = staging_for(target, temporary=not layout.creates)
     columns = sql.columns_of(layout.fields, plan.table.xmin_column, strict=layout.creates)
     with transaction(connection, CATALOG_NAMES) as cursor:
+        lock_ddl(cursor)
         if layout.creates:
             create_schema(cursor, target.schema)
         create_types(cursor, missing_types(cursor, plan.view.types))
+        add_labels(cursor, plan.view.types)
         cursor.execute(
             SQL("CREATE {}TABLE {} ({})").format(
                 SQL("TEMP " if staging.temporary else ""), staging.identifier, columns

@@ -47,6 +47,16 @@ def locked(connection: Connection, target: RelationName) -> Iterator[None]:
                 cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
 
 
+def lock_ddl(cursor: Cursor) -> None:
+    """Until this transaction ends, let no other run create schemas, types or our state.
+
+    CREATE … IF NOT EXISTS still fails when two sessions create the same thing at once.
+    """
+    cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(_DDL),))
+
+
+_DDL = RelationName("sync_assets", "state")
+
 _LOCKS = """
 FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())

@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors, sql
-from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.catalog import Cursor, read_relation
 from sync_assets.engine.load import Staging, constraint_name
-from sync_assets.engine.plan import Plan
-from sync_assets.engine.session import row
+from sync_assets.engine.plan import Plan, storage
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row
 from sync_assets.engine.table import Table
 
 MERGE_RETURNS = 170000
@@ -26,17 +26,22 @@ class Merged:
     only_in_target: int | None = None
 
 
-def publish(cursor: Cursor, plan: Plan, staging: Staging, staged: int) -> Merged:
-    """Bring the staged rows into the target; raises DeleteGuard or SchemaConflict.
+def publish(
+    cursor: Cursor, plan: Plan, staging: Staging, staged: int, expected_storage: str | None = None
+) -> Merged:
+    """Bring the staged rows into the target; raises DeleteGuard, SchemaConflict or ConcurrentRun.
 
     Deletes come first, so that a row that takes over a unique value finds it free.
+    `expected_storage` is what the mark was left with: a target that somebody truncated since the
+    plan would lack the rows below the mark for ever.
     """
     if plan.layout.creates:
         _become_target(cursor, plan, staging)
         return Merged(staged, 0)
-    evolve(cursor, plan)
+    _lock(cursor, plan, expected_storage)
+    _evolve(cursor, plan)
     deleted, only_in_target = _missing_rows(cursor, plan, staging, staged)
-    inserted, updated = merge_rows(cursor, plan, staging)
+    inserted, updated = _merge_rows(cursor, plan, staging)
     return Merged(inserted, updated, deleted, only_in_target)
 
 
@@ -67,10 +72,24 @@ def _free_name(cursor: Cursor, schema: str, wanted: str) -> str:
     return str(name)
 
 
-def evolve(cursor: Cursor, plan: Plan) -> None:
-    """Lock the target against other writers and add the columns it lacks."""
-    target, layout = plan.table.target, plan.layout
+def _lock(cursor: Cursor, plan: Plan, expected_storage: str | None) -> None:
+    """Keep other writers out, and check that the target is still the one of the plan."""
+    target = plan.table.target
     cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
+    if expected_storage is None:
+        return
+    cursor.execute(CATALOG_NAMES)
+    there = read_relation(cursor, target)
+    cursor.execute(OWN_NAMES)
+    if there is None or storage(there) != expected_storage:
+        raise errors.ConcurrentRun(
+            f"{target} was truncated or replaced during the run", remedy="Run it again."
+        )
+
+
+def _evolve(cursor: Cursor, plan: Plan) -> None:
+    """Add the columns that the target lacks."""
+    target, layout = plan.table.target, plan.layout
     for field in layout.added:
         cursor.execute(sql.add_column(target, field))
     if layout.adds_xmin:
@@ -81,7 +100,7 @@ def evolve(cursor: Cursor, plan: Plan) -> None:
         )
 
 
-def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
+def _merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
     """MERGE and count rows inserted and updated."""
     table, layout = plan.table, plan.layout
     statement = sql.merge(table.target, staging.identifier, layout, table.xmin_column)

@@ -30,6 +30,10 @@ GROUP BY wanted.schema, wanted.name
 def observe(source_url: str, relations: Sequence[RelationName]) -> Mapping[RelationName, str]:
     """An opaque marker for each relation that exists, by one query; raises SyncError."""
     sessions = Sessions(source_url, source_url, "sync_assets")
+    return sessions.translating(lambda: _markers(sessions, relations))
+
+
+def _markers(sessions: Sessions, relations: Sequence[RelationName]) -> dict[RelationName, str]:
     names = ([each.schema for each in relations], [each.name for each in relations])
     with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
         return {

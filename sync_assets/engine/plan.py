@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Leaf, Relation
-from sync_assets.engine.schema import Layout
+from sync_assets.engine.schema import Field, Layout
 from sync_assets.engine.snapshot import Snapshot, SourceView
 from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import SyncMode, Table
@@ -18,6 +18,7 @@ from sync_assets.engine.xid import XidWindow
 SMALL_CHUNK, LARGE_CHUNK = 128, 8192
 """Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""
 
+CHUNK_BYTES = 64 << 20
 CHUNKS_PER_WORKER = 4
 ROWS_PER_PAGE_GUESS = 50
 REASONS = 3
@@ -110,13 +111,19 @@ def _why_all(
         return "first load: the target does not exist"
     if known is None or target is None:
         return "full pass: the first run over a target that was there before"
-    if table.accept_source and _other_source(known, view.snapshot):
-        return "full pass: another source was accepted"
-    if table.full_refresh:
-        return "full pass: asked for"
-    if table.mode is SyncMode.FULL_SYNC:
-        return "full_sync reads every row"
-    return _why_mark_is_void(table, view, known, target, fingerprint)
+    other = _other_source(known, view.snapshot) or _behind(known, view.snapshot)
+    reasons = {
+        "full pass: another source was accepted": table.accept_source and other,
+        "full pass: asked for": table.full_refresh,
+        "full_sync reads every row": table.mode is SyncMode.FULL_SYNC,
+        f"full pass: the target lacks {_named(layout.added)}": bool(layout.added),
+    }
+    reason = next((text for text, holds in reasons.items() if holds), None)
+    return reason or _why_mark_is_void(table, view, known, target, fingerprint)
+
+
+def _named(fields: Sequence[Field]) -> str:
+    return f"column {', '.join(field.name for field in fields)}"
 
 
 def _why_mark_is_void(
@@ -157,12 +164,17 @@ def _require_same_source(known: Known, snapshot: Snapshot) -> None:
         )
     if now.timeline is not None and now.timeline != known.timeline:
         return
-    behind = snapshot.lsn < known.lsn or snapshot.xmax < known.snapshot_xmax
-    if behind or snapshot.timeline_as_of < known.lsn:
+    if _behind(known, snapshot):
         raise errors.SourceBehind(
-            "the source shows an older state than the last run saw "
-            f"(WAL position {snapshot.lsn}, then {known.lsn})"
+            "the source shows an older state than the last run saw: "
+            f"WAL position {snapshot.lsn}, timeline known up to {snapshot.timeline_as_of}, "
+            f"next transaction {snapshot.xmax}; then {known.lsn} and {known.snapshot_xmax}"
         )
+
+
+def _behind(known: Known, snapshot: Snapshot) -> bool:
+    seen = min(snapshot.lsn, snapshot.timeline_as_of)
+    return seen < known.lsn or snapshot.xmax < known.snapshot_xmax
 
 
 def schema_fingerprint(view: SourceView) -> str:
@@ -225,4 +237,6 @@ def _chunk_pages(leaf: Leaf, all_pages: int, workers: int, batch_size: int) -> i
     per_page = leaf.estimated_rows / leaf.pages if leaf.pages else 0
     batch = math.ceil(batch_size / (per_page if per_page > 0 else ROWS_PER_PAGE_GUESS))
     share = math.ceil(all_pages / (workers * CHUNKS_PER_WORKER))
-    return max(SMALL_CHUNK, batch, min(share, LARGE_CHUNK))
+    pages = max(SMALL_CHUNK, min(max(batch, share), LARGE_CHUNK))
+    # Rows with large values live mostly in TOAST, which the pages do not show.
+    return max(1, min(pages, CHUNK_BYTES * leaf.pages // max(leaf.bytes, 1))) if leaf.pages else 1

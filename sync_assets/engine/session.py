@@ -8,18 +8,19 @@ from __future__ import annotations
 import contextlib
 import re
 import threading
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.extensions
 from psycopg2 import sql
 
 from sync_assets.engine import errors
-from sync_assets.engine.sqlstate import Side, connect_failure
+from sync_assets.engine.sqlstate import Side, classify, connect_failure, disk_failure
 
 Connection = psycopg2.extensions.connection
 Statement = str | sql.Composable
+Result = TypeVar("Result")
 
 SOURCE_VERSION, TARGET_VERSION = 140000, 150000
 TRANSACTION_TIMEOUT_VERSION = 170000
@@ -46,7 +47,10 @@ UNHURRIED = (
     f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
     # A policy that hides rows must be an error: hidden rows would look deleted.
     "SET LOCAL row_security = off",
+    # The catalog's own words, format_type() among them, are compared between the two ends.
+    "SET LOCAL quote_all_identifiers = off",
 )
+READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
@@ -78,6 +82,23 @@ class Sessions:
     def side_of(self, error: psycopg2.Error) -> Side | None:
         """Which side an error came from, where the driver still knows."""
         return self._sides.get(error.cursor.connection) if error.cursor is not None else None
+
+    def translating(self, work: Callable[[], Result]) -> Result:
+        """Do `work`, with what the driver and the disk raise turned into SyncError."""
+        failure: errors.SyncError | None
+        try:
+            return work()
+        except psycopg2.Error as error:
+            failure = classify(error, self.side_of(error))
+            if self.cancelled:
+                failure = errors.Cancelled("the run was cancelled")
+        except OSError as error:
+            failure = disk_failure(error)
+            if failure is None:
+                raise
+        # Out here, so that the driver's own error, whose text may carry values, is not chained
+        # to it; a context manager could not help chaining it.
+        raise failure
 
     def check(self) -> None:
         """Raise Cancelled once somebody has asked for it."""
@@ -177,7 +198,7 @@ def _greet(connection: Connection, side: Side) -> None:
 
 @contextlib.contextmanager
 def transaction(
-    connection: Connection, *settings: str, begin: str = "BEGIN"
+    connection: Connection, *settings: str, begin: str = READ_COMMITTED
 ) -> Iterator[psycopg2.extensions.cursor]:
     """One explicit transaction under `settings`: committed at the end, rolled back on an error.
 

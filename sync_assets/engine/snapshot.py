@@ -55,7 +55,6 @@ class Snapshot:
     xmax: int
     taken_at: datetime
     lsn: int
-    in_recovery: bool
     postmaster_start: datetime
     server_address: str | None
     identity: SourceIdentity
@@ -76,7 +75,7 @@ _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, clock_timestamp(),
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
              ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint,
-       pg_is_in_recovery(), pg_postmaster_start_time(), inet_server_addr()::text, s::text
+       pg_postmaster_start_time(), inet_server_addr()::text, s::text
 FROM pg_current_snapshot() AS s
 """
 
@@ -128,14 +127,12 @@ def _may_identify(cursor: Cursor) -> bool:
 
 def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
     """Whether the database behind `cursor` is the one the snapshot was taken from."""
-    if not _may_identify(cursor):
-        return False
     here = row(
         cursor,
-        "SELECT system_identifier::text, (SELECT oid FROM pg_database "
-        "WHERE datname = current_database()) FROM pg_control_system()",
+        "SELECT pg_postmaster_start_time(), oid FROM pg_database "
+        "WHERE datname = current_database()",
     )
-    return here == (snapshot.identity.system_identifier, snapshot.identity.database)
+    return here == (snapshot.postmaster_start, snapshot.identity.database)
 
 
 def _lock_statement(relation: Relation) -> sql.Composable:
@@ -146,7 +143,7 @@ def _lock_statement(relation: Relation) -> sql.Composable:
 
 def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
     # The first query of the transaction: it takes the snapshot.
-    xmin, xmax, at, lsn, in_recovery, started, address, text = row(cursor, _SNAPSHOT)
+    xmin, xmax, at, lsn, started, address, text = row(cursor, _SNAPSHOT)
     system = "(SELECT system_identifier::text FROM pg_control_system())" if identify else "NULL"
     checkpoint = (
         "(SELECT ROW(timeline_id, (checkpoint_lsn - '0/0'::pg_lsn)::bigint)::text"
@@ -160,7 +157,7 @@ def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
     if timeline is None and checkpointed:
         timeline, known_up_to = map(int, checkpointed.strip("()").split(","))
     identity = SourceIdentity(system_identifier, database, timeline)
-    return Snapshot(xmin, xmax, at, lsn, in_recovery, started, address, identity, known_up_to, text)
+    return Snapshot(xmin, xmax, at, lsn, started, address, identity, known_up_to, text)
 
 
 def export(cursor: Cursor) -> str:
@@ -208,7 +205,9 @@ def ensure_flushed(
         if flushed():
             return
         pause.wait(0.05)
-    with open_another as emitter, emitter.cursor() as cursor:
+    # Whatever goes wrong here, what counts is whether the WAL is flushed in the end.
+    tried = contextlib.suppress(psycopg2.Error, errors.SyncError)
+    with tried, open_another as emitter, emitter.cursor() as cursor:
         # A transactional message needs a commit record, and that COMMIT waits for the flush.
         cursor.execute("BEGIN; SET LOCAL synchronous_commit = on")
         rows(cursor, "SELECT pg_logical_emit_message(true, 'sync_assets', '')")

@@ -5,6 +5,7 @@ SQLSTATEs by class: https://www.postgresql.org/docs/current/errcodes-appendix.ht
 
 from __future__ import annotations
 
+import errno
 import re
 from typing import Literal
 
@@ -33,7 +34,7 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("08", errors.ConnectionLost),
     ("57P", errors.ConnectionLost),
     ("53300", errors.ConnectionLost),
-    ("53", errors.OutOfSpace),
+    ("53100", errors.OutOfSpace),
     ("58030", errors.OutOfSpace),
     ("40001", errors.RecoveryConflict),
     ("40", errors.LockTimeout),
@@ -57,9 +58,24 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
     if kind is None:
         lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
         kind = errors.ConnectionLost if lost else errors.DatabaseError
+    if kind is errors.RecoveryConflict and side == "target":
+        kind = errors.LockTimeout
     said = error.diag.message_primary or next(iter(str(error).splitlines()), "no message")
     if code.startswith("22"):
-        said = said.split(': "')[0]
+        # A data exception quotes the value, and here and there bytes of it after a colon.
+        said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])
     constraint = error.diag.constraint_name if code.startswith("23") else None
     named = f" (constraint {constraint} of {error.diag.table_name})" if constraint else ""
     return kind(f"{where} said: {said}{named}")
+
+
+def disk_failure(error: OSError) -> errors.SyncError | None:
+    """The `SyncError` for batch files that cannot be written or read, None for anything else."""
+    if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return errors.OutOfSpace("no space is left for batch files (SYNC_BATCH_DIR)")
+    if error.filename is None:
+        return None
+    return errors.ConfigurationError(
+        f"{error.filename}: {error.strerror}",
+        remedy="Name a folder of your own for batch files in SYNC_BATCH_DIR.",
+    )

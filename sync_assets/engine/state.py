@@ -12,58 +12,31 @@ from datetime import datetime
 import psycopg2.extensions
 
 from sync_assets.engine import errors
-from sync_assets.engine.lock import advisory_key
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.session import Connection, create_schema, row, rows, transaction
+from sync_assets.engine.session import row, rows
+from sync_assets.engine.state_tables import STATE_VERSION
 from sync_assets.engine.table import RelationName
 
 Cursor = psycopg2.extensions.cursor
 
-STATE_VERSION = 1
-"""Raise it with every change of the tables below, and migrate."""
+RECEIPTS_KEPT = 1000
+"""For each table, the newest."""
 
-_TABLES = """
-CREATE TABLE IF NOT EXISTS sync_assets.version (version integer PRIMARY KEY);
-INSERT INTO sync_assets.version VALUES (%(version)s) ON CONFLICT DO NOTHING;
-CREATE TABLE IF NOT EXISTS sync_assets.state (
-  target_schema text, target_table text, PRIMARY KEY (target_schema, target_table),
-  version bigint NOT NULL,
-  source_schema text NOT NULL, source_table text NOT NULL,
-  mode text NOT NULL,
-  watermark bigint NOT NULL,
-  snapshot_xmax bigint NOT NULL,
-  source_lsn bigint NOT NULL,
-  source_max_xmin bigint,
-  system_identifier text, source_database bigint NOT NULL, timeline integer,
-  postmaster_start timestamptz NOT NULL,
-  fingerprint text NOT NULL, configuration text NOT NULL, target_storage text NOT NULL,
-  rows_in_target bigint,
-  snapshot_at timestamptz NOT NULL,
-  synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  run_id text NOT NULL
-);
-COMMENT ON COLUMN sync_assets.state.watermark IS
-  'pg_snapshot_xmin of the last export: every transaction below it had ended by then';
-CREATE TABLE IF NOT EXISTS sync_assets.state_leaf (
-  target_schema text, target_table text, leaf bigint,
-  PRIMARY KEY (target_schema, target_table, leaf),
-  FOREIGN KEY (target_schema, target_table) REFERENCES sync_assets.state ON DELETE CASCADE,
-  filenode bigint NOT NULL, tablespace bigint NOT NULL, fingerprint text NOT NULL
-);
-CREATE TABLE IF NOT EXISTS sync_assets.receipt (
-  id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,
-  target_schema text NOT NULL, target_table text NOT NULL,
-  run_id text NOT NULL,
-  finished_at timestamptz NOT NULL DEFAULT clock_timestamp(),
-  receipt jsonb NOT NULL,
-  UNIQUE (target_schema, target_table, run_id)
-);
+_FORGET = """
+DELETE FROM sync_assets.receipt
+WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND id <= (
+  SELECT id FROM sync_assets.receipt
+  WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s
+  ORDER BY id DESC OFFSET %(kept)s LIMIT 1)
 """
 
 
 @dataclass(frozen=True, slots=True)
 class KnownLeaf:
-    """A leaf of the source as the last run saw it."""
+    """A leaf of the source as the last run saw it.
+
+    Where it is stored is kept for what reads by position; today only oid and fingerprint decide.
+    """
 
     oid: int
     filenode: int
@@ -111,22 +84,6 @@ _FIELDS = {
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
 
 
-def prepare(connection: Connection) -> None:
-    """Create the state's tables where they are missing."""
-    with connection.cursor() as cursor:
-        (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
-        if there:
-            return
-    with transaction(connection) as cursor:
-        # CREATE … IF NOT EXISTS still fails when two sessions create the same thing at once.
-        cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(_OURS),))
-        create_schema(cursor, _OURS.schema)
-        cursor.execute(_TABLES, {"version": STATE_VERSION})
-
-
-_OURS = RelationName("sync_assets", "state")
-
-
 def read(cursor: Cursor, target: RelationName) -> Known | None:
     """The state of a target table, or None before its first run."""
     if not _exists(cursor):
@@ -151,7 +108,15 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
 
 
 def _exists(cursor: Cursor) -> bool:
-    return bool(row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0])
+    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
+        return False
+    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
+    if version > STATE_VERSION:
+        raise errors.UnsupportedVersion(
+            f"the target's state has version {version}, this program knows up to {STATE_VERSION}",
+            remedy="Use the version of sync-assets that synced into this target last.",
+        )
+    return True
 
 
 def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | None:
@@ -197,6 +162,7 @@ def advance(
         "VALUES (%s, %s, %s, %s)",
         (target.schema, target.name, receipt.run_id, json.dumps(receipt.as_dict())),
     )
+    cursor.execute(_FORGET, {**place, "kept": RECEIPTS_KEPT})
 
 
 def _execute_insert(cursor: Cursor, values: dict[str, object]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
 from sync_assets.engine.table import Table
@@ -48,30 +49,36 @@ FROM sync_assets.state
 def read_status(source_url: str, target_url: str, tables: Sequence[Table]) -> list[TableStatus]:
     """The status of each table, in order; changes nothing. Raises SyncError."""
     sessions = Sessions(source_url, target_url, "sync_assets")
+    return sessions.translating(lambda: _read(sessions, tables))
+
+
+def _read(sessions: Sessions, tables: Sequence[Table]) -> list[TableStatus]:
     with sessions.connected("target") as target, transaction(target, CATALOG_NAMES) as cursor:
         (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
         found = {values[:2]: values[2:] for values in (rows(cursor, _STATE) if there else ())}
     with sessions.connected("source") as source, source.cursor() as cursor:
-        now, xmax, lsn = row(cursor, _NOW)
+        now = row(cursor, _NOW)
+    return [
+        _status(table, found.get((table.target.schema, table.target.name)), now) for table in tables
+    ]
 
-    def status(table: Table) -> TableStatus:
-        known = found.get((table.target.schema, table.target.name))
-        names = (str(table.source), str(table.target))
-        if known is None:
-            return TableStatus(*names)
-        synced_at, mode, watermark, max_xmin, count, seen_at, run_id, seen_xmax, seen_lsn = known
-        return TableStatus(
-            *names,
-            synced_at=synced_at,
-            mode=mode,
-            watermark=watermark,
-            source_max_xmin=max_xmin,
-            rows_in_target=count,
-            snapshot_at=seen_at,
-            age_seconds=(now - seen_at).total_seconds(),
-            lag_bytes=lsn - seen_lsn,
-            lag_xids=xmax - seen_xmax,
-            run_id=run_id,
-        )
 
-    return [status(table) for table in tables]
+def _status(table: Table, known: tuple[Any, ...] | None, now: tuple[Any, ...]) -> TableStatus:
+    names = (str(table.source), str(table.target))
+    if known is None:
+        return TableStatus(*names)
+    synced_at, mode, watermark, max_xmin, count, seen_at, run_id, seen_xmax, seen_lsn = known
+    time, xmax, lsn = now
+    return TableStatus(
+        *names,
+        synced_at=synced_at,
+        mode=mode,
+        watermark=watermark,
+        source_max_xmin=max_xmin,
+        rows_in_target=count,
+        snapshot_at=seen_at,
+        age_seconds=(time - seen_at).total_seconds(),
+        lag_bytes=lsn - seen_lsn,
+        lag_xids=xmax - seen_xmax,
+        run_id=run_id,
+    )

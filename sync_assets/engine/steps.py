@@ -14,8 +14,8 @@ from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.export import Export
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.plan import LeafRead, Plan, chunks, make_plan
+from sync_assets.engine.run import Run
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
-from sync_assets.engine.sync import Run
 from sync_assets.engine.table import RelationName, Table
 from sync_assets.engine.workers import choose_workers
 from sync_assets.engine.xid import XidWindow

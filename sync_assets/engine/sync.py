@@ -7,10 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-import uuid
-from collections.abc import Iterator
-from dataclasses import dataclass, field
-from datetime import datetime, timezone
+from collections.abc import Callable
 from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, merge, schema, snapshot, state
@@ -18,38 +15,14 @@ from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.lock import locked, require_lock
-from sync_assets.engine.plan import Plan, chunks, known_leaf, make_plan, schema_fingerprint, storage
-from sync_assets.engine.progress import Reporter
-from sync_assets.engine.receipt import ColumnShape, Receipt
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, Sessions, transaction
+from sync_assets.engine.plan import Plan, chunks, make_plan
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run import Run, Staged, receipt_of, state_after
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, transaction
 from sync_assets.engine.state import Known
-from sync_assets.engine.table import Table, WorkerConfig
+from sync_assets.engine.state_tables import prepare
+from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
-
-MAX_BATCH_DISK = 2 << 30
-
-
-@dataclass(frozen=True, slots=True)
-class Run:
-    """What a run works with besides its table."""
-
-    sessions: Sessions
-    report: Reporter
-    workers: WorkerConfig
-    batch_dir: Path | None = None
-    max_batch_disk: int = MAX_BATCH_DISK
-    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """Rows on the target, not yet published."""
-
-    plan: Plan
-    staging: Staging
-    done: Exported
-    highest_xid: int | None
-    snapshot_seconds: float
 
 
 def sync_table(run: Run, table: Table) -> Receipt:
@@ -58,10 +31,10 @@ def sync_table(run: Run, table: Table) -> Receipt:
         known, receipt = _remembered(target, table, run.run_id)
         if receipt is not None:
             return receipt
-        with batch_folder(run.batch_dir) as folder:
-            staged = stage(run, table, target, known, folder)
-            with _dropped_on_failure(target, staged.staging):
-                receipt = publish(run, target, staged, known)
+        with contextlib.ExitStack() as cleanup:
+            folder = cleanup.enter_context(batch_folder(run.batch_dir))
+            staged = stage(run, table, target, known, folder, cleanup)
+            receipt = publish(run, target, staged, known)
         run.report.begin("clean up")
     return receipt
 
@@ -74,8 +47,18 @@ def _remembered(
         return state.read(cursor, table.target), receipt
 
 
-def stage(run: Run, table: Table, target: Connection, known: Known | None, folder: Path) -> Staged:
-    """Snapshot, plan, export and load; returns once the source's WAL is flushed behind it."""
+def stage(
+    run: Run,
+    table: Table,
+    target: Connection,
+    known: Known | None,
+    folder: Path,
+    cleanup: contextlib.ExitStack,
+) -> Staged:
+    """Snapshot, plan, export and load; returns once the source's WAL is flushed behind it.
+
+    What a failure must remove from the target is left to `cleanup`.
+    """
     report = run.report
     with run.sessions.connected("source") as source:
         report.spent("connect")
@@ -85,10 +68,10 @@ def stage(run: Run, table: Table, target: Connection, known: Known | None, folde
             plan = _decide(target, table, view, known)
             report.spent("plan")
             staging = _prepare(target, plan)
-            with _dropped_on_failure(target, staging):
-                done = _move(run, plan, source, target, staging, folder)
-                highest = load.finish(target, staging, plan)
-                report.spent("load")
+            cleanup.push(_dropping_on_failure(target, staging))
+            done = _move(run, plan, source, target, staging, folder)
+            highest = load.finish(target, staging, plan)
+            report.spent("load")
         snapshot.ensure_flushed(source, run.sessions.connected("source"), view.snapshot.lsn)
         report.spent("flush")
     return Staged(plan, staging, done, highest, done.ended - held_from)
@@ -110,7 +93,7 @@ def _decide(
 
 
 def _prepare(target: Connection, plan: Plan) -> Staging:
-    state.prepare(target)
+    prepare(target)
     load.drop_leftovers(target, plan.table.target)
     return load.create_staging(target, plan)
 
@@ -145,14 +128,15 @@ def _move(
     return export.done
 
 
-@contextlib.contextmanager
-def _dropped_on_failure(target: Connection, staging: Staging) -> Iterator[None]:
-    try:
-        yield
-    except BaseException:
-        with contextlib.suppress(Exception):
-            load.drop(target, staging)
-        raise
+def _dropping_on_failure(target: Connection, staging: Staging) -> Callable[..., None]:
+    """An exit callback that drops the staging table where the run has failed."""
+
+    def leave(kind: type[BaseException] | None, *_: object) -> None:
+        if kind is not None:
+            with contextlib.suppress(Exception):
+                load.drop(target, staging)
+
+    return leave
 
 
 def publish(run: Run, target: Connection, staged: Staged, known: Known | None) -> Receipt:
@@ -163,90 +147,18 @@ def publish(run: Run, target: Connection, staged: Staged, known: Known | None) -
     report.begin("merge")
     with transaction(target) as cursor:
         require_lock(cursor, table.target)
-        merged = merge.publish(cursor, plan, staged.staging, staged.done.rows)
+        expected = None if plan.full or known is None else known.target_storage
+        merged = merge.publish(cursor, plan, staged.staging, staged.done.rows, expected)
         report.spent("merge")
         report.begin("state")
         cursor.execute(CATALOG_NAMES)
         published = catalog.read_relation(cursor, table.target)
         if published is None:
             raise AssertionError(f"{table.target} is missing after its own publication")
-        receipt = _receipt(run, staged, merged, known, published)
+        receipt = receipt_of(run, staged, merged, known, published)
         cursor.execute(OWN_NAMES)
-        after = _state_after(plan, known, receipt, published)
+        after = state_after(plan, known, receipt, published)
         state.advance(cursor, table.target, table.source, known, after, receipt)
         report.begin("commit")
         run.sessions.check()
     return receipt
-
-
-def _receipt(
-    run: Run,
-    staged: Staged,
-    merged: merge.Merged,
-    known: Known | None,
-    published: catalog.Relation,
-) -> Receipt:
-    plan, done = staged.plan, staged.done
-    seen = (staged.highest_xid, None if plan.full or known is None else known.source_max_xmin)
-    seconds = run.report.total() | {"snapshot": round(staged.snapshot_seconds, 3)}
-    return Receipt(
-        source=str(plan.table.source),
-        target=str(plan.table.target),
-        mode=plan.table.mode.value,
-        reason=plan.reason,
-        source_max_xmin=max((xid for xid in seen if xid is not None), default=None),
-        watermark_before=known.watermark if known else None,
-        watermark=plan.view.snapshot.xmin,
-        rows_exported=done.rows,
-        rows_inserted=merged.inserted,
-        rows_updated=merged.updated,
-        rows_unchanged=done.rows - merged.inserted - merged.updated,
-        rows_deleted=merged.deleted,
-        bytes=done.bytes,
-        chunks=done.chunks,
-        workers=done.workers,
-        rows_in_target=_rows_in_target(plan, done, merged, known),
-        rows_only_in_target=merged.only_in_target,
-        leaves=len(plan.leaves),
-        snapshot_at=plan.view.snapshot.taken_at.isoformat(),
-        finished_at=datetime.now(timezone.utc).isoformat(),
-        run_id=run.run_id,
-        seconds=seconds,
-        columns=tuple(
-            ColumnShape(column.name, column.type, not column.not_null)
-            for column in published.columns
-        ),
-    )
-
-
-def _rows_in_target(
-    plan: Plan, done: Exported, merged: merge.Merged, known: Known | None
-) -> int | None:
-    """Exact after a pass over every row; later what our own writes made of it."""
-    if plan.full:
-        return done.rows + (merged.only_in_target or 0)
-    before = known.rows_in_target if known else None
-    return None if before is None else before + merged.inserted - merged.deleted
-
-
-def _state_after(
-    plan: Plan, known: Known | None, receipt: Receipt, published: catalog.Relation
-) -> Known:
-    seen = plan.view.snapshot
-    return Known(
-        version=(known.version if known else 0) + 1,
-        watermark=seen.xmin,
-        snapshot_xmax=seen.xmax,
-        lsn=seen.lsn,
-        source_max_xmin=receipt.source_max_xmin,
-        system_identifier=seen.identity.system_identifier,
-        database=seen.identity.database,
-        timeline=seen.identity.timeline,
-        postmaster_start=seen.postmaster_start,
-        fingerprint=schema_fingerprint(plan.view),
-        configuration=plan.fingerprint,
-        target_storage=storage(published),
-        rows_in_target=receipt.rows_in_target,
-        snapshot_at=seen.taken_at,
-        leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
-    )

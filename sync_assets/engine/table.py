@@ -57,7 +57,15 @@ class RelationName:
         return cls(schema[0] if schema else "public", name)
 
     def __str__(self) -> str:
-        return f"{_quoted(self.schema)}.{_quoted(self.name)}"
+        return ".".join(
+            quoted(part) if "." in part or '"' in part else part
+            for part in (self.schema, self.name)
+        )
+
+    @property
+    def as_sql(self) -> str:
+        """The name as it can be pasted into a statement."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
 
 
 def _split(text: str) -> list[str]:
@@ -85,7 +93,7 @@ def _split(text: str) -> list[str]:
 def _check_part(part: str, text: str) -> None:
     if not part or "\0" in part or part != part.strip():
         raise ConfigurationError(
-            f"{text!r} is not the name of a table",
+            f"{text!r} is not a name",
             remedy="Write schema.table, without blanks around the names.",
         )
     if len(part.encode()) > IDENTIFIER_BYTES:
@@ -95,8 +103,9 @@ def _check_part(part: str, text: str) -> None:
         )
 
 
-def _quoted(part: str) -> str:
-    return '"' + part.replace('"', '""') + '"' if "." in part or '"' in part else part
+def quoted(identifier: str) -> str:
+    """An identifier in double quotes, for people to paste; statements use psycopg2.sql."""
+    return '"' + identifier.replace('"', '""') + '"'
 
 
 @dataclass(frozen=True, slots=True)
@@ -121,6 +130,19 @@ class Table:
     accept_source: bool = False
     trust_source_identity: bool = False
     full_refresh: bool = False
+
+    def __post_init__(self) -> None:
+        _check_part(self.xmin_column, self.xmin_column)
+        limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
+        for name, value in limits.items():
+            if value < 0:
+                raise ConfigurationError(
+                    f"{name} is {value}", remedy="It must be a whole number from 0 up."
+                )
+        if not 0 <= self.max_delete_ratio <= 1:
+            raise ConfigurationError(
+                f"max_delete_ratio is {self.max_delete_ratio}", remedy="It must be from 0 to 1."
+            )
 
 
 @dataclass(frozen=True, slots=True)

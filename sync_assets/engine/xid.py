@@ -44,10 +44,6 @@ class XidWindow:
         value = f"{column}::text::bigint"
         return f"({value} >= {low} {joined_by} {value} < {high})"
 
-    def contains_raw(self, raw: int) -> bool:
-        """What `predicate` says of a raw 32-bit id."""
-        return (raw - self.start) % RING < self.end - self.start
-
 
 def widened(end: int, column: str = "xmin") -> str:
     """SQL for the 64-bit id of a row that is visible to a snapshot whose xmax is `end`.

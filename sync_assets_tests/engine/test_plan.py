@@ -27,13 +27,26 @@ from sync_assets.engine.xid import RING
 
 NAME = RelationName("public", "orders")
 STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)
-COLUMN = Column(1, "id", "integer", 23, True, None, False, False, False)
-KEY = Key("orders_pkey", ("id",), ("OPERATOR(pg_catalog.=)",), primary=True)
-LEAF = Leaf(10, NAME, "r", "heap", 100, 0, False, True, "a", pages=1000, estimated_rows=50_000)
+COLUMN = Column(1, "id", "integer", 23, True, None, False, False)
+KEY = Key(("id",), ("OPERATOR(pg_catalog.=)",), primary=True)
+LEAF = Leaf(
+    10,
+    NAME,
+    "r",
+    "heap",
+    100,
+    0,
+    False,
+    True,
+    "a",
+    pages=1000,
+    estimated_rows=50_000,
+    bytes=8_192_000,
+)
 SOURCE = Relation(10, NAME, "r", False, (COLUMN,), (KEY,), (LEAF,), "columns")
 TARGET = dataclasses.replace(SOURCE, oid=77)
 IDENTITY = SourceIdentity("7000", 5, 1)
-SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, False, STARTED, None, IDENTITY, 5000)
+SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, STARTED, None, IDENTITY, 5000)
 VIEW = SourceView(SOURCE, (), SNAPSHOT)
 TABLE = Table(NAME, NAME)
 KNOWN = Known(
@@ -129,6 +142,12 @@ def test_a_source_that_went_back_in_time_is_not_read(change: dict[str, int]) -> 
         planned(snapshot=dataclasses.replace(SNAPSHOT, **change))  # type: ignore[arg-type]
 
 
+def test_a_restored_source_that_is_accepted_is_read_whole() -> None:
+    accepted = dataclasses.replace(TABLE, accept_source=True)
+    earlier = dataclasses.replace(SNAPSHOT, lsn=1, timeline_as_of=1, xmin=10, xmax=10)
+    assert planned(table=accepted, snapshot=earlier).full
+
+
 def test_after_a_failover_an_earlier_position_is_a_full_pass_not_a_wait() -> None:
     behind = dataclasses.replace(identified(timeline=2), lsn=1, xmax=800, xmin=800)
     assert "timeline" in planned(snapshot=behind).reason
@@ -164,7 +183,7 @@ def test_an_unlogged_leaf_is_read_whole_after_a_restart() -> None:
 @pytest.mark.parametrize("pages", [0, 1, 127, 128, 129, 1000, 100_000])
 @pytest.mark.parametrize("workers", [1, 3, 8])
 def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: int) -> None:
-    leaf = dataclasses.replace(LEAF, pages=pages, estimated_rows=pages * 100)
+    leaf = dataclasses.replace(LEAF, pages=pages, estimated_rows=pages * 100, bytes=pages * 8192)
     cut = list(chunks(planned(leaves=(leaf,)), workers, 1000))
     assert cut[0].first == 0
     assert [chunk.end for chunk in cut] == [chunk.first for chunk in cut[1:]] + [None]
@@ -174,3 +193,14 @@ def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: 
 def test_a_batch_file_holds_at_least_batch_size_rows() -> None:
     cut = list(chunks(planned(), 8, 25_000))
     assert all((chunk.end or LEAF.pages) - chunk.first >= 500 for chunk in cut)
+
+
+def test_wrong_statistics_do_not_make_one_chunk_of_a_large_table() -> None:
+    leaf = dataclasses.replace(LEAF, pages=1_000_000, estimated_rows=10, bytes=8192 * 1_000_000)
+    assert len(list(chunks(planned(leaves=(leaf,)), 4, 1000))) > 100
+
+
+def test_rows_with_large_values_make_smaller_chunks() -> None:
+    leaf = dataclasses.replace(LEAF, pages=20, estimated_rows=200, bytes=300 << 20)
+    cut = list(chunks(planned(leaves=(leaf,)), 4, 1000))
+    assert all((chunk.end or 20) - chunk.first <= 5 for chunk in cut)

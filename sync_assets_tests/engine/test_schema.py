@@ -38,6 +38,8 @@ def test_a_type_that_keeps_every_value_s_text_is_accepted(source: str, target: s
         ("character(5)", "text"),
         ("json", "jsonb"),
         ("shop.mood", "shop.temper"),
+        ("character varying(3)[]", "text"),
+        ("character varying(10)[]", "character varying(20)"),
     ],
 )
 def test_a_type_that_could_change_a_value_is_refused(source: str, target: str) -> None:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_assets.engine import RelationName, SyncMode, WorkerConfig
+from sync_assets.engine import RelationName, SyncMode, Table, WorkerConfig
 from sync_assets.engine.errors import ConfigurationError
 
 
@@ -62,3 +64,19 @@ def test_an_unknown_mode_names_the_ones_there_are() -> None:
 def test_worker_limits_that_make_no_sense_are_refused(limits: dict[str, int]) -> None:
     with pytest.raises(ConfigurationError, match=next(iter(limits))):
         WorkerConfig(**limits)
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"xmin_column": "x" * 64},
+        {"xmin_column": ""},
+        {"max_delete_ratio": 1.5},
+        {"min_deletes": -1},
+        {"confirm_deletes": -1},
+    ],
+)
+def test_table_options_that_make_no_sense_are_refused(wrong: dict[str, Any]) -> None:
+    name = RelationName("public", "t")
+    with pytest.raises(ConfigurationError):
+        Table(name, name, **wrong)

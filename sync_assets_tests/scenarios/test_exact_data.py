@@ -180,6 +180,7 @@ def test_settings_of_either_database_do_not_change_a_value(pair: Pair) -> None:
             "DateStyle = 'SQL, DMY'" if url == pair.source_url else "DateStyle = 'German'",
             "IntervalStyle = sql_standard",
             "extra_float_digits = 0",
+            f"quote_all_identifiers = {'on' if url == pair.target_url else 'off'}",
             "bytea_output = escape",
         ):
             execute(

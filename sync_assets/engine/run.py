@@ -1,0 +1,111 @@
+"""What a run works with, and what it leaves: its receipt and the state after it."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import datetime, timezone
+from pathlib import Path
+
+from sync_assets.engine.catalog import Relation
+from sync_assets.engine.export import Exported
+from sync_assets.engine.load import Staging
+from sync_assets.engine.merge import Merged
+from sync_assets.engine.plan import Plan, known_leaf, schema_fingerprint, storage
+from sync_assets.engine.progress import Reporter
+from sync_assets.engine.receipt import ColumnShape, Receipt
+from sync_assets.engine.session import Sessions
+from sync_assets.engine.state import Known
+from sync_assets.engine.table import WorkerConfig
+
+MAX_BATCH_DISK = 2 << 30
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """What a run works with besides its table."""
+
+    sessions: Sessions
+    report: Reporter
+    workers: WorkerConfig
+    batch_dir: Path | None = None
+    max_batch_disk: int = MAX_BATCH_DISK
+    run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """Rows on the target, not yet published."""
+
+    plan: Plan
+    staging: Staging
+    done: Exported
+    highest_xid: int | None
+    snapshot_seconds: float
+
+
+def receipt_of(
+    run: Run, staged: Staged, merged: Merged, known: Known | None, published: Relation
+) -> Receipt:
+    """The receipt of a run whose rows are merged and not yet committed."""
+    plan, done = staged.plan, staged.done
+    seen = (staged.highest_xid, None if plan.full or known is None else known.source_max_xmin)
+    seconds = run.report.total() | {"snapshot": round(staged.snapshot_seconds, 3)}
+    return Receipt(
+        source=str(plan.table.source),
+        target=str(plan.table.target),
+        mode=plan.table.mode.value,
+        reason=plan.reason,
+        source_max_xmin=max((xid for xid in seen if xid is not None), default=None),
+        watermark_before=known.watermark if known else None,
+        watermark=plan.view.snapshot.xmin,
+        rows_exported=done.rows,
+        rows_inserted=merged.inserted,
+        rows_updated=merged.updated,
+        rows_unchanged=done.rows - merged.inserted - merged.updated,
+        rows_deleted=merged.deleted,
+        bytes=done.bytes,
+        chunks=done.chunks,
+        workers=done.workers,
+        rows_in_target=_rows_in_target(plan, done, merged, known),
+        rows_only_in_target=merged.only_in_target,
+        leaves=len(plan.leaves),
+        snapshot_at=plan.view.snapshot.taken_at.isoformat(),
+        finished_at=datetime.now(timezone.utc).isoformat(),
+        run_id=run.run_id,
+        seconds=seconds,
+        columns=tuple(
+            ColumnShape(column.name, column.type, not column.not_null)
+            for column in published.columns
+        ),
+    )
+
+
+def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
+    """Exact after a pass over every row; later what our own writes made of it."""
+    if plan.full:
+        return done.rows + (merged.only_in_target or 0)
+    before = known.rows_in_target if known else None
+    return None if before is None else before + merged.inserted - merged.deleted
+
+
+def state_after(plan: Plan, known: Known | None, receipt: Receipt, published: Relation) -> Known:
+    """What the next run goes on from."""
+    seen = plan.view.snapshot
+    return Known(
+        version=(known.version if known else 0) + 1,
+        watermark=seen.xmin,
+        snapshot_xmax=seen.xmax,
+        lsn=seen.lsn,
+        source_max_xmin=receipt.source_max_xmin,
+        system_identifier=seen.identity.system_identifier,
+        database=seen.identity.database,
+        timeline=seen.identity.timeline,
+        postmaster_start=seen.postmaster_start,
+        fingerprint=schema_fingerprint(plan.view),
+        configuration=plan.fingerprint,
+        target_storage=storage(published),
+        rows_in_target=receipt.rows_in_target,
+        snapshot_at=seen.taken_at,
+        leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
+    )
