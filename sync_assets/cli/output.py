@@ -5,9 +5,15 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal
 
 import click
+
+GAP = 2
+"""Blanks between two columns."""
+
+EDGES = 2
+"""Blanks left and right of a table on a terminal."""
 
 
 def print_json(value: Any) -> None:
@@ -15,11 +21,20 @@ def print_json(value: Any) -> None:
     click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
 
 
-def print_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], numbers: str = "") -> None:
-    """Print rows under their headings; `numbers` has an r for each right-aligned column."""
+def print_rows(
+    columns: Sequence[str],
+    rows: Sequence[Sequence[str]],
+    numbers: str = "",
+    *,
+    spare: Sequence[str] = (),
+) -> None:
+    """Print rows under their headings; `numbers` has an r for each right-aligned column.
+
+    A terminal that is too narrow does without the `spare` columns, the first ones first.
+    """
     aligns = numbers.ljust(len(columns), "l")
     if sys.stdout.isatty():
-        _print_rich(columns, rows, aligns)
+        _print_rich(columns, rows, aligns, spare)
     else:
         click.echo("\n".join(plain_rows(columns, rows, aligns)))
 
@@ -41,10 +56,9 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 
 def plain_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: str) -> list[str]:
     """Return headings and rows as lines with aligned columns, whatever their length."""
-    # Terminal cells, not characters: names may be Korean.
     from rich.cells import cell_len
 
-    widths = [max(cell_len(row[i]) for row in (columns, *rows)) for i in range(len(columns))]
+    widths = _widths(columns, rows)
     lines = []
     for row in (columns, *rows):
         pads = [" " * (width - cell_len(cell)) for cell, width in zip(row, widths, strict=True)]
@@ -52,23 +66,47 @@ def plain_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: st
             pad + cell if align == "r" else cell + pad
             for cell, pad, align in zip(row, pads, aligns, strict=True)
         ]
-        lines.append("  ".join(cells).rstrip())
+        lines.append((" " * GAP).join(cells).rstrip())
     return lines
 
 
-def _print_rich(columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: str) -> None:
+def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
+    # Terminal cells, not characters: names may be Korean.
+    from rich.cells import cell_len
+
+    return [max(map(cell_len, cells)) for cells in zip(columns, *rows, strict=True)]
+
+
+def shown_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], room: int
+) -> list[int]:
+    """Return the positions of the columns to show in so much room."""
+    widths, shown, left = _widths(columns, rows), list(range(len(columns))), list(spare)
+    while left and sum(widths[i] + GAP for i in shown) - GAP > room:
+        shown.remove(columns.index(left.pop(0)))
+    return shown
+
+
+def _print_rich(
+    columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: str, spare: Sequence[str]
+) -> None:
     from rich import box
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for column, align in zip(columns, aligns, strict=True):
-        table.add_column(column, justify="right" if align == "r" else "left", overflow="fold")
+    console = Console()
+    shown = shown_columns(columns, rows, spare, console.width - EDGES)
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))
+    for i in shown:
+        right = aligns[i] == "r"
+        # Names are folded, numbers never.
+        justify: Literal["left", "right"] = "right" if right else "left"
+        table.add_column(columns[i], justify=justify, overflow="fold", no_wrap=right)
     for row in rows:
         # Text, so that a name with brackets is not read as markup.
-        table.add_row(*(Text(cell) for cell in row))
-    Console().print(table)
+        table.add_row(*(Text(row[i]) for i in shown))
+    console.print(table)
 
 
 def _plain(value: object) -> str:

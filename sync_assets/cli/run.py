@@ -20,6 +20,7 @@ from sync_assets.engine.receipt import Receipt
 COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
 HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
 NUMBERS = "lllrrrrrr"
+SPARE = ("source", "mode", "unchanged", "deleted")
 FAILED, INTERRUPTED = 1, 130
 
 
@@ -80,9 +81,10 @@ def _print_results(
         click.echo(f"Error: {described_error(error.located(table=target))}", err=True)
     if as_json:
         print_json({"tables": [_entry(synced, receipts, errors) for synced in tables]})
-    else:
+    elif receipts:
         names = [str(synced.table.target) for synced in tables]
-        print_rows(HEADINGS, [_row(receipts[name]) for name in names if name in receipts], NUMBERS)
+        rows = [_row(receipts[name]) for name in names if name in receipts]
+        print_rows(HEADINGS, rows, NUMBERS, spare=SPARE)
 
 
 def _entry(

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
 
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
 NUMBERS = "llrrrrr"
+SPARE = ("source max xmin", "watermark", "rows")
 KILO = 1024
 
 
@@ -44,7 +45,7 @@ def command(*, as_json: bool) -> None:
     if as_json:
         print_json({"tables": [dataclasses.asdict(status) for status in found]})
     else:
-        print_rows(HEADINGS, [_row(status) for status in found], NUMBERS)
+        print_rows(HEADINGS, [_row(status) for status in found], NUMBERS, spare=SPARE)
 
 
 def _by_connections(tables: Iterable[SyncedTable]) -> dict[tuple[str, str], list[Table]]:

@@ -80,8 +80,8 @@ def listings() -> dict[str, list[Row]]:
         ) from None
 
     stocks = PyTickerSymbols()
-    companies = list(stocks.iter_all_stocks())
-    indices = sorted(stocks.iter_all_indices())
+    companies = stocks.get_all_stocks()
+    indices = sorted(stocks.get_all_indices())
     return {
         "sym_ticker_exchange": [
             (listing_id(symbol["yahoo"]), ticker_exchange(symbol["google"]))

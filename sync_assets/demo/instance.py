@@ -8,40 +8,24 @@ from pathlib import Path
 
 import sync_assets
 
-SHIPPED = Path(sync_assets.__file__).parent.parent / "dagster.yaml"
-
-INSTALLED = """\
-# dagster.yaml of an installed sync-assets; the project's repository has a fuller one.
-storage:
-  postgres:
-    postgres_url: {env: DAGSTER_PG_URL}
-concurrency:
-  pools: {granularity: op, default_limit: 4}
-run_monitoring: {enabled: true, free_slots_after_run_end_seconds: 300}
-python_logs: {managed_python_loggers: [sync_assets]}
-telemetry: {enabled: false}
-nux: {enabled: false}
-"""
-
-WORKSPACE = """\
-load_from:
-  - python_module:
-      module_name: sync_assets.definitions
-      location_name: sync_assets
-"""
+PACKAGE = Path(sync_assets.__file__).parent
 
 
 def write_instance(home: Path) -> None:
     """Make `home` a Dagster home with our dagster.yaml, always as it is now."""
     home.mkdir(parents=True, exist_ok=True)
-    ours = SHIPPED.read_text(encoding="utf-8") if SHIPPED.is_file() else INSTALLED
-    (home / "dagster.yaml").write_text(ours, encoding="utf-8")
+    _write_ours(home / "dagster.yaml")
 
 
 def write_workspace(folder: Path) -> Path:
     """Write the workspace that names our code location; return its file."""
-    file = folder / "workspace.yaml"
-    file.write_text(WORKSPACE, encoding="utf-8")
+    return _write_ours(folder / "workspace.yaml")
+
+
+def _write_ours(file: Path) -> Path:
+    # The wheel holds them beside the modules; in a checkout they are where Dagster looks for them.
+    kept = next(p for p in (PACKAGE / file.name, PACKAGE.parent / file.name) if p.is_file())
+    file.write_text(kept.read_text(encoding="utf-8"), encoding="utf-8")
     return file
 
 
@@ -55,9 +39,7 @@ def child_environment(own: Mapping[str, str], *, drop: tuple[str, ...] = ()) -> 
 
     Children work in another folder: a relative PYTHONPATH is made absolute.
     """
-    kept = {
-        name: value for name, value in os.environ.items() if not name.startswith(drop or ("\0",))
-    }
+    kept = {name: value for name, value in os.environ.items() if not name.startswith(drop)}
     if kept.get("PYTHONPATH"):
         parts = kept["PYTHONPATH"].split(os.pathsep)
         kept["PYTHONPATH"] = os.pathsep.join(str(Path(part).absolute()) for part in parts)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import http.client
-import os
 import signal
 import socket
 import subprocess
@@ -15,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
+from sync_assets.demo.processes import leashed, signal_group
 from sync_assets.engine.errors import ConfigurationError, SyncError
 
 GRACE = 20.0
@@ -77,11 +77,13 @@ def serve(
     stop = threading.Event()
     before = {number: signal.signal(number, lambda *_: stop.set()) for number in STOPPING}
     try:
-        child = _start(folder, workspace, environment, address)
-        try:
-            _wait(child, address, stop, say)
-        finally:
-            _stop(child)
+        # With these handlers in place a child starts with the default ones, even where this
+        # process was started with SIGINT ignored (a shell's background job).
+        with leashed(_command(workspace, address), cwd=folder, env=dict(environment)) as child:
+            try:
+                _wait(child, address, stop, say)
+            finally:
+                _stop(child)
         if not stop.is_set():
             raise DagsterStopped(f"dagster dev ended by itself ({_ending(child.returncode)})")
     finally:
@@ -89,23 +91,13 @@ def serve(
             signal.signal(number, handler)
 
 
-def _start(
-    folder: Path, workspace: Path, environment: Mapping[str, str], address: tuple[str, int]
-) -> subprocess.Popen[bytes]:
-    # The caller's handlers are in place, so that the child starts with the default ones, even
-    # where this process was started with SIGINT ignored (a shell's background job).
+def _command(workspace: Path, address: tuple[str, int]) -> list[str]:
     host, port = address
-    return subprocess.Popen(
-        [
-            *(sys.executable, "-W", "ignore", "-m", "dagster", "dev"),
-            *("--workspace", str(workspace), "--host", host, "--port", str(port)),
-            *("--log-level", "error", "--code-server-log-level", "error"),
-        ],
-        cwd=folder,
-        env=dict(environment),
-        stdin=subprocess.DEVNULL,
-        start_new_session=True,
-    )
+    return [
+        *(sys.executable, "-W", "ignore", "-m", "dagster", "dev"),
+        *("--workspace", str(workspace), "--host", host, "--port", str(port)),
+        *("--log-level", "error", "--code-server-log-level", "error"),
+    ]
 
 
 def _wait(
@@ -143,18 +135,10 @@ def _stop(child: subprocess.Popen[bytes]) -> None:
             child.kill()
             child.wait()
     for number, seconds in ((signal.SIGTERM, 5.0), (signal.SIGKILL, 5.0)):
-        _signal_group(child.pid, number)
+        signal_group(child.pid, number)
         deadline = time.monotonic() + seconds
-        while _signal_group(child.pid, 0) and time.monotonic() < deadline:
+        while signal_group(child.pid, 0) and time.monotonic() < deadline:
             time.sleep(0.1)
-
-
-def _signal_group(group: int, number: int) -> bool:
-    try:
-        os.killpg(group, number)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
 
 
 def _ending(code: int | None) -> str:

@@ -45,6 +45,7 @@ def raised(folder: Path) -> Iterator[Stage]:
             "SYNC_SOURCE_URL": source,
             "SYNC_TARGET_URL": target,
             "SYNC_DEFS": str(folder / "defs"),
+            "SYNC_BATCH_DIR": str(folder / "batches"),
             "DAGSTER_HOME": str(folder / "home"),
             "DAGSTER_PG_URL": dagster_url(server.url("dagster")),
         }

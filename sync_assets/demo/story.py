@@ -21,6 +21,7 @@ from psycopg2.extensions import connection
 
 from sync_assets.demo import data
 from sync_assets.demo.compare import Comparison, compare
+from sync_assets.demo.processes import leashed
 from sync_assets.engine.errors import SyncError
 
 DEFINITIONS = """\
@@ -167,17 +168,17 @@ def _sync_and_compare(stage: Stage) -> Generator[Event, None, Receipts]:
 
 def _sync(stage: Stage) -> Receipts:
     """Run the real command, in a process of its own, and return its receipts."""
-    done = subprocess.run(
+    with leashed(
         [sys.executable, "-m", "sync_assets.cli", "run", "--json"],
         cwd=stage.folder,
         env=dict(stage.environment),
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        check=False,
-    )
-    if done.returncode:
-        last = (done.stderr.strip().splitlines() or ["no message"])[-1]
-        raise DemoFailed(f"sync-assets run ended with exit code {done.returncode}: {last}")
-    receipts: Receipts = json.loads(done.stdout)["tables"]
+    ) as process:
+        out, err = process.communicate()
+    if process.returncode:
+        last = (err.strip().splitlines() or ["no message"])[-1]
+        raise DemoFailed(f"sync-assets run ended with exit code {process.returncode}: {last}")
+    receipts: Receipts = json.loads(out)["tables"]
     return receipts

@@ -223,6 +223,23 @@ def test_runs_of_other_hosts_and_of_living_processes_are_left_alone() -> None:
     assert ended == {"dead"}
 
 
+def test_a_run_killed_before_dagster_had_stored_its_tags_is_closed_too() -> None:
+    from socket import gethostname
+
+    import sqlalchemy
+
+    with dg.instance_for_test() as instance:
+        tags = {LAUNCHED_BY: "cli", HOST: gethostname(), PID: "1", STARTED: "1.0"}
+        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
+        run = instance.create_run_for_job(job, tags=tags)
+        with instance.run_storage.connect() as storage:  # type: ignore[attr-defined]
+            storage.execute(sqlalchemy.text("DELETE FROM run_tags"))
+        close_dead_runs(instance)
+        ended = instance.get_run_by_id(run.run_id)
+        assert ended is not None
+        assert ended.is_finished
+
+
 def test_a_killed_run_gives_its_pool_slots_back() -> None:
     with dg.instance_for_test() as instance:
         from socket import gethostname

@@ -1,0 +1,60 @@
+"""Tables: which columns a narrow terminal keeps, and how they line up."""
+
+from __future__ import annotations
+
+from sync_assets.cli import run, status
+from sync_assets.cli.output import EDGES, plain_rows, shown_columns
+
+RUN = (
+    "public.orders",
+    "sym_v1.sym_ticker_exchange",
+    "xmin_incremental",
+    *("12,345,678", "1,234,567", "123,456", "0", "0"),
+    "123.45",
+)
+STATUS = (
+    "sym_v1.sym_ticker_exchange",
+    "2026-11-23 00:05:11",
+    *("3,840", "1026", "1027"),
+    "12 xids, 13.2 MB",
+    "3 min 5 s",
+)
+
+
+def shown(
+    columns: tuple[str, ...], row: tuple[str, ...], spare: tuple[str, ...], room: int
+) -> list[str]:
+    return [columns[i] for i in shown_columns(columns, [row], spare, room)]
+
+
+def test_a_wide_terminal_shows_every_column() -> None:
+    assert shown(run.HEADINGS, RUN, run.SPARE, 200) == list(run.HEADINGS)
+
+
+def test_spare_columns_go_in_their_order_and_the_others_never() -> None:
+    columns, row, spare = ("a", "b", "c"), ("1" * 10,) * 3, ("c", "a")
+    assert shown(columns, row, spare, 34) == ["a", "b", "c"]
+    assert shown(columns, row, spare, 33) == ["a", "b"]
+    assert shown(columns, row, spare, 21) == ["b"]
+    assert shown(columns, row, spare, 1) == ["b"]
+
+
+def test_what_matters_fits_into_80_columns() -> None:
+    in_run = shown(run.HEADINGS, RUN, run.SPARE, 80 - EDGES)
+    assert in_run == ["target", "exported", "inserted", "updated", "deleted", "seconds"]
+    in_status = shown(status.HEADINGS, STATUS, status.SPARE, 80 - EDGES)
+    assert in_status == ["table", "last sync", "behind", "data age"]
+    for headings, row, names in (
+        (run.HEADINGS, RUN, in_run),
+        (status.HEADINGS, STATUS, in_status),
+    ):
+        cells = [row[headings.index(name)] for name in names]
+        assert max(map(len, plain_rows(names, [cells], "l" * len(names)))) <= 80 - EDGES
+
+
+def test_cells_line_up_where_letters_are_wide() -> None:
+    assert plain_rows(("table", "rows"), [("한국", "1"), ("b", "22")], "lr") == [
+        "table  rows",
+        "한국      1",
+        "b        22",
+    ]
