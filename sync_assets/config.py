@@ -11,7 +11,14 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import IDENTIFIER_BYTES, RelationName, SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import (
+    IDENTIFIER_BYTES,
+    Deletes,
+    RelationName,
+    SyncMode,
+    Table,
+    WorkerConfig,
+)
 
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
 EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
@@ -104,6 +111,7 @@ class TableOptions(_Model):
     """What `defaults` may say for every table, and a table for itself."""
 
     sync_mode: SyncMode | None = Field(None, strict=False)
+    deletes: Deletes | None = Field(None, strict=False)
     max_delete_ratio: float | None = Field(None, ge=0, le=1)
     min_deletes: int | None = Field(None, ge=0)
     allow_empty: bool | None = None
@@ -172,7 +180,7 @@ def _set_values(options: TableOptions) -> dict[str, Any]:
 
 def _engine_table(chosen: Mapping[str, Any]) -> Table:
     # Only what was set is passed on: the engine's own defaults stay the only ones.
-    names = ("max_delete_ratio", "min_deletes", "allow_empty", "xmin_column")
+    names = ("deletes", "max_delete_ratio", "min_deletes", "allow_empty", "xmin_column")
     options = {name: chosen[name] for name in names if name in chosen}
     if "sync_mode" in chosen:
         options["mode"] = chosen["sync_mode"]

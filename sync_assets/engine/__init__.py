@@ -12,7 +12,7 @@ from sync_assets.engine.observe import observe
 from sync_assets.engine.progress import Phase, Progress
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.status import TableStatus, read_status
-from sync_assets.engine.table import RelationName, SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
 from sync_assets.engine.workers import (
     WorkerReport,
     choose_workers,
@@ -23,6 +23,7 @@ from sync_assets.engine.workers import (
 __all__ = [
     "ColumnShape",
     "DataCopyEngine",
+    "Deletes",
     "PermanentError",
     "Phase",
     "Progress",

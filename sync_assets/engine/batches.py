@@ -25,11 +25,12 @@ BUFFER = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A CSV file with the rows of one chunk."""
+    """A CSV file with the rows of one chunk, or with their keys alone."""
 
     path: Path
     rows: int
     bytes: int
+    keys_only: bool = False
 
     def discard(self) -> None:
         """Remove the file."""

@@ -17,7 +17,7 @@ from sync_assets.engine.run import MAX_BATCH_DISK, Run
 from sync_assets.engine.session import Sessions
 from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
 from sync_assets.engine.sync import sync_table
-from sync_assets.engine.table import RelationName, SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
 
 Result = TypeVar("Result")
 
@@ -191,6 +191,8 @@ def _table(source: str, target: str, mode: SyncMode, options: dict[str, Any]) ->
     key = options.get("key")
     if key is not None:
         options = options | {"key": (key,) if isinstance(key, str) else tuple(key)}
+    if "deletes" in options:
+        options = options | {"deletes": Deletes.parse(options["deletes"])}
     return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)
 
 

@@ -32,6 +32,7 @@ class Exported:
     chunks: int
     chunks_done: int = 0
     rows: int = 0
+    keys: int = 0
     bytes: int = 0
     workers: int = 0
     ended: float = 0.0
@@ -153,7 +154,10 @@ class Export:
             batch = self._copy(connection, chunk)
             with self.done.lock:
                 self.done.chunks_done += 1
-                self.done.rows += batch.rows
+                if batch.keys_only:
+                    self.done.keys += batch.rows
+                else:
+                    self.done.rows += batch.rows
             if batch.rows:
                 self._finished.put(batch)
             else:
@@ -171,7 +175,7 @@ class Export:
                 self.done.bytes += count
             self._on_bytes(self.done)
 
-        statement = sql.export_chunk(self._plan.layout.names, chunk, self._plan.window)
+        statement = sql.export_chunk(self._plan.layout, chunk, self._plan.window)
         with connection.cursor() as cursor, opened(path, written) as file:
             # Somebody who waits for a stronger lock must not make this worker wait behind him:
             # PostgreSQL would see no deadlock, and the run would hang.
@@ -180,4 +184,4 @@ class Export:
             cursor.copy_expert(statement, file)
             rows = cursor.rowcount
             cursor.execute("ROLLBACK TO chunk; RELEASE chunk")
-        return Batch(path, rows, size)
+        return Batch(path, rows, size, chunk.keys_only)

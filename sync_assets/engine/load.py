@@ -31,38 +31,54 @@ from sync_assets.engine.table import RelationName
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """The table that holds a run's rows before they are published."""
+    """The table that holds a run's rows before they are published.
+
+    `keys` is a second one with all keys of the source, where the rows are not all of them.
+    """
 
     name: RelationName
     temporary: bool
+    keys: RelationName | None = None
 
     @property
     def identifier(self) -> Composable:
         """Its name in SQL."""
         return sql.relation(self.name)
 
+    @property
+    def all_keys(self) -> Composable:
+        """The name in SQL of the table that holds every key of the source."""
+        return sql.relation(self.keys or self.name)
 
-def staging_for(target: RelationName, *, temporary: bool) -> Staging:
+
+def staging_for(plan: Plan) -> Staging:
+    """The staging table of a plan."""
+    temporary = not plan.layout.creates
+    name = _staging_name(plan.table.target, temporary=temporary)
+    keys = RelationName(name.schema, f"{name.name}_keys") if plan.compares_keys else None
+    return Staging(name, temporary, keys)
+
+
+def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
     """Named after the target, so that the next run finds what a killed one left."""
     text = f"{target.schema}\0{target.name}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     schema = "pg_temp" if temporary else target.schema
-    return Staging(RelationName(schema, f"sync_assets_staging_{digest}"), temporary)
+    return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
 def drop_leftovers(connection: Connection, target: RelationName) -> None:
     """Drop the staging table of a first load that never finished. Needs the target's lock."""
-    staging = staging_for(target, temporary=False)
+    name = _staging_name(target, temporary=False)
     with transaction(connection) as cursor:
-        name = (str(sql.relation(staging.name).as_string(cursor)),)
-        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", name)[0]:
-            cursor.execute(SQL("DROP TABLE {}").format(staging.identifier))
+        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (name.as_sql,))[0]:
+            cursor.execute(SQL("DROP TABLE {}").format(sql.relation(name)))
 
 
 def create_staging(connection: Connection, plan: Plan) -> Staging:
     """Create the staging table, and the types it needs; raises SchemaConflict, PrivilegeError."""
     target, layout = plan.table.target, plan.layout
-    staging = staging_for(target, temporary=not layout.creates)
+    staging = staging_for(plan)
     columns = sql.columns_of(layout.fields, plan.table.xmin_column, strict=layout.creates)
     with transaction(connection, CATALOG_NAMES) as cursor:
         lock_ddl(cursor)
@@ -75,14 +91,21 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
                 SQL("TEMP " if staging.temporary else ""), staging.identifier, columns
             )
         )
+        if staging.keys:
+            key = [field for field in layout.fields if field.name in layout.key.columns]
+            cursor.execute(
+                SQL("CREATE TEMP TABLE {} ({})").format(staging.all_keys, sql.columns_of(key))
+            )
     return staging
 
 
-def load_batch(
-    connection: Connection, staging: Staging, columns: tuple[str, ...], batch: Batch
-) -> None:
-    """COPY one batch file into the staging table."""
-    statement = sql.load_batch(staging.identifier, columns)
+def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
+    """COPY one batch file into the staging table, or its keys into theirs."""
+    if batch.keys_only:
+        statement = sql.load_batch(staging.all_keys, plan.layout.key.columns)
+    else:
+        columns = (*plan.layout.names, plan.table.xmin_column)
+        statement = sql.load_batch(staging.identifier, columns)
     with (
         transaction(connection, CATALOG_NAMES, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
@@ -107,6 +130,8 @@ def finish(connection: Connection, staging: Staging, plan: Plan) -> int | None:
                 )
             )
         cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
+        if staging.keys:
+            cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
         statement = SQL("SELECT max({}) FROM {}").format(
             Identifier(plan.table.xmin_column), staging.identifier
         )
@@ -120,6 +145,8 @@ def constraint_name(table: str) -> str:
 
 
 def drop(connection: Connection, staging: Staging) -> None:
-    """Drop the staging table."""
+    """Drop the staging table, and that of the keys."""
     with transaction(connection) as cursor:
+        if staging.keys:
+            cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.all_keys))
         cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.identifier))

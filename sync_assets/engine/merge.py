@@ -8,6 +8,7 @@ from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.catalog import Cursor, read_relation
+from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import Plan, storage
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row
@@ -27,7 +28,11 @@ class Merged:
 
 
 def publish(
-    cursor: Cursor, plan: Plan, staging: Staging, staged: int, expected_storage: str | None = None
+    cursor: Cursor,
+    plan: Plan,
+    staging: Staging,
+    staged: Exported,
+    expected_storage: str | None = None,
 ) -> Merged:
     """Bring the staged rows into the target; raises DeleteGuard, SchemaConflict or ConcurrentRun.
 
@@ -37,7 +42,7 @@ def publish(
     """
     if plan.layout.creates:
         _become_target(cursor, plan, staging)
-        return Merged(staged, 0)
+        return Merged(staged.rows, 0)
     _lock(cursor, plan, expected_storage)
     _evolve(cursor, plan)
     deleted, only_in_target = _missing_rows(cursor, plan, staging, staged)
@@ -119,20 +124,21 @@ def _merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]
 
 
 def _missing_rows(
-    cursor: Cursor, plan: Plan, staging: Staging, staged: int
+    cursor: Cursor, plan: Plan, staging: Staging, staged: Exported
 ) -> tuple[int, int | None]:
-    table, key = plan.table, plan.layout.key
-    if not plan.full:
-        return 0, None
-    if not plan.removes_missing:
-        return 0, row(cursor, sql.count_missing(table.target, staging.identifier, key))[0]
-    cursor.execute(sql.delete_missing(table.target, staging.identifier, key))
-    deleted = cursor.rowcount
-    _guard(cursor, table, deleted, staged)
-    return deleted, 0
+    """Delete what the source no longer has, or count it where a full pass has seen all keys."""
+    target, key = plan.table.target, plan.layout.key
+    if plan.removes_missing:
+        cursor.execute(sql.delete_missing(target, staging.all_keys, key))
+        deleted = cursor.rowcount
+        _guard(cursor, plan.table, deleted, staged.keys if plan.compares_keys else staged.rows)
+        return deleted, 0
+    if plan.full:
+        return 0, row(cursor, sql.count_missing(target, staging.identifier, key))[0]
+    return 0, None
 
 
-def _guard(cursor: Cursor, table: Table, deleted: int, staged: int) -> None:
+def _guard(cursor: Cursor, table: Table, deleted: int, left: int) -> None:
     """Refuse, and so roll back, a delete that looks like a mistake."""
     if table.confirm_deletes is not None:
         if deleted > table.confirm_deletes:
@@ -141,7 +147,7 @@ def _guard(cursor: Cursor, table: Table, deleted: int, staged: int) -> None:
                 f"{table.confirm_deletes} were confirmed"
             )
         return
-    if deleted and not staged and not table.allow_empty:
+    if deleted and not left and not table.allow_empty:
         raise errors.DeleteGuard(
             f"the source {table.source} is empty and {table.target} has {deleted} rows",
             remedy=f"If that is right, run once with --confirm-deletes {deleted}, "
@@ -151,7 +157,7 @@ def _guard(cursor: Cursor, table: Table, deleted: int, staged: int) -> None:
         return
     statement = SQL("SELECT count(*) FROM {}").format(sql.relation(table.target))
     before = row(cursor, statement)[0] + deleted
-    if deleted > table.max_delete_ratio * before and not (table.allow_empty and not staged):
+    if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
             f"{deleted} of {before} rows of {table.target} would be deleted, "
             f"more than max_delete_ratio {table.max_delete_ratio} allows",

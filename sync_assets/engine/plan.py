@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -12,7 +14,7 @@ from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.schema import Field, Layout
 from sync_assets.engine.snapshot import Snapshot, SourceView
 from sync_assets.engine.state import Known, KnownLeaf
-from sync_assets.engine.table import SyncMode, Table
+from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.xid import XidWindow
 
 SMALL_CHUNK, LARGE_CHUNK = 128, 8192
@@ -43,6 +45,7 @@ class Chunk:
     full: bool
     first: int
     end: int | None
+    keys_only: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +64,13 @@ class Plan:
     @property
     def removes_missing(self) -> bool:
         """Whether target rows that the source no longer has are deleted."""
-        return self.table.mode is SyncMode.FULL_SYNC and not self.layout.creates
+        asked = self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is Deletes.HARD
+        return asked and not self.layout.creates
+
+    @property
+    def compares_keys(self) -> bool:
+        """Whether all keys are read besides the changed rows, to find what is gone."""
+        return self.removes_missing and not self.full
 
 
 def make_plan(
@@ -223,14 +232,16 @@ def _reason(leaves: Sequence[LeafRead], start: int) -> str:
 def chunks(plan: Plan, workers: int, batch_size: int) -> Iterator[Chunk]:
     """Cut every leaf into page ranges; the last of each is open, as the leaf may have grown."""
     pages = sum(read.leaf.pages for read in plan.leaves)
-    number = 0
+    numbers = itertools.count()
     for read in plan.leaves:
         size = _chunk_pages(read.leaf, pages, workers, batch_size)
         firsts = range(0, max(read.leaf.pages, 1), size)
         for first in firsts:
             end = first + size if first != firsts[-1] else None
-            yield Chunk(number, read.leaf, read.full, first, end)
-            number += 1
+            chunk = Chunk(next(numbers), read.leaf, read.full, first, end)
+            yield chunk
+            if plan.compares_keys:
+                yield dataclasses.replace(chunk, number=next(numbers), keys_only=True)
 
 
 def _chunk_pages(leaf: Leaf, all_pages: int, workers: int, batch_size: int) -> int:

@@ -27,20 +27,21 @@ def names(columns: Iterable[str], of: Composable | None = None) -> Composable:
     return SQL(", ").join(SQL("{}{}").format(prefix, Identifier(column)) for column in columns)
 
 
-def export_chunk(columns: tuple[str, ...], chunk: Chunk, window: XidWindow) -> Composable:
-    """COPY one page range, each row followed by its 64-bit xid."""
+def export_chunk(layout: Layout, chunk: Chunk, window: XidWindow) -> Composable:
+    """COPY one page range: each row followed by its 64-bit xid, or every row's key alone."""
+    if chunk.keys_only:
+        chosen = names(layout.key.columns)
+    else:
+        chosen = SQL("{}, {}").format(names(layout.names), SQL(widened(window.end)))
     conditions: list[Composable] = [SQL("ctid >= {}").format(_first_of(chunk.first))]
     if chunk.end is not None:
         conditions.append(SQL("ctid < {}").format(_first_of(chunk.end)))
-    if not chunk.full:
+    if not chunk.full and not chunk.keys_only:
         conditions.append(SQL(window.predicate()))
     return SQL(
-        "COPY (SELECT {columns}, {xmin} FROM ONLY {leaf} WHERE {conditions}) TO STDOUT (FORMAT csv)"
+        "COPY (SELECT {columns} FROM ONLY {leaf} WHERE {conditions}) TO STDOUT (FORMAT csv)"
     ).format(
-        columns=names(columns),
-        xmin=SQL(widened(window.end)),
-        leaf=relation(chunk.leaf.name),
-        conditions=SQL(" AND ").join(conditions),
+        columns=chosen, leaf=relation(chunk.leaf.name), conditions=SQL(" AND ").join(conditions)
     )
 
 
@@ -53,10 +54,13 @@ def max_xmin(name: RelationName, end: int) -> Composable:
     return SQL("SELECT max({}) FROM {}").format(SQL(widened(end)), relation(name))
 
 
-def columns_of(fields: Iterable[Field], xmin_column: str, *, strict: bool) -> Composable:
-    """Column definitions for a table that holds `fields` and our xmin column."""
+def columns_of(
+    fields: Iterable[Field], xmin_column: str | None = None, *, strict: bool = False
+) -> Composable:
+    """Column definitions for a table that holds `fields` and, where named, our xmin column."""
     definitions = [_definition(field, strict=strict) for field in fields]
-    definitions.append(SQL("{} bigint").format(Identifier(xmin_column)))
+    if xmin_column is not None:
+        definitions.append(SQL("{} bigint").format(Identifier(xmin_column)))
     return SQL(", ").join(definitions)
 
 
@@ -146,17 +150,17 @@ def count_changes(target: RelationName, staging: Composable, layout: Layout) -> 
     )
 
 
-def _missing(target: RelationName, staging: Composable, key: Key) -> Composable:
+def _missing(target: RelationName, keys: Composable, key: Key) -> Composable:
     return SQL("{} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
-        relation(target), staging, _joined(key)
+        relation(target), keys, _joined(key)
     )
 
 
-def delete_missing(target: RelationName, staging: Composable, key: Key) -> Composable:
-    """Delete the target rows whose key was not staged."""
-    return SQL("DELETE FROM {}").format(_missing(target, staging, key))
+def delete_missing(target: RelationName, keys: Composable, key: Key) -> Composable:
+    """Delete the target rows whose key is not among `keys`, a table with all of the source's."""
+    return SQL("DELETE FROM {}").format(_missing(target, keys, key))
 
 
-def count_missing(target: RelationName, staging: Composable, key: Key) -> Composable:
-    """Count the target rows whose key was not staged."""
-    return SQL("SELECT count(*) FROM {}").format(_missing(target, staging, key))
+def count_missing(target: RelationName, keys: Composable, key: Key) -> Composable:
+    """Count the target rows whose key is not among `keys`."""
+    return SQL("SELECT count(*) FROM {}").format(_missing(target, keys, key))

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, merge, schema, snapshot, sql
 from sync_assets.engine.batches import Batch, batch_folder
-from sync_assets.engine.export import Export
+from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.plan import LeafRead, Plan, chunks, make_plan
 from sync_assets.engine.run import Run
@@ -27,6 +27,7 @@ class ExportedFiles:
 
     plan: Plan
     batches: tuple[Batch, ...]
+    done: Exported
     _folder: contextlib.ExitStack
 
     @property
@@ -42,7 +43,7 @@ class ExportedFiles:
     @property
     def rows(self) -> int:
         """Rows in all files."""
-        return sum(batch.rows for batch in self.batches)
+        return self.done.rows
 
     def remove(self) -> None:
         """Remove files and folder."""
@@ -70,16 +71,17 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
         ):
             plan = _since(_plan(run.sessions, table, view), since)
             run.report.begin("export")
-            found = _export(run, plan, source, folder)
-        return ExportedFiles(plan, tuple(found), stack.pop_all())
+            found, done = _export(run, plan, source, folder)
+        return ExportedFiles(plan, tuple(found), done, stack.pop_all())
 
 
-def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> list[Batch]:
+def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[list[Batch], Exported]:
     workers = choose_workers(run.workers, run.workers.max_workers)
     cut = list(chunks(plan, workers, run.workers.batch_size))
     # Nothing is loaded meanwhile, so the files may take all the room there is.
     export = Export(run.sessions, plan, cut, folder, lambda _: None, sys.maxsize)
-    return sorted(export.batches(source, min(workers, len(cut))), key=lambda batch: batch.path)
+    batches = export.batches(source, min(workers, len(cut)))
+    return sorted(batches, key=lambda batch: batch.path), export.done
 
 
 def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
@@ -110,13 +112,15 @@ class TempTable:
     def __init__(self, sessions: Sessions, exported: ExportedFiles) -> None:
         self.sessions = sessions
         self.table = exported.table
-        self.rows = 0
         self._exported = exported
-        self._staging = load.staging_for(
-            exported.table.target, temporary=not exported.plan.layout.creates
-        )
+        self._staging = load.staging_for(exported.plan)
         self._stack = contextlib.ExitStack()
         self._target: Connection | None = None
+
+    @property
+    def rows(self) -> int:
+        """Rows in the staging table."""
+        return self._exported.rows
 
     @property
     def name(self) -> str:
@@ -131,10 +135,8 @@ class TempTable:
             self._stack.enter_context(locked(self._target, plan.table.target))
             load.drop_leftovers(self._target, plan.table.target)
             load.create_staging(self._target, plan)
-            columns = (*plan.layout.names, plan.table.xmin_column)
             for batch in self._exported.batches:
-                load.load_batch(self._target, self._staging, columns, batch)
-                self.rows += batch.rows
+                load.load_batch(self._target, self._staging, plan, batch)
             load.finish(self._target, self._staging, plan)
         return self
 
@@ -142,7 +144,7 @@ class TempTable:
         """Publish the staged rows in one transaction."""
         with transaction(self._session) as cursor:
             require_lock(cursor, self.table.target)
-            return merge.publish(cursor, self._exported.plan, self._staging, self.rows)
+            return merge.publish(cursor, self._exported.plan, self._staging, self._exported.done)
 
     def drop(self) -> None:
         """Drop the staging table, unless it has become the target, and close the session."""

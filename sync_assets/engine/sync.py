@@ -106,7 +106,6 @@ def _move(
     report.begin("chunk")
     most = choose_workers(run.workers, run.workers.max_workers)
     cut = list(chunks(plan, most, run.workers.batch_size))
-    columns = (*plan.layout.names, plan.table.xmin_column)
 
     def moved(done: Exported) -> None:
         report.moved("export", done.rows, done.bytes, done.chunks_done, done.chunks)
@@ -120,7 +119,7 @@ def _move(
             if not loading:
                 report.begin("load")
             loading = True
-            load.load_batch(target, staging, columns, batch)
+            load.load_batch(target, staging, plan, batch)
             export.discard(batch)
             run.sessions.check()
             report.spent("load")
@@ -148,7 +147,7 @@ def publish(run: Run, target: Connection, staged: Staged, known: Known | None) -
     with transaction(target) as cursor:
         require_lock(cursor, table.target)
         expected = None if plan.full or known is None else known.target_storage
-        merged = merge.publish(cursor, plan, staged.staging, staged.done.rows, expected)
+        merged = merge.publish(cursor, plan, staged.staging, staged.done, expected)
         report.spent("merge")
         report.begin("state")
         cursor.execute(CATALOG_NAMES)

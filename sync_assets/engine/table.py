@@ -30,6 +30,24 @@ class SyncMode(str, enum.Enum):
             ) from None
 
 
+class Deletes(str, enum.Enum):
+    """What becomes of target rows that the source no longer has, in an incremental mode."""
+
+    IGNORE = "ignore"
+    HARD = "hard"
+
+    @classmethod
+    def parse(cls, value: str | Deletes) -> Deletes:
+        """Read it by its name; raises ConfigurationError naming what is allowed."""
+        try:
+            return cls(value)
+        except ValueError:
+            allowed = ", ".join(each.value for each in cls)
+            raise ConfigurationError(
+                f"unknown deletes {value!r}", remedy=f"Use one of {allowed}."
+            ) from None
+
+
 @dataclass(frozen=True, slots=True, order=True)
 class RelationName:
     """A relation by schema and name, exactly as the catalog stores them."""
@@ -113,7 +131,9 @@ class Table:
     """One table to keep in step: where from, where to, and how.
 
     `key` names the columns that identify a row; None takes the source's primary key, else its
-    smallest unique index on NOT NULL columns. `max_delete_ratio` is the share of the target's
+    smallest unique index on NOT NULL columns. A row version that is gone cannot be seen, so
+    `deletes: hard` compares all keys of the source with the target's; `full_sync` always deletes
+    what the source no longer has. `max_delete_ratio` is the share of the target's
     rows that one run may delete, judged from `min_deletes` rows up; `confirm_deletes` allows that
     many for this run. `allow_empty` lets an emptied source empty the target.
     """
@@ -122,6 +142,7 @@ class Table:
     target: RelationName
     mode: SyncMode = SyncMode.XMIN_INCREMENTAL
     key: tuple[str, ...] | None = None
+    deletes: Deletes = Deletes.IGNORE
     xmin_column: str = "source_xmin"
     max_delete_ratio: float = 0.5
     min_deletes: int = 100
