@@ -54,6 +54,7 @@ CASES = {
     "unknown mode": Case(
         2, ":5: attributes.tables[0].sync_mode", yaml=GOOD + "      sync_mode: xmin\n"
     ),
+    "unknown deletes": Case(2, "ignore, hard", yaml=GOOD + "      deletes: softly\n"),
     "unknown key": Case(2, "did you mean target?", yaml=GOOD + "      targt: public.u\n"),
     "not YAML": Case(2, ":5:", yaml=GOOD + "   ] bad\n"),
     "an empty file": Case(2, "defs.yaml", yaml=""),
