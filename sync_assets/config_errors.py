@@ -12,7 +12,7 @@ from pydantic_core import ErrorDetails
 
 from sync_assets.config import TableEntry, TableOptions, TableSyncConfig, Workers
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.engine.table import RelationName
 from sync_assets.yaml_file import Document, KeyPath
 
 TYPE = "sync_assets.TableSync"
@@ -36,7 +36,6 @@ EXPECTED = {
     "list_type": "write a list",
     "dict_type": "write a mapping of keys to values",
     "model_type": "write a mapping of keys to values",
-    "enum": f"use one of {', '.join(mode.value for mode in SyncMode)}",
 }
 
 
@@ -137,6 +136,9 @@ def _problem(details: ErrorDetails) -> str:
         return "is missing"
     if kind == "refused":
         return f"{_shown(value)} is not allowed; {context['problem']}"
+    if kind == "enum":
+        allowed = context["expected"].replace("'", "").replace(" or ", ", ")
+        return f"{_shown(value)} is not allowed; use one of {allowed}"
     if kind in ("greater_than_equal", "less_than_equal"):
         word = "at least" if "ge" in context else "at most"
         return f"{value!r} is not allowed; use {word} {context.get('ge', context.get('le'))}"
