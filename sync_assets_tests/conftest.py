@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import signal
 
 import pytest
 
 pytest_plugins = ["sync_assets_tests.fixtures.servers", "sync_assets_tests.fixtures.pair"]
+
+# A shell starts what runs in the background with SIGINT ignored, and children inherit that: the
+# tests that interrupt a process would interrupt nothing.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OURS = ("DAGSTER_", "SYNC_", "PG")
 FOR_TESTS = "SYNC_TEST_"
