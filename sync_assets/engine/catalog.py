@@ -20,7 +20,10 @@ Cursor = psycopg2.extensions.cursor
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `type` as format_type() writes it, `collation` as SQL or None for the type's."""
+    """One column: `type` as format_type() writes it, `collation` as SQL or None for the type's.
+
+    `expression` is SQL that is computed on the source in its place.
+    """
 
     number: int
     name: str
@@ -30,6 +33,7 @@ class Column:
     collation: str | None
     generated: bool
     identity_always: bool
+    expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
