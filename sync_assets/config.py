@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
@@ -141,6 +141,7 @@ class SyncedTable:
     owners: tuple[str, ...]
     tags: Mapping[str, str]
     description: str | None
+    workers: WorkerConfig = field(default_factory=WorkerConfig)
 
 
 class TableSyncConfig(_Model):
@@ -171,6 +172,7 @@ class TableSyncConfig(_Model):
             owners=tuple(chosen.get("owners", ())),
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
             description=entry.description,
+            workers=self.worker_config(),
         )
 
 

@@ -20,6 +20,7 @@ COMMANDS = {
     "run": "Bring the selected tables up to date, through Dagster.",
     "status": "Show each table's last sync, watermark and lag.",
     "ui": "Open the Dagster UI on this project.",
+    "verify": "Compare both ends exactly, and name the rows that differ.",
     "workers": "Show how many workers this machine recommends, and why.",
 }
 """Every command with its short help, so that `--help` need not load any of them."""

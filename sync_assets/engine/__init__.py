@@ -13,6 +13,7 @@ from sync_assets.engine.progress import Phase, Progress
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.status import TableStatus, read_status
 from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
+from sync_assets.engine.verification import Example, Verification
 from sync_assets.engine.workers import (
     WorkerReport,
     choose_workers,
@@ -24,6 +25,7 @@ __all__ = [
     "ColumnShape",
     "DataCopyEngine",
     "Deletes",
+    "Example",
     "PermanentError",
     "Phase",
     "Progress",
@@ -34,6 +36,7 @@ __all__ = [
     "Table",
     "TableStatus",
     "TransientError",
+    "Verification",
     "WorkerConfig",
     "WorkerReport",
     "choose_workers",

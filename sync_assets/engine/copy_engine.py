@@ -18,6 +18,8 @@ from sync_assets.engine.session import Sessions
 from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
 from sync_assets.engine.sync import sync_table
 from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
+from sync_assets.engine.verification import Verification
+from sync_assets.engine.verify import EXAMPLES, verify_table
 
 Result = TypeVar("Result")
 
@@ -91,6 +93,19 @@ class DataCopyEngine:
 
         def work(sessions: Sessions, report: Reporter) -> Receipt:
             return sync_table(self._run(sessions, report), table)
+
+        return self._guarded(str(table.target), work)
+
+    def verify(self, table: Table, *, sync: bool = True, examples: int = EXAMPLES) -> Verification:
+        """Compare both ends exactly; sync first, on the same snapshot, unless told not to.
+
+        Names at most `examples` of the rows that differ, by their keys.
+        """
+        _require_built(table)
+
+        def work(sessions: Sessions, report: Reporter) -> Verification:
+            run = self._run(sessions, report)
+            return verify_table(run, table, sync=sync, examples=examples)
 
         return self._guarded(str(table.target), work)
 

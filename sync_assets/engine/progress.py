@@ -21,8 +21,12 @@ Phase = Literal[
     "state",
     "commit",
     "clean up",
+    "compare",
+    "list",
+    "repair",
 ]
-"""The steps of one run, in the order in which they begin; export and load overlap."""
+"""The steps of one run, in the order in which they begin; export and load overlap. The last three
+belong to `verify`, which does without those of a sync where it makes none."""
 
 
 @dataclass(frozen=True, slots=True)

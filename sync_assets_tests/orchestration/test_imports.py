@@ -16,6 +16,7 @@ LIGHT = {
     "an engine's name": "from sync_assets import DataCopyEngine",
     "the command line's help": "from sync_assets.cli import main; main(['--help'])",
     "the help of run": "from sync_assets.cli import main; main(['run', '--help'])",
+    "the help of verify": "from sync_assets.cli import main; main(['verify', '--help'])",
 }
 
 

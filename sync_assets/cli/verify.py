@@ -1,0 +1,130 @@
+"""`sync-assets verify`: compare both ends exactly, and name the rows that differ."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sync_assets.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from sync_assets.config import SyncedTable
+    from sync_assets.engine import SyncError, Verification
+
+HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "pending", "result")
+NUMBERS = "lrrrrrrl"
+SPARE = ("on target", "pending")
+DIFFERENT = 1
+MEANING = {"wrong": "wrong", "pending": "the next run brings it", "unexplained": "kept"}
+HOW = {"differs": "differs", "only_in_source": "missing", "only_in_target": "extra"}
+
+
+@click.command()
+@click.argument("select", nargs=-1)
+@click.option("--no-sync", is_flag=True, help="Compare as it is; tell faults from pending changes.")
+@click.option(
+    "--examples",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Name at most N rows of each table.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the results.")
+def command(select: tuple[str, ...], *, no_sync: bool, examples: int, as_json: bool) -> None:
+    """Compare tables exactly, on one snapshot; SELECT names target tables (schema.table, * and ?).
+
+    Each table is synced first, so that whatever differs then is a fault. Rows are named by their
+    keys; their values stay on the servers. The exit code is 0 where nothing is wrong, 1 where
+    something is or could not be compared.
+    """
+    # Loaded here, so that `verify --help` needs no database driver.
+    from sync_assets.cli.selection import configured_tables, require_urls, selected
+
+    # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    _, tables = configured_tables()
+    tables = selected(tables, select)
+    require_urls(tables)
+    options = {"sync": not no_sync, "examples": examples}
+    done = [(synced, _verify(synced, options)) for synced in tables]
+    if as_json:
+        print_json({"tables": [_entry(synced, outcome) for synced, outcome in done]})
+    else:
+        _print(done)
+    sys.exit(0 if all(_is_equal(outcome) for _, outcome in done) else DIFFERENT)
+
+
+def _verify(synced: SyncedTable, options: Mapping[str, Any]) -> Verification | SyncError:
+    from sync_assets.cli.run_display import PlainDisplay, described_error
+    from sync_assets.config import url_variable
+    from sync_assets.engine import DataCopyEngine, SyncError
+
+    display, table = PlainDisplay(), synced.table
+    ends = (synced.source_connection, synced.target_connection)
+    engine = DataCopyEngine(
+        *(os.environ[url_variable(end)] for end in ends),
+        workers=synced.workers,
+        on_progress=lambda progress: display.progressed(table, progress),
+    )
+    display.started(table)
+    try:
+        return engine.verify(table, **options)
+    except SyncError as error:
+        click.echo(f"Error: {described_error(error)}", err=True)
+        return error
+
+
+def _is_equal(outcome: Verification | SyncError) -> bool:
+    return bool(getattr(outcome, "equal", False))
+
+
+def _print(done: Sequence[tuple[SyncedTable, Verification | SyncError]]) -> None:
+    from sync_assets.engine import Verification
+
+    found = [outcome for _, outcome in done if isinstance(outcome, Verification)]
+    if found:
+        print_rows(HEADINGS, [_row(seen) for seen in found], NUMBERS, spare=SPARE)
+    rows = [
+        (seen.target, _named(example.key), HOW[example.kind], MEANING[example.verdict])
+        for seen in found
+        for example in seen.examples
+    ]
+    if rows:
+        click.echo()
+        print_rows(("table", "row", "how", "meaning"), rows)
+
+
+def _row(seen: Verification) -> tuple[str, ...]:
+    counts = (
+        seen.rows_source,
+        seen.rows_target,
+        seen.rows_differing,
+        seen.rows_only_in_source,
+        seen.rows_only_in_target,
+        seen.rows_pending,
+    )
+    return (seen.target, *(f"{count:,}" for count in counts), _result(seen))
+
+
+def _result(seen: Verification) -> str:
+    return "equal" if seen.equal else f"{seen.rows_wrong:,} wrong"
+
+
+def _named(key: Mapping[str, str]) -> str:
+    return ", ".join(f"{name}={value}" for name, value in key.items())
+
+
+def _entry(synced: SyncedTable, outcome: Verification | SyncError) -> dict[str, Any]:
+    from sync_assets.engine import Verification
+
+    if isinstance(outcome, Verification):
+        return outcome.as_dict()
+    table = synced.table
+    told = {"kind": outcome.kind, "message": outcome.message, "remedy": outcome.remedy}
+    return {"source": str(table.source), "target": str(table.target), "error": told}

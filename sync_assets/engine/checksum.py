@@ -1,0 +1,222 @@
+"""Checksums of rows that do not depend on their order: the statements, and what they add up to.
+
+Both ends compute them alike, over each value's text under pinned settings, in UTF-8. A row belongs
+to a bucket by the hash of its key's text, never by a range of keys: two servers need not agree on
+which of two keys comes first.
+"""
+
+from __future__ import annotations
+
+import threading
+from array import array
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine.catalog import Relation
+from sync_assets.engine.table import RelationName
+
+MOST_ARGUMENTS = 90
+"""Values that one call of format() takes here; PostgreSQL allows 100 arguments."""
+
+ROWS_PER_BUCKET = 1024
+HEX, MOST_DIGITS = 16, 4
+HALF = 1 << 64
+"""A hash has 128 bits; each half is summed by itself, modulo this."""
+
+SMALL_PIECE = 1024
+PIECES_PER_WORKER = 4
+"""Pages and pieces: each piece answers with all buckets, so there must not be too many."""
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """What is compared on one end: columns by name, each with the SQL that reads it there.
+
+    Without a `key` the whole row identifies it. `condition` chooses the rows, `awaited` tells
+    those that the next run will read anyway.
+    """
+
+    relation: Relation
+    columns: tuple[tuple[str, Composable], ...]
+    key: tuple[str, ...]
+    condition: Composable | None = None
+    awaited: Composable | None = None
+
+    @property
+    def values(self) -> tuple[Composable, ...]:
+        """The SQL of every column."""
+        return tuple(value for _, value in self.columns)
+
+    @property
+    def identity(self) -> tuple[Composable, ...]:
+        """The SQL of what identifies a row."""
+        by_name = dict(self.columns)
+        return tuple(by_name[name] for name in self.key) or self.values
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """What one statement reads: pages `first` up to, not including, `end`; None: to the end."""
+
+    name: RelationName
+    only: bool = False
+    first: int | None = None
+    end: int | None = None
+
+
+def whole(relation: Relation) -> Piece:
+    """All of a relation in one piece, its partitions included."""
+    return Piece(relation.name, only=relation.kind == "r")
+
+
+def pieces(relation: Relation, workers: int) -> Iterator[Piece]:
+    """Cut a relation into page ranges; the last of each leaf is open, as it may have grown."""
+    if relation.kind not in "rp" or not all(leaf.kind == "r" for leaf in relation.leaves):
+        yield whole(relation)
+        return
+    pages = sum(leaf.pages for leaf in relation.leaves)
+    size = max(SMALL_PIECE, -(-pages // (workers * PIECES_PER_WORKER)))
+    for leaf in relation.leaves:
+        firsts = range(0, max(leaf.pages, 1), size)
+        for first in firsts:
+            end = first + size if first != firsts[-1] else None
+            yield Piece(leaf.name, only=True, first=first, end=end)
+
+
+def digits_for(rows: float) -> int:
+    """How many hexadecimal digits of the key's hash name a bucket, for about so many rows."""
+    digits = 1
+    while digits < MOST_DIGITS and rows > ROWS_PER_BUCKET * HEX**digits:
+        digits += 1
+    return digits
+
+
+def sums(rows: Rows, piece: Piece, digits: int) -> Composable:
+    """COPY, for each bucket, its rows and the sums of the two halves of their hashes."""
+    # Rows without a key are told by their own hash, which need not be computed twice.
+    image = SQL("h.image" if rows.key else "h.key")
+    hashes = [hash_of(rows.identity), *([hash_of(rows.values)] if rows.key else [])]
+    return SQL(
+        "COPY (SELECT pg_catalog.left(h.key, {digits}), pg_catalog.count(*), {low}, {high} "
+        "FROM ({read}) AS h ({names}) GROUP BY 1) TO STDOUT"
+    ).format(
+        digits=Literal(digits),
+        low=_summed(image, 1),
+        high=_summed(image, 17),
+        read=_read(rows, piece, hashes),
+        names=SQL("key, image" if rows.key else "key"),
+    )
+
+
+def _summed(image: Composable, first: int) -> Composable:
+    # The sum of bigints is numeric, and so never overflows.
+    return SQL(
+        "pg_catalog.sum(('x' || pg_catalog.substr({}, {}, 16))::pg_catalog.bit(64)::pg_catalog.int8)"
+    ).format(image, Literal(first))
+
+
+def listing(rows: Rows, digits: int, buckets: Iterable[int]) -> Composable:
+    """COPY the rows of some buckets, ordered by the hash of what identifies them.
+
+    A line has that hash, the hash of the row, how often it is there, whether the next run reads
+    it anyway, and the key.
+    """
+    names = {name: f"v{number}" for number, (name, _) in enumerate(rows.columns)}
+    read = [hash_of(rows.identity), rows.awaited or SQL("false"), *rows.values]
+    return SQL(
+        "COPY (SELECT h.key, {columns} FROM ({read}) AS h (key, awaited, {names}) "
+        "WHERE pg_catalog.left(h.key, {digits}) = ANY ({buckets}) {grouped}"
+        'ORDER BY h.key COLLATE pg_catalog."C") TO STDOUT'
+    ).format(
+        columns=_listed(rows, names),
+        read=_read(rows, whole(rows.relation), read),
+        names=SQL(", ".join(names.values())),
+        digits=Literal(digits),
+        buckets=Literal([f"{bucket:0{digits}x}" for bucket in buckets]),
+        grouped=SQL("" if rows.key else "GROUP BY h.key "),
+    )
+
+
+def _listed(rows: Rows, names: Mapping[str, str]) -> Composable:
+    if not rows.key:
+        return SQL("h.key, pg_catalog.count(*), pg_catalog.bool_or(h.awaited)")
+    # Of rows that are not asked for, the hash of the key is all that is computed.
+    image = hash_of([SQL(f"h.{name}") for name in names.values()])
+    return SQL(", ").join(
+        [image, SQL("1"), SQL("h.awaited"), *(SQL(f"h.{names[name]}") for name in rows.key)]
+    )
+
+
+def _read(rows: Rows, piece: Piece, values: Iterable[Composable]) -> Composable:
+    conditions = [] if rows.condition is None else [rows.condition]
+    if piece.first is not None:
+        conditions.append(SQL("ctid >= {}").format(_first_of(piece.first)))
+    if piece.end is not None:
+        conditions.append(SQL("ctid < {}").format(_first_of(piece.end)))
+    # OFFSET 0 keeps a hash from being computed again at each place that names it.
+    return SQL("SELECT {} FROM {}{}{} OFFSET 0").format(
+        SQL(", ").join(values),
+        SQL("ONLY " if piece.only else ""),
+        Identifier(piece.name.schema, piece.name.name),
+        SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL(""),
+    )
+
+
+def _first_of(page: int) -> Composable:
+    return SQL("'({},0)'::pg_catalog.tid").format(Literal(page))
+
+
+def hash_of(values: Sequence[Composable]) -> Composable:
+    """The MD5 of the values' text, as SQL.
+
+    Each value is written as a literal: NULL differs from '', and no value can run into the next.
+    `ROW(…)::text` would do, but for the C library of each server, which says what a blank is.
+    """
+    groups = [
+        values[first : first + MOST_ARGUMENTS] for first in range(0, len(values), MOST_ARGUMENTS)
+    ]
+    text = SQL(" || ").join(
+        SQL("pg_catalog.format({}, {})").format(Literal("%L," * len(group)), SQL(", ").join(group))
+        for group in groups
+    )
+    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
+
+
+class Buckets:
+    """How the two ends differ, bucket by bucket; as large for a billion rows as for a thousand."""
+
+    def __init__(self, digits: int) -> None:
+        self.digits = digits
+        self.rows = {1: 0, -1: 0}
+        size = HEX**digits
+        self._largest = array("q", [0]) * size
+        self._counts = array("q", [0]) * size
+        self._low, self._high = array("Q", [0]) * size, array("Q", [0]) * size
+        self._lock = threading.Lock()
+
+    def add(self, sign: int, line: bytes) -> None:
+        """Take one line of `sums`: the source's with sign 1, the target's with -1."""
+        bucket, rows, low, high = line.split(b"\t")
+        place, count = int(bucket, HEX), int(rows)
+        with self._lock:
+            self.rows[sign] += count
+            self._largest[place] += count
+            self._counts[place] += sign * count
+            self._low[place] = (self._low[place] + sign * int(low)) % HALF
+            self._high[place] = (self._high[place] + sign * int(high)) % HALF
+
+    def differing(self, at_once: int) -> Iterator[list[int]]:
+        """The buckets that are not the same on both ends, in parts of at most so many rows."""
+        part: list[int] = []
+        rows = 0
+        for place, marks in enumerate(zip(self._counts, self._low, self._high, strict=True)):
+            if any(marks):
+                if part and rows + self._largest[place] > at_once:
+                    yield part
+                    part, rows = [], 0
+                part.append(place)
+                rows += self._largest[place]
+        if part:
+            yield part

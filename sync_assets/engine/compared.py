@@ -1,0 +1,60 @@
+"""What of each end is compared: columns, key, and which rows (pure)."""
+
+from __future__ import annotations
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Relation
+from sync_assets.engine.checksum import Rows
+from sync_assets.engine.schema import choose_key
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import Known
+from sync_assets.engine.table import Table
+from sync_assets.engine.xid import XidWindow
+
+
+def rows_of_source(table: Table, view: SourceView, awaited: Composable | None = None) -> Rows:
+    """The rows in scope on the source, as they would be exported."""
+    columns = tuple((column.name, Identifier(column.name)) for column in view.relation.columns)
+    key = choose_key(table, view.relation)
+    return Rows(view.relation, columns, key.columns if key else (), None, awaited)
+
+
+def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
+    """The target's rows, without those that are marked as deleted and without our own columns.
+
+    Raises SchemaConflict where it has no such table or column.
+    """
+    names = [name for name, _ in source.columns]
+    there = {column.name for column in target.columns} if target else set()
+    missing = [name for name in names if name not in there]
+    if target is None or missing:
+        what = f"column {', '.join(missing)}" if target else "table of that name"
+        raise errors.SchemaConflict(
+            f"the target {table.target} has no {what}",
+            remedy="Sync the table first, or verify it without --no-sync.",
+        )
+    marked = table.deleted_column in there and table.deleted_column not in names
+    live = SQL("{} IS NULL").format(Identifier(table.deleted_column)) if marked else None
+    columns = tuple((name, Identifier(name)) for name in names)
+    return Rows(target, columns, source.key, live)
+
+
+def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
+    """The condition on source rows that the next run reads by their version; None: it has none.
+
+    Raises SourceBehind.
+    """
+    if any(leaf.kind != "r" for leaf in view.relation.leaves):
+        return None
+    if known is None:
+        return SQL("true")
+    if view.snapshot.xmax < known.snapshot_xmax:
+        raise errors.SourceBehind("the source shows an older state than the last run saw")
+    by_xid = SQL(XidWindow(known.watermark, view.snapshot.xmax).predicate())
+    if not known.leaves:
+        return by_xid
+    # A partition that was attached since brings rows with old versions.
+    oids = SQL(", ").join(Literal(leaf.oid) for leaf in known.leaves)
+    return SQL("(tableoid NOT IN ({}) OR {})").format(oids, by_xid)

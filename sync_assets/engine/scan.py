@@ -1,0 +1,232 @@
+"""Read both ends at once, each by several connections that share one snapshot of it."""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors
+from sync_assets.engine.checksum import Piece, Rows, pieces
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    PINNED,
+    READ_SNAPSHOT,
+    Connection,
+    Sessions,
+    row,
+    transaction,
+)
+from sync_assets.engine.sqlstate import Side
+
+SETTINGS = (
+    # All buckets of a piece fit, and so do the rows that are listed in the usual case.
+    "SET LOCAL work_mem = '32MB'",
+    # The time goes into the hashes, which it would not speed up.
+    "SET LOCAL jit = off",
+)
+LINES_AT_ONCE, BLOCKS = 500, 8
+"""How far a listing may run ahead of who reads it: lines to a block, and blocks."""
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """One end of a comparison: its rows, and the connection whose transaction holds its snapshot."""
+
+    side: Side
+    rows: Rows
+    leader: Connection
+
+
+Statement = Callable[[Rows, Piece], Composable]
+Take = Callable[[bytes], None]
+
+
+class Scan:
+    """One end, read piece by piece; `take` gets each line, `done` is called after each piece.
+
+    The connection that holds the snapshot reads too; every further one imports the snapshot, and
+    simply does not take part where it can't.
+    """
+
+    def __init__(
+        self,
+        sessions: Sessions,
+        end: End,
+        workers: int,
+        statement: Statement,
+        take: Take,
+        done: Callable[[], None],
+    ) -> None:
+        self._sessions, self._end, self._statement = sessions, end, statement
+        self._take, self._done = take, done
+        self._pieces: queue.SimpleQueue[Piece] = queue.SimpleQueue()
+        self.pieces = 0
+        for piece in pieces(end.rows.relation, workers):
+            self._pieces.put(piece)
+            self.pieces += 1
+        self._workers = min(workers, self.pieces)
+
+    def works(self) -> Iterator[Callable[[threading.Event], None]]:
+        """What its connections do, for `concurrently`."""
+        yield partial(self._read, self._end.leader)
+        if self._workers > 1:
+            with self._end.leader.cursor() as cursor:
+                (exported,) = row(cursor, "SELECT pg_catalog.pg_export_snapshot()")
+                moment = _moment(cursor)
+            for _ in range(self._workers - 1):
+                yield partial(self._join, exported, moment)
+
+    def _join(self, exported: str, moment: tuple[Any, ...], stopped: threading.Event) -> None:
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._sessions.connected(self._end.side))
+                cursor = stack.enter_context(
+                    transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT)
+                )
+                cursor.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
+                # Behind a pooler this may be another server, where the name means something else.
+                joined = _moment(cursor) == moment
+            except Exception:  # noqa: BLE001 - whatever it was, the others read on
+                self._sessions.check()
+                return
+            if joined:
+                self._read(connection, stopped)
+
+    def _read(self, connection: Connection, stopped: threading.Event) -> None:
+        while not stopped.is_set():
+            self._sessions.check()
+            try:
+                piece = self._pieces.get_nowait()
+            except queue.Empty:
+                return
+            copy(connection, self._statement(self._end.rows, piece), self._take, piece)
+            self._done()
+
+
+def _moment(cursor: Any) -> tuple[Any, ...]:
+    return row(
+        cursor,
+        "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_postmaster_start_time(), "
+        "pg_catalog.inet_server_addr()::text",
+    )
+
+
+def copy(connection: Connection, statement: Composable, take: Take, piece: Piece) -> None:
+    """Give each line of a COPY to `take`; raises what the server says, and what `take` raises."""
+    lock = SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE NOWAIT").format(
+        SQL("ONLY " if piece.only else ""), Identifier(piece.name.schema, piece.name.name)
+    )
+    settings = ["SAVEPOINT piece", *SETTINGS]
+    if piece.only:
+        # Who waits for a stronger lock must not make this worker wait behind him.
+        settings.append(lock.as_string(connection))
+    with connection.cursor() as cursor:
+        cursor.execute("; ".join(settings))
+        cursor.copy_expert(statement, _Lines(take))
+        cursor.execute("ROLLBACK TO piece; RELEASE piece")
+
+
+class _Lines:
+    """A file for COPY to write to; the server sends a message for each row, and so one a call."""
+
+    def __init__(self, take: Take) -> None:
+        self._take = take
+
+    def write(self, line: bytes) -> int:
+        self._take(line)
+        return len(line)
+
+    def read(self, _size: int = -1) -> bytes:
+        # psycopg2 wants the method to exist.
+        return b""
+
+
+def concurrently(sessions: Sessions, works: Sequence[Callable[[threading.Event], None]]) -> None:
+    """Do all of them at once; when one fails, end the others and raise its error."""
+    stopped = threading.Event()
+    outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
+
+    def run(work: Callable[[threading.Event], None]) -> None:
+        try:
+            work(stopped)
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+            outcomes.put(error)
+        else:
+            outcomes.put(None)
+
+    threads = [threading.Thread(target=run, args=(work,)) for work in works]
+    for thread in threads:
+        thread.start()
+    failure = next(filter(None, (outcomes.get() for _ in threads)), None)
+    stopped.set()
+    for thread in threads:
+        _end(thread, sessions if failure else None)
+    if failure:
+        raise failure
+
+
+def _end(thread: threading.Thread, sessions: Sessions | None) -> None:
+    while thread.is_alive():
+        if sessions:
+            # Again and again: a cancel that finds no statement running has no effect.
+            sessions.cancel("source")
+            sessions.cancel("target")
+        thread.join(0.5 if sessions else None)
+
+
+@contextlib.contextmanager
+def streamed(
+    sessions: Sessions, end: End, statement: Composable, piece: Piece
+) -> Iterator[Iterator[bytes]]:
+    """The lines of a COPY, as they come; the server waits for who reads them."""
+    blocks: queue.Queue[list[bytes] | BaseException | None] = queue.Queue(BLOCKS)
+    stopped = threading.Event()
+    block: list[bytes] = []
+
+    def put(full: list[bytes] | BaseException | None) -> None:
+        while not stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                return blocks.put(full, timeout=0.2)
+        raise errors.Cancelled("the other end could not be read")
+
+    def take(line: bytes) -> None:
+        block.append(line)
+        if len(block) == LINES_AT_ONCE:
+            put(block[:])
+            block.clear()
+
+    def run() -> None:
+        try:
+            copy(end.leader, statement, take, piece)
+            put(block)
+            put(None)
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that reads
+            with contextlib.suppress(errors.Cancelled):
+                put(error)
+
+    thread = threading.Thread(target=run)
+    thread.start()
+    try:
+        yield _lines(blocks)
+    except BaseException:
+        stopped.set()
+        _end(thread, sessions)
+        raise
+    _end(thread, None)
+
+
+def _lines(blocks: queue.Queue[list[bytes] | BaseException | None]) -> Iterator[bytes]:
+    while True:
+        block = blocks.get()
+        if isinstance(block, BaseException):
+            raise block
+        if block is None:
+            return
+        yield from block

@@ -1,0 +1,70 @@
+"""What a difference means, and the count of all of them (pure)."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Sequence
+
+from sync_assets.engine.difference import Difference, Kind
+from sync_assets.engine.snapshot import Snapshot
+from sync_assets.engine.state import Known
+from sync_assets.engine.table import Deletes, SyncMode, Table
+from sync_assets.engine.verification import Example, Verdict
+
+Judge = Callable[[Difference], Verdict]
+
+
+def after_sync(table: Table) -> Judge:
+    """Judge rows that a run on the very same snapshot has just left."""
+    extra: Verdict = "unexplained" if _keeps_rows(table) else "wrong"
+    return lambda found: extra if found.kind is Kind.ONLY_IN_TARGET else "wrong"
+
+
+def since_last_run(table: Table, known: Known | None, now: Snapshot) -> Judge:
+    """Judge rows of a target that was not synced for the occasion.
+
+    A row that the source has deleted since leaves nothing to tell it by: as long as there was no
+    transaction on the source, there was no delete.
+    """
+    quiet = known is not None and now.xmax == known.watermark
+    extra: Verdict = "wrong" if quiet else "pending"
+    if _keeps_rows(table):
+        extra = "unexplained"
+
+    def judge(found: Difference) -> Verdict:
+        if found.kind is Kind.ONLY_IN_TARGET:
+            return extra
+        return "pending" if found.awaited else "wrong"
+
+    return judge
+
+
+def _keeps_rows(table: Table) -> bool:
+    return table.mode is not SyncMode.FULL_SYNC and table.deletes is Deletes.IGNORE
+
+
+class Tally:
+    """Differences counted by kind and by verdict; names the first few, the wrong ones first."""
+
+    def __init__(self, judge: Judge, key: Sequence[str], most: int) -> None:
+        self.kinds: Counter[Kind] = Counter()
+        self.verdicts: Counter[Verdict] = Counter()
+        self._judge, self._key, self._most = judge, key, most
+        self._wrong: list[Example] = []
+        self._other: list[Example] = []
+
+    def add(self, found: Difference) -> Verdict:
+        """Count one difference; return what it means."""
+        verdict = self._judge(found)
+        self.kinds[found.kind] += found.count
+        self.verdicts[verdict] += found.count
+        named = self._wrong if verdict == "wrong" else self._other
+        if len(named) < self._most:
+            key = dict(zip(self._key, found.key, strict=True)) or {"md5": found.hash}
+            named.append(Example(found.kind.value, verdict, key))
+        return verdict
+
+    @property
+    def examples(self) -> tuple[Example, ...]:
+        """The rows to name."""
+        return tuple((self._wrong + self._other)[: self._most])

@@ -1,0 +1,63 @@
+"""What a comparison of both ends found: the numbers users see, under the names they bear everywhere."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from sync_assets.engine.receipt import Receipt
+
+Verdict = Literal["wrong", "pending", "unexplained"]
+"""What a difference means: a fault; a change that the next run brings; or a row that the source
+does not have, on a target that keeps those (`deletes: ignore`)."""
+
+
+@dataclass(frozen=True, slots=True)
+class Example:
+    """One row that differs, named by its key; a row without one by the MD5 it was compared by."""
+
+    kind: str
+    verdict: Verdict
+    key: Mapping[str, str]
+
+
+@dataclass(frozen=True, slots=True)
+class Verification:
+    """An exact comparison of one table's ends.
+
+    `rows_differing`, `rows_only_in_source` and `rows_only_in_target` are all the differences;
+    `rows_pending`, `rows_unexplained` and `rows_wrong` say what they mean, each row once.
+    `examples` names some, the wrong ones first. Rows that are marked as deleted on the target are
+    not looked at. `receipt` is that of the sync that went before.
+    """
+
+    source: str
+    target: str
+    synced: bool
+    rows_source: int
+    rows_target: int
+    rows_differing: int
+    rows_only_in_source: int
+    rows_only_in_target: int
+    rows_pending: int
+    rows_unexplained: int
+    rows_wrong: int
+    examples: tuple[Example, ...]
+    snapshot_at: str
+    seconds: Mapping[str, float] = field(default_factory=dict)
+    receipt: Receipt | None = None
+
+    @property
+    def equal(self) -> bool:
+        """Whether nothing is wrong."""
+        return self.rows_wrong == 0
+
+    def as_dict(self) -> dict[str, Any]:
+        """Plain values, ready for JSON; `equal` beside the fields."""
+        values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
+        values["examples"] = [dataclasses.asdict(example) for example in self.examples]
+        values["seconds"] = dict(self.seconds)
+        values["receipt"] = self.receipt.as_dict() if self.receipt else None
+        return {"equal": self.equal, **values}

@@ -1,0 +1,106 @@
+"""`sync-assets verify`: exit codes, what it prints, and what it keeps to itself."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sync_assets.cli import main
+from sync_assets_tests.fixtures.pair import execute
+
+DEFS = """\
+type: sync_assets.TableSync
+attributes:
+  workers: {default_workers: 1, max_workers: 1, min_workers: 1}
+  tables:
+    - source: public.orders
+      target: replica.orders
+    - source: public.notes
+      deletes: hard
+"""
+
+
+@pytest.fixture
+def project(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, source_url: str, target_url: str
+) -> Path:
+    """Two tables in a defs.yaml, none of them synced yet."""
+    (tmp_path / "defs.yaml").write_text(DEFS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    monkeypatch.setenv("SYNC_SOURCE_URL", source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", target_url)
+    execute(
+        source_url,
+        "CREATE TABLE orders (id integer, line integer, v text, PRIMARY KEY (id, line))",
+        "INSERT INTO orders SELECT i, 1, 'classified' FROM generate_series(1, 50) AS i",
+        "CREATE TABLE notes (name text PRIMARY KEY, v text)",
+        "INSERT INTO notes VALUES ('가나', 'classified')",
+    )
+    return tmp_path
+
+
+def test_tables_are_synced_and_equal(project: Path, target_url: str) -> None:
+    result = _verify()
+    assert result.exit_code == 0, result.stderr
+    lines = result.stdout.splitlines()
+    assert [line.split()[0] for line in lines] == ["table", "replica.orders", "public.notes"]
+    assert all(line.endswith("equal") for line in lines[1:])
+    assert execute(target_url, "SELECT count(*) FROM replica.orders") == [(50,)]
+
+
+def test_rows_that_differ_are_named_without_their_values(project: Path, target_url: str) -> None:
+    _verify()
+    execute(target_url, "UPDATE replica.orders SET v = 'other' WHERE id = 7")
+    execute(target_url, "INSERT INTO notes (name, v) VALUES ('없다', 'x')")
+    result = _verify()
+    assert result.exit_code == 1
+    assert "id=7, line=1" in result.stdout
+    orders, notes = json.loads(_verify("--json").stdout)["tables"]
+    assert orders["equal"] is False
+    assert (orders["rows_wrong"], orders["rows_differing"]) == (1, 1)
+    assert orders["examples"] == [
+        {"kind": "differs", "verdict": "wrong", "key": {"id": "7", "line": "1"}}
+    ]
+    assert notes["equal"] is True
+    assert "classified" not in result.output
+
+
+def test_without_a_sync_nothing_is_written(project: Path, source_url: str, target_url: str) -> None:
+    _verify()
+    execute(source_url, "UPDATE notes SET v = 'later'")
+    execute(target_url, "INSERT INTO notes (name, v) VALUES ('extra', 'x')")
+    state = "SELECT target_table, version FROM sync_assets.state ORDER BY 1"
+    before = execute(target_url, state)
+    result = _verify("notes", "--no-sync", "--json")
+    (notes,) = json.loads(result.stdout)["tables"]
+    assert result.exit_code == 0
+    assert (notes["rows_pending"], notes["rows_only_in_target"], notes["synced"]) == (2, 1, False)
+    assert execute(target_url, state) == before
+    assert execute(target_url, "SELECT count(*) FROM notes WHERE v = 'later'") == [(0,)]
+
+
+def test_a_table_that_cannot_be_compared_leaves_the_others(project: Path, source_url: str) -> None:
+    execute(source_url, "DROP TABLE orders")
+    result = _verify("--json")
+    assert result.exit_code == 1
+    orders, notes = json.loads(result.stdout)["tables"]
+    assert orders["error"]["kind"] == "NoSuchRelation"
+    assert notes["equal"] is True
+    assert "replica.orders" in result.stderr
+
+
+def test_usage_is_told_before_anything_is_contacted(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert _verify("nothing.*").exit_code == 2
+    assert _verify("--examples", "-1").exit_code == 2
+    monkeypatch.delenv("SYNC_TARGET_URL")
+    assert _verify().exit_code == 2
+
+
+def _verify(*words: str) -> Result:
+    return CliRunner().invoke(main, ["verify", *words])

@@ -1,0 +1,389 @@
+"""`verify` finds and names whatever is not the same on both ends, and nothing else."""
+
+from __future__ import annotations
+
+import threading
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from psycopg2 import sql
+
+from sync_assets.engine import Deletes, RelationName, Table, Verification
+from sync_assets.engine.errors import SchemaConflict
+from sync_assets.engine.table import SyncMode
+from sync_assets_tests.fixtures.pair import Pair, eventually, execute
+from sync_assets_tests.fixtures.servers import both_ways
+
+pytestmark = both_ways
+
+ROWS = "INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, {}) AS i"
+TABLE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
+
+
+def verify(
+    pair: Pair, name: str = "public.t", *, sync: bool = False, examples: int = 20, **options: Any
+) -> Verification:
+    relation = RelationName.parse(name)
+    table = Table(relation, relation, **options)
+    return pair.engine().verify(table, sync=sync, examples=examples)
+
+
+def named(seen: Verification) -> set[tuple[str, str, tuple[str, ...]]]:
+    return {(each.kind, each.verdict, tuple(each.key.values())) for each in seen.examples}
+
+
+def test_what_was_synced_is_equal(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(5000))
+    pair.sync()
+    seen = verify(pair)
+    assert seen.equal
+    assert (seen.rows_source, seen.rows_target) == (5000, 5000)
+    assert (seen.rows_wrong, seen.rows_pending, seen.examples) == (0, 0, ())
+    assert seen.as_dict()["equal"] is True
+
+
+DIFFERENT = {
+    "one byte": ("text", "'abcdefgh'", "'abcdefgi'"),
+    "trailing zero": ("numeric", "1.0", "1.00"),
+    "negative zero": ("float8", "'0'", "'-0'"),
+    "last digit of a double": ("float8", "0.1", "0.1::float8 + 1e-17::float8 * 2"),
+    "null and empty": ("text", "''", "NULL"),
+    "null and the word": ("text", "'NULL'", "NULL"),
+    "blank": ("text", "'a'", "'a '"),
+    "case": ("text", "'a'", "'A'"),
+    "composed": ("text", "U&'\\00e9'", "U&'e\\0301'"),
+    "json keys twice": ("json", '\'{"a": 1, "a": 2}\'', "'{\"a\": 2}'"),
+    "json blanks": ("json", "'[1,2]'", "'[1, 2]'"),
+    "interval": ("interval", "'1 day'", "'24 hours'"),
+    "array bounds": ("integer[]", "'{1,2}'", "'[0:1]={1,2}'"),
+    "null in an array": ("text[]", "'{\"NULL\"}'", "'{NULL}'"),
+    "point": ("point", "'(0,1)'", "'(0,2)'"),
+    "xml": ("text", "'<a/>'", "'<a></a>'"),
+    "bytes": ("bytea", "'\\x0001'", "'\\x0100'"),
+    "time zone": ("timetz", "'12:00+00'", "'13:00+01'"),
+    "range": ("numrange", "'[1,2)'", "'[1,2]'"),
+    "bit": ("bit varying", "B'01'", "B'010'"),
+    "address": ("inet", "'10.0.0.1'", "'10.0.0.1/31'"),
+}
+
+
+@pytest.mark.parametrize("case", DIFFERENT)
+def test_what_a_count_cannot_see_is_named(pair: Pair, case: str) -> None:
+    type_, here, there = DIFFERENT[case]
+    pair.source(
+        f"CREATE TABLE t (id integer PRIMARY KEY, v {type_}, w text)",
+        f"INSERT INTO t SELECT i, {here}, 'x' FROM generate_series(1, 50) AS i",
+    )
+    pair.sync()
+    assert verify(pair).equal
+    pair.target(f"UPDATE t SET v = {there} WHERE id = 23")
+    seen = verify(pair)
+    assert named(seen) == {("differs", "wrong", ("23",))}
+    assert not seen.equal
+    assert (seen.rows_differing, seen.rows_wrong) == (1, 1)
+
+
+def test_values_that_changed_places_are_named(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, a text, b text)",
+        "INSERT INTO t SELECT i, 'a' || i, NULL FROM generate_series(1, 100) AS i",
+    )
+    pair.sync()
+    pair.target(
+        "UPDATE t SET a = 'a' || (9 - id) WHERE id IN (4, 5)",
+        "UPDATE t SET a = b, b = a WHERE id = 7",
+    )
+    seen = verify(pair)
+    assert named(seen) == {("differs", "wrong", (key,)) for key in ("4", "5", "7")}
+
+
+def test_rows_of_one_end_only_are_named_and_counted(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(3000))
+    pair.sync()
+    pair.target(
+        "DELETE FROM t WHERE id BETWEEN 11 AND 40", "INSERT INTO t (id, v) VALUES (-1, 'x')"
+    )
+    seen = verify(pair, examples=5)
+    assert (seen.rows_only_in_source, seen.rows_only_in_target) == (30, 1)
+    assert (seen.rows_wrong, seen.rows_unexplained, seen.rows_differing) == (30, 1, 0)
+    assert len(seen.examples) == 5
+    assert {each.verdict for each in seen.examples} == {"wrong"}
+    assert ("only_in_target", "unexplained", ("-1",)) in named(verify(pair, examples=31))
+
+
+def test_extra_rows_are_wrong_where_the_target_is_to_have_none(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(10))
+    pair.sync(deletes=Deletes.HARD)
+    pair.target("INSERT INTO t (id, v) VALUES (-1, 'x')")
+    assert named(verify(pair, deletes=Deletes.HARD)) == {("only_in_target", "wrong", ("-1",))}
+    assert named(verify(pair, mode=SyncMode.FULL_SYNC)) == {("only_in_target", "wrong", ("-1",))}
+    assert verify(pair).equal
+
+
+KEYS = {
+    "numeric": ("k numeric PRIMARY KEY", "i + 0.10"),
+    "double": ("k float8 PRIMARY KEY", "i / 3.0::float8"),
+    "timestamp": ("k timestamptz PRIMARY KEY", "'2020-01-01 00:00+00'::timestamptz + i * '1 h'::interval"),
+    "citext": ("k citext PRIMARY KEY", "'Name ' || i"),
+    "ltree": ("k ltree PRIMARY KEY", "('top.n' || i)::ltree"),
+    "uuid": ("k uuid PRIMARY KEY", "md5(i::text)::uuid"),
+    "awkward text": ("k text PRIMARY KEY", "E'tab\\tnew\\nline\\\\' || i"),
+    "bytes": ("k bytea PRIMARY KEY", "decode(md5(i::text), 'hex')"),
+    "range": ("k int4range PRIMARY KEY", "int4range(i, i + 2)"),
+    "two columns": ("k integer, k2 text, PRIMARY KEY (k2, k)", "i, 'a' || (i % 3)"),
+    "한국어": ('"열쇠 값" integer PRIMARY KEY', "i"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("case", KEYS)
+def test_any_key_will_do(pair: Pair, case: str) -> None:
+    columns, value = KEYS[case]
+    for extension in ("citext", "ltree"):
+        pair.source(f"CREATE EXTENSION {extension}")
+    pair.source(
+        f"CREATE TABLE t ({columns}, v text)",
+        f"INSERT INTO t SELECT {value}, 'v' || i FROM generate_series(1, 2000) AS i",
+    )
+    pair.sync()
+    assert verify(pair).equal
+    pair.target("UPDATE t SET v = 'other' WHERE v IN ('v7', 'v1999')")
+    (key,) = pair.source(
+        "SELECT array_agg(a.attname::text ORDER BY array_position(i.indkey::int2[], a.attnum)) "
+        "FROM pg_index i JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = ANY (i.indkey) "
+        "WHERE i.indrelid = 't'::regclass"
+    )[0]
+    values = sql.SQL(", ").join(sql.SQL("{}::text").format(sql.Identifier(name)) for name in key)
+    with closing(psycopg2.connect(pair.source_url)) as session, session.cursor() as cursor:
+        cursor.execute("SET TimeZone = 'UTC'")
+        cursor.execute(sql.SQL("SELECT {} FROM t WHERE v IN ('v7', 'v1999')").format(values))
+        expected = {("differs", "wrong", found) for found in cursor.fetchall()}
+    seen = verify(pair)
+    assert named(seen) == expected
+    assert [list(each.key) for each in seen.examples] == [key, key]
+
+
+def test_settings_and_collations_of_a_database_make_no_difference(pair: Pair) -> None:
+    pair.source(
+        f"CREATE TABLE t (id text{_icu(pair.source_url)} PRIMARY KEY, d date, ts timestamptz, "
+        "iv interval, f float8, b bytea, m money, c character(9), flag boolean, ip inet, x text[])",
+        "INSERT INTO t SELECT 'key ' || i || ' é', '2021-02-03', '2021-02-03 04:05:06+00', "
+        "'-1 day -01:00', i / 3.0, '\\x0102', 12.34, 'à b', i % 2 = 0, '10.0.0.1', "
+        "ARRAY['à b', NULL, ''] FROM generate_series(1, 300) AS i",
+    )
+    pair.target(
+        f"CREATE TABLE t (id text{_icu(pair.target_url)} PRIMARY KEY, d date, ts timestamptz, iv interval, "
+        "f float8, b bytea, m money, c character(9), flag boolean, ip inet, x text[])"
+    )
+    for url, zone, style in (
+        (pair.source_url, "Asia/Kolkata", "SQL, DMY"),
+        (pair.target_url, "America/New_York", "German"),
+    ):
+        for setting in (
+            f"TimeZone = ''{zone}''",
+            f"DateStyle = ''{style}''",
+            "IntervalStyle = sql_standard",
+            "extra_float_digits = 0" if url == pair.source_url else "extra_float_digits = 3",
+            "bytea_output = escape",
+        ):
+            alter = f"EXECUTE format('ALTER DATABASE %I SET {setting}', current_database())"
+            execute(url, f"DO $$ BEGIN {alter}; END $$")
+    seen = verify(pair, sync=True)
+    assert seen.equal
+    assert (seen.rows_source, seen.rows_target, seen.synced) == (300, 300, True)
+
+
+def _icu(url: str) -> str:
+    """A collation that orders keys by a language's rules, where the server was built with any."""
+    found = execute(url, "SELECT FROM pg_collation WHERE collname = 'en-x-icu'")
+    return ' COLLATE "en-x-icu"' if found else ' COLLATE "C"'
+
+
+def test_wider_types_of_the_target_hold_the_same_rows(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, a smallint, b varchar(20), n numeric(12,2))",
+        "INSERT INTO t SELECT i, i, 'b' || i, i FROM generate_series(1, 100) AS i",
+    )
+    pair.target("CREATE TABLE t (n numeric, b text, a numeric, id bigint PRIMARY KEY, mine text)")
+    assert verify(pair, sync=True).equal
+    pair.target("UPDATE t SET mine = 'x'")
+    assert verify(pair).equal
+    pair.target("UPDATE t SET n = 5 WHERE id = 5")
+    assert named(verify(pair)) == {("differs", "wrong", ("5",))}
+
+
+def test_generated_columns_that_both_ends_have_are_compared(pair: Pair) -> None:
+    table = "CREATE TABLE t (id integer PRIMARY KEY, v integer, g integer GENERATED ALWAYS AS ({}) STORED)"
+    pair.source(table.format("v + 1"), "INSERT INTO t (id, v) VALUES (1, 0), (2, 5)")
+    pair.target(table.format("v + sign(v)::integer"))
+    assert named(verify(pair, sync=True)) == {("differs", "wrong", ("1",))}
+
+
+def test_more_columns_than_a_function_takes(pair: Pair) -> None:
+    columns = ", ".join(f"c{number} integer" for number in range(400))
+    pair.source(
+        f"CREATE TABLE t (id integer PRIMARY KEY, {columns})",
+        "INSERT INTO t (id, c0, c399) SELECT i, i, i FROM generate_series(1, 40) AS i",
+    )
+    pair.sync()
+    assert verify(pair).equal
+    pair.target("UPDATE t SET c89 = c399, c399 = NULL WHERE id = 3")
+    assert named(verify(pair)) == {("differs", "wrong", ("3",))}
+
+
+def test_partitions_need_not_be_the_same(pair: Pair) -> None:
+    parent = "CREATE TABLE t (id integer PRIMARY KEY, v text) PARTITION BY "
+    pair.source(
+        parent + "RANGE (id)",
+        *(
+            f"CREATE TABLE t{n} PARTITION OF t FOR VALUES FROM ({n * 100}) TO ({n * 100 + 100})"
+            for n in range(5)
+        ),
+        "INSERT INTO t SELECT i, 'v' || i FROM generate_series(0, 499) AS i",
+    )
+    pair.target(
+        parent + "HASH (id)",
+        *(
+            f"CREATE TABLE h{n} PARTITION OF t FOR VALUES WITH (MODULUS 3, REMAINDER {n})"
+            for n in range(3)
+        ),
+    )
+    assert verify(pair, sync=True).equal
+    pair.target("UPDATE t SET v = 'x' WHERE id IN (99, 100)")
+    assert named(verify(pair)) == {("differs", "wrong", ("99",)), ("differs", "wrong", ("100",))}
+
+
+def test_what_the_next_run_brings_is_pending(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(100))
+    pair.sync()
+    pair.target("UPDATE t SET v = 'broken' WHERE id = 1", "DELETE FROM t WHERE id = 2")
+    pair.source(
+        "UPDATE t SET v = 'new' WHERE id = 3",
+        "INSERT INTO t VALUES (101, 'new')",
+        "DELETE FROM t WHERE id = 4",
+    )
+    seen = verify(pair)
+    assert named(seen) == {
+        ("differs", "wrong", ("1",)),
+        ("only_in_source", "wrong", ("2",)),
+        ("differs", "pending", ("3",)),
+        ("only_in_source", "pending", ("101",)),
+        ("only_in_target", "unexplained", ("4",)),
+    }
+    assert (seen.rows_wrong, seen.rows_pending, seen.rows_unexplained) == (2, 2, 1)
+    # Where deletes arrive, this one will, too.
+    hard = verify(pair, deletes=Deletes.HARD)
+    assert ("only_in_target", "pending", ("4",)) in named(hard)
+    pair.target("UPDATE t SET v = 'row 1' WHERE id = 1", "INSERT INTO t VALUES (2, 'row 2')")
+    assert verify(pair).equal
+
+
+def test_a_partition_attached_since_is_pending(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text) PARTITION BY LIST (id)",
+        "CREATE TABLE t1 PARTITION OF t FOR VALUES IN (1)",
+        "CREATE TABLE t2 (id integer PRIMARY KEY, v text)",
+        "INSERT INTO t2 VALUES (2, 'older than the mark')",
+        "INSERT INTO t VALUES (1, 'x')",
+    )
+    pair.sync()
+    pair.source("ALTER TABLE t ATTACH PARTITION t2 FOR VALUES IN (2)")
+    assert named(verify(pair)) == {("only_in_source", "pending", ("2",))}
+    assert verify(pair, sync=True).rows_target == 2
+
+
+def test_rows_marked_as_deleted_are_not_looked_at(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(10))
+    pair.sync()
+    pair.target(
+        "ALTER TABLE t ADD COLUMN deleted_at timestamptz",
+        "INSERT INTO t (id, v, deleted_at) VALUES (99, 'gone', now())",
+    )
+    seen = verify(pair, deletes=Deletes.HARD)
+    assert (seen.rows_target, seen.rows_only_in_target) == (10, 0)
+    pair.target("UPDATE t SET deleted_at = now() WHERE id = 3")
+    assert named(verify(pair)) == {("only_in_source", "wrong", ("3",))}
+
+
+def test_a_target_that_lacks_the_table_or_a_column_says_so(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(10))
+    with pytest.raises(SchemaConflict, match="has no table of that name"):
+        verify(pair)
+    pair.sync()
+    pair.source("ALTER TABLE t ADD COLUMN later integer")
+    with pytest.raises(SchemaConflict, match="has no column later"):
+        verify(pair)
+    assert verify(pair, sync=True).equal
+    assert eventually(lambda: pair.leftovers() == [])
+
+
+def test_writers_on_the_source_make_no_false_alarm(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(20_000))
+    stop = threading.Event()
+    written: list[str] = []
+
+    def write(statement: str) -> None:
+        with closing(psycopg2.connect(pair.source_url)) as session, session.cursor() as cursor:
+            session.autocommit = True
+            while not stop.is_set():
+                cursor.execute(statement)
+                written.append(statement)
+
+    writers = [
+        threading.Thread(target=write, args=(statement,))
+        for statement in (
+            "UPDATE t SET v = v || 'x' WHERE id = 1 + floor(random() * 20000)::integer",
+            "INSERT INTO t SELECT max(id) + 1, 'new' FROM t",
+            "DELETE FROM t WHERE id = 1 + floor(random() * 20000)::integer",
+        )
+    ]
+    for writer in writers:
+        writer.start()
+    try:
+        for _ in range(4):
+            before = len(written)
+            seen = verify(pair, sync=True, deletes=Deletes.HARD)
+            assert (seen.rows_wrong, seen.rows_pending, seen.rows_unexplained) == (0, 0, 0)
+            assert seen.rows_source == seen.rows_target
+            assert len(written) > before
+    finally:
+        stop.set()
+        for writer in writers:
+            writer.join()
+
+
+@settings(
+    max_examples=20, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(st.data())
+def test_any_corruption_of_any_row_is_named(pair: Pair, data: st.DataObject) -> None:
+    pair.source(
+        "CREATE TABLE IF NOT EXISTS t (id integer PRIMARY KEY, a text, n numeric, f float8)",
+        "INSERT INTO t SELECT i, 'a' || i, i * 1.50, i / 7.0::float8 "
+        "FROM generate_series(1, 400) AS i ON CONFLICT DO NOTHING",
+    )
+    pair.sync(full_refresh=True, deletes=Deletes.HARD)
+    row = data.draw(st.integers(1, 400), label="row")
+    how = data.draw(
+        st.sampled_from(
+            [
+                "UPDATE t SET a = overlay(a PLACING '~' FROM 1 + {n} % length(a)) WHERE id = {row}",
+                "UPDATE t SET a = a || repeat(' ', 1 + {n} % 3) WHERE id = {row}",
+                "UPDATE t SET n = n::numeric(30, 3) WHERE id = {row}",
+                "UPDATE t SET f = -f, n = NULL WHERE id = {row}",
+                "UPDATE t SET id = id + 1000 WHERE id = {row}",
+                "DELETE FROM t WHERE id = {row}",
+                "UPDATE t SET a = (SELECT a FROM t AS o WHERE o.id = {row} % 400 + 1) WHERE id = {row}",
+            ]
+        ),
+        label="how",
+    )
+    n = data.draw(st.integers(0, 20), label="n")
+    pair.target(how.format(n=n, row=row))
+    seen = verify(pair)
+    assert not seen.equal
+    assert (str(row),) in {tuple(each.key.values()) for each in seen.examples}
+    assert {tuple(each.key.values()) for each in seen.examples} <= {(str(row),), (str(row + 1000),)}
