@@ -86,7 +86,11 @@ def _resource_key(text: str) -> str:
 
 Relation = Annotated[str, AfterValidator(_relation)]
 Column = Annotated[str, AfterValidator(_column)]
-Key = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
+Key = Annotated[
+    list[Column],
+    BeforeValidator(_columns, json_schema_input_type=str | list[str]),
+    AfterValidator(_different),
+]
 Owners = list[Annotated[str, AfterValidator(_owner)]]
 Tags = Annotated[dict[str, str], AfterValidator(_tags)]
 Group = Annotated[str, AfterValidator(_group)]
@@ -101,33 +105,65 @@ class _Model(BaseModel):
 class Workers(_Model):
     """Limits for the workers that export one table."""
 
-    default_workers: int | None = Field(4, ge=1)
-    max_workers: int = Field(8, ge=1)
-    min_workers: int = Field(2, ge=1)
-    batch_size: int = Field(1000, ge=1)
+    default_workers: int | None = Field(
+        4,
+        ge=1,
+        description="how many export one table, held between `min_workers` and `max_workers` and to"
+        " the number of page ranges; null takes what `sync-assets workers` recommends",
+    )
+    max_workers: int = Field(8, ge=1, description="at most so many")
+    min_workers: int = Field(2, ge=1, description="at least so many, where there are page ranges")
+    batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
 
 
 class TableOptions(_Model):
     """What `defaults` may say for every table, and a table for itself."""
 
-    sync_mode: SyncMode | None = Field(None, strict=False)
-    deletes: Deletes | None = Field(None, strict=False)
-    max_delete_ratio: float | None = Field(None, ge=0, le=1)
-    min_deletes: int | None = Field(None, ge=0)
-    allow_empty: bool | None = None
-    xmin_column: Column | None = None
-    group: Group | None = None
-    owners: Owners | None = None
-    tags: Tags | None = None
+    sync_mode: SyncMode | None = Field(
+        None,
+        strict=False,
+        description="`xmin_incremental` reads what changed; `full_sync` reads everything and"
+        " deletes what the source no longer has",
+    )
+    deletes: Deletes | None = Field(
+        None,
+        strict=False,
+        description="`ignore` leaves rows whose key is gone from the source; `hard` reads all keys"
+        " in each run and deletes them",
+    )
+    max_delete_ratio: float | None = Field(
+        None, ge=0, le=1, description="the share of the target's rows that one run may delete"
+    )
+    min_deletes: int | None = Field(
+        None, ge=0, description="below this many deletes, the ratio is not asked"
+    )
+    allow_empty: bool | None = Field(None, description="let an emptied source empty the target")
+    xmin_column: Column | None = Field(
+        None, description="the target's column for the source row's transaction id"
+    )
+    group: Group | None = Field(None, description="Dagster's asset group")
+    owners: Owners | None = Field(
+        None, description="as Dagster shows them: e-mail addresses, or `team:` and a name"
+    )
+    tags: Tags | None = Field(
+        None, description="as Dagster shows them; a table's own are added to those of `defaults`"
+    )
 
 
 class TableEntry(TableOptions):
     """One table to keep in step."""
 
-    source: Relation
-    target: Relation | None = None
-    key: Key | None = None
-    description: str | None = None
+    source: Relation = Field(
+        description="`schema.table`, written as the catalog stores it; a part with a dot or a"
+        " double quote goes in double quotes"
+    )
+    target: Relation | None = Field(None, description="the same for the target; else as `source`")
+    key: Key | None = Field(
+        None,
+        description="the columns that identify a row; they must have a unique index and be NOT"
+        " NULL; else the primary key, else the smallest such index",
+    )
+    description: str | None = Field(None, description="as Dagster shows it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +182,21 @@ class SyncedTable:
 class TableSyncConfig(_Model):
     """The `attributes` of a `sync_assets.TableSync`."""
 
-    tables: list[TableEntry]
-    defaults: TableOptions = TableOptions()
-    workers: Workers = Workers()
-    source_connection: Connection = "source"
-    target_connection: Connection = "target"
-    group: Group | None = None
+    tables: list[TableEntry] = Field(description="the tables, see below")
+    defaults: TableOptions = Field(
+        TableOptions(), description="options for every table that does not set its own"
+    )
+    workers: Workers = Field(
+        Workers(), description="limits for the workers that export one table, see below"
+    )
+    source_connection: Connection = Field(
+        "source",
+        description="the Dagster resource for the source; `SYNC_<NAME>_URL` holds its URL",
+    )
+    target_connection: Connection = Field("target", description="the same for the target")
+    group: Group | None = Field(
+        None, description="Dagster's asset group, unless a table names its own; else the folder"
+    )
 
     def worker_config(self) -> WorkerConfig:
         """The limits as the engine takes them."""
