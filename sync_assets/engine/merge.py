@@ -117,7 +117,8 @@ def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
     if key is None:
         with _pinned(cursor):
             cursor.execute(merge_sql.insert_lacking(plan, staging.identifier))
-            return cursor.rowcount, 0
+            inserted = cursor.rowcount
+        return inserted, 0
     statement = merge_sql.merge(plan, key, staging.identifier)
     if cursor.connection.server_version >= MERGE_RETURNS:
         inserted, updated = row(cursor, merge_sql.counted_merge(statement))
@@ -160,7 +161,7 @@ def _remove_surplus(cursor: Cursor, plan: Plan, staging: Staging, staged: Export
     """Without a key a changed row is one deleted and one inserted: the guard looks at the sum."""
     with _pinned(cursor):
         cursor.execute(merge_sql.delete_surplus(plan, staging.identifier))
-    deleted = cursor.rowcount
+        deleted = cursor.rowcount
     kept = row(cursor, merge_sql.count_live(plan))[0]
     _guard(cursor, plan, max(0, kept + deleted - staged.rows), staged.rows)
     return Removed(deleted, 0)

@@ -8,7 +8,6 @@ row, or a row could change its place without changing its version.
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Iterable, Iterator
 
 import psycopg2
@@ -17,6 +16,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
 from sync_assets.engine.column_types import UserType, create_types, missing_types
+from sync_assets.engine.expression import require_expression
 from sync_assets.engine.session import OWN_NAMES
 from sync_assets.engine.table import Table
 
@@ -130,36 +130,6 @@ def _computed_columns(cursor: Cursor, table: Table) -> dict[str, Column]:
 def _is_about_the_text(error: psycopg2.Error) -> bool:
     code = error.pgcode or ""
     return code[:2] in ("42", "22", "0A") and code != INSUFFICIENT_PRIVILEGE
-
-
-_TOKEN = re.compile(
-    r"""(?P<quoted>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
-    |(?P<comment>--|/\*)|(?P<end>;)|(?P<open>\()|(?P<close>\))|(?P<loose>['"])|.""",
-    re.VERBOSE | re.DOTALL,
-)
-
-
-def require_expression(text: str, place: str) -> None:
-    """Refuse what is more than one expression: it is pasted between parentheses."""
-    depth, problem = 0, "" if text.strip() else "it is empty"
-    for token in _TOKEN.finditer(text):
-        kind = token.lastgroup
-        depth += (kind == "open") - (kind == "close")
-        if kind == "comment":
-            problem = "it has a comment"
-        elif kind == "end":
-            problem = "it has a semicolon"
-        elif kind == "loose" or "\0" in token.group():
-            problem = "a quote does not end"
-        elif depth < 0:
-            problem = "a parenthesis closes that was not opened"
-        if problem:
-            break
-    if problem or depth:
-        raise errors.ConfigurationError(
-            f"{place} is not one SQL expression: {problem or 'a parenthesis does not close'}",
-            remedy="Write a single expression, such as status = 'paid' or md5(email).",
-        )
 
 
 def require_immutable(
