@@ -67,18 +67,21 @@ class Piece:
 
 
 def whole(relation: Relation) -> Piece:
-    """All of a relation in one piece, its partitions included."""
-    return Piece(relation.name, only=relation.kind == "r")
+    """All of a relation in one piece, with its partitions, or the tables that inherit from it."""
+    return Piece(relation.name, only=relation.has_versions and relation.kind == "r")
 
 
 def pieces(relation: Relation, workers: int) -> Iterator[Piece]:
     """Cut a relation into page ranges; the last of each leaf is open, as it may have grown."""
-    if relation.kind not in "rp" or not all(leaf.kind == "r" for leaf in relation.leaves):
+    if not relation.has_versions or relation.through_parent:
         yield whole(relation)
         return
     pages = sum(leaf.pages for leaf in relation.leaves)
     size = max(SMALL_PIECE, -(-pages // (workers * PIECES_PER_WORKER)))
     for leaf in relation.leaves:
+        if leaf.kind != "r":
+            yield Piece(leaf.name)
+            continue
         firsts = range(0, max(leaf.pages, 1), size)
         for first in firsts:
             end = first + size if first != firsts[-1] else None

@@ -5,9 +5,10 @@ from __future__ import annotations
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Relation
+from sync_assets.engine.catalog import Column, Relation
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.schema import choose_key
+from sync_assets.engine.scope import written
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
@@ -16,9 +17,14 @@ from sync_assets.engine.xid import XidWindow
 
 def rows_of_source(table: Table, view: SourceView, awaited: Composable | None = None) -> Rows:
     """The rows in scope on the source, as they would be exported."""
-    columns = tuple((column.name, Identifier(column.name)) for column in view.relation.columns)
+    columns = tuple((column.name, _value_of(column)) for column in view.relation.columns)
     key = choose_key(table, view.relation)
-    return Rows(view.relation, columns, key.columns if key else (), None, awaited)
+    condition = None if table.where is None else written(table.where)
+    return Rows(view.relation, columns, key.columns if key else (), condition, awaited)
+
+
+def _value_of(column: Column) -> Composable:
+    return Identifier(column.name) if column.expression is None else written(column.expression)
 
 
 def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
@@ -46,7 +52,8 @@ def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
 
     Raises SourceBehind.
     """
-    if any(leaf.kind != "r" for leaf in view.relation.leaves):
+    relation = view.relation
+    if not relation.has_versions or any(leaf.kind != "r" for leaf in relation.leaves):
         return None
     if known is None:
         return SQL("true")

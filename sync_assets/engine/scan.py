@@ -37,11 +37,15 @@ LINES_AT_ONCE, BLOCKS = 500, 8
 
 @dataclass(frozen=True, slots=True)
 class End:
-    """One end of a comparison: its rows, and the connection whose transaction holds its snapshot."""
+    """One end of a comparison: its rows, and the connection whose transaction holds its snapshot.
+
+    `settings` are those its rows are read under, besides the pinned ones.
+    """
 
     side: Side
     rows: Rows
     leader: Connection
+    settings: tuple[str, ...] = ()
 
 
 Statement = Callable[[Rows, Piece], Composable]
@@ -106,7 +110,8 @@ class Scan:
                 piece = self._pieces.get_nowait()
             except queue.Empty:
                 return
-            copy(connection, self._statement(self._end.rows, piece), self._take, piece)
+            statement = self._statement(self._end.rows, piece)
+            copy(connection, statement, self._take, piece, self._end.settings)
             self._done()
 
 
@@ -118,17 +123,23 @@ def _moment(cursor: Any) -> tuple[Any, ...]:
     )
 
 
-def copy(connection: Connection, statement: Composable, take: Take, piece: Piece) -> None:
+def copy(
+    connection: Connection,
+    statement: Composable,
+    take: Take,
+    piece: Piece,
+    settings: Sequence[str],
+) -> None:
     """Give each line of a COPY to `take`; raises what the server says, and what `take` raises."""
     lock = SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE NOWAIT").format(
         SQL("ONLY " if piece.only else ""), Identifier(piece.name.schema, piece.name.name)
     )
-    settings = ["SAVEPOINT piece", *SETTINGS]
+    first = ["SAVEPOINT piece", *SETTINGS, *settings]
     if piece.only:
         # Who waits for a stronger lock must not make this worker wait behind him.
-        settings.append(lock.as_string(connection))
+        first.append(lock.as_string(connection))
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(settings))
+        cursor.execute("; ".join(first))
         cursor.copy_expert(statement, _Lines(take))
         cursor.execute("ROLLBACK TO piece; RELEASE piece")
 
@@ -204,7 +215,7 @@ def streamed(
 
     def run() -> None:
         try:
-            copy(end.leader, statement, take, piece)
+            copy(end.leader, statement, take, piece, end.settings)
             put(block)
             put(None)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that reads

@@ -206,7 +206,8 @@ class Table:
             )
         if self.columns is not None and self.exclude:
             raise ConfigurationError(
-                "columns and exclude are both set", remedy="Keep one: they say the same thing twice."
+                "columns and exclude are both set",
+                remedy="Keep one: they say the same thing twice.",
             )
 
     def _check_cursor(self) -> None:
