@@ -26,6 +26,7 @@ HOW = {"differs": "differs", "only_in_source": "missing", "only_in_target": "ext
 
 @click.command()
 @click.argument("select", nargs=-1)
+@click.option("--repair", is_flag=True, help="Sync the rows that are wrong once more.")
 @click.option("--no-sync", is_flag=True, help="Compare as it is; tell faults from pending changes.")
 @click.option(
     "--examples",
@@ -36,7 +37,9 @@ HOW = {"differs": "differs", "only_in_source": "missing", "only_in_target": "ext
     help="Name at most N rows of each table.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the results.")
-def command(select: tuple[str, ...], *, no_sync: bool, examples: int, as_json: bool) -> None:
+def command(
+    select: tuple[str, ...], *, repair: bool, no_sync: bool, examples: int, as_json: bool
+) -> None:
     """Compare tables exactly, on one snapshot; SELECT names target tables (schema.table, * and ?).
 
     Each table is synced first, so that whatever differs then is a fault. Rows are named by their
@@ -51,7 +54,7 @@ def command(select: tuple[str, ...], *, no_sync: bool, examples: int, as_json: b
     _, tables = configured_tables()
     tables = selected(tables, select)
     require_urls(tables)
-    options = {"sync": not no_sync, "examples": examples}
+    options = {"sync": not no_sync, "repair": repair, "examples": examples}
     done = [(synced, _verify(synced, options)) for synced in tables]
     if as_json:
         print_json({"tables": [_entry(synced, outcome) for synced, outcome in done]})
@@ -113,6 +116,8 @@ def _row(seen: Verification) -> tuple[str, ...]:
 
 
 def _result(seen: Verification) -> str:
+    if seen.repaired is not None:
+        return f"{seen.rows_wrong:,} repaired" if seen.equal else f"{seen.rows_left:,} still wrong"
     return "equal" if seen.equal else f"{seen.rows_wrong:,} wrong"
 
 

@@ -130,14 +130,13 @@ def listing(rows: Rows, digits: int, buckets: Iterable[int]) -> Composable:
     read = [hash_of(rows.identity), rows.awaited or SQL("false"), *rows.values]
     return SQL(
         "COPY (SELECT h.key, {columns} FROM ({read}) AS h (key, awaited, {names}) "
-        "WHERE pg_catalog.left(h.key, {digits}) = ANY ({buckets}) {grouped}"
+        "WHERE {chosen} {grouped}"
         'ORDER BY h.key COLLATE pg_catalog."C") TO STDOUT'
     ).format(
         columns=_listed(rows, names),
         read=_read(rows, whole(rows.relation), read),
         names=SQL(", ".join(names.values())),
-        digits=Literal(digits),
-        buckets=Literal([f"{bucket:0{digits}x}" for bucket in buckets]),
+        chosen=_begins(SQL("h.key"), [f"{bucket:0{digits}x}" for bucket in buckets]),
         grouped=SQL("" if rows.key else "GROUP BY h.key "),
     )
 
@@ -149,6 +148,17 @@ def _listed(rows: Rows, names: Mapping[str, str]) -> Composable:
     image = hash_of([SQL(f"h.{name}") for name in names.values()])
     return SQL(", ").join(
         [image, SQL("1"), SQL("h.awaited"), *(SQL(f"h.{names[name]}") for name in rows.key)]
+    )
+
+
+def has_key_hash(key: Sequence[Composable], prefixes: Sequence[str]) -> Composable:
+    """The condition that the hash of a row's key begins with one of these, of one length."""
+    return _begins(hash_of(key), prefixes)
+
+
+def _begins(key_hash: Composable, prefixes: Sequence[str]) -> Composable:
+    return SQL("pg_catalog.left({}, {}) = ANY ({})").format(
+        key_hash, Literal(len(prefixes[0])), Literal(list(prefixes))
     )
 
 

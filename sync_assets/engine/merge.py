@@ -115,7 +115,7 @@ def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
     """Write the staged rows and count those inserted and updated; raises SchemaConflict."""
     key = plan.layout.key
     if key is None:
-        with _pinned(cursor):
+        with pinned(cursor):
             cursor.execute(merge_sql.insert_lacking(plan, staging.identifier))
             inserted = cursor.rowcount
         return inserted, 0
@@ -153,29 +153,29 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
     else:
         cursor.execute(merge_sql.delete_missing(plan, key, keys))
     deleted = cursor.rowcount
-    _guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+    guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
     return Removed(deleted, 0)
 
 
 def _remove_surplus(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:
     """Without a key a changed row is one deleted and one inserted: the guard looks at the sum."""
-    with _pinned(cursor):
+    with pinned(cursor):
         cursor.execute(merge_sql.delete_surplus(plan, staging.identifier))
         deleted = cursor.rowcount
     kept = row(cursor, merge_sql.count_live(plan))[0]
-    _guard(cursor, plan, max(0, kept + deleted - staged.rows), staged.rows)
+    guard(cursor, plan, max(0, kept + deleted - staged.rows), staged.rows)
     return Removed(deleted, 0)
 
 
 @contextlib.contextmanager
-def _pinned(cursor: Cursor) -> Iterator[None]:
+def pinned(cursor: Cursor) -> Iterator[None]:
     """Compare rows as text that any two different values do not share."""
     cursor.execute("; ".join(PINNED))
     yield
     cursor.execute("; ".join(UNPINNED))
 
 
-def _guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
+def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
     """Refuse, and so roll back, a delete that looks like a mistake."""
     table = plan.table
     if table.confirm_deletes is not None:

@@ -97,8 +97,9 @@ def count_changes(plan: Plan, key: Key, staging: Composable) -> Composable:
     )
 
 
-def _missing(key: Key, keys: Composable) -> Composable:
-    return SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(keys, joined(key))
+def _missing(key: Key, keys: Composable, within: Composable | None = None) -> Composable:
+    missing = SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(keys, joined(key))
+    return missing if within is None else SQL("{} AND {}").format(within, missing)
 
 
 def _live(plan: Plan) -> Composable:
@@ -108,21 +109,28 @@ def _live(plan: Plan) -> Composable:
     return _is_marked(plan, negated=SQL(""))
 
 
-def delete_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
-    """Delete the target rows whose key is not among `keys`, a table with all of the source's."""
+def delete_missing(
+    plan: Plan, key: Key, keys: Composable, within: Composable | None = None
+) -> Composable:
+    """Delete the target rows whose key is not among `keys`, a table with all of the source's.
+
+    Where it has not all of them, `within` is the condition on those that it has.
+    """
     return SQL("DELETE FROM {} AS t WHERE {}").format(
-        relation(plan.table.target), _missing(key, keys)
+        relation(plan.table.target), _missing(key, keys, within)
     )
 
 
-def mark_missing(plan: Plan, key: Key, keys: Composable, at: datetime) -> Composable:
+def mark_missing(
+    plan: Plan, key: Key, keys: Composable, at: datetime, within: Composable | None = None
+) -> Composable:
     """Mark them instead, with the time of the snapshot that no longer had them."""
     return SQL("UPDATE {} AS t SET {} = {} WHERE {} AND {}").format(
         relation(plan.table.target),
         Identifier(plan.layout.deleted_column or ""),
         Literal(at),
         _live(plan),
-        _missing(key, keys),
+        _missing(key, keys, within),
     )
 
 

@@ -55,9 +55,14 @@ def _remembered(
     """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target, CATALOG_NAMES) as cursor:
         receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
-        known = {table.target: state.read(cursor, table.target) for table in tables}
     done = tuple(receipt for receipt in receipts if receipt is not None)
-    return known, done if len(done) == len(tables) else ()
+    return known_states(target, tables), done if len(done) == len(tables) else ()
+
+
+def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
+    """What the target remembers of the tables."""
+    with transaction(target, CATALOG_NAMES) as cursor:
+        return {table.target: state.read(cursor, table.target) for table in tables}
 
 
 def stage(

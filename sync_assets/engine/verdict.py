@@ -5,18 +5,22 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
+from sync_assets.engine.checksum import MOST_DIGITS
 from sync_assets.engine.difference import Difference, Kind
 from sync_assets.engine.snapshot import Snapshot
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.verification import Example, Verdict
 
+MOST_HASHES = 1 << 17
+"""More than all hashes of MOST_DIGITS; some 15 MB."""
+
 Judge = Callable[[Difference], Verdict]
 
 
 def after_sync(table: Table) -> Judge:
     """Judge rows that a run on the very same snapshot has just left."""
-    extra: Verdict = "unexplained" if _keeps_rows(table) else "wrong"
+    extra: Verdict = "unexplained" if keeps_rows(table) else "wrong"
     return lambda found: extra if found.kind is Kind.ONLY_IN_TARGET else "wrong"
 
 
@@ -28,7 +32,7 @@ def since_last_run(table: Table, known: Known | None, now: Snapshot) -> Judge:
     """
     quiet = known is not None and now.xmax == known.watermark
     extra: Verdict = "wrong" if quiet else "pending"
-    if _keeps_rows(table):
+    if keeps_rows(table):
         extra = "unexplained"
 
     def judge(found: Difference) -> Verdict:
@@ -39,7 +43,8 @@ def since_last_run(table: Table, known: Known | None, now: Snapshot) -> Judge:
     return judge
 
 
-def _keeps_rows(table: Table) -> bool:
+def keeps_rows(table: Table) -> bool:
+    """Whether the target keeps rows that the source no longer has."""
     return table.mode is not SyncMode.FULL_SYNC and table.deletes is Deletes.IGNORE
 
 
@@ -52,9 +57,10 @@ class Tally:
         self._judge, self._key, self._most = judge, key, most
         self._wrong: list[Example] = []
         self._other: list[Example] = []
+        self._hashes: set[str] = set()
 
-    def add(self, found: Difference) -> Verdict:
-        """Count one difference; return what it means."""
+    def add(self, found: Difference) -> None:
+        """Count one difference."""
         verdict = self._judge(found)
         self.kinds[found.kind] += found.count
         self.verdicts[verdict] += found.count
@@ -62,9 +68,21 @@ class Tally:
         if len(named) < self._most:
             key = dict(zip(self._key, found.key, strict=True)) or {"md5": found.hash}
             named.append(Example(found.kind.value, verdict, key))
-        return verdict
+        if verdict == "wrong":
+            self._keep(found.hash)
+
+    def _keep(self, key_hash: str) -> None:
+        if len(self._hashes) == MOST_HASHES:
+            self._hashes = {known[:MOST_DIGITS] for known in self._hashes}
+        shorter = len(next(iter(self._hashes), key_hash)) < len(key_hash)
+        self._hashes.add(key_hash[:MOST_DIGITS] if shorter else key_hash)
 
     @property
     def examples(self) -> tuple[Example, ...]:
         """The rows to name."""
         return tuple((self._wrong + self._other)[: self._most])
+
+    @property
+    def wrong_hashes(self) -> list[str]:
+        """How the hashes of the keys of wrong rows begin; in full, unless they are very many."""
+        return sorted(self._hashes)

@@ -30,7 +30,8 @@ class Verification:
     `rows_differing`, `rows_only_in_source` and `rows_only_in_target` are all the differences;
     `rows_pending`, `rows_unexplained` and `rows_wrong` say what they mean, each row once.
     `examples` names some, the wrong ones first. Rows that are marked as deleted on the target are
-    not looked at. `receipt` is that of the sync that went before.
+    not looked at. `receipt` is that of the sync that went before, `repaired` that of a repair, after which
+    `rows_left` rows were still wrong.
     """
 
     source: str
@@ -48,16 +49,19 @@ class Verification:
     snapshot_at: str
     seconds: Mapping[str, float] = field(default_factory=dict)
     receipt: Receipt | None = None
+    repaired: Receipt | None = None
+    rows_left: int | None = None
 
     @property
     def equal(self) -> bool:
-        """Whether nothing is wrong."""
-        return self.rows_wrong == 0
+        """Whether nothing is wrong, or nothing any more."""
+        return not (self.rows_wrong if self.rows_left is None else self.rows_left)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON; `equal` beside the fields."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["examples"] = [dataclasses.asdict(example) for example in self.examples]
         values["seconds"] = dict(self.seconds)
-        values["receipt"] = self.receipt.as_dict() if self.receipt else None
+        for name in ("receipt", "repaired"):
+            values[name] = values[name].as_dict() if values[name] else None
         return {"equal": self.equal, **values}

@@ -25,11 +25,17 @@ TABLE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
 
 
 def verify(
-    pair: Pair, name: str = "public.t", *, sync: bool = False, examples: int = 20, **options: Any
+    pair: Pair,
+    name: str = "public.t",
+    *,
+    sync: bool = False,
+    repair: bool = False,
+    examples: int = 20,
+    **options: Any,
 ) -> Verification:
     relation = RelationName.parse(name)
     table = Table(relation, relation, **options)
-    return pair.engine().verify(table, sync=sync, examples=examples)
+    return pair.engine().verify(table, sync=sync, repair=repair, examples=examples)
 
 
 def named(seen: Verification) -> set[tuple[str, str, tuple[str, ...]]]:

@@ -1,0 +1,124 @@
+"""Compare two ends: checksums of all rows, then the rows of the buckets that differ.
+
+No value leaves a server, and nothing is kept of what is the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import itertools
+from collections.abc import Iterator, Sequence
+
+from psycopg2.sql import SQL, Identifier
+
+from sync_assets.engine.catalog import Relation, read_relation
+from sync_assets.engine.checksum import Buckets, digits_for, listing, sums, whole
+from sync_assets.engine.compared import rows_of_target
+from sync_assets.engine.difference import differences
+from sync_assets.engine.progress import Progress
+from sync_assets.engine.run import Run
+from sync_assets.engine.scan import End, Scan, concurrently, streamed
+from sync_assets.engine.session import CATALOG_NAMES, PINNED, READ_SNAPSHOT, transaction
+from sync_assets.engine.table import Table
+from sync_assets.engine.verdict import Tally
+from sync_assets.engine.workers import choose_workers
+
+LISTED_AT_ONCE = 5_000_000
+"""Rows of both ends; the servers sort them, on disk where they must."""
+
+ROWS_PER_PAGE_GUESS = 50
+SIGNS = {"source": 1, "target": -1}
+
+
+class Comparison:
+    """A table's rows under one snapshot of its source, against the target as it is each time."""
+
+    def __init__(self, run: Run, table: Table, source: End) -> None:
+        self._run, self._table, self._source = run, table, source
+        self._parts: list[list[int]] = []
+        self._digits = 0
+        self.rows_source = self.rows_target = 0
+
+    def compare(self, tally: Tally) -> None:
+        """Read both ends, and give every difference to `tally`."""
+        report = self._run.report
+        with self._target_end() as target:
+            ends = (self._source, target)
+            buckets = Buckets(digits_for(max(_estimate(end.rows.relation) for end in ends)))
+            report.begin("compare")
+            self._sum_up(ends, buckets)
+            report.spent("compare")
+            self._digits, self._parts = buckets.digits, list(buckets.differing(LISTED_AT_ONCE))
+            self.rows_source, self.rows_target = (buckets.rows[SIGNS[e.side]] for e in ends)
+            self._list(ends, tally)
+
+    def compare_again(self, tally: Tally) -> None:
+        """Look again at what differed, on the target as it has become."""
+        with self._target_end() as target:
+            self._list((self._source, target), tally)
+
+    @contextlib.contextmanager
+    def _target_end(self) -> Iterator[End]:
+        """The target's rows under a snapshot of their own; raises SchemaConflict."""
+        table, source = self._table, self._source.rows
+        with self._run.sessions.connected("target") as reader:
+            with transaction(reader, CATALOG_NAMES) as cursor:
+                rows_of_target(table, source, read_relation(cursor, table.target))
+            with transaction(reader, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT) as cursor:
+                name = Identifier(table.target.schema, table.target.name)
+                # Before the snapshot: TRUNCATE is not MVCC-safe.
+                cursor.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
+                there = read_relation(cursor, table.target)
+                yield End("target", rows_of_target(table, source, there), reader)
+
+    def _sum_up(self, ends: Sequence[End], buckets: Buckets) -> None:
+        """Read both ends whole, at the same time."""
+        run, name = self._run, str(self._table.target)
+        workers = choose_workers(run.workers, run.workers.max_workers)
+        read = itertools.count(1)
+
+        def one_read() -> None:
+            pieces = sum(scan.pieces for scan in scans)
+            rows = buckets.rows[SIGNS["source"]]
+            run.report.moved(Progress(name, "compare", rows, 0, next(read), pieces))
+
+        scans = [
+            Scan(
+                run.sessions,
+                end,
+                workers,
+                functools.partial(sums, digits=buckets.digits),
+                functools.partial(buckets.add, SIGNS[end.side]),
+                one_read,
+            )
+            for end in ends
+        ]
+        concurrently(run.sessions, [work for scan in scans for work in scan.works()])
+
+    def _list(self, ends: Sequence[End], tally: Tally) -> None:
+        """Compare the rows of the buckets that differ one by one."""
+        for part in self._parts:
+            self._run.report.begin("list")
+            with contextlib.ExitStack() as stack:
+                source, target = (
+                    stack.enter_context(
+                        streamed(
+                            self._run.sessions,
+                            end,
+                            listing(end.rows, self._digits, part),
+                            whole(end.rows.relation),
+                        )
+                    )
+                    for end in ends
+                )
+                for found in differences(source, target):
+                    tally.add(found)
+        self._run.report.spent("list")
+
+
+def _estimate(relation: Relation) -> float:
+    return sum(
+        leaf.estimated_rows if leaf.estimated_rows >= 0 else leaf.pages * ROWS_PER_PAGE_GUESS
+        for leaf in relation.leaves
+    )

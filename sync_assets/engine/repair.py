@@ -1,0 +1,144 @@
+"""Sync the rows that a comparison found wrong once more, and no others.
+
+The export, load and merge are those of a run, filtered by the hash of the key. The mark stays where
+it is, since the other rows were not read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import uuid
+from collections.abc import Sequence
+
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import catalog, errors, merge, merge_sql, state
+from sync_assets.engine.batches import batch_folder
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.checksum import Rows, has_key_hash
+from sync_assets.engine.lock import require_lock
+from sync_assets.engine.merge import Merged
+from sync_assets.engine.plan import Plan, Removal
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run import Run, Staged, receipt_of
+from sync_assets.engine.scope import written
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, transaction
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import Known
+from sync_assets.engine.sync import decide, fill, known_states, publish
+from sync_assets.engine.table import LateCommits, SyncMode, Table
+from sync_assets.engine.verdict import keeps_rows
+
+
+@dataclasses.dataclass(frozen=True, slots=True)
+class Wrong:
+    """What to repair: the rows whose key's hash begins with one of `hashes`.
+
+    `count` of them are wrong; the ends have `rows_source` and `rows_target` rows in all.
+    """
+
+    count: int
+    hashes: Sequence[str]
+    rows: Rows
+    rows_source: int
+    rows_target: int
+
+    def on_source(self) -> Composable:
+        """The condition on the source's rows."""
+        return has_key_hash(self.rows.identity, self.hashes)
+
+    def on_target(self) -> Composable:
+        """The condition on the target's, where the key's columns are always plain ones."""
+        return has_key_hash([Identifier(name) for name in self.rows.key], self.hashes)
+
+
+def repair_rows(
+    run: Run,
+    table: Table,
+    view: SourceView,
+    source: Connection,
+    target: Connection,
+    wrong: Wrong,
+) -> Receipt:
+    """Repair on the snapshot that `source` holds, under the table's lock; raises SyncError."""
+    known = known_states(target, [table])[table.target]
+    if known is None:
+        raise errors.ConfigurationError(
+            f"{table.target} was never synced", remedy="Sync it; there is nothing to repair yet."
+        )
+    # A receipt of its own, beside that of the sync that may have gone before.
+    run = dataclasses.replace(run, run_id=str(uuid.uuid4()))
+    narrow = _narrowed(table, source, wrong) if wrong.rows.key else table
+    with contextlib.ExitStack() as cleanup:
+        folder = cleanup.enter_context(batch_folder(run.batch_dir))
+        plan = decide(source, target, narrow, view, known)
+        (staged,) = fill(run, [plan], source, target, folder, cleanup, hold=True)
+        if wrong.rows.key:
+            return _publish(run, table, target, staged, known, wrong)
+        # Rows without a key are told apart by the whole of them, so all of them were read.
+        (receipt,) = publish(run, target, [staged], {table.target: known})
+    return receipt
+
+
+def _narrowed(table: Table, source: Connection, wrong: Wrong) -> Table:
+    """The table, read whole but for rows that are not wrong."""
+    condition = wrong.on_source()
+    if table.where is not None:
+        condition = SQL("{} AND {}").format(written(table.where), condition)
+    return dataclasses.replace(
+        table,
+        mode=SyncMode.FULL_SYNC,
+        cursor=None,
+        lookback=None,
+        late_commits=LateCommits.XID,
+        where=condition.as_string(source),
+    )
+
+
+def _publish(
+    run: Run, table: Table, target: Connection, staged: Staged, known: Known, wrong: Wrong
+) -> Receipt:
+    plan = staged.plan
+    run.sessions.check()
+    with transaction(target) as cursor:
+        require_lock(cursor, table.target)
+        merge.lock_target(cursor, plan, None)
+        deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
+        inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
+        cursor.execute(CATALOG_NAMES)
+        published = catalog.read_relation(cursor, table.target)
+        cursor.execute(OWN_NAMES)
+        merged = Merged(inserted, updated, deleted)
+        receipt = dataclasses.replace(
+            receipt_of(run, staged, merged, known, published),
+            mode=table.mode.value,
+            reason=f"repair of {wrong.count} rows",
+            watermark=known.watermark,
+            source_max_xmin=known.source_max_xmin,
+            rows_in_target=wrong.rows_target + inserted - deleted,
+        )
+        after = dataclasses.replace(
+            known, version=known.version + 1, rows_in_target=receipt.rows_in_target
+        )
+        state.advance(cursor, table.target, table.source, known, after, receipt)
+        run.sessions.check()
+    return receipt
+
+
+def _remove(cursor: Cursor, plan: Plan, staged: Staged, wrong: Wrong) -> int:
+    """Delete or mark the wrong rows that the source does not have; raises DeleteGuard."""
+    key = plan.layout.key
+    if key is None:
+        raise AssertionError(f"{plan.table.target} is repaired by a key that it does not have")
+    keys, within = staged.staging.all_keys, wrong.on_target()
+    if plan.removal is Removal.MARK:
+        at = plan.view.snapshot.taken_at
+        statement = merge_sql.mark_missing(plan, key, keys, at, within)
+    else:
+        statement = merge_sql.delete_missing(plan, key, keys, within)
+    with merge.pinned(cursor):
+        cursor.execute(statement)
+        deleted = cursor.rowcount
+    merge.guard(cursor, plan, deleted, wrong.rows_source)
+    return deleted
