@@ -87,6 +87,7 @@ def receipt_of(
         rows_only_in_target=merged.only_in_target,
         rows_left_scope=merged.left_scope,
         leaves=len(plan.view.relation.leaves),
+        full=plan.full,
         exact=plan.exact,
         dry_run=plan.table.dry_run,
         cursor_mark=plan.cursor.mark if plan.cursor else None,

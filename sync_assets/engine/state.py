@@ -147,6 +147,20 @@ def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | N
     return Receipt.from_dict(found[0][0]) if found else None
 
 
+def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
+    """How long the last runs of this kind took, over every row or not."""
+    if not _exists(cursor):
+        return []
+    found = rows(
+        cursor,
+        "SELECT (receipt->'seconds'->>'total')::float8 FROM sync_assets.receipt "
+        "WHERE target_schema = %s AND target_table = %s AND receipt->>'mode' = %s "
+        "AND (receipt->>'full')::boolean = %s ORDER BY id DESC LIMIT 20",
+        (target.schema, target.name, mode, full),
+    )
+    return [seconds for (seconds,) in found]
+
+
 def advance(
     cursor: Cursor,
     target: RelationName,
