@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sync_assets.engine.forecast import Forecast
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.status import TableStatus
+from sync_assets.engine.verification import Verification
 from sync_assets.engine.workers import WorkerReport
 
 
@@ -43,10 +45,24 @@ class RunDocument(Versioned):
 
 
 @dataclass(frozen=True)
+class PlanDocument(Versioned):
+    """`plan --json`: what each table's next run would do, or why it would fail."""
+
+    tables: list[Forecast | FailedTable]
+
+
+@dataclass(frozen=True)
 class StatusDocument(Versioned):
     """`status --json`."""
 
     tables: list[TableStatus]
+
+
+@dataclass(frozen=True)
+class VerifyDocument(Versioned):
+    """`verify --json`: what was found of each table, or the error that kept it from being read."""
+
+    tables: list[Verification | FailedTable]
 
 
 @dataclass(frozen=True)
@@ -55,8 +71,10 @@ class WorkersDocument(WorkerReport, Versioned):
 
 
 DOCUMENTS: dict[str, type[Versioned]] = {
+    "plan": PlanDocument,
     "run": RunDocument,
     "status": StatusDocument,
+    "verify": VerifyDocument,
     "workers": WorkersDocument,
 }
 """Every command that has `--json`, with what it prints."""

@@ -21,7 +21,7 @@ NUMBERS = "lrrrrrrl"
 SPARE = ("on target", "pending")
 DIFFERENT = 1
 MEANING = {"wrong": "wrong", "pending": "the next run brings it", "unexplained": "kept"}
-HOW = {"differs": "differs", "only_in_source": "missing", "only_in_target": "extra"}
+HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "extra"}
 
 
 @click.command()

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 class Kind(str, enum.Enum):
     """How a row differs."""
 
-    DIFFERS = "differs"
+    DIFFERING = "differing"
     ONLY_IN_SOURCE = "only_in_source"
     ONLY_IN_TARGET = "only_in_target"
 
@@ -84,7 +84,7 @@ def _between(here: Sequence[_Line], there: Sequence[_Line]) -> Iterator[Differen
     key = tuple(_unescaped(value) for value in first.key)
     awaited = any(line.awaited for line in here)
     for kind, count in (
-        (Kind.DIFFERS, changed),
+        (Kind.DIFFERING, changed),
         (Kind.ONLY_IN_SOURCE, missing - changed),
         (Kind.ONLY_IN_TARGET, extra - changed),
     ):

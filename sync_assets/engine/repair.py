@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 import uuid
 from collections.abc import Sequence
 
@@ -73,7 +74,7 @@ def repair_rows(
     with contextlib.ExitStack() as cleanup:
         folder = cleanup.enter_context(batch_folder(run.batch_dir))
         plan = decide(source, target, narrow, view, known)
-        (staged,) = fill(run, [plan], source, target, folder, cleanup, hold=True)
+        (staged,) = fill(run, [plan], source, target, folder, cleanup, time.monotonic(), hold=True)
         if wrong.rows.key:
             return _publish(run, table, target, staged, known, wrong)
         # Rows without a key are told apart by the whole of them, so all of them were read.

@@ -10,7 +10,7 @@ from sync_assets.engine.difference import Difference, Kind
 from sync_assets.engine.snapshot import Snapshot
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Deletes, SyncMode, Table
-from sync_assets.engine.verification import Example, Verdict
+from sync_assets.engine.verification import VERDICTS, Example, Verdict
 
 MOST_HASHES = 1 << 17
 """More than all hashes of MOST_DIGITS; some 15 MB."""
@@ -76,6 +76,11 @@ class Tally:
             self._hashes = {known[:MOST_DIGITS] for known in self._hashes}
         shorter = len(next(iter(self._hashes), key_hash)) < len(key_hash)
         self._hashes.add(key_hash[:MOST_DIGITS] if shorter else key_hash)
+
+    def counts(self) -> dict[str, int]:
+        """The numbers, by their names in a Verification."""
+        by_kind = {f"rows_{kind.value}": self.kinds[kind] for kind in Kind}
+        return by_kind | {f"rows_{verdict}": self.verdicts[verdict] for verdict in VERDICTS}
 
     @property
     def examples(self) -> tuple[Example, ...]:

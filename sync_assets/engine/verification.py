@@ -5,13 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from sync_assets.engine.receipt import Receipt
 
 Verdict = Literal["wrong", "pending", "unexplained"]
 """What a difference means: a fault; a change that the next run brings; or a row that the source
 does not have, on a target that keeps those (`deletes: ignore`)."""
+
+VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,7 +27,7 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An exact comparison of one table's ends.
+    """An exact comparison of one table's ends; `equal` where nothing is wrong, or nothing any more.
 
     `rows_differing`, `rows_only_in_source` and `rows_only_in_target` are all the differences;
     `rows_pending`, `rows_unexplained` and `rows_wrong` say what they mean, each row once.
@@ -36,6 +38,7 @@ class Verification:
 
     source: str
     target: str
+    equal: bool
     synced: bool
     rows_source: int
     rows_target: int
@@ -52,16 +55,11 @@ class Verification:
     repaired: Receipt | None = None
     rows_left: int | None = None
 
-    @property
-    def equal(self) -> bool:
-        """Whether nothing is wrong, or nothing any more."""
-        return not (self.rows_wrong if self.rows_left is None else self.rows_left)
-
     def as_dict(self) -> dict[str, Any]:
-        """Plain values, ready for JSON; `equal` beside the fields."""
+        """Plain values, ready for JSON."""
         values = {f.name: getattr(self, f.name) for f in dataclasses.fields(self)}
         values["examples"] = [dataclasses.asdict(example) for example in self.examples]
         values["seconds"] = dict(self.seconds)
         for name in ("receipt", "repaired"):
             values[name] = values[name].as_dict() if values[name] else None
-        return {"equal": self.equal, **values}
+        return values

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import time
 from collections.abc import Sequence
 
 from sync_assets.engine import load, snapshot
 from sync_assets.engine.batches import batch_folder
+from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
-from sync_assets.engine.difference import Kind
 from sync_assets.engine.lock import locked
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
@@ -60,7 +61,7 @@ class _Held:
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
             plans = plan_tables(run, tables, views, source, target, known)
-            group = fill(run, plans, source, target, folder, cleanup, hold=True)
+            group = fill(run, plans, source, target, folder, cleanup, time.monotonic(), hold=True)
             lsn = views[0].snapshot.lsn
             snapshot.ensure_flushed(source, run.sessions.connected("source"), lsn)
             receipts = publish(run, target, group, known)
@@ -89,43 +90,35 @@ class _Held:
         comparison.compare(tally)
         repaired, left = None, None
         if repair and tally.verdicts["wrong"]:
-            self.run.report.begin("repair")
-            wrong = Wrong(
-                tally.verdicts["wrong"],
-                tally.wrong_hashes,
-                rows,
-                comparison.rows_source,
-                comparison.rows_target,
-            )
-            repaired = repair_rows(self.run, table, view, self.source, self.target, wrong)
+            repaired = self._repaired(table, view, rows, comparison, tally)
             again = Tally(judge, rows.key, 0)
             comparison.compare_again(again)
             left = again.verdicts["wrong"]
-        return dataclasses.replace(
-            _verification(table, view, comparison, tally),
-            receipt=receipt,
+        return Verification(
+            source=str(table.source),
+            target=str(table.target),
+            equal=not (tally.verdicts["wrong"] if left is None else left),
             synced=receipt is not None,
+            snapshot_at=view.snapshot.taken_at.isoformat(),
+            rows_source=comparison.rows_source,
+            rows_target=comparison.rows_target,
+            **tally.counts(),
+            examples=tally.examples,
+            seconds=self.run.report.total(),
+            receipt=receipt,
             repaired=repaired,
             rows_left=left,
-            seconds=self.run.report.total(),
         )
 
-
-def _verification(
-    table: Table, view: SourceView, comparison: Comparison, tally: Tally
-) -> Verification:
-    return Verification(
-        source=str(table.source),
-        target=str(table.target),
-        synced=False,
-        rows_source=comparison.rows_source,
-        rows_target=comparison.rows_target,
-        rows_differing=tally.kinds[Kind.DIFFERS],
-        rows_only_in_source=tally.kinds[Kind.ONLY_IN_SOURCE],
-        rows_only_in_target=tally.kinds[Kind.ONLY_IN_TARGET],
-        rows_pending=tally.verdicts["pending"],
-        rows_unexplained=tally.verdicts["unexplained"],
-        rows_wrong=tally.verdicts["wrong"],
-        examples=tally.examples,
-        snapshot_at=view.snapshot.taken_at.isoformat(),
-    )
+    def _repaired(
+        self, table: Table, view: SourceView, rows: Rows, comparison: Comparison, tally: Tally
+    ) -> Receipt:
+        self.run.report.begin("repair")
+        wrong = Wrong(
+            tally.verdicts["wrong"],
+            tally.wrong_hashes,
+            rows,
+            comparison.rows_source,
+            comparison.rows_target,
+        )
+        return repair_rows(self.run, table, view, self.source, self.target, wrong)

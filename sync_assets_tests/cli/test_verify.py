@@ -63,7 +63,7 @@ def test_rows_that_differ_are_named_without_their_values(project: Path, target_u
     assert orders["equal"] is False
     assert (orders["rows_wrong"], orders["rows_differing"]) == (1, 1)
     assert orders["examples"] == [
-        {"kind": "differs", "verdict": "wrong", "key": {"id": "7", "line": "1"}}
+        {"kind": "differing", "verdict": "wrong", "key": {"id": "7", "line": "1"}}
     ]
     assert notes["equal"] is True
     assert "classified" not in result.output
