@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine.catalog import Relation, read_relation
-from sync_assets.engine.checksum import Buckets, digits_for, listing, sums, whole
+from sync_assets.engine.checksum import Buckets, digits_for, listing, sums
 from sync_assets.engine.compared import rows_of_target
 from sync_assets.engine.difference import differences
 from sync_assets.engine.progress import Progress
@@ -101,15 +101,9 @@ class Comparison:
         for part in self._parts:
             self._run.report.begin("list")
             with contextlib.ExitStack() as stack:
+                sessions, digits = self._run.sessions, self._digits
                 source, target = (
-                    stack.enter_context(
-                        streamed(
-                            self._run.sessions,
-                            end,
-                            listing(end.rows, self._digits, part),
-                            whole(end.rows.relation),
-                        )
-                    )
+                    stack.enter_context(streamed(sessions, end, listing(end.rows, digits, part)))
                     for end in ends
                 )
                 for found in differences(source, target):

@@ -13,7 +13,7 @@ from typing import Any
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.checksum import Piece, Rows, pieces
+from sync_assets.engine.checksum import Piece, Rows, pieces, whole
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
@@ -193,51 +193,60 @@ def _end(thread: threading.Thread, sessions: Sessions | None) -> None:
 
 
 @contextlib.contextmanager
-def streamed(
-    sessions: Sessions, end: End, statement: Composable, piece: Piece
-) -> Iterator[Iterator[bytes]]:
-    """The lines of a COPY, as they come; the server waits for who reads them."""
-    blocks: queue.Queue[list[bytes] | BaseException | None] = queue.Queue(BLOCKS)
-    stopped = threading.Event()
-    block: list[bytes] = []
-
-    def put(full: list[bytes] | BaseException | None) -> None:
-        while not stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                return blocks.put(full, timeout=0.2)
-        raise errors.Cancelled("the other end could not be read")
-
-    def take(line: bytes) -> None:
-        block.append(line)
-        if len(block) == LINES_AT_ONCE:
-            put(block[:])
-            block.clear()
-
-    def run() -> None:
-        try:
-            copy(end.leader, statement, take, piece, end.settings)
-            put(block)
-            put(None)
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that reads
-            with contextlib.suppress(errors.Cancelled):
-                put(error)
-
-    thread = threading.Thread(target=run)
+def streamed(sessions: Sessions, end: End, statement: Composable) -> Iterator[Iterator[bytes]]:
+    """The lines of a COPY of one end, as they come; the server waits for who reads them."""
+    stream = _Stream(sessions, end, statement)
+    thread = threading.Thread(target=stream.run)
     thread.start()
     try:
-        yield _lines(blocks)
+        yield stream.lines()
     except BaseException:
-        stopped.set()
+        stream.stopped.set()
         _end(thread, sessions)
         raise
     _end(thread, None)
 
 
-def _lines(blocks: queue.Queue[list[bytes] | BaseException | None]) -> Iterator[bytes]:
-    while True:
-        block = blocks.get()
-        if isinstance(block, BaseException):
-            raise block
-        if block is None:
-            return
-        yield from block
+class _Stream:
+    """A COPY in a thread of its own, and the few lines that it is ahead."""
+
+    def __init__(self, sessions: Sessions, end: End, statement: Composable) -> None:
+        self.stopped = threading.Event()
+        self._sessions, self._end, self._statement = sessions, end, statement
+        self._block: list[bytes] = []
+        self._blocks: queue.Queue[list[bytes] | BaseException | None] = queue.Queue(BLOCKS)
+
+    def run(self) -> None:
+        end = self._end
+        try:
+            piece = whole(end.rows.relation)
+            copy(end.leader, self._statement, self._take, piece, end.settings)
+            self._put(self._block)
+            self._put(None)
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that reads
+            self._put(error)
+
+    def lines(self) -> Iterator[bytes]:
+        while True:
+            block = self._blocks.get()
+            if isinstance(block, BaseException):
+                raise block
+            if block is None:
+                return
+            # A cancel may have come when no statement was there to be cancelled.
+            self._sessions.check()
+            yield from block
+
+    def _take(self, line: bytes) -> None:
+        self._block.append(line)
+        if len(self._block) == LINES_AT_ONCE:
+            self._put(self._block)
+            self._block = []
+
+    def _put(self, block: list[bytes] | BaseException | None) -> None:
+        while not self.stopped.is_set():
+            with contextlib.suppress(queue.Full):
+                self._blocks.put(block, timeout=0.2)
+                return
+        if isinstance(block, list):
+            raise errors.Cancelled("the other end could not be read")

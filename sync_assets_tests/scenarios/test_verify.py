@@ -11,8 +11,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_assets.engine import Deletes, RelationName, Table, Verification
-from sync_assets.engine.errors import SchemaConflict
+from sync_assets.engine import Deletes, Progress, RelationName, SyncError, Table, Verification
+from sync_assets.engine.errors import Cancelled, SchemaConflict
 from sync_assets.engine.table import SyncMode
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.servers import both_ways
@@ -334,6 +334,68 @@ def test_a_target_that_lacks_the_table_or_a_column_says_so(pair: Pair) -> None:
     with pytest.raises(SchemaConflict, match="has no column later"):
         verify(pair)
     assert verify(pair, sync=True).equal
+    assert eventually(lambda: pair.leftovers() == [])
+
+
+def test_a_role_with_one_connection_and_the_parent_alone_reads_everything(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id)",
+        "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (500)",
+        "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (500) TO (2000)",
+        ROWS.format(1000),
+        "DROP ROLE IF EXISTS verify_reader",
+        "CREATE ROLE verify_reader LOGIN CONNECTION LIMIT 1",
+        "GRANT SELECT ON t TO verify_reader",
+    )
+    reader = Pair(pair.source_url.replace("postgres@", "verify_reader@"), pair.target_url)
+    try:
+        reader.sync()
+        pair.target("UPDATE t SET v = 'x' WHERE id IN (499, 500)")
+        pair.source("GRANT SELECT ON t_2 TO verify_reader")
+        assert {key for _, _, key in named(verify(reader))} == {("499",), ("500",)}
+        pair.source("GRANT SELECT ON t_1 TO verify_reader")
+        assert {key for _, _, key in named(verify(reader))} == {("499",), ("500",)}
+    finally:
+        pair.source("DROP OWNED BY verify_reader", "DROP ROLE verify_reader")
+
+
+def test_who_cancels_is_obeyed_and_nothing_is_left(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(30_000))
+    pair.sync()
+    pair.target("UPDATE t SET v = v || 'x'")
+    for phase in ("compare", "list"):
+        with pytest.raises(Cancelled):
+            _verify_until(pair, phase)
+        assert eventually(lambda: pair.leftovers() == [])
+    assert verify(pair).rows_wrong == 30_000
+
+
+def _verify_until(pair: Pair, phase: str) -> None:
+    def cancel(progress: Progress) -> None:
+        if progress.phase == phase:
+            engine.cancel()
+
+    engine = pair.engine(on_progress=cancel)
+    name = RelationName("public", "t")
+    engine.verify(Table(name, name), sync=False)
+
+
+def test_what_fails_on_one_end_ends_the_other(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(1000))
+    pair.sync()
+    # A value that the target cannot write as text.
+    pair.target(
+        "CREATE FUNCTION fails(text) RETURNS text LANGUAGE plpgsql IMMUTABLE AS "
+        "$$ BEGIN RAISE division_by_zero; END $$",
+        "ALTER TABLE t RENAME TO held",
+        "CREATE TABLE t (id integer PRIMARY KEY, v text, source_xmin bigint)",
+        "INSERT INTO t SELECT * FROM held",
+        "ALTER TABLE t RENAME TO other",
+        "CREATE VIEW t AS SELECT id, CASE WHEN id = 700 THEN fails(v) ELSE v END AS v, source_xmin "
+        "FROM other",
+    )
+    with pytest.raises(SyncError, match="the target said: division_by_zero"):
+        verify(pair)
     assert eventually(lambda: pair.leftovers() == [])
 
 
