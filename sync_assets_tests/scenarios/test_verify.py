@@ -5,6 +5,7 @@ from __future__ import annotations
 import threading
 from contextlib import closing
 from typing import Any
+from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
 import pytest
@@ -208,6 +209,25 @@ def test_settings_and_collations_of_a_database_make_no_difference(pair: Pair) ->
     seen = verify(pair, sync=True)
     assert seen.equal
     assert (seen.rows_source, seen.rows_target, seen.synced) == (300, 300, True)
+
+
+def test_another_encoding_makes_no_difference(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (k text PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT '가나 ' || i, '다라, \"마\"' FROM generate_series(1, 50) AS i",
+    )
+    pair.target(
+        "DROP DATABASE IF EXISTS korean",
+        "CREATE DATABASE korean ENCODING 'EUC_KR' LOCALE 'C' TEMPLATE template0",
+    )
+    place = urlsplit(pair.target_url)
+    korean = Pair(pair.source_url, urlunsplit(place._replace(path="/korean")))
+    try:
+        assert verify(korean, sync=True).equal
+        korean.target("UPDATE t SET v = '다마' WHERE k = '가나 7'")
+        assert named(verify(korean)) == {("differing", "wrong", ("가나 7",))}
+    finally:
+        pair.target("DROP DATABASE korean WITH (FORCE)")
 
 
 def _icu(url: str) -> str:
