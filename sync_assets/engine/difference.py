@@ -7,12 +7,14 @@ reads it anyway, and the columns of its key, as COPY writes them.
 from __future__ import annotations
 
 import enum
-import heapq
 import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+
+HASH_DIGITS = 32
+"""Of an MD5, in hexadecimal."""
 
 
 class Kind(str, enum.Enum):
@@ -53,34 +55,41 @@ class _Line:
 
 def differences(source: Iterable[bytes], target: Iterable[bytes]) -> Iterator[Difference]:
     """Compare two listings line by line; what is the same is forgotten at once."""
-    tagged = (
-        ((line, True) for line in source),
-        ((line, False) for line in target),
-    )
-    both = heapq.merge(*tagged, key=_hash_of)
-    for _, lines in itertools.groupby(both, key=_hash_of):
-        group = list(lines)
-        here = [line for line, of_source in group if of_source]
-        there = [line for line, of_source in group if not of_source]
-        if len(here) == len(there) == 1 and _facts(here[0]) == _facts(there[0]):
-            continue
-        yield from _between(list(map(_Line.read, here)), list(map(_Line.read, there)))
+    ours, theirs = _by_hash(source), _by_hash(target)
+    here, there = next(ours, None), next(theirs, None)
+    while here or there:
+        if there is None or (here and here[0] < there[0]):
+            yield from _between(here[1] if here else [], [])
+            here = next(ours, None)
+        elif here is None or there[0] < here[0]:
+            yield from _between([], there[1])
+            there = next(theirs, None)
+        else:
+            if not _are_same(here[1], there[1]):
+                yield from _between(here[1], there[1])
+            here, there = next(ours, None), next(theirs, None)
 
 
-def _hash_of(tagged: tuple[bytes, bool]) -> bytes:
-    return tagged[0].partition(b"\t")[0]
+def _by_hash(lines: Iterable[bytes]) -> Iterator[tuple[bytes, list[bytes]]]:
+    """The lines of each hash; more than one only where keys repeat."""
+    for key_hash, group in itertools.groupby(lines, key=lambda line: line[:HASH_DIGITS]):
+        yield key_hash, list(group)
+
+
+def _are_same(here: Sequence[bytes], there: Sequence[bytes]) -> bool:
+    return len(here) == len(there) == 1 and _facts(here[0]) == _facts(there[0])
 
 
 def _facts(line: bytes) -> list[bytes]:
     return line.split(b"\t", 3)[:3]
 
 
-def _between(here: Sequence[_Line], there: Sequence[_Line]) -> Iterator[Difference]:
-    """What differs among the rows of one hash; more than one of an end only where keys repeat."""
-    ours, theirs = _counted(here), _counted(there)
-    missing, extra = (ours - theirs).total(), (theirs - ours).total()
+def _between(source: Sequence[bytes], target: Sequence[bytes]) -> Iterator[Difference]:
+    """What differs among the rows of one hash."""
+    here, there = [_Line.read(line) for line in source], [_Line.read(line) for line in target]
+    missing, extra = _surplus(here, there)
     changed = min(missing, extra)
-    first = (*here, *there)[0]
+    first = (here or there)[0]
     key = tuple(_unescaped(value) for value in first.key)
     awaited = any(line.awaited for line in here)
     for kind, count in (
@@ -90,6 +99,14 @@ def _between(here: Sequence[_Line], there: Sequence[_Line]) -> Iterator[Differen
     ):
         if count:
             yield Difference(kind, first.hash.decode(), key, awaited, count)
+
+
+def _surplus(here: Sequence[_Line], there: Sequence[_Line]) -> tuple[int, int]:
+    """How many rows each end has that the other has not."""
+    if {line.image for line in here}.isdisjoint(line.image for line in there):
+        return sum(line.count for line in here), sum(line.count for line in there)
+    ours, theirs = _counted(here), _counted(there)
+    return (ours - theirs).total(), (theirs - ours).total()
 
 
 def _counted(lines: Iterable[_Line]) -> Counter[bytes]:
@@ -104,6 +121,8 @@ _ESCAPES = {b"b": b"\b", b"f": b"\f", b"n": b"\n", b"r": b"\r", b"t": b"\t", b"v
 
 def _unescaped(value: bytes) -> str:
     """A value as it was before COPY wrote it, in its text format."""
+    if b"\\" not in value:
+        return value.decode()
     plain = re.sub(
         rb"\\(.)", lambda found: _ESCAPES.get(found[1], found[1]), value, flags=re.DOTALL
     )

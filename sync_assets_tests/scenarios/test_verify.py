@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from sync_assets.engine import Deletes, Progress, RelationName, SyncError, Table, Verification
-from sync_assets.engine.errors import Cancelled, SchemaConflict
+from sync_assets.engine.errors import BlockingOthers, Cancelled, SchemaConflict
 from sync_assets.engine.table import SyncMode
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.servers import both_ways
@@ -398,6 +398,28 @@ def _verify_until(pair: Pair, phase: str) -> None:
     engine = pair.engine(on_progress=cancel)
     name = RelationName("public", "t")
     engine.verify(Table(name, name), sync=False)
+
+
+def test_a_comparison_gives_way_to_who_waits_for_its_lock(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(3000))
+    pair.sync()
+    # Slow to read: some ten seconds, were it let.
+    slow = Table(
+        RelationName("public", "t"),
+        RelationName("public", "t"),
+        where="pg_sleep(0.003) IS NOT NULL",
+    )
+    blocked = threading.Thread(target=pair.source, args=("ALTER TABLE t ADD COLUMN w integer",))
+
+    def meddle(progress: Progress) -> None:
+        if progress.phase == "compare" and not blocked.ident:
+            blocked.start()
+
+    engine = pair.engine(on_progress=meddle, max_blocking=0.4, workers=1)
+    with pytest.raises(BlockingOthers, match=r"has waited \d+ s for a lock on (public\.)?t "):
+        engine.verify(slow, sync=False)
+    blocked.join()
+    assert eventually(lambda: pair.leftovers() == [])
 
 
 def test_what_fails_on_one_end_ends_the_other(pair: Pair) -> None:
