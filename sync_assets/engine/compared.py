@@ -50,13 +50,18 @@ def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
 def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
     """The condition on source rows that the next run reads by their version; None: it has none.
 
-    Raises SourceBehind.
+    Raises SourceBehind, or SourceIdentityChanged where its versions mean nothing to the mark.
     """
     relation = view.relation
     if not relation.has_versions or any(leaf.kind != "r" for leaf in relation.leaves):
         return None
     if known is None:
         return SQL("true")
+    systems = {known.system_identifier, view.snapshot.identity.system_identifier}
+    if None not in systems and len(systems) > 1:
+        raise errors.SourceIdentityChanged(
+            "the source is another database than the one of the last run"
+        )
     if view.snapshot.xmax < known.snapshot_xmax:
         raise errors.SourceBehind("the source shows an older state than the last run saw")
     by_xid = SQL(XidWindow(known.watermark, view.snapshot.xmax).predicate())

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
+from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.pair import execute
 
 DEFS = """\
@@ -59,7 +59,7 @@ def test_rows_that_differ_are_named_without_their_values(project: Path, target_u
     result = _verify()
     assert result.exit_code == 1
     assert "id=7, line=1" in result.stdout
-    orders, notes = json.loads(_verify("--json").stdout)["tables"]
+    orders, notes = valid("verify", _verify("--json").stdout)["tables"]
     assert orders["equal"] is False
     assert (orders["rows_wrong"], orders["rows_differing"]) == (1, 1)
     assert orders["examples"] == [
@@ -76,7 +76,7 @@ def test_without_a_sync_nothing_is_written(project: Path, source_url: str, targe
     state = "SELECT target_table, version FROM sync_assets.state ORDER BY 1"
     before = execute(target_url, state)
     result = _verify("notes", "--no-sync", "--json")
-    (notes,) = json.loads(result.stdout)["tables"]
+    (notes,) = valid("verify", result.stdout)["tables"]
     assert result.exit_code == 0
     assert (notes["rows_pending"], notes["rows_only_in_target"], notes["synced"]) == (2, 1, False)
     assert execute(target_url, state) == before
@@ -87,7 +87,7 @@ def test_a_table_that_cannot_be_compared_leaves_the_others(project: Path, source
     execute(source_url, "DROP TABLE orders")
     result = _verify("--json")
     assert result.exit_code == 1
-    orders, notes = json.loads(result.stdout)["tables"]
+    orders, notes = valid("verify", result.stdout)["tables"]
     assert orders["error"]["kind"] == "NoSuchRelation"
     assert notes["equal"] is True
     assert "replica.orders" in result.stderr

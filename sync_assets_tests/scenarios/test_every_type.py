@@ -207,6 +207,7 @@ def test_every_built_in_type_and_its_arrays(pair: Pair) -> None:
     )
     assert sends.count("md5") > 100
     assert copied(pair.source_url, sends) == copied(pair.target_url, sends)
+    assert pair.verify().equal
 
 
 MADE = (
@@ -242,6 +243,7 @@ def test_types_made_by_users_and_extensions(pair: Pair) -> None:
     assert copied(pair.source_url, "id, " + names(pair)) == copied(
         pair.target_url, "id, " + names(pair)
     )
+    assert pair.verify().equal
     pair.source("UPDATE t SET c = 'mIXED', p = 1.5, big = big || 'x' WHERE id > 0")
     assert pair.sync().rows_updated == 2
     assert pair.is_exact()

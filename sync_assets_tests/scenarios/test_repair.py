@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import Deletes, RelationName, Table, Verification
+from sync_assets.engine import Deletes
 from sync_assets.engine.errors import DeleteGuard
 from sync_assets.engine.table import SyncMode
 from sync_assets_tests.fixtures.pair import Pair
@@ -24,11 +24,6 @@ BREAK = (
 )
 
 
-def verify(pair: Pair, *, sync: bool = True, repair: bool = True, **options: Any) -> Verification:
-    name = RelationName("public", "t")
-    return pair.engine().verify(Table(name, name, **options), sync=sync, repair=repair)
-
-
 @pytest.mark.parametrize("sync", [True, False])
 def test_only_what_differs_is_moved_and_written(pair: Pair, sync: bool) -> None:
     pair.source(TABLE, ROWS.format(3000))
@@ -37,7 +32,7 @@ def test_only_what_differs_is_moved_and_written(pair: Pair, sync: bool) -> None:
     before = pair.target(PLACES.format(untouched))
     mark = pair.target("SELECT watermark, snapshot_xmax, source_lsn FROM sync_assets.state")
     pair.target(*BREAK)
-    seen = verify(pair, sync=sync, deletes=Deletes.HARD)
+    seen = pair.verify(repair=True, sync=sync, deletes=Deletes.HARD)
     extra = 0 if sync else 2  # with deletes: hard, the sync itself has removed them
     assert (seen.rows_differing, seen.rows_only_in_source) == (2, 5)
     assert seen.rows_only_in_target == extra
@@ -59,7 +54,7 @@ def test_extra_rows_stay_where_the_target_keeps_them(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(3000))
     pair.sync()
     pair.target(*BREAK)
-    seen = verify(pair)
+    seen = pair.verify(sync=True, repair=True)
     assert seen.repaired is not None
     assert (seen.repaired.rows_deleted, seen.rows_unexplained, seen.rows_left) == (0, 2, 0)
     assert pair.target("SELECT count(*) FROM t WHERE id < 0") == [(2,)]
@@ -69,7 +64,7 @@ def test_extra_rows_are_marked_where_deletes_are_soft(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(300))
     pair.sync(deletes=Deletes.SOFT)
     pair.target(*BREAK)
-    seen = verify(pair, sync=False, deletes=Deletes.SOFT)
+    seen = pair.verify(repair=True, sync=False, deletes=Deletes.SOFT)
     assert seen.repaired is not None
     assert (seen.repaired.rows_deleted, seen.rows_left) == (2, 0)
     assert pair.target("SELECT id FROM t WHERE deleted_at IS NOT NULL ORDER BY id") == [
@@ -80,7 +75,7 @@ def test_extra_rows_are_marked_where_deletes_are_soft(pair: Pair) -> None:
 
 def test_what_is_right_needs_no_repair(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(30))
-    seen = verify(pair)
+    seen = pair.verify(sync=True, repair=True)
     assert (seen.equal, seen.repaired, seen.rows_left) == (True, None, None)
 
 
@@ -89,9 +84,9 @@ def test_a_repair_that_would_delete_too_much_is_refused(pair: Pair) -> None:
     pair.sync(deletes=Deletes.HARD)
     pair.target("INSERT INTO t (id, v) SELECT -i, 'x' FROM generate_series(1, 500) AS i")
     with pytest.raises(DeleteGuard, match="500 of 650 rows"):
-        verify(pair, sync=False, deletes=Deletes.HARD)
+        pair.verify(repair=True, sync=False, deletes=Deletes.HARD)
     assert pair.target("SELECT count(*) FROM t") == [(650,)]
-    seen = verify(pair, sync=False, deletes=Deletes.HARD, confirm_deletes=500)
+    seen = pair.verify(repair=True, sync=False, deletes=Deletes.HARD, confirm_deletes=500)
     assert seen.equal
     assert pair.is_exact()
 
@@ -105,13 +100,13 @@ def test_a_filter_and_expressions_hold_for_a_repair_too(pair: Pair) -> None:
         "where": "id % 2 = 0 AND v LIKE 'row {%s}%'",
         "expressions": (("secret", "md5(v)"),),
     }
-    assert verify(pair, **scope).equal
+    assert pair.verify(sync=True, repair=True, **scope).equal
     pair.target(
         "UPDATE t SET secret = 'classified' WHERE id = 4",
         "DELETE FROM t WHERE id = 6",
         "INSERT INTO t (id, v) VALUES (7, 'out of scope')",
     )
-    seen = verify(pair, **scope)
+    seen = pair.verify(sync=True, repair=True, **scope)
     assert (seen.rows_source, seen.rows_wrong, seen.rows_unexplained) == (100, 2, 1)
     assert (seen.rows_left, seen.equal) == (0, True)
     assert pair.target("SELECT count(*) FROM t WHERE secret = 'classified'") == [(0,)]
@@ -126,17 +121,34 @@ def test_rows_without_a_key_are_told_apart_by_themselves(pair: Pair) -> None:
         "INSERT INTO t SELECT i % 10, NULL FROM generate_series(1, 1000) AS i",
     )
     full: dict[str, Any] = {"mode": SyncMode.FULL_SYNC}
-    assert verify(pair, **full).equal
+    assert pair.verify(sync=True, repair=True, **full).equal
     pair.target(
         "DELETE FROM t WHERE ctid IN (SELECT ctid FROM t WHERE a = 3 LIMIT 4)",
         "INSERT INTO t (a, v) VALUES (5, NULL), (5, NULL), (5, '')",
     )
-    seen = verify(pair, sync=False, **full)
+    seen = pair.verify(repair=True, sync=False, **full)
     assert (seen.rows_only_in_source, seen.rows_only_in_target, seen.rows_differing) == (4, 3, 0)
     assert seen.repaired is not None
     assert (seen.repaired.rows_inserted, seen.repaired.rows_deleted) == (4, 3)
     assert (seen.rows_left, seen.equal) == (0, True)
     assert pair.is_exact()
+
+
+def test_any_name_is_only_a_name(pair: Pair) -> None:
+    pair.source(
+        'CREATE SCHEMA "br{ace} %s"',
+        'CREATE TABLE "br{ace} %s"."주문 per%cent" ("k{} %s" integer, "키" text, "v%" text, '
+        'PRIMARY KEY ("k{} %s", "키"))',
+        'INSERT INTO "br{ace} %s"."주문 per%cent" '
+        "SELECT i, $$key {%s} '$$ || i, 'x' FROM generate_series(1, 50) AS i",
+    )
+    name = "br{ace} %s.주문 per%cent"
+    assert pair.verify(name, sync=True).equal
+    pair.target('UPDATE "br{ace} %s"."주문 per%cent" SET "v%" = NULL WHERE "k{} %s" = 7')
+    seen = pair.verify(name, repair=True)
+    assert [dict(each.key) for each in seen.examples] == [{"k{} %s": "7", "키": "key {%s} '7"}]
+    assert (seen.rows_wrong, seen.rows_left) == (1, 0)
+    assert pair.is_exact(name)
 
 
 def test_a_view_is_verified_by_the_key_it_is_given(pair: Pair) -> None:
@@ -146,9 +158,9 @@ def test_a_view_is_verified_by_the_key_it_is_given(pair: Pair) -> None:
         "CREATE VIEW t AS SELECT id, v FROM base WHERE id > 10",
     )
     keyed: dict[str, Any] = {"mode": SyncMode.FULL_SYNC, "key": ("id",)}
-    assert verify(pair, **keyed).rows_source == 290
+    assert pair.verify(sync=True, repair=True, **keyed).rows_source == 290
     pair.target("UPDATE t SET v = 'x' WHERE id = 20", "DELETE FROM t WHERE id = 30")
-    seen = verify(pair, sync=False, **keyed)
+    seen = pair.verify(repair=True, sync=False, **keyed)
     assert {tuple(each.key.values()) for each in seen.examples} == {("20",), ("30",)}
     assert (seen.rows_wrong, seen.rows_left) == (2, 0)
     assert pair.is_exact()

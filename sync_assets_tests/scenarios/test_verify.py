@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import threading
 from contextlib import closing
-from typing import Any
 from urllib.parse import urlsplit, urlunsplit
 
 import psycopg2
@@ -24,20 +23,6 @@ ROWS = "INSERT INTO t SELECT i, 'row ' || i FROM generate_series(1, {}) AS i"
 TABLE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
 
 
-def verify(
-    pair: Pair,
-    name: str = "public.t",
-    *,
-    sync: bool = False,
-    repair: bool = False,
-    examples: int = 20,
-    **options: Any,
-) -> Verification:
-    relation = RelationName.parse(name)
-    table = Table(relation, relation, **options)
-    return pair.engine().verify(table, sync=sync, repair=repair, examples=examples)
-
-
 def named(seen: Verification) -> set[tuple[str, str, tuple[str, ...]]]:
     return {(each.kind, each.verdict, tuple(each.key.values())) for each in seen.examples}
 
@@ -45,7 +30,7 @@ def named(seen: Verification) -> set[tuple[str, str, tuple[str, ...]]]:
 def test_what_was_synced_is_equal(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(5000))
     pair.sync()
-    seen = verify(pair)
+    seen = pair.verify()
     assert seen.equal
     assert (seen.rows_source, seen.rows_target) == (5000, 5000)
     assert (seen.rows_wrong, seen.rows_pending, seen.examples) == (0, 0, ())
@@ -89,10 +74,10 @@ def test_what_a_count_cannot_see_is_named(pair: Pair) -> None:
         + " FROM generate_series(0, 99) AS i",
     )
     pair.sync()
-    assert verify(pair).equal
+    assert pair.verify().equal
     for number, (_, _, there) in cases:
         pair.target(f"UPDATE t SET c{number} = {there} WHERE id = {number}")
-    seen = verify(pair, examples=100)
+    seen = pair.verify(examples=100)
     assert named(seen) == {("differing", "wrong", (str(number),)) for number, _ in cases}
     assert not seen.equal
     assert (seen.rows_differing, seen.rows_wrong) == (len(cases), len(cases))
@@ -108,7 +93,7 @@ def test_values_that_changed_places_are_named(pair: Pair) -> None:
         "UPDATE t SET a = 'a' || (9 - id) WHERE id IN (4, 5)",
         "UPDATE t SET a = b, b = a WHERE id = 7",
     )
-    seen = verify(pair)
+    seen = pair.verify()
     assert named(seen) == {("differing", "wrong", (key,)) for key in ("4", "5", "7")}
 
 
@@ -118,21 +103,21 @@ def test_rows_of_one_end_only_are_named_and_counted(pair: Pair) -> None:
     pair.target(
         "DELETE FROM t WHERE id BETWEEN 11 AND 40", "INSERT INTO t (id, v) VALUES (-1, 'x')"
     )
-    seen = verify(pair, examples=5)
+    seen = pair.verify(examples=5)
     assert (seen.rows_only_in_source, seen.rows_only_in_target) == (30, 1)
     assert (seen.rows_wrong, seen.rows_unexplained, seen.rows_differing) == (30, 1, 0)
     assert len(seen.examples) == 5
     assert {each.verdict for each in seen.examples} == {"wrong"}
-    assert ("only_in_target", "unexplained", ("-1",)) in named(verify(pair, examples=31))
+    assert ("only_in_target", "unexplained", ("-1",)) in named(pair.verify(examples=31))
 
 
 def test_extra_rows_are_wrong_where_the_target_is_to_have_none(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(10))
     pair.sync(deletes=Deletes.HARD)
     pair.target("INSERT INTO t (id, v) VALUES (-1, 'x')")
-    assert named(verify(pair, deletes=Deletes.HARD)) == {("only_in_target", "wrong", ("-1",))}
-    assert named(verify(pair, mode=SyncMode.FULL_SYNC)) == {("only_in_target", "wrong", ("-1",))}
-    assert verify(pair).equal
+    assert named(pair.verify(deletes=Deletes.HARD)) == {("only_in_target", "wrong", ("-1",))}
+    assert named(pair.verify(mode=SyncMode.FULL_SYNC)) == {("only_in_target", "wrong", ("-1",))}
+    assert pair.verify().equal
 
 
 KEYS = {
@@ -158,10 +143,10 @@ def test_any_key_will_do(pair: Pair) -> None:
             f"CREATE TABLE {table} ({columns}, v text)",
             f"INSERT INTO {table} SELECT {value}, 'v' || i FROM generate_series(1, 1500) AS i",
         )
-        assert verify(pair, table, sync=True).equal
+        assert pair.verify(table, sync=True).equal
         pair.target(f"UPDATE {table} SET v = 'other' WHERE v IN ('v7', 'v1499')")
         names, expected = _keys_of(pair, table)
-        seen = verify(pair, table)
+        seen = pair.verify(table)
         assert named(seen) == {("differing", "wrong", key) for key in expected}
         assert [list(each.key) for each in seen.examples] == [names, names]
 
@@ -206,7 +191,7 @@ def test_settings_and_collations_of_a_database_make_no_difference(pair: Pair) ->
         ):
             alter = f"EXECUTE format('ALTER DATABASE %I SET {setting}', current_database())"
             execute(url, f"DO $$ BEGIN {alter}; END $$")
-    seen = verify(pair, sync=True)
+    seen = pair.verify(sync=True)
     assert seen.equal
     assert (seen.rows_source, seen.rows_target, seen.synced) == (300, 300, True)
 
@@ -223,9 +208,9 @@ def test_another_encoding_makes_no_difference(pair: Pair) -> None:
     place = urlsplit(pair.target_url)
     korean = Pair(pair.source_url, urlunsplit(place._replace(path="/korean")))
     try:
-        assert verify(korean, sync=True).equal
+        assert korean.verify(sync=True).equal
         korean.target("UPDATE t SET v = '다마' WHERE k = '가나 7'")
-        assert named(verify(korean)) == {("differing", "wrong", ("가나 7",))}
+        assert named(korean.verify()) == {("differing", "wrong", ("가나 7",))}
     finally:
         pair.target("DROP DATABASE korean WITH (FORCE)")
 
@@ -242,18 +227,18 @@ def test_wider_types_of_the_target_hold_the_same_rows(pair: Pair) -> None:
         "INSERT INTO t SELECT i, i, 'b' || i, i FROM generate_series(1, 100) AS i",
     )
     pair.target("CREATE TABLE t (n numeric, b text, a numeric, id bigint PRIMARY KEY, mine text)")
-    assert verify(pair, sync=True).equal
+    assert pair.verify(sync=True).equal
     pair.target("UPDATE t SET mine = 'x'")
-    assert verify(pair).equal
+    assert pair.verify().equal
     pair.target("UPDATE t SET n = 5 WHERE id = 5")
-    assert named(verify(pair)) == {("differing", "wrong", ("5",))}
+    assert named(pair.verify()) == {("differing", "wrong", ("5",))}
 
 
 def test_generated_columns_that_both_ends_have_are_compared(pair: Pair) -> None:
     table = "CREATE TABLE t (id integer PRIMARY KEY, v integer, g integer GENERATED ALWAYS AS ({}) STORED)"
     pair.source(table.format("v + 1"), "INSERT INTO t (id, v) VALUES (1, 0), (2, 5)")
     pair.target(table.format("v + sign(v)::integer"))
-    assert named(verify(pair, sync=True)) == {("differing", "wrong", ("1",))}
+    assert named(pair.verify(sync=True)) == {("differing", "wrong", ("1",))}
 
 
 def test_more_columns_than_a_function_takes(pair: Pair) -> None:
@@ -263,9 +248,9 @@ def test_more_columns_than_a_function_takes(pair: Pair) -> None:
         "INSERT INTO t (id, c0, c399) SELECT i, i, i FROM generate_series(1, 40) AS i",
     )
     pair.sync()
-    assert verify(pair).equal
+    assert pair.verify().equal
     pair.target("UPDATE t SET c89 = c399, c399 = NULL WHERE id = 3")
-    assert named(verify(pair)) == {("differing", "wrong", ("3",))}
+    assert named(pair.verify()) == {("differing", "wrong", ("3",))}
 
 
 def test_partitions_need_not_be_the_same(pair: Pair) -> None:
@@ -285,9 +270,9 @@ def test_partitions_need_not_be_the_same(pair: Pair) -> None:
             for n in range(3)
         ),
     )
-    assert verify(pair, sync=True).equal
+    assert pair.verify(sync=True).equal
     pair.target("UPDATE t SET v = 'x' WHERE id IN (99, 100)")
-    assert named(verify(pair)) == {
+    assert named(pair.verify()) == {
         ("differing", "wrong", ("99",)),
         ("differing", "wrong", ("100",)),
     }
@@ -302,7 +287,7 @@ def test_what_the_next_run_brings_is_pending(pair: Pair) -> None:
         "INSERT INTO t VALUES (101, 'new')",
         "DELETE FROM t WHERE id = 4",
     )
-    seen = verify(pair)
+    seen = pair.verify()
     assert named(seen) == {
         ("differing", "wrong", ("1",)),
         ("only_in_source", "wrong", ("2",)),
@@ -312,10 +297,10 @@ def test_what_the_next_run_brings_is_pending(pair: Pair) -> None:
     }
     assert (seen.rows_wrong, seen.rows_pending, seen.rows_unexplained) == (2, 2, 1)
     # Where deletes arrive, this one will, too.
-    hard = verify(pair, deletes=Deletes.HARD)
+    hard = pair.verify(deletes=Deletes.HARD)
     assert ("only_in_target", "pending", ("4",)) in named(hard)
     pair.target("UPDATE t SET v = 'row 1' WHERE id = 1", "INSERT INTO t VALUES (2, 'row 2')")
-    assert verify(pair).equal
+    assert pair.verify().equal
 
 
 def test_a_partition_attached_since_is_pending(pair: Pair) -> None:
@@ -328,8 +313,8 @@ def test_a_partition_attached_since_is_pending(pair: Pair) -> None:
     )
     pair.sync()
     pair.source("ALTER TABLE t ATTACH PARTITION t2 FOR VALUES IN (2)")
-    assert named(verify(pair)) == {("only_in_source", "pending", ("2",))}
-    assert verify(pair, sync=True).rows_target == 2
+    assert named(pair.verify()) == {("only_in_source", "pending", ("2",))}
+    assert pair.verify(sync=True).rows_target == 2
 
 
 def test_rows_marked_as_deleted_are_not_looked_at(pair: Pair) -> None:
@@ -339,21 +324,21 @@ def test_rows_marked_as_deleted_are_not_looked_at(pair: Pair) -> None:
         "ALTER TABLE t ADD COLUMN deleted_at timestamptz",
         "INSERT INTO t (id, v, deleted_at) VALUES (99, 'gone', now())",
     )
-    seen = verify(pair, deletes=Deletes.HARD)
+    seen = pair.verify(deletes=Deletes.HARD)
     assert (seen.rows_target, seen.rows_only_in_target) == (10, 0)
     pair.target("UPDATE t SET deleted_at = now() WHERE id = 3")
-    assert named(verify(pair)) == {("only_in_source", "wrong", ("3",))}
+    assert named(pair.verify()) == {("only_in_source", "wrong", ("3",))}
 
 
 def test_a_target_that_lacks_the_table_or_a_column_says_so(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(10))
     with pytest.raises(SchemaConflict, match="has no table of that name"):
-        verify(pair)
+        pair.verify()
     pair.sync()
     pair.source("ALTER TABLE t ADD COLUMN later integer")
     with pytest.raises(SchemaConflict, match="has no column later"):
-        verify(pair)
-    assert verify(pair, sync=True).equal
+        pair.verify()
+    assert pair.verify(sync=True).equal
     assert eventually(lambda: pair.leftovers() == [])
 
 
@@ -372,9 +357,9 @@ def test_a_role_with_one_connection_and_the_parent_alone_reads_everything(pair: 
         reader.sync()
         pair.target("UPDATE t SET v = 'x' WHERE id IN (499, 500)")
         pair.source("GRANT SELECT ON t_2 TO verify_reader")
-        assert {key for _, _, key in named(verify(reader))} == {("499",), ("500",)}
+        assert {key for _, _, key in named(reader.verify())} == {("499",), ("500",)}
         pair.source("GRANT SELECT ON t_1 TO verify_reader")
-        assert {key for _, _, key in named(verify(reader))} == {("499",), ("500",)}
+        assert {key for _, _, key in named(reader.verify())} == {("499",), ("500",)}
     finally:
         pair.source("DROP OWNED BY verify_reader", "DROP ROLE verify_reader")
 
@@ -387,7 +372,7 @@ def test_who_cancels_is_obeyed_and_nothing_is_left(pair: Pair) -> None:
         with pytest.raises(Cancelled):
             _verify_until(pair, phase)
         assert eventually(lambda: pair.leftovers() == [])
-    assert verify(pair).rows_wrong == 30_000
+    assert pair.verify().rows_wrong == 30_000
 
 
 def _verify_until(pair: Pair, phase: str) -> None:
@@ -437,7 +422,7 @@ def test_what_fails_on_one_end_ends_the_other(pair: Pair) -> None:
         "FROM other",
     )
     with pytest.raises(SyncError, match="the target said: division_by_zero"):
-        verify(pair)
+        pair.verify()
     assert eventually(lambda: pair.leftovers() == [])
 
 
@@ -466,7 +451,7 @@ def test_writers_on_the_source_make_no_false_alarm(pair: Pair) -> None:
     try:
         for _ in range(4):
             before = len(written)
-            seen = verify(pair, sync=True, deletes=Deletes.HARD)
+            seen = pair.verify(sync=True, deletes=Deletes.HARD)
             assert (seen.rows_wrong, seen.rows_pending, seen.rows_unexplained) == (0, 0, 0)
             assert seen.rows_source == seen.rows_target
             assert len(written) > before
@@ -504,7 +489,7 @@ def test_any_corruption_of_any_row_is_named(pair: Pair, data: st.DataObject) -> 
     )
     n = data.draw(st.integers(0, 20), label="n")
     pair.target(how.format(n=n, row=row))
-    seen = verify(pair)
+    seen = pair.verify()
     assert not seen.equal
     assert (str(row),) in {tuple(each.key.values()) for each in seen.examples}
     assert {tuple(each.key.values()) for each in seen.examples} <= {(str(row),), (str(row + 1000),)}
