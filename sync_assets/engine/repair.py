@@ -105,6 +105,7 @@ def _publish(
     with transaction(target) as cursor:
         require_lock(cursor, table.target)
         merge.lock_target(cursor, plan, None)
+        merge.evolve(cursor, plan)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
         cursor.execute(CATALOG_NAMES)
@@ -117,6 +118,7 @@ def _publish(
             reason=f"repair of {wrong.count} rows",
             watermark=known.watermark,
             source_max_xmin=known.source_max_xmin,
+            cursor_mark=known.cursor_mark,
             rows_in_target=wrong.rows_target + inserted - deleted,
         )
         after = dataclasses.replace(

@@ -6,14 +6,14 @@ from collections import Counter
 from collections.abc import Callable, Sequence
 
 from sync_assets.engine.checksum import MOST_DIGITS
-from sync_assets.engine.difference import Difference, Kind
+from sync_assets.engine.difference import HASH_DIGITS, Difference, Kind
 from sync_assets.engine.snapshot import Snapshot
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.verification import VERDICTS, Example, Verdict
 
-MOST_HASHES = 1 << 17
-"""More than all hashes of MOST_DIGITS; some 15 MB."""
+MOST_HASHES = 10_000
+"""Kept in full; of more wrong rows only how their hashes begin is kept."""
 
 Judge = Callable[[Difference], Verdict]
 
@@ -58,6 +58,7 @@ class Tally:
         self._wrong: list[Example] = []
         self._other: list[Example] = []
         self._hashes: set[str] = set()
+        self._digits = HASH_DIGITS
 
     def add(self, found: Difference) -> None:
         """Count one difference."""
@@ -72,10 +73,10 @@ class Tally:
             self._keep(found.hash)
 
     def _keep(self, key_hash: str) -> None:
-        if len(self._hashes) == MOST_HASHES:
+        self._hashes.add(key_hash[: self._digits])
+        if len(self._hashes) > MOST_HASHES and self._digits > MOST_DIGITS:
+            self._digits = MOST_DIGITS
             self._hashes = {known[:MOST_DIGITS] for known in self._hashes}
-        shorter = len(next(iter(self._hashes), key_hash)) < len(key_hash)
-        self._hashes.add(key_hash[:MOST_DIGITS] if shorter else key_hash)
 
     def counts(self) -> dict[str, int]:
         """The numbers, by their names in a Verification."""

@@ -25,7 +25,7 @@ from sync_assets.engine.session import OWN_NAMES, Connection
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.sync import fill, known_states, plan_tables, publish
 from sync_assets.engine.table import Table
-from sync_assets.engine.verdict import Tally, after_sync, since_last_run
+from sync_assets.engine.verdict import Judge, Tally, after_sync, since_last_run
 from sync_assets.engine.verification import Verification
 
 EXAMPLES = 20
@@ -89,11 +89,11 @@ class _Held:
     def synced(self, tables: Sequence[Table], views: Sequence[SourceView]) -> tuple[Receipt, ...]:
         """One run on the snapshot, which outlives it."""
         run, source, target = self.run, self.source, self.target
-        known = known_states(target, tables)
+        known, held_from = known_states(target, tables), time.monotonic()
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
             plans = plan_tables(run, tables, views, source, target, known)
-            group = fill(run, plans, source, target, folder, cleanup, time.monotonic(), hold=True)
+            group = fill(run, plans, source, target, folder, cleanup, held_from, hold=True)
             lsn = views[0].snapshot.lsn
             snapshot.ensure_flushed(source, run.sessions.connected("source"), lsn)
             receipts = publish(run, target, group, known)
@@ -112,9 +112,7 @@ class _Held:
         examples: int,
     ) -> Verification:
         """Compare one table, and repair it."""
-        known = known_states(self.target, [table])[table.target]
-        judge = after_sync(table) if receipt else since_last_run(table, known, view.snapshot)
-        rows = rows_of_source(table, view, None if receipt else awaited_by(view, known))
+        judge, rows = self._judged(table, view, synced=receipt is not None)
         # What an operator wrote finds its functions where the role would.
         own = (OWN_NAMES,) if table.where is not None or table.expressions else ()
         comparison = Comparison(self.run, table, End("source", rows, self.source, own))
@@ -141,6 +139,14 @@ class _Held:
             repaired=repaired,
             rows_left=left,
         )
+
+    def _judged(self, table: Table, view: SourceView, *, synced: bool) -> tuple[Judge, Rows]:
+        """What a difference will mean, and the rows of the source."""
+        if synced:
+            return after_sync(table), rows_of_source(table, view)
+        known = known_states(self.target, [table])[table.target]
+        rows = rows_of_source(table, view, awaited_by(view, known))
+        return since_last_run(table, known, view.snapshot), rows
 
     def _repaired(
         self, table: Table, view: SourceView, rows: Rows, comparison: Comparison, tally: Tally

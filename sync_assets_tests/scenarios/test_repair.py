@@ -73,6 +73,15 @@ def test_extra_rows_are_marked_where_deletes_are_soft(pair: Pair) -> None:
     ]
 
 
+def test_very_many_wrong_rows_are_repaired_by_how_their_hashes_begin(pair: Pair) -> None:
+    pair.source(TABLE, ROWS.format(12_000))
+    pair.sync()
+    pair.target("UPDATE t SET v = 'broken'", "DELETE FROM t WHERE id < 100")
+    seen = pair.verify(repair=True)
+    assert (seen.rows_wrong, seen.rows_left) == (12_000, 0)
+    assert pair.is_exact()
+
+
 def test_what_is_right_needs_no_repair(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(30))
     seen = pair.verify(sync=True, repair=True)
