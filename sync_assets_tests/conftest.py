@@ -7,7 +7,11 @@ import signal
 
 import pytest
 
-pytest_plugins = ["sync_assets_tests.fixtures.servers", "sync_assets_tests.fixtures.pair"]
+pytest_plugins = [
+    "sync_assets_tests.fixtures.servers",
+    "sync_assets_tests.fixtures.pair",
+    "sync_assets_tests.fixtures.replicated",
+]
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: the
 # tests that interrupt a process would interrupt nothing.

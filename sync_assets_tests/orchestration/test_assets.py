@@ -177,7 +177,7 @@ def test_an_observation_changes_with_the_source_s_data(
     connect: Connect,
 ) -> None:
     orders = RelationName("public", "orders")
-    first = observe(source_url, [orders])[orders]
+    first = observe(source_url, [orders]).markers[orders]
     assert observed(definitions, instance) == first
     connect(source_url).cursor().execute("TRUNCATE orders")
     assert observed(definitions, instance) != first

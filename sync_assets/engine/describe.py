@@ -1,0 +1,58 @@
+"""What the source says about its tables: columns, and the comments written on them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sync_assets.engine.receipt import ColumnShape
+from sync_assets.engine.session import CATALOG_NAMES, Sessions, rows, transaction
+from sync_assets.engine.table import RelationName
+
+
+@dataclass(frozen=True, slots=True)
+class Described:
+    """A table as its owner describes it; `comments` holds those columns that have one."""
+
+    comment: str | None
+    columns: tuple[ColumnShape, ...]
+    comments: Mapping[str, str]
+
+
+_COLUMNS = """
+SELECT wanted.schema, wanted.name, obj_description(c.oid, 'pg_class'),
+       a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
+       col_description(c.oid, a.attnum)
+FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+JOIN pg_namespace n ON n.nspname = wanted.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
+JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+ORDER BY c.oid, a.attnum
+"""
+
+
+def describe(url: str, relations: Sequence[RelationName]) -> dict[RelationName, Described]:
+    """Describe each relation that exists and has columns, by one query; raises SyncError."""
+    sessions = Sessions(url, url, "sync_assets")
+    return sessions.translating(lambda: _described(sessions, relations))
+
+
+def _described(
+    sessions: Sessions, relations: Sequence[RelationName]
+) -> dict[RelationName, Described]:
+    names = ([each.schema for each in relations], [each.name for each in relations])
+    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+        found = rows(cursor, _COLUMNS, names)
+    tables: dict[RelationName, list[tuple[object, ...]]] = {}
+    for schema, name, *rest in found:
+        tables.setdefault(RelationName(schema, name), []).append(tuple(rest))
+    return {relation: _of(columns) for relation, columns in tables.items()}
+
+
+def _of(columns: list[tuple[object, ...]]) -> Described:
+    comment = columns[0][0]
+    return Described(
+        None if comment is None else str(comment),
+        tuple(ColumnShape(str(name), str(kind), bool(null)) for _, name, kind, null, _ in columns),
+        {str(name): str(said) for _, name, _, _, said in columns if said is not None},
+    )

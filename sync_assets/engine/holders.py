@@ -1,0 +1,73 @@
+"""Who holds the watermark back: the oldest transaction that was still open in a run's snapshot."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
+from sync_assets.engine.xid import RING
+
+
+@dataclass(frozen=True, slots=True)
+class Holder:
+    """An open transaction: of a session (`pid`), or a prepared one (`gid`).
+
+    What this role may not see is None.
+    """
+
+    pid: int | None
+    gid: str | None
+    user: str | None
+    application: str | None
+    database: str | None
+    age_seconds: float | None
+
+    def __str__(self) -> str:
+        what = f"prepared transaction {self.gid!r}" if self.gid else f"process {self.pid}"
+        details = (
+            self.user and f"user {self.user}",
+            self.application and f"application {self.application}",
+            self.database and f"database {self.database}",
+            self.age_seconds is not None and f"open for {self.age_seconds:,.0f} s",
+        )
+        return ", ".join([what, *(text for text in details if text)])
+
+
+@dataclass(frozen=True, slots=True)
+class WatermarkAge:
+    """How far the source has moved beyond a watermark, in transactions, and who keeps it there."""
+
+    xids: int
+    holder: Holder | None
+
+
+_XIDS = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - %s"
+
+_SESSION = """
+SELECT pid, NULL, usename, nullif(application_name, ''), datname,
+       extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_stat_activity WHERE backend_xid = %s::xid
+"""
+
+_PREPARED = """
+SELECT NULL, gid, owner, NULL, database, extract(epoch FROM clock_timestamp() - prepared)::float8
+FROM pg_prepared_xacts WHERE transaction = %s::xid
+"""
+
+
+def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
+    """The age of a watermark on its source, now; raises SyncError.
+
+    A mark is the oldest transaction that its snapshot saw running, in whichever database. A
+    standby does not know who runs it on the primary.
+    """
+    sessions = Sessions(source_url, source_url, "sync_assets")
+    return sessions.translating(lambda: _age(sessions, watermark))
+
+
+def _age(sessions: Sessions, watermark: int) -> WatermarkAge:
+    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+        (xids,) = row(cursor, _XIDS, (watermark,))
+        raw = (str(watermark % RING),)
+        found = rows(cursor, _SESSION, raw) or rows(cursor, _PREPARED, raw)
+    return WatermarkAge(xids, Holder(*found[0]) if found else None)
