@@ -1,0 +1,115 @@
+"""Cheaper questions than a whole comparison: is the key sound, are rows and columns there.
+
+Each answers with counts: no value leaves a server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.sql import SQL, Identifier
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.ends import Ends, on_both, target_relation
+from sync_assets.engine.schema import holds
+from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, transaction
+from sync_assets.engine.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class KeyCheck:
+    """The target's key: rows in all, those with a NULL in it, and keys that more than one has."""
+
+    columns: tuple[str, ...]
+    rows: int
+    nulls: int
+    duplicates: int
+
+
+@dataclass(frozen=True, slots=True)
+class RowCount:
+    """Rows of both ends; `settled` are those of the source that the last sync must have seen."""
+
+    source: int
+    settled: int
+    target: int
+
+
+@dataclass(frozen=True, slots=True)
+class Drift:
+    """Columns by name: what the target lacks, holds in another type, or has beside the source."""
+
+    missing: tuple[str, ...]
+    differing: tuple[str, ...]
+    extra: tuple[str, ...]
+
+
+def check_key(target_url: str, table: Table) -> KeyCheck:
+    """Count what breaks the key on the target, by its rows and not by its index; raises SyncError."""
+    sessions = Sessions(target_url, target_url, "sync_assets")
+
+    def work() -> KeyCheck:
+        with sessions.connected("target") as target, transaction(target, CATALOG_NAMES) as cursor:
+            relation = target_relation(cursor, table)
+            columns = table.key or (relation.keys[0].columns if relation.keys else ())
+            return _key_of(cursor, table, columns)
+
+    return sessions.translating(work)
+
+
+def _key_of(cursor: Cursor, table: Table, columns: Sequence[str]) -> KeyCheck:
+    if not columns:
+        raise errors.UnusableKey(f"the target {table.target} has no key to check")
+    # An index that lost an entry would answer as if nothing were wrong.
+    cursor.execute(
+        "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;"
+        " SET LOCAL enable_bitmapscan = off"
+    )
+    name = Identifier(table.target.schema, table.target.name)
+    null = SQL(" OR ").join(SQL("{} IS NULL").format(Identifier(each)) for each in columns)
+    count = SQL("SELECT count(*), count(*) FILTER (WHERE {}) FROM {}").format(null, name)
+    total, nulls = row(cursor, count)
+    (duplicates,) = row(
+        cursor,
+        SQL(
+            "SELECT count(*) FROM (SELECT FROM {} GROUP BY {} HAVING count(*) > 1) AS twice"
+        ).format(name, SQL(", ").join(map(Identifier, columns))),
+    )
+    return KeyCheck(tuple(columns), total, nulls, duplicates)
+
+
+def count_rows(source_url: str, target_url: str, table: Table) -> RowCount:
+    """Count the rows of both ends, under the table's lock; raises SyncError."""
+    return on_both(source_url, target_url, table, _counts)
+
+
+def schema_drift(source_url: str, target_url: str, table: Table) -> Drift:
+    """Compare the columns of both ends; raises SyncError."""
+    return on_both(source_url, target_url, table, _drift)
+
+
+def _counts(ends: Ends) -> RowCount:
+    statement = SQL("SELECT count(*), count(*) FILTER (WHERE {}) FROM {} WHERE {}")
+    total, settled = row(
+        ends.source, statement.format(ends.settled, ends.from_source, ends.in_scope)
+    )
+    statement = SQL("SELECT count(*) FROM {} WHERE {}")
+    (target,) = row(ends.target, statement.format(ends.from_target, ends.live))
+    return RowCount(total, settled, target)
+
+
+def _drift(ends: Ends) -> Drift:
+    theirs = {column.name: column for column in ends.relation.columns}
+    here = ends.view.relation.columns
+    ours = {ends.table.xmin_column, ends.table.deleted_column}
+    return Drift(
+        tuple(column.name for column in here if column.name not in theirs),
+        tuple(
+            f"{column.name}: {column.type} on the source, {theirs[column.name].type} on the target"
+            for column in here
+            if column.name in theirs and not holds(column.type, theirs[column.name].type)
+        ),
+        tuple(sorted(theirs.keys() - ours - {column.name for column in here})),
+    )
