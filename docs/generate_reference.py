@@ -1,7 +1,7 @@
 """Write the reference from the models: `python docs/generate_reference.py`, or `make reference`.
 
 The tables in configuration.md stand between `<!-- keys of MODEL -->` and `<!-- end of keys -->`,
-MODEL being a class of `sync_assets.config`; schemas/ holds the JSON schema of defs.yaml, and one
+MODEL being a class of `sync_assets.config` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and one
 for what each command prints with `--json`. A test fails while any of them is stale.
 """
 
@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from sync_assets import config
+from sync_assets import automation, config
 from sync_assets.cli.documents import DOCUMENTS
 from sync_assets.config_errors import COMPONENT_KEYS, OUR_TYPES
 from sync_assets.engine.table import Table
@@ -40,11 +40,15 @@ def generated() -> dict[Path, str]:
 
 
 def _filled(found: re.Match[str]) -> str:
-    model: type[BaseModel] = getattr(config, found[2])
+    model: type[BaseModel] = _model(found[2])
     return (
         "\n".join((found[1] + "| key | meaning | default |", "|---|---|---|", *_rows(model), ""))
         + found[3]
     )
+
+
+def _model(name: str) -> Any:
+    return getattr(config, name, None) or getattr(automation, name, None)
 
 
 def _rows(model: type[BaseModel]) -> Iterator[str]:
@@ -103,7 +107,7 @@ def _defs_schema() -> dict[str, Any]:
     attributes = _untitled(config.TableSyncConfig.model_json_schema())
     definitions = attributes.pop("$defs")
     for name, schema in {**definitions, "TableSyncConfig": attributes}.items():
-        _write_defaults(getattr(config, name, None), schema)
+        _write_defaults(_model(name), schema)
     ours = {
         "required": ["attributes"],
         "properties": dict.fromkeys(COMPONENT_KEYS, True) | {"attributes": attributes},

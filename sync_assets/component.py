@@ -32,7 +32,7 @@ class RawAttributes(RootModel[dict[str, Any]]):
     def __get_pydantic_json_schema__(
         cls, core_schema: CoreSchema, handler: GetJsonSchemaHandler
     ) -> dict[str, Any]:
-        return handler(TableSyncConfig.__pydantic_core_schema__)
+        return handler.resolve_ref_schema(handler(TableSyncConfig.__pydantic_core_schema__))
 
 
 class TableSync(dg.Component):

@@ -8,9 +8,16 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field
-from pydantic_core import PydanticCustomError
+from pydantic import AfterValidator, BeforeValidator, Field
 
+from sync_assets.automation import (
+    Alerts,
+    Automation,
+    AutomationOptions,
+    Interval,
+    interval,
+    is_address,
+)
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.expression import require_expression
 from sync_assets.engine.table import (
@@ -23,9 +30,9 @@ from sync_assets.engine.table import (
     Table,
     WorkerConfig,
 )
+from sync_assets.yaml_model import StrictModel, refuse
 
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
-EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
 TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 GROUP = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
@@ -33,21 +40,17 @@ CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
 RESOURCE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
-def _refuse(problem: str) -> PydanticCustomError:
-    return PydanticCustomError("refused", "{problem}", {"problem": problem})
-
-
 def _relation(text: str) -> str:
     try:
         RelationName.parse(text)
     except ConfigurationError as error:
-        raise _refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+        raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
     return text
 
 
 def _column(text: str) -> str:
     if not text or "\0" in text or len(text.encode()) > IDENTIFIER_BYTES:
-        raise _refuse(f"a column's name has 1 to {IDENTIFIER_BYTES} bytes")
+        raise refuse(f"a column's name has 1 to {IDENTIFIER_BYTES} bytes")
     return text
 
 
@@ -57,7 +60,7 @@ def _columns(value: Any) -> Any:
 
 def _different(columns: list[str]) -> list[str]:
     if not columns or len(set(columns)) < len(columns):
-        raise _refuse("name each column once")
+        raise refuse("name each column once")
     return columns
 
 
@@ -65,7 +68,7 @@ def _expression(text: str) -> str:
     try:
         require_expression(text, "it")
     except ConfigurationError as error:
-        raise _refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+        raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
     return text
 
 
@@ -75,15 +78,15 @@ def _lookback(value: Any) -> Any:
 
 
 def _owner(text: str) -> str:
-    if not EMAIL.fullmatch(text) and not (text.startswith("team:") and len(text) > len("team:")):
-        raise _refuse("write an e-mail address, or team: and the team's name")
+    if not is_address(text) and not (text.startswith("team:") and len(text) > len("team:")):
+        raise refuse("write an e-mail address, or team: and the team's name")
     return text
 
 
 def _tags(tags: dict[str, str]) -> dict[str, str]:
     for key, value in tags.items():
         if not TAG_KEY.fullmatch(key) or not TAG_VALUE.fullmatch(value):
-            raise _refuse(
+            raise refuse(
                 f"the tag {key!r}: {value!r} does not fit Dagster; keys and values have at most"
                 " 63 letters, digits, '_', '-' and '.', keys may have a namespace before a '/'"
             )
@@ -92,13 +95,13 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
 
 def _group(text: str) -> str:
     if not GROUP.fullmatch(text):
-        raise _refuse("a group is written with letters, digits and '_'")
+        raise refuse("a group is written with letters, digits and '_'")
     return text
 
 
 def _resource_key(text: str) -> str:
     if not RESOURCE_KEY.fullmatch(text):
-        raise _refuse("write the name of a connection (letters, digits and '_'), not a URL")
+        raise refuse("write the name of a connection (letters, digits and '_'), not a URL")
     return text
 
 
@@ -118,12 +121,7 @@ Group = Annotated[str, AfterValidator(_group)]
 Connection = Annotated[str, AfterValidator(_resource_key)]
 
 
-class _Model(BaseModel):
-    # Strict: "4" is not 4, and true is not 1.
-    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
-
-
-class Workers(_Model):
+class Workers(StrictModel):
     """Limits for the workers that export one table."""
 
     default_workers: int | None = Field(
@@ -137,7 +135,7 @@ class Workers(_Model):
     batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
 
 
-class TableOptions(_Model):
+class TableOptions(AutomationOptions):
     """What `defaults` may say for every table, and a table for itself."""
 
     sync_mode: SyncMode | None = Field(
@@ -224,12 +222,23 @@ class TableEntry(TableOptions):
     only: bool | None = Field(
         None, description="leave out the rows of tables that inherit from this one"
     )
-    description: str | None = Field(None, description="as Dagster shows it")
+    description: str | None = Field(
+        None, description="as Dagster shows it; else what the source's comment on the table says"
+    )
+    snapshot_group: Group | None = Field(
+        None,
+        description="tables of the same name here are synced at once: one snapshot of the source,"
+        " one transaction on the target, one op in Dagster",
+    )
 
 
 @dataclass(frozen=True, slots=True)
 class SyncedTable:
-    """A table as the engine takes it, with what Dagster shows about it."""
+    """A table as the engine takes it, with what Dagster shows about it.
+
+    `snapshot_targets` are the targets of its snapshot group, itself among them, in their order;
+    `defined_at` is the file and line it is written on.
+    """
 
     table: Table
     source_connection: str
@@ -238,10 +247,14 @@ class SyncedTable:
     owners: tuple[str, ...]
     tags: Mapping[str, str]
     description: str | None
+    automation: Automation = field(default_factory=Automation)
+    snapshot_group: str | None = None
+    snapshot_targets: tuple[RelationName, ...] = ()
+    defined_at: tuple[str, int] | None = None
     workers: WorkerConfig = field(default_factory=WorkerConfig)
 
 
-class TableSyncConfig(_Model):
+class TableSyncConfig(StrictModel):
     """The `attributes` of a `sync_assets.TableSync`."""
 
     tables: list[TableEntry] = Field(description="the tables, see below")
@@ -259,14 +272,31 @@ class TableSyncConfig(_Model):
     group: Group | None = Field(
         None, description="Dagster's asset group, unless a table names its own; else the folder"
     )
+    sensor_interval: Interval = Field(
+        "1 minute", description="how often the change sensor looks at the source"
+    )
+    alerts: Alerts = Field(Alerts(), description="where failures are told, see below; nowhere")
 
     def worker_config(self) -> WorkerConfig:
         """The limits as the engine takes them."""
         return WorkerConfig(**self.workers.model_dump())
 
+    def sensor_seconds(self) -> int:
+        """How often the sensor looks, in seconds."""
+        return max(1, round(interval(self.sensor_interval).total_seconds()))
+
     def synced_tables(self, group: str) -> list[SyncedTable]:
         """Every table with the defaults filled in; `group` holds for those that name none."""
-        return [self.synced_table(entry, group) for entry in self.tables]
+        tables = [self.synced_table(entry, group) for entry in self.tables]
+        members: dict[str | None, list[RelationName]] = {}
+        for synced in tables:
+            members.setdefault(synced.snapshot_group, []).append(synced.table.target)
+        return [
+            dataclasses.replace(synced, snapshot_targets=tuple(members[synced.snapshot_group]))
+            if synced.snapshot_group
+            else synced
+            for synced in tables
+        ]
 
     def synced_table(self, entry: TableEntry, group: str) -> SyncedTable:
         """One table; raises ConfigurationError where its options contradict each other."""
@@ -275,6 +305,9 @@ class TableSyncConfig(_Model):
             # As defaults these are for the tables that have a cursor.
             for name in CURSOR_OPTIONS - _set_values(entry).keys():
                 chosen.pop(name, None)
+        if entry.delete_schedule is None and chosen.get("deletes") in (None, Deletes.IGNORE):
+            # As a default it is for the tables that look for deletes.
+            chosen.pop("delete_schedule", None)
         return SyncedTable(
             table=_engine_table(chosen),
             source_connection=self.source_connection,
@@ -283,6 +316,8 @@ class TableSyncConfig(_Model):
             owners=tuple(chosen.get("owners", ())),
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
             description=entry.description,
+            automation=Automation.of(chosen),
+            snapshot_group=entry.snapshot_group,
             workers=self.worker_config(),
         )
 

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import difflib
 import importlib
-from collections.abc import Iterable
-from typing import Any
+from collections.abc import Iterable, Iterator
+from typing import Any, get_args
 
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sync_assets.config import TableEntry, TableOptions, TableSyncConfig, Workers
+from sync_assets.config import SyncedTable, TableSyncConfig
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.table import Deletes, RelationName
 from sync_assets.yaml_file import Document, KeyPath
 
 TYPE = "sync_assets.TableSync"
@@ -21,11 +21,6 @@ COMPONENT_KEYS = ("type", "attributes", "requirements", "template_vars_module", 
 
 LONGEST_SHOWN = 80
 
-MODELS: dict[str | int, type[BaseModel]] = {
-    "workers": Workers,
-    "defaults": TableOptions,
-    "tables": TableEntry,
-}
 EXPECTED = {
     "string_type": "write text, in quotes if it looks like something else",
     "int_type": "write a whole number",
@@ -105,6 +100,25 @@ def _check_tables(document: Document, config: TableSyncConfig) -> None:
                 path, f"{str(table.target)!r} is already the target of the table on line {first}"
             )
         seen[table.target] = path
+    _check_automation(document, config)
+
+
+def _check_automation(document: Document, config: TableSyncConfig) -> None:
+    """Keys that need one another, or that the members of a snapshot group must share."""
+    first: dict[str, SyncedTable] = {}
+    for position, synced in enumerate(config.synced_tables("")):
+        path = ("attributes", "tables", position)
+        if synced.automation.delete_schedule and synced.table.deletes is Deletes.IGNORE:
+            problem = "needs deletes: hard or soft; with ignore there is nothing to sweep"
+            raise document.error((*path, "delete_schedule"), problem)
+        name = synced.snapshot_group
+        leader = first.setdefault(name, synced) if name else synced
+        if leader.automation.times != synced.automation.times:
+            raise document.error(
+                (*path, "snapshot_group"),
+                f"{name!r} is synced at once: write the same schedule, delete_schedule, reconcile"
+                f" and automation as for {leader.table.source}",
+            )
 
 
 def _is_foreign(name: object) -> bool:
@@ -141,7 +155,7 @@ def _problem(details: ErrorDetails) -> str:
         return "is missing"
     if kind == "refused":
         return f"{_shown(value)} is not allowed; {context['problem']}"
-    if kind == "enum":
+    if kind in ("enum", "literal_error"):
         allowed = context["expected"].replace("'", "").replace(" or ", ", ")
         return f"{_shown(value)} is not allowed; use one of {allowed}"
     if kind in ("greater_than_equal", "less_than_equal"):
@@ -151,8 +165,19 @@ def _problem(details: ErrorDetails) -> str:
 
 
 def _known_keys(location: tuple[str | int, ...]) -> Iterable[str]:
-    model = MODELS[location[0]] if location else TableSyncConfig
+    """The keys of the model that describes what stands at a place in the attributes."""
+    model: type[BaseModel] = TableSyncConfig
+    for part in location:
+        if isinstance(part, str):
+            model = next(_models_in(model.model_fields[part].annotation))
     return model.model_fields
+
+
+def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        yield annotation
+    for inner in get_args(annotation):
+        yield from _models_in(inner)
 
 
 def _unknown(key: object, known: Iterable[str]) -> str:

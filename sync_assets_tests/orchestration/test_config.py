@@ -8,7 +8,8 @@ from textwrap import dedent
 import dagster as dg
 import pytest
 
-from sync_assets.config import EMAIL, TAG_KEY, TAG_VALUE, TableSyncConfig
+from sync_assets.automation import is_address
+from sync_assets.config import TAG_KEY, TAG_VALUE, TableSyncConfig
 from sync_assets.config_errors import parse_component
 from sync_assets.defs_folder import locate, read_components
 from sync_assets.engine.errors import ConfigurationError
@@ -43,9 +44,48 @@ WRONG = {
             " max_workers, min_workers, batch_size."
         ),
     ),
-    "a schedule, which this version does not have": (
-        "  tables:\n  - source: a\n    schedule: '* * * * *'\n",
-        "5: attributes.tables[0].schedule: the key is not known; known keys are",
+    "a schedule that is no cron expression": (
+        "  tables:\n  - source: a\n    schedule: hourly\n",
+        "5: attributes.tables[0].schedule: 'hourly' is not allowed; write five fields: minute,",
+    ),
+    "an hour that no day has": (
+        "  defaults: {reconcile: '0 24 * * *'}\n  tables: [source: a]\n",
+        "3: attributes.defaults.reconcile: '0 24 * * *' is not allowed; '24' is no hour, which",
+    ),
+    "an age without a unit": (
+        "  tables:\n  - source: a\n    freshness: '30'\n",
+        "5: attributes.tables[0].freshness: '30' is not allowed; write a number and a unit, such",
+    ),
+    "automation that is neither": (
+        "  tables:\n  - source: a\n    automation: on\n",
+        "5: attributes.tables[0].automation: True is not allowed; use one of stopped, running.",
+    ),
+    "a sweep where nothing is deleted": (
+        "  tables:\n  - source: a\n    delete_schedule: '@daily'\n",
+        "5: attributes.tables[0].delete_schedule: needs deletes: hard or soft; with ignore there",
+    ),
+    "an unknown check": (
+        "  tables:\n  - source: a\n    checks:\n      rowcount: true\n",
+        "6: attributes.tables[0].checks.rowcount: the key is not known; did you mean row_count?.",
+    ),
+    "an unknown option of a check": (
+        "  defaults:\n    checks:\n      key: {sevrity: warn}\n  tables: [source: a]\n",
+        "5: attributes.defaults.checks.key.sevrity: the key is not known; did you mean severity?.",
+    ),
+    "an unknown severity": (
+        "  defaults:\n    checks:\n      key: {severity: bad}\n  tables: [source: a]\n",
+        "5: attributes.defaults.checks.key.severity: 'bad' is not allowed; use one of error, warn.",
+    ),
+    "mail to nobody": (
+        "  alerts:\n    email: {to: [bob]}\n  tables: [source: a]\n",
+        "4: attributes.alerts.email.to[0]: 'bob' is not allowed; write an e-mail address.",
+    ),
+    "members of a group at different times": (
+        (
+            "  tables:\n  - {source: a, snapshot_group: g, schedule: '@daily'}\n"
+            "  - source: b\n    snapshot_group: g\n"
+        ),
+        "6: attributes.tables[1].snapshot_group: 'g' is synced at once: write the same schedule,",
     ),
     "no source": (
         "  tables:\n  - source: a\n  - target: b\n",
@@ -320,7 +360,7 @@ def test_owners_are_judged_as_dagster_does(owner: str, tmp_path: Path) -> None:
             return False
         return True
 
-    ours = bool(EMAIL.fullmatch(owner)) or (owner.startswith("team:") and owner != "team:")
+    ours = is_address(owner) or (owner.startswith("team:") and owner != "team:")
     assert ours == dagster_accepts()
 
 

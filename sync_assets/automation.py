@@ -1,0 +1,203 @@
+"""When a table is synced by itself, how old it may get and what is checked, as YAML says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Annotated, Any, Literal, TypeVar
+
+from pydantic import AfterValidator, BeforeValidator, Field
+
+from sync_assets.cron import problem_of
+from sync_assets.yaml_model import StrictModel, refuse
+
+INTERVAL = re.compile(r"(\d+(?:\.\d+)?) ?(second|minute|hour|day|week)s?")
+EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
+
+
+def _cron(text: str) -> str:
+    problem = problem_of(text)
+    if problem:
+        raise refuse(problem)
+    return text
+
+
+def interval(text: str) -> timedelta:
+    """Read `30 minutes`, `1.5 hours`, `7 days`."""
+    match = INTERVAL.fullmatch(text)
+    length = timedelta(**{f"{match[2]}s": float(match[1])}) if match else timedelta()
+    if not length:
+        raise refuse("write a number and a unit, such as 30 minutes, 2 hours or 1 day")
+    return length
+
+
+def _interval(text: str) -> str:
+    interval(text)
+    return text
+
+
+def _switch(value: Any) -> Any:
+    """`true` is a check as it comes, `false` none."""
+    return {True: {}, False: None}[value] if isinstance(value, bool) else value
+
+
+def is_address(text: str) -> bool:
+    """Whether Dagster, and we, take it for an e-mail address."""
+    return EMAIL.fullmatch(text) is not None
+
+
+def _address(text: str) -> str:
+    if not is_address(text):
+        raise refuse("write an e-mail address")
+    return text
+
+
+def _https(text: str) -> str:
+    if not re.fullmatch(r"https?://[^\s@]+", text):
+        raise refuse("write the UI's address, such as https://dagster.example.org")
+    return text.rstrip("/")
+
+
+Cron = Annotated[str, AfterValidator(_cron)]
+Interval = Annotated[str, AfterValidator(_interval)]
+Address = Annotated[str, AfterValidator(_address)]
+
+
+class CheckOptions(StrictModel):
+    """How much a failed check matters."""
+
+    severity: Literal["error", "warn"] = Field(
+        "error", description="how Dagster shows a failure: `error` or `warn`"
+    )
+    blocking: bool = Field(
+        default=False,
+        description="let a failure of severity `error` fail the run, and what depends on the table"
+        " wait; the rows are committed by then",
+    )
+
+
+class RowCountOptions(CheckOptions):
+    """The same, and how much the counts may differ."""
+
+    tolerance: float = Field(
+        0.0, ge=0, le=1, description="the share of the source's rows by which the counts may differ"
+    )
+
+
+class ContentOptions(CheckOptions):
+    """The same, and how much is compared."""
+
+    share: float = Field(
+        0.01, gt=0, le=1, description="the share of the rows that is compared, at random; 1: all"
+    )
+
+
+class Checks(StrictModel):
+    """The checks of a table; those that are not named do not exist."""
+
+    key: Annotated[CheckOptions | None, BeforeValidator(_switch)] = Field(
+        None, description="the target's key is unique and never NULL"
+    )
+    row_count: Annotated[RowCountOptions | None, BeforeValidator(_switch)] = Field(
+        None, description="the target has the rows that the source had at the last sync"
+    )
+    content: Annotated[ContentOptions | None, BeforeValidator(_switch)] = Field(
+        None, description="rows are the same on both ends, byte by byte"
+    )
+    schema_drift: Annotated[CheckOptions | None, BeforeValidator(_switch)] = Field(
+        None, description="the target has the source's columns, of the same types"
+    )
+
+
+class Email(StrictModel):
+    """Who gets mail."""
+
+    to: list[Address] = Field(min_length=1, description="the addresses that get mail")
+    sender: Address | None = Field(
+        None, description="the address it comes from; else sync-assets@localhost"
+    )
+
+
+class Alerts(StrictModel):
+    """Where failures and stale tables are told."""
+
+    webhook: bool = Field(
+        default=False,
+        description='post `{"text": …}` to the URL in `SYNC_ALERT_WEBHOOK`, as Slack takes it',
+    )
+    email: Email | None = Field(
+        None, description="send mail through the server in `SYNC_ALERT_SMTP`, see below"
+    )
+    ui_url: Annotated[str, AfterValidator(_https)] | None = Field(
+        None, description="where people reach the Dagster UI, for the links in a message"
+    )
+
+
+class AutomationOptions(StrictModel):
+    """What a table may say about its automation, and `defaults` for all."""
+
+    automation: Literal["stopped", "running"] | None = Field(
+        None,
+        description="`running` lets the schedules below, or without `schedule` the change sensor,"
+        " start by themselves; `stopped` leaves that to a person in the UI",
+    )
+    schedule: Cron | None = Field(None, description="sync at these times, a cron expression in UTC")
+    delete_schedule: Cron | None = Field(
+        None,
+        description="look for deleted rows at these times only, not in each run; needs `deletes`",
+    )
+    reconcile: Cron | None = Field(
+        None, description="read every row again at these times and correct what differs"
+    )
+    freshness: Interval | None = Field(
+        None, description="how old the last sync may be, such as `30 minutes`"
+    )
+    checks: Checks | None = Field(None, description="what Dagster checks after a sync, see below")
+
+
+@dataclass(frozen=True, slots=True)
+class Automation:
+    """The same, of one table, as the sensors and schedules take it."""
+
+    running: bool = False
+    schedule: str | None = None
+    delete_schedule: str | None = None
+    reconcile: str | None = None
+    freshness: timedelta | None = None
+    checks: Checks = field(default_factory=Checks)
+
+    @classmethod
+    def of(cls, chosen: dict[str, Any]) -> Automation:
+        """From the values that were set."""
+        names = ("schedule", "delete_schedule", "reconcile", "checks")
+        values = {name: chosen[name] for name in names if name in chosen}
+        if "freshness" in chosen:
+            values["freshness"] = interval(chosen["freshness"])
+        return cls(running=chosen.get("automation") == "running", **values)
+
+    @property
+    def freshness_seconds(self) -> float | None:
+        """How old the last sync may be."""
+        return self.freshness.total_seconds() if self.freshness else None
+
+    @property
+    def times(self) -> tuple[object, ...]:
+        """What members of a snapshot group must agree on."""
+        return (self.running, self.schedule, self.delete_schedule, self.reconcile)
+
+
+Automated = TypeVar("Automated")
+
+
+def started(
+    tables: Sequence[Automated], starts: Callable[[Automated], bool]
+) -> tuple[list[Automated], bool]:
+    """The tables that one sensor or schedule is for, and whether it starts by itself.
+
+    Where some of its tables start, it is theirs alone; where none does, it is there for all of
+    them, switched off.
+    """
+    chosen = [table for table in tables if starts(table)]
+    return (chosen, True) if chosen else (list(tables), False)
