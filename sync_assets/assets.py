@@ -1,113 +1,147 @@
-"""The body of one target asset: connect, run the engine, report, tell failures apart."""
+"""The body of one target asset: look, run the engine, report, tell failures apart."""
 
-import dataclasses
-import threading
-import time
+import contextlib
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 import dagster as dg
 
 from sync_assets import specs
 from sync_assets.config import SyncedTable
-from sync_assets.engine import DataCopyEngine
+from sync_assets.engine import DataCopyEngine, observe
+from sync_assets.engine.describe import Described, describe
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.holders import watermark_age
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import Table, WorkerConfig
+from sync_assets.engine.table import RelationName, Table, WorkerConfig
 from sync_assets.failures import failure_of, retry_of
+from sync_assets.lineage import data_version, last_version, observation, provenance
 from sync_assets.listener import current_listener
-from sync_assets.metadata import metadata_of
+from sync_assets.metadata import Around, metadata_of
+from sync_assets.progress_log import ProgressLog
 from sync_assets.run_watch import stopped_with_run
-
-LOG_SECONDS = 10.0
-
-
-class SyncConfig(dg.Config):
-    """What a person may ask for in one run."""
-
-    full_refresh: bool = False
-    accept_source: bool = False
-    confirm_deletes: int | None = None
-    dry_run: bool = False
-
-    def applied_to(self, table: Table) -> Table:
-        """The table as this run treats it."""
-        return dataclasses.replace(
-            table,
-            full_refresh=self.full_refresh,
-            accept_source=self.accept_source,
-            confirm_deletes=self.confirm_deletes,
-            dry_run=self.dry_run,
-        )
+from sync_assets.sync_config import SyncConfig
 
 
-def sync_asset(synced: SyncedTable, workers: WorkerConfig) -> dg.AssetsDefinition:
-    """The asset that keeps one target table in step with its source."""
-    spec = specs.target_spec(synced)
+def sync_asset(
+    members: Sequence[SyncedTable], workers: WorkerConfig, observed: Collection[dg.AssetKey] = ()
+) -> dg.AssetsDefinition:
+    """The asset that keeps one target table in step, or the several of a snapshot group.
+
+    `observed` are the source assets that this code location observes.
+    """
+    first = members[0]
 
     @dg.multi_asset(
-        name=specs.op_name(spec.key),
-        specs=[spec],
-        pool=specs.pool(synced),
-        required_resource_keys={synced.source_connection, synced.target_connection},
+        name=specs.op_of(first),
+        specs=[specs.target_spec(synced) for synced in members],
+        pool=specs.pool(first),
+        required_resource_keys={first.source_connection, first.target_connection},
     )
-    def sync(context: dg.AssetExecutionContext, config: SyncConfig) -> dg.MaterializeResult[None]:
-        table, listener = config.applied_to(synced.table), current_listener()
+    def sync(
+        context: dg.AssetExecutionContext, config: SyncConfig
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        attempt = _Attempt(context, config, members, observed)
+        listener = current_listener()
         try:
-            receipt = _synced(context, synced, table, workers)
+            receipts, around = attempt.run(workers)
         except SyncError as error:
-            listener.failed(table, error)
-            retry = _retry_of(context, error)
+            for synced in members:
+                listener.failed(synced.table, error)
+            retry = attempt.retry_after(error)
             if retry:
                 raise retry from failure_of(error)
             raise failure_of(error) from None
-        listener.finished(table, receipt)
-        return dg.MaterializeResult(metadata=metadata_of(receipt))
+        for synced, receipt in zip(members, receipts, strict=True):
+            listener.finished(synced.table, receipt)
+        yield from attempt.results(receipts, around)
 
     return sync
 
 
-def _retry_of(context: dg.AssetExecutionContext, error: SyncError) -> dg.RetryRequested | None:
-    op = context.op_execution_context
-    return retry_of(error, context.instance.get_run_by_id(op.run_id), op.retry_number)
+@dataclass(frozen=True)
+class _Attempt:
+    """One attempt of a run at the tables of one op."""
 
+    context: dg.AssetExecutionContext
+    config: SyncConfig
+    members: Sequence[SyncedTable]
+    observed: Collection[dg.AssetKey]
 
-def _synced(
-    context: dg.AssetExecutionContext, synced: SyncedTable, table: Table, workers: WorkerConfig
-) -> Receipt:
-    listener, log = current_listener(), _ProgressLog(context)
+    def run(self, workers: WorkerConfig) -> tuple[Sequence[Receipt], Sequence[Around]]:
+        """Look at the source, sync, and look again at what the sync could not say."""
+        tables = [self.config.applied_to(synced) for synced in self.members]
+        url = self._url(self.members[0].source_connection)
+        relations = [synced.table.source for synced in self.members]
+        # Seen before the snapshot: what changes later asks for another run.
+        markers, described = observe(url, relations).markers, describe(url, relations)
+        if not self.config.dry_run:
+            self._tell(markers, described)
+        receipts = self._receipts(tables, self.config.limits(workers))
+        age = None
+        # The rows are committed: what only decorates the receipt must not fail the run.
+        with contextlib.suppress(SyncError):
+            age = watermark_age(url, receipts[0].watermark)
+        around = [Around(markers.get(each), described.get(each), age) for each in relations]
+        return receipts, around
 
-    def follow(progress: Progress) -> None:
-        log.follow(progress)
-        listener.progressed(table, progress)
+    def results(
+        self, receipts: Sequence[Receipt], around: Sequence[Around]
+    ) -> Iterator[dg.MaterializeResult[None]]:
+        """What was committed; of a dry run, only what it would have been."""
+        for synced, receipt, seen in zip(self.members, receipts, around, strict=True):
+            key, metadata = specs.target_key(synced), metadata_of(synced, receipt, seen)
+            if receipt.dry_run:
+                self.context.log_event(dg.AssetObservation(key, metadata=metadata))
+                continue
+            event = self.context.instance.get_latest_materialization_event(key)
+            before = event.asset_materialization if event else None
+            known = seen.marker is not None and specs.source_key(synced) in self.observed
+            yield dg.MaterializeResult(
+                asset_key=key,
+                metadata=metadata,
+                data_version=data_version(before, receipt),
+                tags=provenance(synced, seen.marker or "") if known else None,
+            )
 
-    listener.started(table)
-    engine = DataCopyEngine(
-        getattr(context.resources, synced.source_connection).connection_url(),
-        getattr(context.resources, synced.target_connection).connection_url(),
-        workers=workers,
-        on_progress=follow,
-        run_id=context.op_execution_context.run_id,
-    )
-    with stopped_with_run(context.instance, context.op_execution_context.run_id, engine.cancel):
-        return engine.sync(table)
+    def retry_after(self, error: SyncError) -> dg.RetryRequested | None:
+        """The next attempt, if there is one."""
+        op = self.context.op_execution_context
+        return retry_of(error, self.context.instance.get_run_by_id(op.run_id), op.retry_number)
 
+    def _url(self, connection: str) -> str:
+        url: str = getattr(self.context.resources, connection).connection_url()
+        return url
 
-class _ProgressLog:
-    """The engine's steps in the run's log: each phase once, and a sign of life now and then."""
+    def _tell(
+        self, markers: Mapping[RelationName, str], described: Mapping[RelationName, Described]
+    ) -> None:
+        """Tell Dagster of source versions that it does not know yet."""
+        for synced in self.members:
+            key, marker = specs.source_key(synced), markers.get(synced.table.source)
+            news = marker and marker != last_version(self.context.instance, key)
+            if marker and news and key in self.observed:
+                event = observation(key, marker, described.get(synced.table.source))
+                self.context.log_event(event)
 
-    def __init__(self, context: dg.AssetExecutionContext) -> None:
-        self._log = context.log
-        self._phases: set[str] = set()
-        self._last = time.monotonic()
-        self._lock = threading.Lock()
+    def _receipts(self, tables: Sequence[Table], workers: WorkerConfig) -> Sequence[Receipt]:
+        context, listener, first = self.context, current_listener(), self.members[0]
+        log, by_name = ProgressLog(context.log.info), {str(t.target): t for t in tables}
 
-    def follow(self, progress: Progress) -> None:
-        now = time.monotonic()
-        with self._lock:
-            if progress.phase in self._phases and now - self._last < LOG_SECONDS:
-                return
-            self._phases.add(progress.phase)
-            self._last = now
-        chunks = f", {progress.chunks_done} of {progress.chunks} chunks" if progress.chunks else ""
-        rows = f": {progress.rows:,} rows{chunks}" if progress.rows or chunks else ""
-        self._log.info(f"{progress.table}: {progress.phase}{rows}")
+        def follow(progress: Progress) -> None:
+            log.follow(progress)
+            listener.progressed(by_name.get(progress.table, tables[0]), progress)
+
+        for table in tables:
+            listener.started(table)
+        run_id = context.op_execution_context.run_id
+        engine = DataCopyEngine(
+            self._url(first.source_connection),
+            self._url(first.target_connection),
+            workers=workers,
+            on_progress=follow,
+            run_id=run_id,
+        )
+        with stopped_with_run(context.instance, run_id, engine.cancel):
+            return engine.sync_group(tables)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -12,10 +14,15 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from sync_assets import specs
+from sync_assets.alert_sensors import alert_sensors
 from sync_assets.assets import sync_asset
+from sync_assets.automation import Alerts
+from sync_assets.checks import checks_of
 from sync_assets.config import SyncedTable, TableSyncConfig
 from sync_assets.config_errors import parse_attributes
 from sync_assets.engine.table import WorkerConfig
+from sync_assets.schedules import schedules_of
+from sync_assets.sensors import change_sensor
 from sync_assets.sources import source_assets
 from sync_assets.yaml_file import Document, read_documents
 
@@ -38,9 +45,17 @@ class RawAttributes(RootModel[dict[str, Any]]):
 class TableSync(dg.Component):
     """Keep tables of a PostgreSQL database in step with those of another one."""
 
-    def __init__(self, tables: Sequence[SyncedTable], workers: WorkerConfig) -> None:
+    def __init__(
+        self,
+        tables: Sequence[SyncedTable],
+        workers: WorkerConfig,
+        sensor_seconds: int,
+        alerts: Alerts,
+    ) -> None:
         self.tables = tuple(tables)
         self.workers = workers
+        self.sensor_seconds = sensor_seconds
+        self.alerts = alerts
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -50,22 +65,69 @@ class TableSync(dg.Component):
     @classmethod
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> TableSync:
         """Read the attributes; raises ConfigurationError naming file, line and key."""
-        config = parse_attributes(_document(attributes, context))
-        group = specs.group_name(context.path)
-        return cls(config.synced_tables(group), config.worker_config())
+        document = _document(attributes, context)
+        config = parse_attributes(document)
+        tables = [
+            dataclasses.replace(synced, defined_at=_place(document, position))
+            for position, synced in enumerate(config.synced_tables(specs.group_name(context.path)))
+        ]
+        return cls(tables, config.worker_config(), config.sensor_seconds(), config.alerts)
+
+    @classmethod
+    def get_code_references_for_yaml(
+        cls,
+        yaml_path: Path,  # noqa: ARG003 (Dagster's signature)
+        source_position: object,  # noqa: ARG003
+        context: dg.ComponentLoadContext,  # noqa: ARG003
+    ) -> Sequence[Any]:
+        """None for the component as a whole: each asset names the line of its own table."""
+        return []
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
-        """One asset per target table, and one per source table that is not shown elsewhere."""
-        assets = [sync_asset(synced, self.workers) for synced in self.tables]
-        sources = list(_shown_first_by(self, _all_components(self, context)))
+        """What keeps the tables in step.
+
+        - one asset for each target table, and one for each source table not shown elsewhere
+        - the checks that are asked for
+        - a sensor that asks for a run when the source has changed
+        - a schedule for each cron expression
+        - where alerts are configured, sensors that tell of failures and stale tables
+        """
+        components = _all_components(self, context)
+        written = {specs.target_key(synced) for each in components for synced in each.tables}
+        observed = {specs.source_key(synced) for synced in self.tables} - written
+        ops = by_op(self.tables)
+        assets = [sync_asset(members, self.workers, observed) for members in ops]
+        sources = list(_shown_first_by(self, components, written))
         if sources:
-            assets.append(source_assets(_observation_name(context), sources))
-        return dg.Definitions(assets=assets)
+            name = specs.observation_name(_folder(context), _instance_key(context))
+            assets.append(source_assets(name, sources))
+        name = specs.component_name(_folder(context), _instance_key(context))
+        return dg.Definitions(
+            assets=assets,
+            asset_checks=[check for synced in self.tables for check in checks_of(synced)],
+            sensors=[
+                change_sensor(name, ops, self.sensor_seconds, observed),
+                *alert_sensors(name, self.tables, self.alerts),
+            ],
+            schedules=schedules_of(name, ops),
+        )
 
 
-def _observation_name(context: dg.ComponentLoadContext) -> str:
-    place = context.path.relative_to(context.defs_module_path).as_posix()
-    return specs.observation_name(place, _instance_key(context))
+def by_op(tables: Sequence[SyncedTable]) -> list[tuple[SyncedTable, ...]]:
+    """The tables that are synced together: each alone, but for the snapshot groups."""
+    groups: dict[str, list[SyncedTable]] = {}
+    for synced in tables:
+        groups.setdefault(specs.op_of(synced), []).append(synced)
+    return [tuple(members) for members in groups.values()]
+
+
+def _place(document: Document, position: int) -> tuple[str, int] | None:
+    line = document.line(("attributes", "tables", position))
+    return (document.file, line) if document.file else None
+
+
+def _folder(context: dg.ComponentLoadContext) -> str:
+    return context.path.relative_to(context.defs_module_path).as_posix()
 
 
 def _document(attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Document:
@@ -87,13 +149,15 @@ def _all_components(component: TableSync, context: dg.ComponentLoadContext) -> l
     return context.component_tree.get_all_components(TableSync)
 
 
-def _shown_first_by(shower: TableSync, components: Sequence[TableSync]) -> Iterator[SyncedTable]:
+def _shown_first_by(
+    shower: TableSync, components: Sequence[TableSync], written: AbstractSet[dg.AssetKey]
+) -> Iterator[SyncedTable]:
     """The source tables that this component is the one to show.
 
     A key is unique in a code location: of several components that read a table the first shows it,
     and a table that some component writes is shown as that.
     """
-    shown = {specs.target_key(synced) for each in components for synced in each.tables}
+    shown = set(written)
     for component in components:
         for synced in component.tables:
             key = specs.source_key(synced)

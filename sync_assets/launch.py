@@ -18,6 +18,7 @@ import dagster as dg
 import psutil
 
 from sync_assets import specs
+from sync_assets.automation import Checks
 from sync_assets.config import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import Cancelled, ConfigurationError, SyncError
@@ -170,7 +171,7 @@ def _is_alive(tags: Mapping[str, str]) -> bool:
 
 
 def _run_config(tables: Sequence[SyncedTable], options: Mapping[str, Any]) -> dict[str, Any]:
-    ops = {specs.op_name(specs.target_key(synced)): {"config": dict(options)} for synced in tables}
+    ops = {specs.op_of(synced): {"config": dict(options)} for synced in tables}
     # The console belongs to the command's own output; the run's log is in the instance.
     return {"ops": ops, "loggers": {"console": {"config": {"log_level": "CRITICAL"}}}}
 
@@ -178,7 +179,12 @@ def _run_config(tables: Sequence[SyncedTable], options: Mapping[str, Any]) -> di
 def _errors_outside(
     result: dg.ExecuteInProcessResult, tables: Sequence[SyncedTable]
 ) -> dict[str, SyncError]:
-    targets = {specs.op_name(specs.target_key(synced)): synced.table.target for synced in tables}
+    targets = {specs.op_of(synced): synced.table.target for synced in tables}
+    targets |= {
+        specs.check_op(specs.target_key(synced), name): synced.table.target
+        for synced in tables
+        for name in Checks.model_fields
+    }
     errors: dict[str, SyncError] = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
         target = targets.get(event.step_key or "")

@@ -7,8 +7,10 @@ import dagster as dg
 from sync_assets import specs
 from sync_assets.config import SyncedTable
 from sync_assets.engine import observe
+from sync_assets.engine.describe import describe
 from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.failures import failure_of
+from sync_assets.lineage import source_metadata
 from sync_assets.resources import PostgresResource
 
 
@@ -31,11 +33,16 @@ def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefiniti
         wanted = {key: relations[key] for key in sorted(context.selected_asset_keys)}
         try:
             markers = observe(resource.connection_url(), list(wanted.values())).markers
+            described = describe(resource.connection_url(), list(markers))
         except SyncError as error:
             raise failure_of(error) from None
         for key, relation in wanted.items():
             if relation in markers:
-                yield dg.ObserveResult(key, data_version=dg.DataVersion(markers[relation]))
+                yield dg.ObserveResult(
+                    key,
+                    data_version=dg.DataVersion(markers[relation]),
+                    metadata=source_metadata(described[relation]) if relation in described else {},
+                )
         missing = ", ".join(str(each) for each in wanted.values() if each not in markers)
         if missing:
             raise failure_of(NoSuchRelation(f"the database {connection} has no {missing}"))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from datetime import timedelta
 from pathlib import Path
 
 import dagster as dg
@@ -59,6 +60,30 @@ def observation_name(place: str, number: int | str | None) -> str:
     return base if number in (0, None) else f"{base}__{number}"
 
 
+def op_of(synced: SyncedTable) -> str:
+    """The op that syncs a table: its own, or that of its snapshot group."""
+    if not synced.snapshot_group:
+        return op_name(target_key(synced))
+    first = asset_key(synced.target_connection, synced.snapshot_targets[0])
+    return f"{op_name(first)}__{sanitized(synced.snapshot_group)}"
+
+
+def check_op(key: dg.AssetKey, check: str) -> str:
+    """The op that runs a check of a target."""
+    return f"{op_name(key)}__check_{check}"
+
+
+def component_name(place: str, number: int | str | None) -> str:
+    """What the sensors and schedules of a component begin with: its folder, its number there."""
+    base = "sync" if place == "." else sanitized(place)
+    return base if number in (0, None) else f"{base}__{number}"
+
+
+def schedule_name(component: str, purpose: str, cron: str) -> str:
+    """One schedule for each component, purpose and cron expression."""
+    return f"{component}_{purpose}_{_digest(cron)}"
+
+
 def pool(synced: SyncedTable) -> str:
     """The pool whose limit bounds how many syncs read this source at once."""
     return f"sync_{synced.source_connection}"
@@ -88,6 +113,9 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
         deps=[source_key(synced)],
         owners=list(synced.owners),
         tags=dict(synced.tags),
+        freshness=synced.automation.freshness,
+        # A dry run materializes nothing.
+        skippable=True,
     )
 
 
@@ -101,18 +129,31 @@ def _spec(
     deps: list[dg.AssetKey] | None = None,
     owners: list[str] | None = None,
     tags: dict[str, str] | None = None,
+    freshness: timedelta | None = None,
+    skippable: bool = False,
 ) -> dg.AssetSpec:
     return dg.AssetSpec(
         key,
         deps=deps,
         description=description,
         # The connection's name sets two tables of the same name apart.
-        metadata={"dagster/table_name": f"{connection}.{relation}"},
+        metadata={"dagster/table_name": f"{connection}.{relation}", **_reference(synced)},
         group_name=synced.group,
         owners=owners,
         tags=tags,
         kinds={"postgres"},
+        freshness_policy=dg.FreshnessPolicy.time_window(freshness) if freshness else None,
+        skippable=skippable,
     )
+
+
+def _reference(synced: SyncedTable) -> dict[str, dg.CodeReferencesMetadataValue]:
+    """The line that defines the table, which the UI links to."""
+    if synced.defined_at is None:
+        return {}
+    file, line = synced.defined_at
+    reference = dg.LocalFileCodeReference(file_path=file, line_number=line)
+    return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
 
 
 def _digest(text: str) -> str:

@@ -11,6 +11,7 @@ pytest_plugins = [
     "sync_assets_tests.fixtures.servers",
     "sync_assets_tests.fixtures.pair",
     "sync_assets_tests.fixtures.replicated",
+    "sync_assets_tests.fixtures.inbox",
 ]
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: the

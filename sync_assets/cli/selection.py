@@ -32,7 +32,10 @@ def configured_tables() -> tuple[Path, list[SyncedTable]]:
 
 
 def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[SyncedTable]:
-    """The tables whose target is named or matched; each pattern must find one."""
+    """The tables whose target is named or matched, and those that are synced at once with them.
+
+    Each pattern must find one.
+    """
     for pattern in patterns:
         if not any(_matches(synced, pattern) for synced in tables):
             names = ", ".join(str(synced.table.target) for synced in tables[:NAMED_AT_MOST])
@@ -40,7 +43,13 @@ def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[Syn
                 f"no target table matches {pattern!r}",
                 remedy=f"Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
             )
-    return [s for s in tables if not patterns or any(_matches(s, p) for p in patterns)]
+    chosen = {
+        (synced.target_connection, target)
+        for synced in tables
+        if not patterns or any(_matches(synced, pattern) for pattern in patterns)
+        for target in (synced.table.target, *synced.snapshot_targets)
+    }
+    return [s for s in tables if (s.target_connection, s.table.target) in chosen]
 
 
 def require_urls(tables: Sequence[SyncedTable]) -> None:

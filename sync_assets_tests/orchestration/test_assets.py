@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 
 from sync_assets import PostgresResource, TableSync
-from sync_assets.assets import SyncConfig
 from sync_assets.config import SyncedTable
 from sync_assets.engine import RelationName, observe
 from sync_assets.failures import LAUNCHED_BY
 from sync_assets.specs import op_name, source_key, target_key
+from sync_assets.sync_config import SyncConfig
 from sync_assets_tests.fixtures.servers import Connect
 
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, item text NOT NULL)"
@@ -257,7 +257,9 @@ def test_an_asset_can_be_called_directly(
         "target": PostgresResource(url=target_url),
     }
     with dg.build_asset_context(resources=resources) as context:
-        result = definition(context=context, config=SyncConfig())
+        results = definition(context=context, config=SyncConfig())
+        assert isinstance(results, Iterator)
+        (result,) = results
     assert isinstance(result, dg.MaterializeResult)
     assert (result.metadata or {})["sync/rows_inserted"] == 50
 

@@ -64,6 +64,20 @@ def test_one_asset_per_table_with_its_source_above_it(folder: Path) -> None:
     assert graph.get(dg.AssetKey(["source", "a", "b"])).is_observable
 
 
+def test_an_asset_names_the_line_of_its_table_and_no_other(folder: Path) -> None:
+    write(folder, "shop", HEAD + "  tables:\n  - source: orders\n  - source: a.b\n")
+    for spec in load(folder).resolve_all_asset_specs():
+        found = spec.metadata["dagster/code_references"]
+        assert isinstance(found, dg.CodeReferencesMetadataValue)
+        (reference,) = found.code_references
+        assert isinstance(reference, dg.LocalFileCodeReference)
+        line = 4 if spec.key.path[-1] == "orders" else 5
+        assert (reference.file_path, reference.line_number) == (
+            str(folder / "shop" / "defs.yaml"),
+            line,
+        )
+
+
 def test_two_documents_of_a_file_are_two_components(folder: Path) -> None:
     one = HEAD + "  tables: [source: a]\n"
     two = HEAD + "  source_connection: w\n  tables: [{source: a, target: b}]\n"

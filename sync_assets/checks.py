@@ -1,0 +1,180 @@
+"""Asset checks: each a step of its own, so that it also runs alone."""
+
+from collections.abc import Callable
+from typing import Any
+
+import dagster as dg
+from pydantic import Field
+
+from sync_assets import specs
+from sync_assets.automation import CheckOptions, ContentOptions, RowCountOptions
+from sync_assets.config import SyncedTable
+from sync_assets.engine import DataCopyEngine
+from sync_assets.engine.checks import check_key, count_rows, schema_drift
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.spot_check import sample_rows
+from sync_assets.engine.table import Deletes, SyncMode
+from sync_assets.failures import failure_of, retry_of
+from sync_assets.run_watch import stopped_with_run
+
+SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
+Verdict = tuple[bool, str, dict[str, Any]]
+"""Whether it passed, one sentence, and the numbers."""
+
+Context = dg.AssetCheckExecutionContext
+
+
+class ContentConfig(dg.Config):
+    """How much of a table one run of its content check compares."""
+
+    whole: bool = Field(default=False, description="Compare every row, not a sample.")
+
+
+def checks_of(synced: SyncedTable) -> list[dg.AssetChecksDefinition]:
+    """The checks a table asks for."""
+    checks = synced.automation.checks
+    made = []
+    if checks.key:
+        made.append(_check(synced, "key", checks.key, KEY, _key))
+    if checks.row_count:
+        made.append(_check(synced, "row_count", checks.row_count, ROW_COUNT, _row_count))
+    if checks.content:
+        made.append(_content_check(synced, checks.content))
+    if checks.schema_drift:
+        made.append(_check(synced, "schema_drift", checks.schema_drift, DRIFT, _drift))
+    return made
+
+
+KEY = "The key of the target is unique and never NULL."
+ROW_COUNT = "The target has the rows that the source had at the last sync."
+CONTENT = "Rows are the same on both ends; in the launchpad, whole compares all of them."
+DRIFT = "The target has the source's columns, of types that hold them."
+
+
+def _check(
+    synced: SyncedTable,
+    name: str,
+    options: CheckOptions,
+    description: str,
+    judge: Callable[[SyncedTable, str, str], Verdict],
+) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(**_definition(synced, name, options, description))
+    def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
+        return _result(context, options, lambda: judge(synced, *_urls(context, synced)))
+
+    return check
+
+
+def _content_check(synced: SyncedTable, options: ContentOptions) -> dg.AssetChecksDefinition:
+    @dg.multi_asset_check(**_definition(synced, "content", options, CONTENT))
+    def check(context: dg.AssetCheckExecutionContext, config: ContentConfig) -> dg.AssetCheckResult:
+        def judge() -> Verdict:
+            urls = _urls(context, synced)
+            if config.whole or options.share >= 1:
+                return _whole(context, synced, *urls)
+            return _sample(synced, options, *urls)
+
+        return _result(context, options, judge)
+
+    return check
+
+
+def _definition(
+    synced: SyncedTable, name: str, options: CheckOptions, description: str
+) -> dict[str, Any]:
+    key = specs.target_key(synced)
+    spec = dg.AssetCheckSpec(name, asset=key, description=description, blocking=options.blocking)
+    return {
+        # Dagster's own name for the step joins key and check, and then two may be the same.
+        "name": specs.check_op(key, name),
+        "specs": [spec],
+        "pool": specs.pool(synced),
+        "required_resource_keys": {synced.source_connection, synced.target_connection},
+    }
+
+
+def _urls(context: Context, synced: SyncedTable) -> tuple[str, str]:
+    resources = context.op_execution_context.resources
+    source, target = (
+        getattr(resources, name).connection_url()
+        for name in (synced.source_connection, synced.target_connection)
+    )
+    return source, target
+
+
+def _result(
+    context: Context, options: CheckOptions, judge: Callable[[], Verdict]
+) -> dg.AssetCheckResult:
+    try:
+        passed, sentence, numbers = judge()
+    except SyncError as error:
+        retry = retry_of(error, context.run, context.retry_number)
+        raise (retry or failure_of(error)) from None
+    return dg.AssetCheckResult(
+        passed=passed,
+        severity=SEVERITIES[options.severity],
+        description=sentence,
+        metadata=numbers,
+    )
+
+
+def _key(synced: SyncedTable, _source: str, target: str) -> Verdict:
+    found = check_key(target, synced.table)
+    key = ", ".join(found.columns)
+    sentence = f"{found.duplicates:,} keys ({key}) are there twice, {found.nulls:,} have a NULL."
+    numbers = {"key": key, "rows": found.rows, "nulls": found.nulls}
+    return (
+        not (found.duplicates or found.nulls),
+        sentence,
+        numbers | {"duplicates": found.duplicates},
+    )
+
+
+def _row_count(synced: SyncedTable, source: str, target: str) -> Verdict:
+    found = count_rows(source, target, synced.table)
+    missing = max(found.settled - found.target, 0)
+    # Where deletes are ignored, or swept only now and then, the target may have more.
+    extra = max(found.target - found.source, 0) if _removes(synced) else 0
+    options = synced.automation.checks.row_count or RowCountOptions()
+    passed = missing + extra <= options.tolerance * found.source
+    sentence = f"{missing:,} rows are missing, {extra:,} are there that the source has not."
+    numbers = {"rows_in_source": found.source, "rows_in_target": found.target}
+    return passed, sentence, numbers | {"rows_missing": missing, "rows_extra": extra}
+
+
+def _removes(synced: SyncedTable) -> bool:
+    if synced.table.mode is SyncMode.FULL_SYNC:
+        return True
+    return synced.table.deletes is not Deletes.IGNORE and not synced.automation.delete_schedule
+
+
+def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: str) -> Verdict:
+    found = sample_rows(source, target, synced.table, options.share)
+    wrong = found.differing + found.missing
+    sentence = f"Of {found.rows:,} rows {found.differing:,} differ, {found.missing:,} are missing."
+    numbers = {"rows_compared": found.rows, "rows_differing": found.differing}
+    return not wrong, sentence, numbers | {"rows_missing": found.missing}
+
+
+def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> Verdict:
+    run_id = context.run.run_id
+    engine = DataCopyEngine(source, target, run_id=run_id)
+    with stopped_with_run(context.instance, run_id, engine.cancel):
+        found = engine.verify(synced.table, sync=False)
+    sentence = (
+        f"Of {found.rows_source:,} rows {found.rows_wrong:,} are wrong on the target,"
+        f" {found.rows_pending:,} wait for the next sync."
+    )
+    names = ("source", "target", "wrong", "pending", "unexplained", "differing")
+    return found.equal, sentence, {f"rows_{name}": getattr(found, f"rows_{name}") for name in names}
+
+
+def _drift(synced: SyncedTable, source: str, target: str) -> Verdict:
+    found = schema_drift(source, target, synced.table)
+    problems = [
+        *(f"{name} is missing on the target" for name in found.missing),
+        *found.differing,
+    ]
+    numbers = {"missing": list(found.missing), "differing": list(found.differing)}
+    sentence = "; ".join(problems) or "The columns agree."
+    return not problems, sentence, numbers | {"only_on_target": list(found.extra)}

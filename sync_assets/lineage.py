@@ -1,0 +1,99 @@
+"""Data versions from source to target, so that what Dagster calls stale is stale, and columns.
+
+A source's data version is the marker of `engine.observe`. A target's is new only when rows or
+columns changed: what depends on it stays fresh through a sync that found nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import dagster as dg
+
+from sync_assets import specs
+from sync_assets.config import SyncedTable
+from sync_assets.engine.describe import Described
+from sync_assets.engine.receipt import ColumnShape, Receipt
+
+MARKER = "sync/source_marker"
+SCHEMA = "dagster/column_schema"
+DATA_VERSION = "dagster/data_version"
+
+
+def observation(
+    key: dg.AssetKey, marker: str, described: Described | None = None
+) -> dg.AssetObservation:
+    """The event that tells Dagster which version the source is at."""
+    metadata = source_metadata(described) if described else {}
+    return dg.AssetObservation(key, metadata=metadata, tags={DATA_VERSION: marker})
+
+
+def last_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """The version of a source that Dagster knows; None before it was observed."""
+    for record in instance.fetch_observations(key, limit=1).records:
+        if record.asset_observation is not None:
+            return record.asset_observation.data_version
+    return None
+
+
+def source_metadata(described: Described) -> dict[str, Any]:
+    """What the source's catalog says about a table."""
+    comment = {"sync/description": described.comment} if described.comment else {}
+    return {SCHEMA: table_schema(described.columns, described.comments)} | comment
+
+
+def provenance(synced: SyncedTable, marker: str) -> dict[str, str]:
+    """The version of the source that a sync has read.
+
+    Dagster would note the version known before the step began, which is an older one, or none,
+    where nobody observed the source.
+    """
+    return {f"dagster/input_data_version/{specs.source_key(synced).to_user_string()}": marker}
+
+
+def data_version(before: dg.AssetMaterialization | None, receipt: Receipt) -> dg.DataVersion:
+    """The target's version after a sync: the one before, if the sync changed nothing."""
+    tags = (before.tags or {}) if before else {}
+    if before and DATA_VERSION in tags and not receipt.rows_written:
+        shown = before.metadata.get(SCHEMA)
+        if shown is not None and _names(shown.value) == _names(table_schema(receipt.columns)):
+            return dg.DataVersion(tags[DATA_VERSION])
+    return dg.DataVersion(f"{receipt.watermark}-{receipt.run_id[:8]}")
+
+
+def _names(schema: Any) -> list[tuple[str, str]]:
+    return [(column.name, column.type) for column in schema.columns]
+
+
+def table_schema(
+    columns: tuple[ColumnShape, ...], comments: Mapping[str, str] | None = None
+) -> dg.TableSchema:
+    """Columns as Dagster shows them."""
+    return dg.TableSchema(
+        columns=[
+            dg.TableColumn(
+                column.name,
+                column.type,
+                description=(comments or {}).get(column.name),
+                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+            )
+            for column in columns
+        ]
+    )
+
+
+def column_lineage(synced: SyncedTable, receipt: Receipt) -> dg.TableColumnLineage:
+    """Each column of the target and the one on the source that it is copied from.
+
+    A column computed by an expression, and our own ones, have no single origin.
+    """
+    table, source = synced.table, specs.source_key(synced)
+    ours = {table.xmin_column, table.deleted_column, *(name for name, _ in table.expressions)}
+    return dg.TableColumnLineage(
+        {
+            column.name: [dg.TableColumnDep(source, column.name)]
+            for column in receipt.columns
+            if column.name not in ours
+        }
+    )

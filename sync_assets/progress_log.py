@@ -1,0 +1,60 @@
+"""The engine's steps in a run's log: how far, how fast, how long still, and never a flood."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+
+from sync_assets.engine.progress import Progress
+
+LOG_SECONDS = 10.0
+"""Between two lines about one phase of one table."""
+
+MEGABYTE = 1_000_000
+MINUTE = 60
+
+
+class ProgressLog:
+    """Writes each phase of each table once, and then a line now and then while it goes on."""
+
+    def __init__(
+        self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._write = write
+        self._clock = clock
+        self._began: dict[tuple[str, str], float] = {}
+        self._written: dict[tuple[str, str], float] = {}
+        self._lock = threading.Lock()
+
+    def follow(self, progress: Progress) -> None:
+        """Hear of a step; called from the engine's threads."""
+        place, now = (progress.table, progress.phase), self._clock()
+        with self._lock:
+            began = self._began.setdefault(place, now)
+            if now - self._written.get(place, -LOG_SECONDS) < LOG_SECONDS:
+                return
+            self._written[place] = now
+        self._write(described(progress, now - began))
+
+
+def described(progress: Progress, seconds: float) -> str:
+    """One line: table, phase, and what is known after `seconds` in it."""
+    done = progress.chunks_done / progress.chunks if progress.chunks else 0.0
+    parts = [
+        f"{progress.rows:,} rows" if progress.rows else "",
+        f"{progress.bytes / MEGABYTE:,.1f} MB" if progress.bytes else "",
+        f"{progress.rows / seconds:,.0f} rows/s" if progress.rows and seconds else "",
+        f"{done:.0%}" if progress.chunks else "",
+        f"about {_duration(seconds * (1 - done) / done)} left" if seconds and 0 < done < 1 else "",
+    ]
+    told = ", ".join(part for part in parts if part)
+    return f"{progress.table}: {progress.phase}{f': {told}' if told else ''}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), MINUTE)
+    hours, minutes = divmod(minutes, MINUTE)
+    if hours:
+        return f"{hours} h {minutes} min"
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"

@@ -1,0 +1,75 @@
+"""Schedules: syncs by the clock, sweeps for deleted rows, and full passes that reconcile."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+
+import dagster as dg
+
+from sync_assets import specs
+from sync_assets.automation import Automation, started
+from sync_assets.config import SyncedTable
+from sync_assets.in_flight import REQUESTED_BY, in_flight, in_one_process
+
+Op = tuple[SyncedTable, ...]
+
+PURPOSES: tuple[
+    tuple[str, Callable[[Automation], str | None], Mapping[str, bool] | None, str], ...
+] = (
+    ("sync", lambda table: table.schedule, None, "Syncs"),
+    (
+        "sweep_deletes",
+        lambda table: table.delete_schedule,
+        {"sweep_deletes": True},
+        "Looks for rows that the source has deleted in",
+    ),
+    (
+        "reconcile",
+        lambda table: table.reconcile,
+        {"full_refresh": True},
+        "Reads every row of the source again and corrects",
+    ),
+)
+"""Name, whose key, what the run is told, and the description's first words."""
+
+
+def schedules_of(component: str, ops: Sequence[Op]) -> list[dg.ScheduleDefinition]:
+    """One schedule for each purpose and cron expression of a component's tables."""
+    return [
+        _schedule(specs.schedule_name(component, purpose, cron), cron, chosen, config, words)
+        for purpose, cron_of, config, words in PURPOSES
+        for cron, chosen in _by_cron(ops, cron_of)
+    ]
+
+
+def _by_cron(
+    ops: Sequence[Op], cron_of: Callable[[Automation], str | None]
+) -> Iterator[tuple[str, list[Op]]]:
+    for cron in dict.fromkeys(cron_of(op[0].automation) for op in ops):
+        if cron is not None:
+            yield cron, [op for op in ops if cron_of(op[0].automation) == cron]
+
+
+def _schedule(
+    name: str, cron: str, ops: Sequence[Op], config: Mapping[str, bool] | None, words: str
+) -> dg.ScheduleDefinition:
+    chosen, running = started(ops, lambda op: op[0].automation.running)
+    keys = [specs.target_key(each) for op in chosen for each in op]
+    told = {specs.op_of(op[0]): {"config": config} for op in chosen} if config else {}
+    status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
+
+    @dg.schedule(
+        name=name,
+        cron_schedule=cron,
+        target=dg.AssetSelection.assets(*keys),
+        default_status=status,
+        description=f"{words} {', '.join(str(each.table.target) for op in chosen for each in op)}.",
+    )
+    def due(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
+        flying = in_flight(context.instance)
+        if name in flying.requesters:
+            return dg.SkipReason(f"Run {flying.requesters[name]} of this schedule has not ended.")
+        return dg.RunRequest(
+            run_config=({"ops": told} if told else {}) | in_one_process(context.repository_def),
+            tags={REQUESTED_BY: name},
+        )
+
+    return due

@@ -1,0 +1,59 @@
+"""What a person, a schedule or a sensor may ask for in one run."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import Any, Literal
+
+import dagster as dg
+from pydantic import Field
+
+from sync_assets.config import SyncedTable
+from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
+
+
+class SyncConfig(dg.Config):
+    """What a person may ask for in one run."""
+
+    full_refresh: bool = Field(default=False, description="Read every row, whatever changed.")
+    sync_mode: Literal["as configured", "xmin_incremental", "full_sync", "incremental_sync"] = (
+        Field(default="as configured", description="The mode of this run alone.")
+    )
+    workers: int | None = Field(default=None, description="How many connections read the table.")
+    batch_size: int | None = Field(default=None, description="Rows a batch file holds at least.")
+    accept_source: bool = Field(
+        default=False, description="Accept another source database than before, this once."
+    )
+    confirm_deletes: int | None = Field(
+        default=None, description="Allow this run that many deletes, whatever the ratio."
+    )
+    sweep_deletes: bool = Field(
+        default=False, description="Look for deleted rows, which delete_schedule else does."
+    )
+    dry_run: bool = Field(default=False, description="Do all of the work and publish nothing.")
+
+    def applied_to(self, synced: SyncedTable) -> Table:
+        """The table as this run treats it; raises ConfigurationError."""
+        options: dict[str, Any] = {}
+        if self.sync_mode != "as configured":
+            options["mode"] = SyncMode.parse(self.sync_mode)
+        if synced.automation.delete_schedule and not (self.sweep_deletes or self.full_refresh):
+            options["deletes"] = Deletes.IGNORE
+        return dataclasses.replace(
+            synced.table,
+            full_refresh=self.full_refresh,
+            accept_source=self.accept_source,
+            confirm_deletes=self.confirm_deletes,
+            dry_run=self.dry_run,
+            **options,
+        )
+
+    def limits(self, workers: WorkerConfig) -> WorkerConfig:
+        """The workers as this run may use them; raises ConfigurationError."""
+        options: dict[str, Any] = {}
+        if self.batch_size is not None:
+            options["batch_size"] = self.batch_size
+        if self.workers is not None:
+            options |= dict.fromkeys(("default_workers", "min_workers"), self.workers)
+            options["max_workers"] = max(self.workers, workers.max_workers)
+        return dataclasses.replace(workers, **options)

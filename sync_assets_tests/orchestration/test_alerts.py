@@ -1,0 +1,147 @@
+"""Alerts arrive at a real web server and a real mail server, once, and carry no secret."""
+
+from collections.abc import Iterator
+from typing import Any
+
+import dagster as dg
+import pytest
+
+from sync_assets.alerts import AlertNotSent, send
+from sync_assets.automation import Alerts
+from sync_assets_tests.fixtures.inbox import Inbox
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.ticks import Ticks
+
+ALERTS: dict[str, Any] = {
+    "webhook": True,
+    "email": {"to": ["ops@example.org", "b@example.org"], "sender": "sync@example.org"},
+    "ui_url": "https://dagster.example.org/",
+}
+
+
+@pytest.fixture
+def instance() -> Iterator[dg.DagsterInstance]:
+    with dg.DagsterInstance.ephemeral() as made:
+        yield made
+
+
+@pytest.fixture
+def ticks(
+    pair: Pair, instance: dg.DagsterInstance, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> Ticks:
+    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", inbox.webhook)
+    monkeypatch.setenv("SYNC_ALERT_SMTP", inbox.smtp)
+    pair.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    tables = [{"source": "t", "freshness": "1 hour"}, {"source": "missing"}]
+    return Ticks(instance, pair.source_url, pair.target_url, {"tables": tables, "alerts": ALERTS})
+
+
+def tell_of(ticks: Ticks, result: dg.ExecuteInProcessResult) -> None:
+    """The daemon's part: call the failure sensor for a run that failed."""
+    (sensor,) = (s for s in ticks.definitions.sensors or () if s.name.endswith("_failures"))
+    (event,) = result.filter_events(lambda e: e.event_type_value == "PIPELINE_FAILURE")
+    context = dg.build_run_status_sensor_context(
+        sensor.name, event, ticks.instance, result.dagster_run
+    )
+    sensor(context.for_run_failure())
+
+
+def test_a_sync_that_failed_is_told_with_what_where_and_how_to_mend_it(
+    ticks: Ticks, inbox: Inbox
+) -> None:
+    result = ticks.run()
+    tell_of(ticks, result)
+    (post,) = inbox.posts
+    assert list(post) == ["text"]
+    assert "NoSuchRelation: public.missing" in post["text"]
+    assert "public.t" not in post["text"]
+    assert f"https://dagster.example.org/runs/{result.run_id}" in post["text"]
+    (mail,) = inbox.mails
+    assert inbox.recipients == ["ops@example.org", "b@example.org"]
+    assert (mail["From"], mail["To"]) == ("sync@example.org", "ops@example.org, b@example.org")
+    assert "a sync failed" in mail["Subject"]
+    assert "NoSuchRelation" in mail.get_content()
+
+
+def test_another_component_s_failure_is_not_ours(ticks: Ticks, inbox: Inbox) -> None:
+    @dg.op
+    def fails() -> None:
+        raise ValueError
+
+    @dg.job
+    def foreign() -> None:
+        fails()
+
+    tell_of(ticks, foreign.execute_in_process(instance=ticks.instance, raise_on_error=False))
+    assert inbox.posts == []
+
+
+def test_a_table_that_got_too_old_is_told_once_and_so_is_its_return(
+    ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    hours = 0.0
+    monkeypatch.setattr("sync_assets.alert_sensors.clock", lambda: 1e9 + 3600 * hours)
+    monkeypatch.setattr("sync_assets.alert_sensors.last_successes", lambda *_: {})
+    assert ticks.evaluate("_stale").skip_message == "0 of 1 tables are too old."
+    hours = 1.5
+    ticks.evaluate("_stale")
+    ticks.evaluate("_stale")
+    (post,) = inbox.posts
+    assert "public.t was never synced; 60 are allowed." in post["text"]
+    monkeypatch.undo()
+    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", inbox.webhook)
+    monkeypatch.setenv("SYNC_ALERT_SMTP", inbox.smtp)
+    ticks.run()
+    ticks.evaluate("_stale")
+    ticks.evaluate("_stale")
+    assert [each["text"].splitlines()[-1] for each in inbox.posts[1:]] == [
+        "public.t is in step again."
+    ]
+
+
+def test_a_message_that_did_not_arrive_is_sent_by_the_next_tick(
+    ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_assets.alerts.PAUSES", (0.0, None))
+    monkeypatch.setattr("sync_assets.alert_sensors.last_successes", lambda *_: {})
+    ticks.cursors["_stale"] = "[0.0, []]"
+    inbox.status = 503
+    with pytest.raises(AlertNotSent, match="SYNC_ALERT_WEBHOOK: the server answered 503"):
+        ticks.evaluate("_stale")
+    assert len(inbox.posts) == 2, "it was tried again"
+    assert len(inbox.mails) == 1, "the other way was used all the same"
+    inbox.status = 200
+    ticks.evaluate("_stale")
+    assert len(inbox.posts) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "url", "said"),
+    [
+        ("SYNC_ALERT_WEBHOOK", "", "SYNC_ALERT_WEBHOOK is not set"),
+        ("SYNC_ALERT_WEBHOOK", "file:///etc/s3cret", "is no http or https URL"),
+        ("SYNC_ALERT_WEBHOOK", "http://127.0.0.1:1/s3cret", "URLError"),
+        ("SYNC_ALERT_SMTP", "mail.example.org", "is no smtp://host:port"),
+    ],
+)
+def test_what_cannot_be_used_is_named_without_being_shown(
+    inbox: Inbox, monkeypatch: pytest.MonkeyPatch, name: str, url: str, said: str
+) -> None:
+    monkeypatch.setattr("sync_assets.alerts.PAUSES", (None,))
+    environment = {"SYNC_ALERT_WEBHOOK": inbox.webhook, "SYNC_ALERT_SMTP": inbox.smtp, name: url}
+    with pytest.raises(AlertNotSent, match=said) as caught:
+        send(Alerts.model_validate(ALERTS), environment, "subject", "text")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_password_is_not_sent_in_clear(inbox: Inbox) -> None:
+    environment = {"SYNC_ALERT_SMTP": inbox.smtp.replace("//", "//user:s3cret@")}
+    alerts = Alerts.model_validate({"email": ALERTS["email"]})
+    with pytest.raises(AlertNotSent, match="offers no TLS, so it gets no password"):
+        send(alerts, environment, "subject", "text")
+    assert inbox.mails == []
+
+
+def test_without_alerts_there_is_nothing(ticks: Ticks) -> None:
+    ticks.attributes = {"tables": ticks.attributes["tables"]}
+    assert [s.name.rpartition("_")[2] for s in ticks.definitions.sensors or ()] == ["changes"]
