@@ -16,7 +16,11 @@ Cursor = psycopg2.extensions.cursor
 
 @dataclass(frozen=True, slots=True)
 class UserType:
-    """A type that is not built in, with what CREATE needs; parts are (name, type) or labels."""
+    """A type that is not built in, with what CREATE needs; parts are (name, type).
+
+    `label_oids` and `part_numbers` tell a label or a part that was renamed from another one.
+    `constraints` are those of a domain, by name.
+    """
 
     oid: int
     schema: str
@@ -28,6 +32,9 @@ class UserType:
     base: str | None = None
     clauses: tuple[str, ...] = ()
     parts: tuple[tuple[str, str], ...] = ()
+    label_oids: tuple[int, ...] = ()
+    part_numbers: tuple[int, ...] = ()
+    constraints: tuple[tuple[str, str], ...] = ()
 
     @property
     def identifier(self) -> sql.Identifier:
@@ -66,6 +73,11 @@ SELECT t.oid, n.nspname, t.typname,
     LEFT JOIN pg_range m ON m.rngmultitypid IN (p.oid, e.oid))::bigint[],
   ARRAY(SELECT e.enumlabel::text FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
   CASE t.typtype WHEN 'd' THEN format_type(t.typbasetype, t.typtypmod)
+                   || (SELECT CASE WHEN b.typcollation <> t.typcollation
+                              THEN format(' COLLATE %%I.%%I', cn.nspname, c.collname) ELSE '' END
+                       FROM pg_type b LEFT JOIN pg_collation c ON c.oid = t.typcollation
+                       LEFT JOIN pg_namespace cn ON cn.oid = c.collnamespace
+                       WHERE b.oid = t.typbasetype)
                  WHEN 'r' THEN (SELECT format_type(r.rngsubtype, NULL) FROM pg_range r
                                 WHERE r.rngtypid = t.oid) END,
   -- A constraint that is not validated may be broken by values that are there.
@@ -83,9 +95,20 @@ SELECT t.oid, n.nspname, t.typname,
            CASE WHEN c.oid IS NOT NULL THEN format('collation = %%I.%%I', cs.nspname, c.collname)
            END]) AS clause
          WHERE r.rngtypid = t.oid AND clause IS NOT NULL),
-  ARRAY(SELECT ARRAY[a.attname::text, format_type(a.atttypid, a.atttypmod)] FROM pg_attribute a
+  ARRAY(SELECT ARRAY[a.attname::text, format_type(a.atttypid, a.atttypmod)
+          || CASE WHEN a.attcollation <> p.typcollation
+                  THEN format(' COLLATE %%I.%%I', cn.nspname, c.collname) ELSE '' END]
+        FROM pg_attribute a JOIN pg_type p ON p.oid = a.atttypid
+        LEFT JOIN pg_collation c ON c.oid = a.attcollation
+        LEFT JOIN pg_namespace cn ON cn.oid = c.collnamespace
         WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
-        ORDER BY a.attnum)
+        ORDER BY a.attnum),
+  ARRAY(SELECT e.oid::bigint FROM pg_enum e WHERE e.enumtypid = t.oid ORDER BY e.enumsortorder),
+  ARRAY(SELECT a.attnum::int FROM pg_attribute a
+        WHERE t.typtype = 'c' AND a.attrelid = t.typrelid AND a.attnum > 0 AND NOT a.attisdropped
+        ORDER BY a.attnum),
+  ARRAY(SELECT ARRAY[k.conname::text, pg_get_constraintdef(k.oid)] FROM pg_constraint k
+        WHERE k.contypid = t.oid AND k.contype = 'c' ORDER BY k.conname)
 FROM needed JOIN pg_type t ON t.oid = needed.oid JOIN pg_namespace n ON n.oid = t.typnamespace
 WHERE n.nspname <> 'pg_catalog' AND t.typtype IN ('b', 'c', 'd', 'e', 'r')
   AND NOT (t.typelem <> 0 AND t.typlen = -1 AND t.typcategory = 'A')
@@ -96,23 +119,41 @@ ORDER BY t.oid
 def read_types(cursor: Cursor, oids: Iterable[int]) -> tuple[UserType, ...]:
     """The types behind these column types that PostgreSQL does not bring along, needed first."""
     found = {
-        oid: UserType(
-            oid,
-            schema,
-            name,
-            kind,
-            extension,
-            tuple(needs),
-            tuple(labels),
-            base,
-            tuple(dict.fromkeys(clauses)),
-            tuple((part, type_) for part, type_ in parts),
-        )
-        for oid, schema, name, kind, extension, needs, labels, base, clauses, parts in rows(
-            cursor, _NEEDED, (sorted(set(oids)),)
-        )
+        values[0]: _user_type(*values) for values in rows(cursor, _NEEDED, (sorted(set(oids)),))
     }
     return tuple(_in_order(found))
+
+
+def _user_type(
+    oid: int,
+    schema: str,
+    name: str,
+    kind: str,
+    extension: str | None,
+    needs: Sequence[int],
+    labels: Sequence[str],
+    base: str | None,
+    clauses: Sequence[str],
+    parts: Sequence[Sequence[str]],
+    label_oids: Sequence[int],
+    part_numbers: Sequence[int],
+    constraints: Sequence[Sequence[str]],
+) -> UserType:
+    return UserType(
+        oid,
+        schema,
+        name,
+        kind,
+        extension,
+        tuple(needs),
+        tuple(labels),
+        base,
+        tuple(dict.fromkeys(clauses)),
+        tuple((part, type_) for part, type_ in parts),
+        tuple(label_oids),
+        tuple(part_numbers),
+        tuple((constraint, definition) for constraint, definition in constraints),
+    )
 
 
 def _in_order(found: dict[int, UserType]) -> list[UserType]:
