@@ -7,8 +7,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2.extensions
 
@@ -235,22 +236,28 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
         Key(tuple(names), tuple(operators), *rest)
         for names, operators, *rest in rows(cursor, _KEYS, (oid,))
     )
-    leaves = tuple(
-        Leaf(leaf, RelationName(schema, leaf_name), *rest, columns=_leaf_columns(columns_there))
-        for leaf, schema, leaf_name, *rest, columns_there in rows(
-            cursor, _LEAVES, {"oid": oid, "kind": kind}
-        )
-    )
+    leaves = tuple(_leaf(*values) for values in rows(cursor, _LEAVES, {"oid": oid, "kind": kind}))
     return Relation(
-        oid, name, kind, has_children, readable, columns, keys, leaves, _fingerprint(columns), comment
+        oid,
+        name,
+        kind,
+        has_children,
+        readable,
+        columns,
+        keys,
+        leaves,
+        _fingerprint(columns),
+        comment,
     )
 
 
-def _leaf_columns(found: Iterable[Sequence[str]]) -> tuple[LeafColumn, ...]:
-    return tuple(
-        LeafColumn(int(number), name, missing, generation)
-        for number, name, missing, generation in found
+def _leaf(oid: int, schema: str, name: str, *values: Any) -> Leaf:
+    columns = (
+        LeafColumn(int(number), column, missing, generation)
+        for number, column, missing, generation in values[-1]
     )
+    leaf = Leaf(oid, RelationName(schema, name), *values[:-1])
+    return dataclasses.replace(leaf, columns=tuple(columns))
 
 
 def _fingerprint(columns: Iterable[Column]) -> str:

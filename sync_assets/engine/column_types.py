@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 import psycopg2.extensions
@@ -10,6 +10,7 @@ from psycopg2 import sql
 
 from sync_assets.engine import errors
 from sync_assets.engine.session import create_schema, rows
+from sync_assets.engine.table import quoted
 
 Cursor = psycopg2.extensions.cursor
 
@@ -214,6 +215,146 @@ def label_additions(wanted: UserType, present: Sequence[str]) -> list[sql.Compos
             position = (sql.Literal(label), sql.SQL(side), sql.Literal(other))
             statements.append(add.format(wanted.identifier, *position))
     return statements
+
+
+def alter_types(cursor: Cursor, known: Iterable[UserType], needed: Iterable[UserType]) -> None:
+    """Rename and relax the target's types as the source did; raises SchemaConflict.
+
+    Needs the lock for DDL: another table may bring the same change along.
+    """
+    before = {each.oid: each for each in known}
+    for wanted in needed:
+        was = before.get(wanted.oid)
+        if was is None or was == wanted or wanted.extension or wanted.kind not in "cder":
+            continue
+        _follow_name(cursor, was, wanted)
+        there = _type_named(cursor, wanted)
+        if there is not None:
+            for statement in type_changes(was, wanted, there):
+                cursor.execute(statement)
+
+
+def _follow_name(cursor: Cursor, was: UserType, wanted: UserType) -> None:
+    if (was.schema, was.name) == (wanted.schema, wanted.name):
+        return
+    if _type_named(cursor, was) is None or _type_named(cursor, wanted) is not None:
+        return
+    alter = sql.SQL("ALTER TYPE {} {} {}")
+    if was.schema != wanted.schema:
+        create_schema(cursor, wanted.schema)
+        schema = sql.Identifier(wanted.schema)
+        cursor.execute(alter.format(was.identifier, sql.SQL("SET SCHEMA"), schema))
+    if was.name != wanted.name:
+        moved = sql.Identifier(wanted.schema, was.name)
+        cursor.execute(alter.format(moved, sql.SQL("RENAME TO"), sql.Identifier(wanted.name)))
+
+
+def _type_named(cursor: Cursor, wanted: UserType) -> UserType | None:
+    found = rows(
+        cursor,
+        "SELECT t.oid FROM pg_type t JOIN pg_namespace n ON n.oid = t.typnamespace "
+        "WHERE n.nspname = %s AND t.typname = %s",
+        (wanted.schema, wanted.name),
+    )
+    types = read_types(cursor, (oid for (oid,) in found))
+    return next((each for each in types if each.oid == found[0][0]), None) if found else None
+
+
+def type_changes(was: UserType, now: UserType, there: UserType) -> list[sql.Composable]:
+    """What makes the target's type, as it is there, follow the source's (pure)."""
+    if now.kind == "e":
+        return _label_renames(was, now, there)
+    if now.kind == "d":
+        return _relaxations(was, now, there)
+    if now.kind == "c":
+        return _part_changes(was, now, there)
+    return []
+
+
+def _label_renames(was: UserType, now: UserType, there: UserType) -> list[sql.Composable]:
+    labels = dict(zip(now.label_oids, now.labels, strict=True))
+    wanted = {
+        old: labels[oid]
+        for oid, old in zip(was.label_oids, was.labels, strict=True)
+        if labels.get(oid, old) != old and old in there.labels
+    }
+    if any(new in there.labels for new in wanted.values()) and there.labels != was.labels:
+        # Not as the last run left it: a label may have its new name already.
+        wanted = {old: new for old, new in wanted.items() if new not in there.labels}
+    rename = sql.SQL("ALTER TYPE {} RENAME VALUE {} TO {}")
+    return [
+        rename.format(now.identifier, sql.Literal(old), sql.Literal(new))
+        for old, new in renames(wanted, there.labels)
+    ]
+
+
+def renames(wanted: Mapping[str, str], there: Sequence[str]) -> list[tuple[str, str]]:
+    """Renames in an order that works, without those whose new name is taken (pure).
+
+    A ring of names goes through a temporary one.
+    """
+    left = dict(wanted)
+    while blocked := [old for old, new in left.items() if new in there and new not in left]:
+        for old in blocked:
+            del left[old]
+    done: list[tuple[str, str]] = []
+    while left:
+        free = next((old for old, new in left.items() if new not in left), None)
+        if free is not None:
+            done.append((free, left.pop(free)))
+        else:
+            old, new = left.popitem()
+            parked = f"sync_assets_renamed_{len(done)}"
+            done.append((old, parked))
+            left[parked] = new
+    return done
+
+
+def _relaxations(was: UserType, now: UserType, there: UserType) -> list[sql.Composable]:
+    gone = {definition for _, definition in was.constraints} - {
+        definition for _, definition in now.constraints
+    }
+    change = sql.SQL("ALTER DOMAIN {} DROP {}{}")
+    dropped: list[sql.Composable] = [
+        change.format(now.identifier, sql.SQL("CONSTRAINT "), sql.Identifier(name))
+        for name, definition in there.constraints
+        if definition in gone
+    ]
+    if "NOT NULL" in was.clauses and "NOT NULL" in there.clauses and "NOT NULL" not in now.clauses:
+        dropped.append(change.format(now.identifier, sql.SQL("NOT NULL"), sql.SQL("")))
+    return dropped
+
+
+def _part_changes(was: UserType, now: UserType, there: UserType) -> list[sql.Composable]:
+    if there.parts != was.parts or was.parts == now.parts:
+        return []
+    names = dict(zip(was.part_numbers, (name for name, _ in was.parts), strict=True))
+    gone = [name for number, name in names.items() if number not in now.part_numbers]
+    if gone:
+        drops = ", ".join(f"DROP ATTRIBUTE {quoted(name)}" for name in gone)
+        raise errors.SchemaConflict(
+            f"the type {now.schema}.{now.name} lost {', '.join(gone)} on the source, "
+            "and the target's values still have it",
+            remedy="To drop that data, run on the target: "
+            f"ALTER TYPE {quoted(now.schema)}.{quoted(now.name)} {drops}.",
+        )
+    wanted = {
+        names[number]: name
+        for number, (name, _) in zip(now.part_numbers, now.parts, strict=True)
+        if number in names and names[number] != name
+    }
+    rename = sql.SQL("ALTER TYPE {} RENAME ATTRIBUTE {} TO {}")
+    changes: list[sql.Composable] = [
+        rename.format(now.identifier, sql.Identifier(old), sql.Identifier(new))
+        for old, new in renames(wanted, [name for name, _ in there.parts])
+    ]
+    add = sql.SQL("ALTER TYPE {} ADD ATTRIBUTE {} {}")
+    changes += [
+        add.format(now.identifier, sql.Identifier(name), sql.SQL(type_))
+        for number, (name, type_) in zip(now.part_numbers, now.parts, strict=True)
+        if number not in names
+    ]
+    return changes
 
 
 def create_types(cursor: Cursor, missing: Iterable[UserType]) -> None:

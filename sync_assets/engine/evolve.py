@@ -10,17 +10,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from sync_assets.engine import alter, errors
 from sync_assets.engine.alter import Alteration
 from sync_assets.engine.catalog import Column, Key, Leaf, Relation
-from sync_assets.engine.column_types import UserType
+from sync_assets.engine.column_types import UserType, renames
 from sync_assets.engine.schema import Layout, choose_key, fit, holds
 from sync_assets.engine.shape import Shape
 from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, OnSchemaChange, SyncMode, Table, quoted
-
-TEMPORARY = "sync_assets_renamed_{}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,16 +110,16 @@ class _Following:
         for column in self.source.columns:
             yield column, _before(column, self.source, self.before)
 
-    def replace(self, name: str, **changes: object) -> None:
+    def replace(self, name: str, *, renamed: str | None = None, **changes: Any) -> None:
         """Note that a column of the target is now another."""
+        new = renamed or name
         columns = tuple(
-            dataclasses.replace(column, **changes) if column.name == name else column  # type: ignore[arg-type]
+            dataclasses.replace(column, name=new, **changes) if column.name == name else column
             for column in self.target.columns
         )
-        renamed = changes.get("name", name)
         keys = tuple(
             dataclasses.replace(
-                key, columns=tuple(str(renamed) if c == name else c for c in key.columns)
+                key, columns=tuple(new if column == name else column for column in key.columns)
             )
             for key in self.target.keys
         )
@@ -136,10 +135,10 @@ class _Following:
             if then is not None and then.name != column.name and self.target.column(then.name)
         }
         there = [column.name for column in self.target.columns]
-        steps = _possible(wanted, there)
+        steps = renames(wanted, there)
         for old, new in steps:
             self.alterations.append(alter.rename_column(self.table.target, old, new))
-            self.replace(old, name=new)
+            self.replace(old, renamed=new)
         if any(new in there for new in wanted.values()):
             # Somebody may have renamed them already.
             self._read_all("a column took another one's name")
@@ -154,7 +153,8 @@ class _Following:
             there = self.target.column(column.name)
             if there is None or there.generated:
                 continue
-            was = then or next((k for k in self.before.kept if k.name == column.name), None)
+            gone = (*self.before.columns, *self.before.kept)
+            was = then or next((each for each in gone if each.name == column.name), None)
             if then is None:
                 self._read_all(f"column {column.name} is another one than before")
             elif then.type != column.type and not holds(then.type, column.type):
@@ -181,9 +181,7 @@ class _Following:
                 may_clear=retyped and resent and not in_key,
             )
         )
-        self.replace(
-            column.name, type=type_, type_oid=column.type_oid, collation=column.collation
-        )
+        self.replace(column.name, type=type_, type_oid=column.type_oid, collation=column.collation)
         self._set_operators(
             {
                 name: operator
@@ -225,9 +223,7 @@ class _Following:
             added = dataclasses.replace(
                 column, number=0, not_null=False, generated=False, identity_always=False
             )
-            self.target = dataclasses.replace(
-                self.target, columns=(*self.target.columns, added)
-            )
+            self.target = dataclasses.replace(self.target, columns=(*self.target.columns, added))
 
     def _value_of_old_rows(self, column: Column) -> str | None:
         """What rows that are older than the column have in it; notes the leaves that must be read."""
@@ -268,9 +264,7 @@ class _Following:
             return
         nullable = tuple(each.name for each in columns if each and not each.not_null)
         primary = key.primary and not any(each.primary for each in self.target.keys)
-        self.alterations.append(
-            alter.add_key(target, key.columns, nullable, primary=primary)
-        )
+        self.alterations.append(alter.add_key(target, key.columns, nullable, primary=primary))
         for name in nullable:
             self.replace(name, not_null=True)
         self._keep_keys([*self.target.keys, dataclasses.replace(key, primary=primary)])
@@ -289,7 +283,9 @@ class _Following:
         for each in self.before.columns:
             there = self.target.column(each.name)
             if each.name not in now and there is not None:
-                self._drop_not_null(there, in_key, "the source no longer has it, the target keeps it")
+                self._drop_not_null(
+                    there, in_key, "the source no longer has it, the target keeps it"
+                )
 
     def _drop_not_null(self, there: Column | None, in_key: set[str], why: str) -> None:
         if there is None or not there.not_null or there.generated or there.name in in_key:
@@ -333,25 +329,6 @@ def _before(column: Column, source: Relation, before: Shape) -> Column | None:
     return None
 
 
-def _possible(wanted: Mapping[str, str], there: Sequence[str]) -> list[tuple[str, str]]:
-    """Renames in an order that works; a ring of names goes through a temporary one."""
-    left = dict(wanted)
-    while blocked := [old for old, new in left.items() if new in there and new not in left]:
-        for old in blocked:
-            del left[old]
-    done: list[tuple[str, str]] = []
-    while left:
-        free = next((old for old, new in left.items() if new not in left), None)
-        if free is None:
-            old, new = left.popitem()
-            parked = TEMPORARY.format(len(done))
-            done.append((old, parked))
-            left[parked] = new
-        else:
-            done.append((free, left.pop(free)))
-    return done
-
-
 def _known_leaf(leaf: Leaf, leaves: Sequence[KnownLeaf]) -> KnownLeaf | None:
     return next((each for each in leaves if each.oid == leaf.oid), None)
 
@@ -361,9 +338,7 @@ def _text_changed(was: UserType, now: UserType) -> bool:
     return parts != tuple(zip(now.part_numbers, (type_ for _, type_ in now.parts), strict=False))
 
 
-def _require_same(
-    table: Table, before: Shape, source: Relation, types: Sequence[UserType]
-) -> None:
+def _require_same(table: Table, before: Shape, source: Relation, types: Sequence[UserType]) -> None:
     found = differences(before, source, types)
     if found:
         raise errors.SchemaConflict(

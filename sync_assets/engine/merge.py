@@ -6,9 +6,9 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Identifier
+from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, merge_sql, sql
+from sync_assets.engine import alter, errors, merge_sql, sql
 from sync_assets.engine.catalog import Cursor, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
@@ -93,22 +93,21 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
         )
 
 
+def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
+    """The statements that make the target fit, in order; with `creates`, a missing one's too."""
+    target, layout = sql.relation(plan.table.target), plan.layout
+    if layout.creates and creates:
+        yield SQL("CREATE TABLE {} ({})").format(target, sql.staging_columns(plan))
+    for alteration in layout.alterations:
+        yield alteration.statement
+
+
 def evolve(cursor: Cursor, plan: Plan) -> None:
-    """Add the columns that the target lacks."""
-    target, layout = plan.table.target, plan.layout
-    for field in layout.added:
-        cursor.execute(sql.add_column(target, field))
-    ours = []
-    if layout.adds_xmin:
-        ours.append((plan.table.xmin_column, "bigint"))
-    if layout.adds_deleted and layout.deleted_column:
-        ours.append((layout.deleted_column, "timestamptz"))
-    for name, type_ in ours:
-        cursor.execute(
-            SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
-                sql.relation(target), Identifier(name), SQL(type_)
-            )
-        )
+    """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
+    if plan.layout.alterations:
+        with _pinned(cursor):
+            for alteration in plan.layout.alterations:
+                alter.apply(cursor, plan.table.target, alteration)
 
 
 def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:

@@ -12,8 +12,8 @@ from datetime import datetime
 import psycopg2.extensions
 
 from sync_assets.engine import errors
-from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.catalog import LeafColumn
+from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
 from sync_assets.engine.state_tables import STATE_VERSION
@@ -48,6 +48,14 @@ class KnownLeaf:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A row by the text of its key, with the 64-bit xid of its version."""
+
+    xid: int
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The state of one table after its last run; `version` guards against a lost update."""
 
@@ -67,6 +75,7 @@ class Known:
     snapshot_at: datetime
     cursor_column: str | None
     cursor_mark: str | None
+    samples: tuple[Sample, ...]
     leaves: tuple[KnownLeaf, ...]
     columns: Shape | None = None
 
@@ -89,6 +98,7 @@ _FIELDS = {
     "cursor_column": "cursor_column",
     "cursor_mark": "cursor_mark",
     "columns": "columns",
+    "samples": "samples",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
 
@@ -113,10 +123,13 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
     if not found:
         return None
     values = dict(zip(_FIELDS.values(), found[0], strict=True))
+    values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
     values["columns"] = from_json(values["columns"])
-    return Known(
-        **values, leaves=tuple(KnownLeaf(*leaf, leaf_columns(seen)) for *leaf, seen in leaves)
+    known = (
+        KnownLeaf(oid, filenode, tablespace, fingerprint, leaf_columns(seen))
+        for oid, filenode, tablespace, fingerprint, seen in leaves
     )
+    return Known(**values, leaves=tuple(known))
 
 
 def _exists(cursor: Cursor) -> bool:
@@ -144,6 +157,20 @@ def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | N
     return Receipt.from_dict(found[0][0]) if found else None
 
 
+def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
+    """How long the last runs of this kind took, over every row or not."""
+    if not _exists(cursor):
+        return []
+    found = rows(
+        cursor,
+        "SELECT (receipt->'seconds'->>'total')::float8 FROM sync_assets.receipt "
+        "WHERE target_schema = %s AND target_table = %s AND receipt->>'mode' = %s "
+        "AND (receipt->>'full')::boolean = %s ORDER BY id DESC LIMIT 20",
+        (target.schema, target.name, mode, full),
+    )
+    return [seconds for (seconds,) in found]
+
+
 def advance(
     cursor: Cursor,
     target: RelationName,
@@ -160,7 +187,10 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
-    values |= kept | {"columns": after.columns.as_json() if after.columns else None}
+    values |= kept | {
+        "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
+        "columns": after.columns.as_json() if after.columns else None,
+    }
     place = {"target_schema": target.schema, "target_table": target.name}
     if before is None:
         _execute_insert(cursor, values | place)

@@ -27,6 +27,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   snapshot_at timestamptz NOT NULL,
   cursor_column text, cursor_mark text,
   columns jsonb,
+  samples jsonb NOT NULL DEFAULT '[]',
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );
