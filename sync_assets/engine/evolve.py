@@ -110,6 +110,11 @@ class _Following:
         for column in self.source.columns:
             yield column, _before(column, self.source, self.before)
 
+    def _namesake(self, column: Column) -> Column | None:
+        """What the source had under this name, and the target may have still."""
+        gone = (*self.before.columns, *self.before.kept)
+        return next((each for each in gone if each.name == column.name), None)
+
     def replace(self, name: str, *, renamed: str | None = None, **changes: Any) -> None:
         """Note that a column of the target is now another."""
         new = renamed or name
@@ -153,8 +158,7 @@ class _Following:
             there = self.target.column(column.name)
             if there is None or there.generated:
                 continue
-            gone = (*self.before.columns, *self.before.kept)
-            was = then or next((each for each in gone if each.name == column.name), None)
+            was = then or self._namesake(column)
             if then is None:
                 self._read_all(f"column {column.name} is another one than before")
             elif then.type != column.type and not holds(then.type, column.type):
@@ -278,7 +282,8 @@ class _Following:
         now = {column.name for column in self.source.columns}
         for column, then in self.pairs():
             there = self.target.column(column.name)
-            if then and then.not_null and not column.not_null:
+            was = then or self._namesake(column)
+            if was and was.not_null and not column.not_null:
                 self._drop_not_null(there, in_key, "the source lets it")
         for each in self.before.columns:
             there = self.target.column(each.name)

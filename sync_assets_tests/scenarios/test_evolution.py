@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sync_assets.engine import Receipt
@@ -23,7 +25,7 @@ def synced(pair: Pair, *statements: str) -> None:
     assert pair.is_exact()
 
 
-def follow(pair: Pair, *statements: str, **options: object) -> Receipt:
+def follow(pair: Pair, *statements: str, **options: Any) -> Receipt:
     """Change the source, sync, and see that both ends are the same."""
     pair.source(*statements)
     receipt = pair.sync(**options)
@@ -33,10 +35,11 @@ def follow(pair: Pair, *statements: str, **options: object) -> Receipt:
 
 
 def type_of(pair: Pair, column: str) -> str:
-    return pair.target(
+    ((found,),) = pair.target(
         "SELECT format_type(atttypid, atttypmod) FROM pg_attribute "
         f"WHERE attrelid = 't'::regclass AND attname = '{column}'"
-    )[0][0]
+    )
+    return str(found)
 
 
 @pytest.mark.parametrize(
