@@ -358,10 +358,40 @@ def _part_changes(was: UserType, now: UserType, there: UserType) -> list[sql.Com
 
 
 def create_types(cursor: Cursor, missing: Iterable[UserType]) -> None:
-    """Create the types, in the order given; raises UnsupportedRelation for a bare C type."""
+    """Create the types, in the order given.
+
+    Raises UnsupportedRelation for a bare C type, or an extension that the target's server lacks.
+    """
     for wanted in missing:
+        if wanted.extension:
+            _require_extension(cursor, wanted)
         create_schema(cursor, wanted.schema)
         cursor.execute(creation(wanted))
+
+
+def _require_extension(cursor: Cursor, wanted: UserType) -> None:
+    name = wanted.extension
+    if not rows(cursor, "SELECT FROM pg_available_extensions WHERE name = %s", (name,)):
+        raise errors.UnsupportedRelation(
+            f"the type {wanted.schema}.{wanted.name} belongs to the extension {name!r}, "
+            "which the target's server does not have",
+            remedy=f"Install {name} on that server, or leave the columns of this type out.",
+        )
+
+
+def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
+    """See that the target has these collations, written as SQL; raises SchemaConflict."""
+    wanted = sorted({name for name in names if name})
+    missing = rows(
+        cursor,
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",
+        (wanted,),
+    )
+    if missing:
+        raise errors.SchemaConflict(
+            f"the target has no collation {', '.join(name for (name,) in missing)}",
+            remedy="Run CREATE COLLATION on the target, as it is on the source.",
+        )
 
 
 def creation(wanted: UserType) -> sql.Composable:

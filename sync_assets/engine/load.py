@@ -14,7 +14,13 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
-from sync_assets.engine.column_types import add_labels, alter_types, create_types, missing_types
+from sync_assets.engine.column_types import (
+    add_labels,
+    alter_types,
+    create_types,
+    missing_types,
+    require_collations,
+)
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
@@ -105,6 +111,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
         if layout.creates:
             create_schema(cursor, target.schema)
         create_types(cursor, missing)
+        require_collations(cursor, (field.collation for field in layout.fields))
         if not plan.table.dry_run:
             add_labels(cursor, plan.view.types)
         cursor.execute(
