@@ -104,16 +104,19 @@ class _Following:
     alterations: list[Alteration] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     whole: dict[int, str] = field(default_factory=dict)
+    renamed: set[str] = field(default_factory=set)
 
     def pairs(self) -> Iterator[tuple[Column, Column | None]]:
         """Each column of the source with what it was at the last run."""
         for column in self.source.columns:
             yield column, _before(column, self.source, self.before)
 
-    def _namesake(self, column: Column) -> Column | None:
-        """What the source had under this name, and the target may have still."""
+    def _was(self, column: Column, then: Column | None) -> Column | None:
+        """What the target's column of this name held at the last run."""
+        if then and (then.name == column.name or column.name in self.renamed):
+            return then
         gone = (*self.before.columns, *self.before.kept)
-        return next((each for each in gone if each.name == column.name), None)
+        return next((each for each in gone if each.name == column.name), then)
 
     def replace(self, name: str, *, renamed: str | None = None, **changes: Any) -> None:
         """Note that a column of the target is now another."""
@@ -132,7 +135,11 @@ class _Following:
 
     def rename(self) -> None:
         """Rename what was renamed, where the target has the old name and not the new one."""
-        if self.before.relation != self.source.oid:
+        known = {each.oid for each in self.leaves}
+        if self.before.relation != self.source.oid and known & {
+            each.oid for each in self.source.leaves
+        }:
+            # Partitions under another parent; a table of its own is new and read whole anyway.
             self._read_all("the source is another table than before")
         wanted = {
             then.name: column.name
@@ -144,6 +151,7 @@ class _Following:
         for old, new in steps:
             self.alterations.append(alter.rename_column(self.table.target, old, new))
             self.replace(old, renamed=new)
+            self.renamed.add(new)
         if any(new in there for new in wanted.values()):
             # Somebody may have renamed them already.
             self._read_all("a column took another one's name")
@@ -158,7 +166,7 @@ class _Following:
             there = self.target.column(column.name)
             if there is None or there.generated:
                 continue
-            was = then or self._namesake(column)
+            was = self._was(column, then)
             if then is None:
                 self._read_all(f"column {column.name} is another one than before")
             elif then.type != column.type and not holds(then.type, column.type):
@@ -282,7 +290,7 @@ class _Following:
         now = {column.name for column in self.source.columns}
         for column, then in self.pairs():
             there = self.target.column(column.name)
-            was = then or self._namesake(column)
+            was = self._was(column, then)
             if was and was.not_null and not column.not_null:
                 self._drop_not_null(there, in_key, "the source lets it")
         for each in self.before.columns:

@@ -159,6 +159,15 @@ def test_columns_that_take_each_other_s_names_keep_their_values(pair: Pair) -> N
     assert type_of(pair, "v") == "integer"
 
 
+def test_a_column_that_takes_the_name_of_a_dropped_one_is_loaded_anew(pair: Pair) -> None:
+    synced(pair)
+    follow(
+        pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n", deletes="hard"
+    )
+    assert type_of(pair, "n") == "character varying(20)"
+    assert pair.target("SELECT count(v) FROM t") == [(50,)]
+
+
 @pytest.mark.parametrize(
     ("column", "type_", "using"),
     [
