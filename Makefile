@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test check lint reference lock clean
+.PHONY: help install demo ui test random check lint reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ ui: install  ## open the Dagster UI
 
 test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+ROUNDS ?= 500
+SEED ?= 1
+random: install  ## change tables at random between syncs (ROUNDS=500 SEED=1)
+	SYNC_RANDOM_ROUNDS=$(ROUNDS) SYNC_RANDOM_SEED=$(SEED) $(BIN)/pytest --numprocesses auto -rP \
+		sync_assets_tests/scenarios/test_random_changes.py $(ARGS)
 
 lint: install  ## check style, types and layers
 	$(BIN)/ruff check .

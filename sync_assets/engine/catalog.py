@@ -9,6 +9,7 @@ import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2.extensions
 
@@ -35,6 +36,7 @@ class Column:
     generated: bool
     identity_always: bool
     expression: str | None = None
+    comment: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +50,21 @@ class Key:
     columns: tuple[str, ...]
     operators: tuple[str, ...]
     primary: bool
+    constraint: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class LeafColumn:
+    """A column where it is stored, which on a partition may be another place than on its parent.
+
+    `missing` is the value, as text, of rows that are older than the column; `generation` the
+    expression of a generated column.
+    """
+
+    number: int
+    name: str
+    missing: str | None = None
+    generation: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,6 +83,11 @@ class Leaf:
     pages: int
     estimated_rows: float
     bytes: int
+    columns: tuple[LeafColumn, ...] = ()
+
+    def column(self, name: str) -> LeafColumn | None:
+        """The column of that name, if there is one."""
+        return next((column for column in self.columns if column.name == name), None)
 
 
 @dataclass(frozen=True, slots=True)
@@ -85,6 +107,7 @@ class Relation:
     keys: tuple[Key, ...]
     leaves: tuple[Leaf, ...]
     fingerprint: str
+    comment: str | None = None
 
     @property
     def has_versions(self) -> bool:
@@ -114,7 +137,7 @@ class Relation:
 
 _RELATION = """
 SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
-       has_table_privilege(c.oid, 'SELECT')
+       has_table_privilege(c.oid, 'SELECT'), obj_description(c.oid, 'pg_class')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
@@ -126,7 +149,7 @@ SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid,
             THEN (SELECT format('%%I.%%I', cn.nspname, co.collname)
                   FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
                   WHERE co.oid = a.attcollation) END,
-       a.attgenerated <> '', a.attidentity = 'a'
+       a.attgenerated <> '', a.attidentity = 'a', NULL, col_description(a.attrelid, a.attnum)
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
 ORDER BY a.attnum
@@ -135,7 +158,9 @@ ORDER BY a.attnum
 _KEYS = """
 SELECT array_agg(a.attname::text ORDER BY k.ord),
        array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord),
-       i.indisprimary
+       i.indisprimary,
+       (SELECT k.conname::text FROM pg_constraint k
+        WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))
 FROM pg_index i
 JOIN pg_class ic ON ic.oid = i.indexrelid
 JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
@@ -149,7 +174,7 @@ JOIN pg_operator op ON op.oid = ao.amopopr
 JOIN pg_namespace opn ON opn.oid = op.oprnamespace
 WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
   AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-GROUP BY ic.relname, i.indisprimary, i.indnkeyatts
+GROUP BY ic.relname, i.indexrelid, i.indisprimary, i.indnkeyatts
 HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
 ORDER BY i.indisprimary DESC, i.indnkeyatts, ic.relname
 """
@@ -164,8 +189,7 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(am.amname, ''),
        coalesce(pg_relation_filenode(c.oid), 0)::bigint, c.reltablespace::bigint,
        c.relpersistence = 'u', has_table_privilege(c.oid, 'SELECT'),
        (SELECT md5(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname),
-                 format_type(a.atttypid, a.atttypmod), a.atthasmissing,
-                 a.attmissingval::text, a.attgenerated,
+                 format_type(a.atttypid, a.atttypmod), a.attgenerated,
                  CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END),
                ',' ORDER BY a.attnum))
         FROM pg_attribute a
@@ -174,7 +198,15 @@ SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(am.amname, ''),
        CASE WHEN c.relkind IN ('r', 'm')
             THEN pg_relation_size(c.oid, 'main') / current_setting('block_size')::bigint
             ELSE 0 END,
-       c.reltuples, CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) ELSE 0 END
+       c.reltuples, CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) ELSE 0 END,
+       -- An array of one: its only element's text, which array_to_string() does not quote.
+       ARRAY(SELECT ARRAY[a.attnum::text, a.attname::text,
+               CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, '') END,
+               CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END]
+             FROM pg_attribute a
+             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+             ORDER BY a.attnum)
 FROM leaf JOIN pg_class c ON c.oid = leaf.oid
 JOIN pg_namespace n ON n.oid = c.relnamespace
 LEFT JOIN pg_am am ON am.oid = c.relam
@@ -198,19 +230,34 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
     found = rows(cursor, _RELATION, (name.schema, name.name))
     if not found:
         return None
-    oid, kind, has_children, readable = found[0]
+    oid, kind, has_children, readable, comment = found[0]
     columns = tuple(Column(*values) for values in rows(cursor, _COLUMNS, (oid,)))
     keys = tuple(
-        Key(tuple(names), tuple(operators), primary)
-        for names, operators, primary in rows(cursor, _KEYS, (oid,))
+        Key(tuple(names), tuple(operators), *rest)
+        for names, operators, *rest in rows(cursor, _KEYS, (oid,))
     )
-    leaves = tuple(
-        Leaf(leaf, RelationName(schema, leaf_name), *rest)
-        for leaf, schema, leaf_name, *rest in rows(cursor, _LEAVES, {"oid": oid, "kind": kind})
-    )
+    leaves = tuple(_leaf(*values) for values in rows(cursor, _LEAVES, {"oid": oid, "kind": kind}))
     return Relation(
-        oid, name, kind, has_children, readable, columns, keys, leaves, _fingerprint(columns)
+        oid,
+        name,
+        kind,
+        has_children,
+        readable,
+        columns,
+        keys,
+        leaves,
+        _fingerprint(columns),
+        comment,
     )
+
+
+def _leaf(oid: int, schema: str, name: str, *values: Any) -> Leaf:
+    columns = (
+        LeafColumn(int(number), column, missing, generation)
+        for number, column, missing, generation in values[-1]
+    )
+    leaf = Leaf(oid, RelationName(schema, name), *values[:-1])
+    return dataclasses.replace(leaf, columns=tuple(columns))
 
 
 def _fingerprint(columns: Iterable[Column]) -> str:

@@ -14,7 +14,13 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
-from sync_assets.engine.column_types import add_labels, create_types, missing_types
+from sync_assets.engine.column_types import (
+    add_labels,
+    alter_types,
+    create_types,
+    missing_types,
+    require_collations,
+)
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
@@ -93,6 +99,8 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
             require_immutable(cursor, plan.table, view.columns, view.probe_types)
         if not plan.loads:
             return staging
+        if not plan.table.dry_run:
+            alter_types(cursor, layout.known_types, plan.view.types)
         missing = missing_types(cursor, plan.view.types)
         if missing and plan.table.dry_run:
             raise errors.ConfigurationError(
@@ -103,6 +111,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
         if layout.creates:
             create_schema(cursor, target.schema)
         create_types(cursor, missing)
+        require_collations(cursor, (field.collation for field in layout.fields))
         if not plan.table.dry_run:
             add_labels(cursor, plan.view.types)
         cursor.execute(

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, merge_sql, sql
+from sync_assets.engine import alter, errors, merge_sql, sql
 from sync_assets.engine.catalog import Cursor, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
@@ -96,23 +96,18 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
 def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
     """The statements that make the target fit, in order; with `creates`, a missing one's too."""
     target, layout = sql.relation(plan.table.target), plan.layout
-    if layout.creates:
-        if creates:
-            yield SQL("CREATE TABLE {} ({})").format(target, sql.staging_columns(plan))
-        return
-    for field in layout.added:
-        yield sql.add_column(plan.table.target, field)
-    add = SQL("ALTER TABLE {} ADD COLUMN {} {}")
-    if layout.adds_xmin:
-        yield add.format(target, Identifier(plan.table.xmin_column), SQL("bigint"))
-    if layout.adds_deleted and layout.deleted_column:
-        yield add.format(target, Identifier(layout.deleted_column), SQL("timestamptz"))
+    if layout.creates and creates:
+        yield SQL("CREATE TABLE {} ({})").format(target, sql.staging_columns(plan))
+    for alteration in layout.alterations:
+        yield alteration.statement
 
 
 def evolve(cursor: Cursor, plan: Plan) -> None:
-    """Make the target fit: it may gain columns, and lose none."""
-    for statement in evolution(plan):
-        cursor.execute(statement)
+    """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
+    if plan.layout.alterations:
+        with _pinned(cursor):
+            for alteration in plan.layout.alterations:
+                alter.apply(cursor, plan.table.target, alteration)
 
 
 def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:

@@ -13,7 +13,8 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.cursor_range import CursorRange
-from sync_assets.engine.schema import Field, Layout
+from sync_assets.engine.schema import Layout
+from sync_assets.engine.shape import places
 from sync_assets.engine.snapshot import Snapshot, SourceView
 from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
@@ -153,7 +154,9 @@ def make_plan(
     reads = tuple(
         read
         for leaf in view.relation.leaves
-        for read in _leaf_reads(table, leaf, why, known, view, cursor)
+        for read in _leaf_reads(
+            table, leaf, why or layout.full_leaves.get(leaf.oid), known, view, cursor
+        )
     )
     return Plan(
         table,
@@ -198,15 +201,11 @@ def _why_all(
         "full pass: another source was accepted": table.accept_source and other,
         "full pass: asked for": table.full_refresh,
         "full_sync reads every row": table.mode is SyncMode.FULL_SYNC,
-        f"full pass: the target lacks {_named(layout.added)}": bool(layout.added),
+        f"full pass: {layout.full}": layout.full is not None,
         "full pass: the cursor has no mark yet": unmarked,
     }
     reason = next((text for text, holds in reasons.items() if holds), None)
     return reason or _why_mark_is_void(table, view, known, target, fingerprint)
-
-
-def _named(fields: Sequence[Field]) -> str:
-    return f"column {', '.join(field.name for field in fields)}"
 
 
 def _why_mark_is_void(
@@ -221,7 +220,6 @@ def _why_mark_is_void(
             (now.system_identifier, now.database),
         ),
         "the source's timeline": (known.timeline, now.timeline),
-        "the columns of the source": (known.fingerprint, schema_fingerprint(view)),
         "the configuration of the table": (known.configuration, fingerprint),
         "the target table itself": (known.target_storage, storage(target)),
     }
@@ -273,7 +271,7 @@ def storage(target: Relation) -> str:
 
 def known_leaf(leaf: Leaf) -> KnownLeaf:
     """What the state keeps of a leaf."""
-    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, leaf.fingerprint)
+    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, leaf.fingerprint, places(leaf))
 
 
 def _leaf_reads(
@@ -302,8 +300,6 @@ def _why_whole(leaf: Leaf, known: Known | None, view: SourceView) -> str | None:
     same = next((each for each in before if each.oid == leaf.oid), None)
     if known is None or same is None:
         return f"{leaf.name} is new"
-    if same.fingerprint != leaf.fingerprint:
-        return f"the columns of {leaf.name} changed"
     if leaf.unlogged and known.postmaster_start != view.snapshot.postmaster_start:
         return f"{leaf.name} is unlogged and the source has restarted"
     if leaf.kind == "f" and view.relation.kind == "p":

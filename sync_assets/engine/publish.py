@@ -31,6 +31,7 @@ def publish_rows(
         if staged.plan.layout.creates:
             if not staged.plan.table.dry_run:
                 merge.become_target(cursor, staged.plan, staged.staging)
+                merge.evolve(cursor, staged.plan)
             merged[staged.target] = Merged(staged.done.rows, 0)
         else:
             there[staged.target] = staged

@@ -17,6 +17,7 @@ from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.samples import kept
 from sync_assets.engine.session import Sessions
+from sync_assets.engine.shape import shape_of
 from sync_assets.engine.state import Known, Sample
 from sync_assets.engine.table import RelationName, WorkerConfig
 
@@ -147,4 +148,10 @@ def state_after(
         cursor_mark=plan.cursor.mark if plan.cursor else None,
         samples=kept(before, staged.newest),
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
+        columns=shape_of(
+            plan.view.relation,
+            plan.view.types,
+            plan.layout.key_columns,
+            known.columns if known else None,
+        ),
     )

@@ -6,10 +6,13 @@ An existing table is never replaced, truncated or narrowed; it may gain columns.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 
-from sync_assets.engine import errors
+from sync_assets.engine import alter, errors
+from sync_assets.engine.alter import Alteration
 from sync_assets.engine.catalog import Column, Key, Relation
+from sync_assets.engine.column_types import UserType
 from sync_assets.engine.table import Deletes, SyncMode, Table, quoted
 
 MOST_COLUMNS = 1600
@@ -35,6 +38,8 @@ class Layout:
     """The target's side of a plan. `key` bears the operators to join by; None: rows have no key.
 
     `deleted_column` is where the target marks rows that are gone from the source, if it does.
+    `alterations` are made in order in the publishing transaction; `known_types` are the types of
+    the last run. `full` and `full_leaves`, by oid, say why rows must be read whatever their xid.
     """
 
     creates: bool
@@ -44,6 +49,10 @@ class Layout:
     adds_xmin: bool = False
     deleted_column: str | None = None
     adds_deleted: bool = False
+    alterations: tuple[Alteration, ...] = ()
+    full: str | None = None
+    full_leaves: Mapping[int, str] = field(default_factory=dict)
+    known_types: tuple[UserType, ...] = ()
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -56,15 +65,17 @@ class Layout:
         return self.key.columns if self.key else ()
 
 
-def choose_key(table: Table, relation: Relation) -> Key | None:
+def choose_key(table: Table, relation: Relation, target: Relation | None = None) -> Key | None:
     """The source's key: the one asked for, else primary key, else smallest unique index.
 
-    None where full_sync reads a relation without one. Raises UnusableKey.
+    Where the target has an index for only some of the source's keys, it is one of those. None where full_sync reads a relation without one. Raises UnusableKey.
     """
     enforced = relation.has_versions
     if table.key is None:
         if enforced and relation.keys:
-            return relation.keys[0]
+            there = [sorted(key.columns) for key in target.keys] if target else []
+            shared = (key for key in relation.keys if sorted(key.columns) in there)
+            return next(shared, relation.keys[0])
         if table.mode is SyncMode.FULL_SYNC:
             return None
         raise _no_key(table, enforced=enforced)
@@ -104,17 +115,8 @@ def _no_key(table: Table, *, enforced: bool) -> errors.UnusableKey:
 
 def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
     """How `source` fits `target`; raises SchemaConflict, UnusableKey or ConfigurationError."""
-    if source.column(table.xmin_column):
-        raise errors.ConfigurationError(
-            f"{table.source} has a column {table.xmin_column!r} of its own",
-            remedy="Give ours another name: xmin_column: …",
-        )
-    if table.deletes is Deletes.SOFT and source.column(table.deleted_column):
-        raise errors.ConfigurationError(
-            f"{table.source} has a column {table.deleted_column!r} of its own",
-            remedy="Give ours another name: deleted_column: …",
-        )
-    key = choose_key(table, source)
+    _require_own_names(table, source)
+    key = choose_key(table, source, target)
     if key is None and table.deletes is Deletes.SOFT:
         raise errors.UnusableKey(
             f"{table.source} has no key, and rows without one cannot be marked as deleted",
@@ -134,9 +136,15 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             key=key,
             deleted_column=table.deleted_column if marks else None,
             adds_deleted=marks,
+            alterations=alter.comments(
+                table.target,
+                source.comment,
+                tuple((column.name, column.comment) for column in source.columns),
+            ),
         )
     if target.kind not in "rp":
         raise errors.SchemaConflict(f"the target {table.target} exists and is not a table")
+    _require_room(table, source, target, key)
     fields: list[Field] = []
     added: list[Field] = []
     for column in source.columns:
@@ -145,18 +153,37 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             added.append(_as_on_source(column, nullable=True))
             fields.append(added[-1])
         elif not there.generated:
-            _require_room(table, column, there, key)
             fields.append(_as_on_target(there, column))
     deleted_column, adds_deleted = _deleted_column(table, source, target)
+    adds_xmin = _lacks(table, target, table.xmin_column, "xmin_column", "bigint")
+    ours = [(table.xmin_column, "bigint")] if adds_xmin else []
+    if adds_deleted and deleted_column:
+        ours.append((deleted_column, _TIME))
     return Layout(
         creates=False,
         fields=tuple(fields),
         key=_key_on_target(table, key, target) if key else None,
         added=tuple(added),
-        adds_xmin=_lacks(table, target, table.xmin_column, "xmin_column", "bigint"),
+        adds_xmin=adds_xmin,
         deleted_column=deleted_column,
         adds_deleted=adds_deleted,
+        alterations=(
+            *(alter.add_column(table.target, f.name, f.type, f.collation) for f in added),
+            *(alter.add_column(table.target, name, type_) for name, type_ in ours),
+        ),
     )
+
+
+def _require_own_names(table: Table, source: Relation) -> None:
+    ours = {"xmin_column": table.xmin_column}
+    if table.deletes is Deletes.SOFT:
+        ours["deleted_column"] = table.deleted_column
+    for option, name in ours.items():
+        if source.column(name):
+            raise errors.ConfigurationError(
+                f"{table.source} has a column {name!r} of its own",
+                remedy=f"Give ours another name: {option}: …",
+            )
 
 
 def _as_on_source(column: Column, *, nullable: bool = False) -> Field:
@@ -182,19 +209,36 @@ def _as_on_target(there: Column, column: Column) -> Field:
     )
 
 
-def _require_room(table: Table, column: Column, there: Column, key: Key | None) -> None:
-    if there.identity_always and not (key and column.name in key.columns):
+def _require_room(table: Table, source: Relation, target: Relation, key: Key | None) -> None:
+    """Raises one SchemaConflict that names every column in which a value may not fit."""
+    pairs = [(column, target.column(column.name)) for column in source.columns]
+    found = [
+        problem
+        for column, there in pairs
+        if there is not None and not there.generated
+        for problem in _problems(column, there, key)
+    ]
+    if found:
+        changes = ", ".join(change for _, change in found)
         raise errors.SchemaConflict(
-            f"column {column.name!r} of {table.target} is GENERATED ALWAYS AS IDENTITY, "
-            "so its value cannot be updated",
-            remedy=f"Run on the target: ALTER TABLE {table.target.as_sql} ALTER COLUMN "
-            f"{quoted(column.name)} SET GENERATED BY DEFAULT.",
+            f"the target {table.target} cannot hold what its source sends: "
+            + "; ".join(problem for problem, _ in found),
+            remedy=f"Run on the target: ALTER TABLE {table.target.as_sql} {changes}; "
+            "or sync into another table.",
         )
+
+
+def _problems(column: Column, there: Column, key: Key | None) -> Iterator[tuple[str, str]]:
+    """What is wrong with a target column, and the part of an ALTER TABLE that mends it."""
+    name = quoted(column.name)
+    if there.identity_always and not (key and column.name in key.columns):
+        problem = "is GENERATED ALWAYS AS IDENTITY, so its value cannot be updated"
+        yield f"column {column.name!r} {problem}", f"ALTER COLUMN {name} SET GENERATED BY DEFAULT"
     if not holds(column.type, there.type):
-        raise errors.SchemaConflict(
-            f"column {column.name!r} is {column.type} on the source "
-            f"and {there.type} on the target {table.target}, which may not hold every value",
-            remedy=f"Change the target's column to {column.type}, or sync into another table.",
+        problem = f"is {column.type} on the source and {there.type} on the target"
+        yield (
+            f"column {column.name!r} {problem}, which may not hold every value",
+            f"ALTER COLUMN {name} TYPE {column.type}",
         )
 
 
@@ -247,7 +291,12 @@ def _deleted_column(table: Table, source: Relation, target: Relation) -> tuple[s
 
 
 _INTEGERS = ("smallint", "integer", "bigint")
-_BOUNDED = re.compile(r"(?P<name>[a-z ]+?)\((?P<length>\d+)(?:,(?P<scale>\d+))?\)(?P<rest>.*)")
+_MODIFIED = re.compile(
+    r"(?P<name>[a-z ]+?)(\((?P<length>\d+)(,(?P<scale>-?\d+))?\))?"
+    r"(?P<rest> with time zone| without time zone)?(?P<array>(\[\])*)"
+)
+_LONGER = ("character varying", "bit varying", "timestamp", "time", "numeric")
+"""What a longer one, or one without a limit, keeps the text of."""
 
 
 def holds(source: str, target: str) -> bool:
@@ -256,16 +305,21 @@ def holds(source: str, target: str) -> bool:
         return True
     if source in _INTEGERS:
         return target in _INTEGERS[_INTEGERS.index(source) :] or target == "numeric"
-    if target == "text":
-        return re.fullmatch(r"character varying(\(\d+\))?", source) is not None
-    given, wanted = _BOUNDED.fullmatch(source), _BOUNDED.fullmatch(target)
-    if given is None:
+    given, wanted = _MODIFIED.fullmatch(source), _MODIFIED.fullmatch(target)
+    if given is None or wanted is None or given["array"] != wanted["array"]:
         return False
-    if given["name"] + given["rest"] == target:
-        return True
-    same = wanted is not None and (wanted["name"], wanted["rest"]) == (given["name"], given["rest"])
-    longer = wanted is not None and int(wanted["length"]) >= int(given["length"])
-    return same and longer and given["name"] == "character varying"
+    texts = ("character varying", "text")
+    if given["name"] in texts and wanted["name"] in texts:
+        return wanted["length"] is None or _is_longer(given, wanted)
+    same = (given["name"], given["rest"]) == (wanted["name"], wanted["rest"])
+    return same and given["name"] in _LONGER and _is_longer(given, wanted)
+
+
+def _is_longer(given: re.Match[str], wanted: re.Match[str]) -> bool:
+    if given["length"] is None or wanted["length"] is None:
+        return wanted["length"] is None
+    same_scale = (given["scale"] or "0") == (wanted["scale"] or "0")
+    return same_scale and int(wanted["length"]) >= int(given["length"])
 
 
 def object_name(*parts: str) -> str:

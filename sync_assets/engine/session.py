@@ -46,6 +46,8 @@ UNHURRIED = (
     "SET LOCAL statement_timeout = 0",
     "SET LOCAL idle_in_transaction_session_timeout = 0",
     f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
+    # The planner takes queries of the catalog for long ones: compiling them took seconds each.
+    "SET LOCAL jit = off",
     # A policy that hides rows must be an error: hidden rows would look deleted.
     "SET LOCAL row_security = off",
     # The catalog's own words, format_type() among them, are compared between the two ends.

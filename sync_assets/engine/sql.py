@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator
 from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
+from sync_assets.engine.alter import column_definition
 from sync_assets.engine.plan import Chunk, How, Plan
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import written
@@ -141,20 +142,8 @@ def _ours(name: str, type_: str) -> Composable:
 
 
 def _definition(field: Field, *, strict: bool) -> Composable:
-    # Type and collation come from the server's own format_type() and format('%I').
-    return SQL("{} {}{}{}").format(
-        Identifier(field.name),
-        SQL(field.type),
-        SQL(f" COLLATE {field.collation}" if field.collation else ""),
-        SQL(" NOT NULL" if strict and field.not_null else ""),
-    )
-
-
-def add_column(target: RelationName, field: Field) -> Composable:
-    """Add a column to an existing target."""
-    return SQL("ALTER TABLE {} ADD COLUMN {}").format(
-        relation(target), _definition(field, strict=False)
-    )
+    definition = column_definition(field.name, field.type, field.collation)
+    return SQL("{}{}").format(definition, SQL(" NOT NULL" if strict and field.not_null else ""))
 
 
 def load_batch(staging: Composable, columns: Iterable[str]) -> Composable:

@@ -12,8 +12,10 @@ from datetime import datetime
 import psycopg2.extensions
 
 from sync_assets.engine import errors
+from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.session import row, rows
+from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
 from sync_assets.engine.state_tables import STATE_VERSION
 from sync_assets.engine.table import RelationName
 
@@ -42,6 +44,7 @@ class KnownLeaf:
     filenode: int
     tablespace: int
     fingerprint: str
+    columns: tuple[LeafColumn, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,7 @@ class Known:
     cursor_mark: str | None
     samples: tuple[Sample, ...]
     leaves: tuple[KnownLeaf, ...]
+    columns: Shape | None = None
 
 
 _FIELDS = {
@@ -93,6 +97,7 @@ _FIELDS = {
     "snapshot_at": "snapshot_at",
     "cursor_column": "cursor_column",
     "cursor_mark": "cursor_mark",
+    "columns": "columns",
     "samples": "samples",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
@@ -111,7 +116,7 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
     )
     leaves = rows(
         cursor,
-        "SELECT leaf, filenode, tablespace, fingerprint FROM sync_assets.state_leaf "
+        "SELECT leaf, filenode, tablespace, fingerprint, columns FROM sync_assets.state_leaf "
         "WHERE target_schema = %s AND target_table = %s",
         place,
     )
@@ -119,7 +124,12 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
         return None
     values = dict(zip(_FIELDS.values(), found[0], strict=True))
     values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
-    return Known(**values, leaves=tuple(KnownLeaf(*leaf) for leaf in leaves))
+    values["columns"] = from_json(values["columns"])
+    known = (
+        KnownLeaf(oid, filenode, tablespace, fingerprint, leaf_columns(seen))
+        for oid, filenode, tablespace, fingerprint, seen in leaves
+    )
+    return Known(**values, leaves=tuple(known))
 
 
 def _exists(cursor: Cursor) -> bool:
@@ -177,7 +187,10 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
-    values |= kept | {"samples": json.dumps([(each.xid, each.key) for each in after.samples])}
+    values |= kept | {
+        "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
+        "columns": after.columns.as_json() if after.columns else None,
+    }
     place = {"target_schema": target.schema, "target_table": target.name}
     if before is None:
         _execute_insert(cursor, values | place)
@@ -224,7 +237,8 @@ def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf,
     )
     cursor.execute(
         "INSERT INTO sync_assets.state_leaf "
-        "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], %s::text[])",
+        "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], "
+        "%s::text[], %s::jsonb[])",
         (
             target.schema,
             target.name,
@@ -232,5 +246,6 @@ def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf,
             [leaf.filenode for leaf in leaves],
             [leaf.tablespace for leaf in leaves],
             [leaf.fingerprint for leaf in leaves],
+            [leaf_json(leaf.columns) for leaf in leaves],
         ),
     )

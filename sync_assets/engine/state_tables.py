@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   rows_in_target bigint,
   snapshot_at timestamptz NOT NULL,
   cursor_column text, cursor_mark text,
+  columns jsonb,
   samples jsonb NOT NULL DEFAULT '[]',
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
@@ -36,7 +37,8 @@ CREATE TABLE IF NOT EXISTS sync_assets.state_leaf (
   target_schema text, target_table text, leaf bigint,
   PRIMARY KEY (target_schema, target_table, leaf),
   FOREIGN KEY (target_schema, target_table) REFERENCES sync_assets.state ON DELETE CASCADE,
-  filenode bigint NOT NULL, tablespace bigint NOT NULL, fingerprint text NOT NULL
+  filenode bigint NOT NULL, tablespace bigint NOT NULL, fingerprint text NOT NULL,
+  columns jsonb
 );
 CREATE TABLE IF NOT EXISTS sync_assets.receipt (
   id bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY,

@@ -16,6 +16,7 @@ from pathlib import Path
 from sync_assets.engine import catalog, errors, load, samples, schema, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.cursor_range import read_range
+from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.lock import locked, require_lock
@@ -145,7 +146,7 @@ def decide(
                 f"{table.source} and {table.target} are one and the same table",
                 remedy="Name another target table, or another target database.",
             )
-    layout = schema.fit(table, view.relation, there)
+    layout = lay_out(table, view.relation, view.types, there, known)
     with source.cursor() as reading:
         cursor_range = None
         if table.mode is SyncMode.INCREMENTAL_SYNC:
@@ -153,7 +154,9 @@ def decide(
         plan = make_plan(table, view, layout, known, there, cursor_range)
         if known is None or plan.full:
             return plan
-        suspicion = samples.missed(reading, plan, schema.choose_key(table, view.relation), known)
+        suspicion = samples.missed(
+            reading, plan, schema.choose_key(table, view.relation, there), known
+        )
     if suspicion is None or table.accept_source:
         return plan
     return make_plan(table, view, layout, known, there, cursor_range, suspicion)

@@ -109,7 +109,6 @@ def test_the_first_load_has_no_xid_predicate() -> None:
     [
         (None, "first run over a target that was there"),
         (dataclasses.replace(KNOWN, timeline=2), "timeline"),
-        (dataclasses.replace(KNOWN, fingerprint="other"), "columns of the source"),
         (dataclasses.replace(KNOWN, configuration="other"), "configuration"),
         (dataclasses.replace(KNOWN, target_storage="other"), "target table itself"),
         (dataclasses.replace(KNOWN, system_identifier=None), "identity"),

@@ -106,3 +106,37 @@ def test_an_error_about_a_value_does_not_repeat_it(pair: Pair) -> None:
     assert "99999999999" not in str(caught.value)
     assert caught.value.__cause__ is None
     assert caught.value.__context__ is None
+
+
+def test_a_collation_goes_along_and_one_that_the_target_lacks_is_named(pair: Pair) -> None:
+    pair.source(
+        "CREATE COLLATION plain (locale = 'C')",
+        'CREATE DOMAIN code AS text COLLATE "C"',
+        'CREATE TYPE two AS (x text COLLATE "C", y integer)',
+        'CREATE TABLE t (id text COLLATE plain PRIMARY KEY, c code, v text COLLATE "C", w two)',
+        "INSERT INTO t VALUES ('a10', 'b', 'c', '(d,1)'), ('a9', NULL, '', NULL)",
+    )
+    with pytest.raises(SchemaConflict, match=r"no collation public\.plain"):
+        pair.sync()
+    assert pair.leftovers() == []
+    pair.target("CREATE COLLATION plain (locale = 'C')")
+    pair.sync()
+    assert pair.is_exact()
+    collations = (
+        "SELECT attname::text, attcollation::regcollation::text FROM pg_attribute "
+        "WHERE attrelid = 't'::regclass AND attnum BETWEEN 1 AND 4 ORDER BY attname"
+    )
+    assert pair.target(collations) == pair.source(collations)
+
+
+def test_composites_multiranges_and_domains_over_each_other_arrive(pair: Pair) -> None:
+    pair.source(
+        "CREATE DOMAIN few AS integer[] CHECK (cardinality(VALUE) < 4)",
+        "CREATE TYPE inner_one AS (xs few, y int4multirange)",
+        "CREATE TYPE outer_one AS (i inner_one, more inner_one[])",
+        "CREATE TABLE t (id integer PRIMARY KEY, o outer_one, m nummultirange[])",
+        "INSERT INTO t VALUES (1, ROW(ROW('{1,2}', '{[1,3),[5,)}'), ARRAY[ROW(NULL, '{}')::inner_one]), "
+        "'{\"{[1.50,2)}\",NULL}')",
+    )
+    pair.sync()
+    assert pair.is_exact()

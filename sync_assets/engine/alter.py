@@ -1,0 +1,197 @@
+"""Changes to a target table that is there: the statements, what they say, and how they fail."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import psycopg2
+import psycopg2.extensions
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine import errors
+from sync_assets.engine.table import RelationName, quoted
+
+Cursor = psycopg2.extensions.cursor
+
+
+@dataclass(frozen=True, slots=True)
+class Alteration:
+    """One change of the target; `says` is what a plan prints.
+
+    `converts` does it where PostgreSQL has no cast of its own, and `clears` where a value does
+    not convert: only where every row is sent again.
+    """
+
+    statement: Composable
+    says: str
+    converts: Composable | None = None
+    clears: Composable | None = None
+
+
+_NO_CAST = ("42804", "42846")
+_VALUE = ("22", "23")
+_DEPENDED_ON = ("0A000", "2BP01")
+
+
+def apply(cursor: Cursor, target: RelationName, alteration: Alteration) -> None:
+    """Execute one alteration inside the publishing transaction; raises SchemaConflict."""
+    failed: psycopg2.Error | None = None
+    statements = (alteration.statement, alteration.converts, alteration.clears)
+    for statement in statements:
+        if statement is None or (failed and not _helps(alteration, statement, failed)):
+            continue
+        failed = _tried(cursor, statement)
+        if failed is None:
+            return
+    if failed is not None:
+        raise _conflict(cursor, target, alteration, failed) from None
+
+
+def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
+    cursor.execute("SAVEPOINT alteration")
+    try:
+        cursor.execute(statement)
+    except psycopg2.Error as error:
+        code = error.pgcode or ""
+        if code not in (*_NO_CAST, *_DEPENDED_ON) and not code.startswith(_VALUE):
+            raise
+        cursor.execute("ROLLBACK TO alteration; RELEASE alteration")
+        return error
+    cursor.execute("RELEASE alteration")
+    return None
+
+
+def _helps(alteration: Alteration, statement: Composable, failed: psycopg2.Error) -> bool:
+    code = failed.pgcode or ""
+    if code in _DEPENDED_ON:
+        return False
+    return statement is alteration.clears or code in _NO_CAST
+
+
+def _conflict(
+    cursor: Cursor, target: RelationName, alteration: Alteration, failed: psycopg2.Error
+) -> errors.SchemaConflict:
+    if failed.pgcode in _DEPENDED_ON:
+        # Names what depends on the column; no value of the table is in it.
+        detail = (failed.diag.message_detail or failed.diag.message_primary or "").rstrip(".")
+        return errors.SchemaConflict(
+            f"the target must follow its source: {alteration.says}; "
+            f"something there depends on it ({detail})",
+            remedy="Drop what depends on it, run again, and create it anew.",
+        )
+    return errors.SchemaConflict(
+        f"the target must follow its source: {alteration.says}; "
+        f"a value that is there does not allow it (SQLSTATE {failed.pgcode})",
+        remedy="Change the target by hand, on the target: "
+        f"{alteration.statement.as_string(cursor)}. Or drop it, to be loaded anew: "
+        f"DROP TABLE {target.as_sql}.",
+    )
+
+
+def column_definition(name: str, type_: str, collation: str | None) -> Composable:
+    """A column as CREATE and ALTER TABLE take it.
+
+    Type and collation come from the server's own format_type() and format('%I').
+    """
+    collated = f" COLLATE {collation}" if collation else ""
+    return SQL("{} {}{}").format(Identifier(name), SQL(type_), SQL(collated))
+
+
+def _table(target: RelationName, change: str, **parts: Composable) -> Composable:
+    name = Identifier(target.schema, target.name)
+    return SQL("ALTER TABLE {target} " + change).format(target=name, **parts)
+
+
+def add_column(
+    target: RelationName,
+    name: str,
+    type_: str,
+    collation: str | None = None,
+    default: str | None = None,
+) -> Alteration:
+    """Add a column; with a default, rows that are there have it without being rewritten."""
+    definition = column_definition(name, type_, collation)
+    says = f"add column {quoted(name)} {type_}"
+    if default is None:
+        return Alteration(_table(target, "ADD COLUMN {definition}", definition=definition), says)
+    added = _table(
+        target,
+        "ADD COLUMN {definition} DEFAULT {value}::{type}",
+        definition=definition,
+        value=Literal(default),
+        type=SQL(type_),
+    )
+    plain = _table(target, "ALTER COLUMN {column} DROP DEFAULT", column=Identifier(name))
+    return Alteration(SQL("{}; {}").format(added, plain), f"{says}, with the value older rows have")
+
+
+def rename_column(target: RelationName, old: str, new: str) -> Alteration:
+    """Rename a column."""
+    return Alteration(
+        _table(target, "RENAME COLUMN {old} TO {new}", old=Identifier(old), new=Identifier(new)),
+        f"rename column {quoted(old)} to {quoted(new)}",
+    )
+
+
+def drop_not_null(target: RelationName, name: str, why: str) -> Alteration:
+    """Let a column take NULL."""
+    return Alteration(
+        _table(target, "ALTER COLUMN {column} DROP NOT NULL", column=Identifier(name)),
+        f"let column {quoted(name)} be NULL: {why}",
+    )
+
+
+def set_type(
+    target: RelationName, name: str, type_: str, collation: str | None, *, may_clear: bool
+) -> Alteration:
+    """Change a column's type; `may_clear` where all rows of the target are written again."""
+    collated = SQL(f" COLLATE {collation}" if collation else "")
+    parts = {"column": Identifier(name), "type": SQL(type_), "collated": collated}
+    change = "ALTER COLUMN {column} TYPE {type}{collated}"
+    cleared = "ALTER COLUMN {column} DROP NOT NULL, " + change + " USING NULL"
+    return Alteration(
+        _table(target, change, **parts),
+        f"change column {quoted(name)} to {type_}",
+        converts=_table(target, change + " USING {column}::pg_catalog.text::{type}", **parts),
+        clears=_table(target, cleared, **parts) if may_clear else None,
+    )
+
+
+def drop_constraint(target: RelationName, name: str) -> Alteration:
+    """Drop a key that the source no longer has."""
+    return Alteration(
+        _table(target, "DROP CONSTRAINT {name}", name=Identifier(name)),
+        f"drop constraint {quoted(name)}: the source no longer has this key",
+    )
+
+
+def add_key(
+    target: RelationName, columns: tuple[str, ...], nullable: tuple[str, ...], *, primary: bool
+) -> Alteration:
+    """Give the target the key that its source has now."""
+    not_null = [SQL("ALTER COLUMN {} SET NOT NULL").format(Identifier(each)) for each in nullable]
+    key = SQL("ADD {} ({})").format(
+        SQL("PRIMARY KEY" if primary else "UNIQUE"), SQL(", ").join(map(Identifier, columns))
+    )
+    changes = SQL(", ").join([*not_null, key])
+    return Alteration(
+        SQL("ALTER TABLE {} {}").format(Identifier(target.schema, target.name), changes),
+        f"make {', '.join(map(quoted, columns))} the key",
+    )
+
+
+def comments(
+    target: RelationName, table: str | None, columns: tuple[tuple[str, str | None], ...]
+) -> tuple[Alteration, ...]:
+    """Say of the target what is said of its source."""
+    name = Identifier(target.schema, target.name)
+    found = []
+    if table is not None:
+        statement = SQL("COMMENT ON TABLE {} IS {}").format(name, Literal(table))
+        found.append(Alteration(statement, "comment on the table"))
+    for column, comment in columns:
+        if comment is not None:
+            place = Identifier(target.schema, target.name, column)
+            statement = SQL("COMMENT ON COLUMN {} IS {}").format(place, Literal(comment))
+            found.append(Alteration(statement, f"comment on column {quoted(column)}"))
+    return tuple(found)

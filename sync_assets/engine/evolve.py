@@ -1,0 +1,397 @@
+"""How an existing target follows a source whose columns are not those of the last run (pure).
+
+What PostgreSQL changes without touching a row version, nothing but the catalog shows: a column
+added with a constant default, a renamed column, a renamed part of a composite. Columns are told
+apart by their number, which a rename keeps and a dropped column takes along.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from sync_assets.engine import alter, errors
+from sync_assets.engine.alter import Alteration
+from sync_assets.engine.catalog import Column, Key, Leaf, Relation
+from sync_assets.engine.column_types import UserType, renames
+from sync_assets.engine.schema import Layout, choose_key, fit, holds
+from sync_assets.engine.shape import Shape
+from sync_assets.engine.state import Known, KnownLeaf
+from sync_assets.engine.table import Deletes, OnSchemaChange, SyncMode, Table, quoted
+
+
+@dataclass(frozen=True, slots=True)
+class Evolution:
+    """What the target needs to follow its source, and `target` as it is after that.
+
+    `full` is the reason to read every row, `full_leaves` the reason to read one leaf whole, by oid.
+    """
+
+    target: Relation | None
+    alterations: tuple[Alteration, ...] = ()
+    full: str | None = None
+    full_leaves: Mapping[int, str] = field(default_factory=dict)
+
+
+def lay_out(
+    table: Table,
+    source: Relation,
+    types: tuple[UserType, ...],
+    target: Relation | None,
+    known: Known | None,
+) -> Layout:
+    """How the source fits the target once that has followed it.
+
+    Raises SchemaConflict, UnusableKey or ConfigurationError.
+    """
+    before = known.columns if known else None
+    if before is not None and table.on_schema_change is OnSchemaChange.FAIL:
+        _require_same(table, before, source, types)
+    evolution = evolution_of(table, source, types, target, known)
+    layout = fit(table, source, evolution.target)
+    return dataclasses.replace(
+        layout,
+        alterations=(*evolution.alterations, *layout.alterations),
+        full=evolution.full or _lacking(layout),
+        full_leaves=evolution.full_leaves,
+        known_types=before.types if before else (),
+    )
+
+
+def _lacking(layout: Layout) -> str | None:
+    names = ", ".join(each.name for each in layout.added)
+    return f"the target lacks column {names}" if names else None
+
+
+def evolution_of(
+    table: Table,
+    source: Relation,
+    types: tuple[UserType, ...],
+    target: Relation | None,
+    known: Known | None,
+) -> Evolution:
+    """What has happened to the source's columns since the last run, done to the target."""
+    if target is None or target.kind not in "rp" or known is None:
+        return Evolution(target)
+    if known.columns is None:
+        return Evolution(target, full="the columns of the last run are not known")
+    following = _Following(table, source, known.columns, known.leaves, target)
+    following.rename()
+    following.change_types()
+    following.add()
+    following.change_key()
+    following.let_be_null()
+    following.compare_types(types)
+    return Evolution(
+        following.target,
+        tuple(following.alterations),
+        f"{' and '.join(following.reasons)}" if following.reasons else None,
+        following.full_leaves(),
+    )
+
+
+@dataclass(slots=True)
+class _Following:
+    """One evolution in the making: the target as it is after the alterations so far."""
+
+    table: Table
+    source: Relation
+    before: Shape
+    leaves: Sequence[KnownLeaf]
+    target: Relation
+    alterations: list[Alteration] = field(default_factory=list)
+    reasons: list[str] = field(default_factory=list)
+    whole: dict[int, str] = field(default_factory=dict)
+    renamed: set[str] = field(default_factory=set)
+
+    def pairs(self) -> Iterator[tuple[Column, Column | None]]:
+        """Each column of the source with what it was at the last run."""
+        for column in self.source.columns:
+            yield column, _before(column, self.source, self.before)
+
+    def _was(self, column: Column, then: Column | None) -> Column | None:
+        """What the target's column of this name held at the last run."""
+        if then and (then.name == column.name or column.name in self.renamed):
+            return then
+        gone = (*self.before.columns, *self.before.kept)
+        return next((each for each in gone if each.name == column.name), then)
+
+    def replace(self, name: str, *, renamed: str | None = None, **changes: Any) -> None:
+        """Note that a column of the target is now another."""
+        new = renamed or name
+        columns = tuple(
+            dataclasses.replace(column, name=new, **changes) if column.name == name else column
+            for column in self.target.columns
+        )
+        keys = tuple(
+            dataclasses.replace(
+                key, columns=tuple(new if column == name else column for column in key.columns)
+            )
+            for key in self.target.keys
+        )
+        self.target = dataclasses.replace(self.target, columns=columns, keys=keys)
+
+    def rename(self) -> None:
+        """Rename what was renamed, where the target has the old name and not the new one."""
+        known = {each.oid for each in self.leaves}
+        if self.before.relation != self.source.oid and known & {
+            each.oid for each in self.source.leaves
+        }:
+            # Partitions under another parent; a table of its own is new and read whole anyway.
+            self._read_all("the source is another table than before")
+        wanted = {
+            then.name: column.name
+            for column, then in self.pairs()
+            if then is not None and then.name != column.name and self.target.column(then.name)
+        }
+        there = [column.name for column in self.target.columns]
+        steps = renames(wanted, there)
+        for old, new in steps:
+            self.alterations.append(alter.rename_column(self.table.target, old, new))
+            self.replace(old, renamed=new)
+            self.renamed.add(new)
+        if any(new in there for new in wanted.values()):
+            # Somebody may have renamed them already.
+            self._read_all("a column took another one's name")
+
+    def _read_all(self, reason: str) -> None:
+        if reason not in self.reasons:
+            self.reasons.append(reason)
+
+    def change_types(self) -> None:
+        """Change the type of target columns that were what the source was."""
+        for column, then in self.pairs():
+            there = self.target.column(column.name)
+            if there is None or there.generated:
+                continue
+            was = self._was(column, then)
+            if then is None:
+                self._read_all(f"column {column.name} is another one than before")
+            elif then.type != column.type and not holds(then.type, column.type):
+                self._read_all(f"the type of column {column.name} changed")
+            if was is None or there.type != was.type:
+                continue
+            retyped = not holds(column.type, there.type)
+            recollated = there.collation == was.collation != column.collation
+            if retyped or recollated:
+                self._set_type(column, there, retyped=retyped)
+
+    def _set_type(self, column: Column, there: Column, *, retyped: bool) -> None:
+        type_ = column.type if retyped else there.type
+        in_key = any(column.name in key.columns for key in self.target.keys)
+        resent = self.table.deletes is not Deletes.SOFT and (
+            self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is Deletes.HARD
+        )
+        self.alterations.append(
+            alter.set_type(
+                self.table.target,
+                column.name,
+                type_,
+                column.collation,
+                may_clear=retyped and resent and not in_key,
+            )
+        )
+        self.replace(column.name, type=type_, type_oid=column.type_oid, collation=column.collation)
+        self._set_operators(
+            {
+                name: operator
+                for key in self.source.keys
+                for name, operator in zip(key.columns, key.operators, strict=True)
+                if name == column.name
+            }
+        )
+
+    def _set_operators(self, operators: Mapping[str, str]) -> None:
+        keys = tuple(
+            dataclasses.replace(
+                key,
+                operators=tuple(
+                    operators.get(name, operator)
+                    for name, operator in zip(key.columns, key.operators, strict=True)
+                ),
+            )
+            for key in self.target.keys
+        )
+        self.target = dataclasses.replace(self.target, keys=keys)
+
+    def add(self) -> None:
+        """Add what the source has gained since the last run, with the value that old rows have."""
+        for column, then in self.pairs():
+            if then is not None or self.target.column(column.name) is not None:
+                continue
+            if column.expression is not None or column.number <= 0:
+                continue
+            value = self._value_of_old_rows(column)
+            self.alterations.append(
+                alter.add_column(
+                    self.table.target, column.name, column.type, column.collation, value
+                )
+            )
+            self.alterations += alter.comments(
+                self.table.target, None, ((column.name, column.comment),)
+            )
+            added = dataclasses.replace(
+                column, number=0, not_null=False, generated=False, identity_always=False
+            )
+            self.target = dataclasses.replace(self.target, columns=(*self.target.columns, added))
+
+    def _value_of_old_rows(self, column: Column) -> str | None:
+        """What rows that are older than the column have in it; notes the leaves that must be read."""
+        untouched: dict[int, str | None] = {}
+        for leaf in self.source.leaves:
+            known = _known_leaf(leaf, self.leaves)
+            here = leaf.column(column.name)
+            if known is None:
+                continue
+            if here is None or here.generation is not None or known.filenode != leaf.filenode:
+                self.whole[leaf.oid] = f"column {column.name} of {leaf.name} is new"
+            else:
+                untouched[leaf.oid] = here.missing
+        values = set(untouched.values())
+        if len(values) <= 1:
+            return values.pop() if values else None
+        for oid, value in untouched.items():
+            if value is not None:
+                self.whole[oid] = f"column {column.name} is new and its older rows differ"
+        return None
+
+    def change_key(self) -> None:
+        """Give the target the source's key where it has no index for it."""
+        key = choose_key(self.table, self.source, self.target)
+        target = self.table.target
+        sources = [sorted(each.columns) for each in self.source.keys]
+        renamed = {then.name: column.name for column, then in self.pairs() if then}
+        old = sorted(renamed.get(name, name) for name in self.before.key)
+        if self.source.has_versions and old and old not in sources:
+            for each in self.target.keys:
+                if sorted(each.columns) == old and each.constraint:
+                    self.alterations.append(alter.drop_constraint(target, each.constraint))
+                    self._keep_keys([other for other in self.target.keys if other is not each])
+        if key is None or any(sorted(k.columns) == sorted(key.columns) for k in self.target.keys):
+            return
+        columns = [self.target.column(name) for name in key.columns]
+        if old == sorted(key.columns) or None in columns:
+            return
+        nullable = tuple(each.name for each in columns if each and not each.not_null)
+        primary = key.primary and not any(each.primary for each in self.target.keys)
+        self.alterations.append(alter.add_key(target, key.columns, nullable, primary=primary))
+        for name in nullable:
+            self.replace(name, not_null=True)
+        self._keep_keys([*self.target.keys, dataclasses.replace(key, primary=primary)])
+
+    def _keep_keys(self, keys: Sequence[Key]) -> None:
+        self.target = dataclasses.replace(self.target, keys=tuple(keys))
+
+    def let_be_null(self) -> None:
+        """Drop NOT NULL where the source did, or no longer has the column."""
+        in_key = {name for key in self.target.keys if key.primary for name in key.columns}
+        now = {column.name for column in self.source.columns}
+        for column, then in self.pairs():
+            there = self.target.column(column.name)
+            was = self._was(column, then)
+            if was and was.not_null and not column.not_null:
+                self._drop_not_null(there, in_key, "the source lets it")
+        for each in self.before.columns:
+            there = self.target.column(each.name)
+            if each.name not in now and there is not None:
+                self._drop_not_null(
+                    there, in_key, "the source no longer has it, the target keeps it"
+                )
+
+    def _drop_not_null(self, there: Column | None, in_key: set[str], why: str) -> None:
+        if there is None or not there.not_null or there.generated or there.name in in_key:
+            return
+        self.alterations.append(alter.drop_not_null(self.table.target, there.name, why))
+        self.replace(there.name, not_null=False)
+
+    def compare_types(self, types: Sequence[UserType]) -> None:
+        """Read all rows where the text of a type's values changed without them."""
+        then = {each.oid: each for each in self.before.types}
+        for each in types:
+            was = then.get(each.oid)
+            if was is not None and _text_changed(was, each):
+                self._read_all(f"the type {each.schema}.{each.name} changed")
+
+    def full_leaves(self) -> Mapping[int, str]:
+        """The leaves whose columns are stored elsewhere than at the last run."""
+        for leaf in self.source.leaves:
+            known = _known_leaf(leaf, self.leaves)
+            if known is not None and self._moved(leaf, known):
+                self.whole.setdefault(leaf.oid, f"the columns of {leaf.name} changed")
+        return self.whole
+
+    def _moved(self, leaf: Leaf, known: KnownLeaf) -> bool:
+        places = {column.name: column for column in known.columns}
+        for column, then in self.pairs():
+            here, was = leaf.column(column.name), places.get(then.name) if then else None
+            if here is None or then is None:
+                continue
+            if was is None or (here.number, here.generation) != (was.number, was.generation):
+                return True
+        return False
+
+
+def _before(column: Column, source: Relation, before: Shape) -> Column | None:
+    """The same column at the last run: by number, which means nothing in another table."""
+    by_number = before.relation == source.oid and column.number > 0
+    for each in before.columns:
+        if (each.number == column.number) if by_number else (each.name == column.name):
+            return each
+    return None
+
+
+def _known_leaf(leaf: Leaf, leaves: Sequence[KnownLeaf]) -> KnownLeaf | None:
+    return next((each for each in leaves if each.oid == leaf.oid), None)
+
+
+def _text_changed(was: UserType, now: UserType) -> bool:
+    parts = tuple(zip(was.part_numbers, (type_ for _, type_ in was.parts), strict=False))
+    return parts != tuple(zip(now.part_numbers, (type_ for _, type_ in now.parts), strict=False))
+
+
+def _require_same(table: Table, before: Shape, source: Relation, types: Sequence[UserType]) -> None:
+    found = differences(before, source, types)
+    if found:
+        raise errors.SchemaConflict(
+            f"the columns of {table.source} are not those of the last run: {'; '.join(found)}",
+            remedy="Nothing was changed. To accept this, sync once with on_schema_change: evolve.",
+        )
+
+
+def differences(before: Shape, source: Relation, types: Sequence[UserType]) -> list[str]:
+    """What a person would call the difference between the last run's columns and these."""
+    found: list[str] = []
+    seen = set()
+    for column in source.columns:
+        then = _before(column, source, before)
+        if then is None:
+            found.append(f"{quoted(column.name)} {column.type} was added")
+            continue
+        seen.add(then.name)
+        found += _column_differences(then, column)
+    found += [f"{quoted(c.name)} was dropped" for c in before.columns if c.name not in seen]
+    known = {each.oid: each for each in before.types}
+    for each in types:
+        was = known.get(each.oid)
+        if was is not None and _said(was) != _said(each):
+            found.append(f"the type {each.schema}.{each.name} changed")
+    return found
+
+
+def _column_differences(then: Column, now: Column) -> Iterator[str]:
+    if then.name != now.name:
+        yield f"{quoted(then.name)} was renamed to {quoted(now.name)}"
+    if then.type != now.type:
+        yield f"{quoted(now.name)} was {then.type} and is {now.type}"
+    if then.not_null != now.not_null:
+        yield f"{quoted(now.name)} is {'NOT NULL' if now.not_null else 'no longer NOT NULL'}"
+    if then.collation != now.collation:
+        yield f"{quoted(now.name)} has another collation"
+    if then.generated != now.generated:
+        yield f"{quoted(now.name)} is {'generated' if now.generated else 'no longer generated'}"
+
+
+def _said(each: UserType) -> tuple[object, ...]:
+    return each.schema, each.name, each.labels, each.base, each.clauses, each.parts
