@@ -10,7 +10,7 @@ import pytest
 from sync_assets import PostgresResource
 from sync_assets.definitions import defs, load_tables
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.executors import EXECUTORS, executor_from
+from sync_assets.executors import CELERY_URLS, EXECUTORS, executor_from
 
 TABLES = "type: sync_assets.TableSync\nattributes:\n  tables: [source: a]\n"
 
@@ -80,7 +80,7 @@ def test_dagster_s_own_executor_is_the_default() -> None:
     assert executor_from({}) is None
 
 
-@pytest.mark.parametrize("name", ["in_process", "multiprocess"])
+@pytest.mark.parametrize("name", ["in_process", "multiprocess", "docker", "k8s"])
 def test_an_executor_is_chosen_by_its_name(name: str) -> None:
     executor = executor_from({"SYNC_EXECUTOR": name})
     assert executor is not None
@@ -98,3 +98,18 @@ def test_an_executor_that_is_not_installed_says_what_to_install(
     monkeypatch.setitem(EXECUTORS, "celery", ("no_such_module", "executor"))
     with pytest.raises(ConfigurationError, match=r"no_such_module is not installed.*\[celery\]"):
         executor_from({"SYNC_EXECUTOR": "celery"})
+
+
+def test_celery_takes_its_urls_from_the_environment_when_a_run_starts() -> None:
+    urls = {"SYNC_CELERY_BROKER": "redis://:s3cret@h/0", "SYNC_CELERY_BACKEND": "redis://h/1"}
+    executor = executor_from({"SYNC_EXECUTOR": "celery", **urls})
+    assert executor is not None
+    assert executor.name == "celery"
+    assert "s3cret" not in repr(executor.config_schema.__dict__)
+
+
+@pytest.mark.parametrize("missing", CELERY_URLS.values())
+def test_a_celery_url_that_is_not_set_is_named(missing: str) -> None:
+    urls = {name: "redis://h/0" for name in CELERY_URLS.values() if name != missing}
+    with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
+        executor_from({"SYNC_EXECUTOR": "celery", **urls})
