@@ -3,10 +3,10 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test check lint lock clean
+.PHONY: help install demo ui test check lint reference lock clean
 
 help:  ## say what can be made
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 install: $(STAMP)  ## set up .venv with the locked dependencies
 
@@ -32,6 +32,9 @@ lint: install  ## check style, types and layers
 	$(BIN)/lint-imports
 
 check: lint test  ## what CI runs
+
+reference: install  ## write docs/schemas and the tables in docs/configuration.md anew
+	$(BIN)/python docs/generate_reference.py
 
 lock: install  ## write constraints.txt anew: the newest release of everything that fits 3.10 to 3.13
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --all-extras \

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -11,9 +12,12 @@ from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Fie
 from pydantic_core import PydanticCustomError
 
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.expression import require_expression
 from sync_assets.engine.table import (
     IDENTIFIER_BYTES,
     Deletes,
+    LateCommits,
+    OnSchemaChange,
     RelationName,
     SyncMode,
     Table,
@@ -25,6 +29,7 @@ EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
 TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 GROUP = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
+CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
 RESOURCE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
 
@@ -52,8 +57,21 @@ def _columns(value: Any) -> Any:
 
 def _different(columns: list[str]) -> list[str]:
     if not columns or len(set(columns)) < len(columns):
-        raise _refuse("name each column of the key once")
+        raise _refuse("name each column once")
     return columns
+
+
+def _expression(text: str) -> str:
+    try:
+        require_expression(text, "it")
+    except ConfigurationError as error:
+        raise _refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+    return text
+
+
+def _lookback(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if number else value
 
 
 def _owner(text: str) -> str:
@@ -86,7 +104,14 @@ def _resource_key(text: str) -> str:
 
 Relation = Annotated[str, AfterValidator(_relation)]
 Column = Annotated[str, AfterValidator(_column)]
-Key = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
+Key = Annotated[
+    list[Column],
+    BeforeValidator(_columns, json_schema_input_type=str | list[str]),
+    AfterValidator(_different),
+]
+Names = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
+Expression = Annotated[str, AfterValidator(_expression)]
+Lookback = Annotated[str, BeforeValidator(_lookback)]
 Owners = list[Annotated[str, AfterValidator(_owner)]]
 Tags = Annotated[dict[str, str], AfterValidator(_tags)]
 Group = Annotated[str, AfterValidator(_group)]
@@ -101,33 +126,105 @@ class _Model(BaseModel):
 class Workers(_Model):
     """Limits for the workers that export one table."""
 
-    default_workers: int | None = Field(4, ge=1)
-    max_workers: int = Field(8, ge=1)
-    min_workers: int = Field(2, ge=1)
-    batch_size: int = Field(1000, ge=1)
+    default_workers: int | None = Field(
+        4,
+        ge=1,
+        description="how many export one table, held between `min_workers` and `max_workers` and to"
+        " the number of page ranges; null takes what `sync-assets workers` recommends",
+    )
+    max_workers: int = Field(8, ge=1, description="at most so many")
+    min_workers: int = Field(2, ge=1, description="at least so many, where there are page ranges")
+    batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
 
 
 class TableOptions(_Model):
     """What `defaults` may say for every table, and a table for itself."""
 
-    sync_mode: SyncMode | None = Field(None, strict=False)
-    deletes: Deletes | None = Field(None, strict=False)
-    max_delete_ratio: float | None = Field(None, ge=0, le=1)
-    min_deletes: int | None = Field(None, ge=0)
-    allow_empty: bool | None = None
-    xmin_column: Column | None = None
-    group: Group | None = None
-    owners: Owners | None = None
-    tags: Tags | None = None
+    sync_mode: SyncMode | None = Field(
+        None,
+        strict=False,
+        description="`xmin_incremental` reads what changed; `incremental_sync` also reads from a"
+        " `cursor` on; `full_sync` reads everything and removes what the source no longer has",
+    )
+    deletes: Deletes | None = Field(
+        None,
+        strict=False,
+        description="`ignore` leaves rows whose key is gone from the source; `hard` reads all keys"
+        " in each run and deletes them; `soft` does too, and marks them in `deleted_column`",
+    )
+    cursor: Column | None = Field(
+        None, description="the column that grows with every change; for `incremental_sync`"
+    )
+    lookback: Lookback | None = Field(
+        None,
+        description="how far before the last cursor to read again: `10 minutes` for a time, a"
+        " number for a number",
+    )
+    late_commits: LateCommits | None = Field(
+        None,
+        strict=False,
+        description="`xid` also reads what newer transactions wrote, whatever the cursor says, and"
+        " misses nothing; `lookback` trusts cursor and lookback, which reads less of the source",
+    )
+    on_schema_change: OnSchemaChange | None = Field(
+        None,
+        strict=False,
+        description="`evolve` follows the source's columns; `fail` stops when they change",
+    )
+    max_delete_ratio: float | None = Field(
+        None, ge=0, le=1, description="the share of the target's rows that one run may delete"
+    )
+    min_deletes: int | None = Field(
+        None, ge=0, description="below this many deletes, the ratio is not asked"
+    )
+    allow_empty: bool | None = Field(None, description="let an emptied source empty the target")
+    xmin_column: Column | None = Field(
+        None, description="the target's column for the source row's transaction id"
+    )
+    deleted_column: Column | None = Field(
+        None, description="the target's column for the time a row was found to be gone"
+    )
+    trust_source_identity: bool | None = Field(
+        None,
+        description="sync by xid although the source's role may not call `pg_control_system()`,"
+        " so that another server in its place would not be noticed",
+    )
+    group: Group | None = Field(None, description="Dagster's asset group")
+    owners: Owners | None = Field(
+        None, description="as Dagster shows them: e-mail addresses, or `team:` and a name"
+    )
+    tags: Tags | None = Field(
+        None, description="as Dagster shows them; a table's own are added to those of `defaults`"
+    )
 
 
 class TableEntry(TableOptions):
     """One table to keep in step."""
 
-    source: Relation
-    target: Relation | None = None
-    key: Key | None = None
-    description: str | None = None
+    source: Relation = Field(
+        description="`schema.table`, written as the catalog stores it; a part with a dot or a"
+        " double quote goes in double quotes"
+    )
+    target: Relation | None = Field(None, description="the same for the target; else as `source`")
+    key: Key | None = Field(
+        None,
+        description="the columns that identify a row; they must have a unique index and be NOT"
+        " NULL; else the primary key, else the smallest such index",
+    )
+    columns: Names | None = Field(None, description="only these columns travel")
+    exclude: Names | None = Field(None, description="all columns but these travel")
+    expressions: dict[Column, Expression] | None = Field(
+        None,
+        description="SQL computed on the source in a column's place, or as a column of that name:"
+        " `{email: md5(email)}`",
+    )
+    where: Expression | None = Field(
+        None, description="an SQL condition on the source's rows; only those travel"
+    )
+    only: bool | None = Field(
+        None, description="leave out the rows of tables that inherit from this one"
+    )
+    description: str | None = Field(None, description="as Dagster shows it")
 
 
 @dataclass(frozen=True, slots=True)
@@ -146,12 +243,21 @@ class SyncedTable:
 class TableSyncConfig(_Model):
     """The `attributes` of a `sync_assets.TableSync`."""
 
-    tables: list[TableEntry]
-    defaults: TableOptions = TableOptions()
-    workers: Workers = Workers()
-    source_connection: Connection = "source"
-    target_connection: Connection = "target"
-    group: Group | None = None
+    tables: list[TableEntry] = Field(description="the tables, see below")
+    defaults: TableOptions = Field(
+        TableOptions(), description="options for every table that does not set its own"
+    )
+    workers: Workers = Field(
+        Workers(), description="limits for the workers that export one table, see below"
+    )
+    source_connection: Connection = Field(
+        "source",
+        description="the Dagster resource for the source; `SYNC_<NAME>_URL` holds its URL",
+    )
+    target_connection: Connection = Field("target", description="the same for the target")
+    group: Group | None = Field(
+        None, description="Dagster's asset group, unless a table names its own; else the folder"
+    )
 
     def worker_config(self) -> WorkerConfig:
         """The limits as the engine takes them."""
@@ -159,10 +265,15 @@ class TableSyncConfig(_Model):
 
     def synced_tables(self, group: str) -> list[SyncedTable]:
         """Every table with the defaults filled in; `group` holds for those that name none."""
-        return [self._synced(entry, group) for entry in self.tables]
+        return [self.synced_table(entry, group) for entry in self.tables]
 
-    def _synced(self, entry: TableEntry, group: str) -> SyncedTable:
+    def synced_table(self, entry: TableEntry, group: str) -> SyncedTable:
+        """One table; raises ConfigurationError where its options contradict each other."""
         chosen = _set_values(self.defaults) | _set_values(entry)
+        if chosen.get("sync_mode") is not SyncMode.INCREMENTAL_SYNC:
+            # As defaults these are for the tables that have a cursor.
+            for name in CURSOR_OPTIONS - _set_values(entry).keys():
+                chosen.pop(name, None)
         return SyncedTable(
             table=_engine_table(chosen),
             source_connection=self.source_connection,
@@ -180,12 +291,13 @@ def _set_values(options: TableOptions) -> dict[str, Any]:
 
 def _engine_table(chosen: Mapping[str, Any]) -> Table:
     # Only what was set is passed on: the engine's own defaults stay the only ones.
-    names = ("deletes", "max_delete_ratio", "min_deletes", "allow_empty", "xmin_column")
-    options = {name: chosen[name] for name in names if name in chosen}
+    names = {field.name for field in dataclasses.fields(Table)} - {"source", "target"}
+    options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
+    options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
     if "sync_mode" in chosen:
         options["mode"] = chosen["sync_mode"]
-    if "key" in chosen:
-        options["key"] = tuple(chosen["key"])
+    if "expressions" in chosen:
+        options["expressions"] = tuple(chosen["expressions"].items())
     source = RelationName.parse(chosen["source"])
     target = RelationName.parse(chosen.get("target", source))
     return Table(source=source, target=target, **options)

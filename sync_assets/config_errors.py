@@ -90,8 +90,13 @@ def _check_tables(document: Document, config: TableSyncConfig) -> None:
         raise document.error(("attributes", "tables"), "the list is empty; name a table's source")
     same_database = config.source_connection == config.target_connection
     seen: dict[RelationName, KeyPath] = {}
-    for position, synced in enumerate(config.synced_tables("")):
-        table, path = synced.table, target_path(config, position)
+    for position, entry in enumerate(config.tables):
+        try:
+            table = config.synced_table(entry, "").table
+        except ConfigurationError as error:
+            place = ("attributes", "tables", position)
+            raise document.error(place, f"{error.message}; {error.remedy.rstrip('.')}") from None
+        path = target_path(config, position)
         if same_database and table.source == table.target:
             raise document.error(path, f"{str(table.target)!r} would be copied onto itself")
         if table.target in seen:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 import click
@@ -16,9 +16,14 @@ EDGES = 2
 """Blanks left and right of a table on a terminal."""
 
 
-def print_json(value: Any) -> None:
-    """Print one JSON value; dates as ISO 8601."""
-    click.echo(json.dumps(value, indent=2, ensure_ascii=False, default=_plain))
+JSON_VERSION = 1
+"""Raised when a key of any `--json` output is removed or changes its meaning; keys may be added."""
+
+
+def print_json(value: Mapping[str, Any]) -> None:
+    """Print one JSON object, its version first; dates as ISO 8601."""
+    document = {"version": JSON_VERSION, **value}
+    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
 
 
 def print_rows(

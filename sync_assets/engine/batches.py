@@ -25,11 +25,12 @@ BUFFER = 1 << 16
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A CSV file with the rows of one chunk, or with their keys alone."""
+    """A CSV file with the rows of one chunk of a group's member, or with their keys alone."""
 
     path: Path
     rows: int
     bytes: int
+    member: int = 0
     keys_only: bool = False
 
     def discard(self) -> None:

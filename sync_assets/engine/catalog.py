@@ -5,6 +5,7 @@ Run with `search_path = pg_catalog`, so that every other type comes out with its
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -13,14 +14,17 @@ import psycopg2.extensions
 
 from sync_assets.engine import errors
 from sync_assets.engine.session import rows
-from sync_assets.engine.table import RelationName, quoted
+from sync_assets.engine.table import RelationName, SyncMode, Table, quoted
 
 Cursor = psycopg2.extensions.cursor
 
 
 @dataclass(frozen=True, slots=True)
 class Column:
-    """One column: `type` as format_type() writes it, `collation` as SQL or None for the type's."""
+    """One column: `type` as format_type() writes it, `collation` as SQL or None for the type's.
+
+    `expression` is SQL that is computed on the source in its place.
+    """
 
     number: int
     name: str
@@ -30,6 +34,7 @@ class Column:
     collation: str | None
     generated: bool
     identity_always: bool
+    expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,16 +70,36 @@ class Leaf:
 
 @dataclass(frozen=True, slots=True)
 class Relation:
-    """A table as the catalog shows it at one moment."""
+    """A table as the catalog shows it at one moment.
+
+    `readable` says whether this role may SELECT from it. `has_children` is false where the tables
+    that inherit from it are left out.
+    """
 
     oid: int
     name: RelationName
     kind: str
     has_children: bool
+    readable: bool
     columns: tuple[Column, ...]
     keys: tuple[Key, ...]
     leaves: tuple[Leaf, ...]
     fingerprint: str
+
+    @property
+    def has_versions(self) -> bool:
+        """Whether every row carries the xid that wrote it: a heap table, or partitions of that kind."""
+        return self.kind == "p" or (self.kind == "r" and not self.reads_children)
+
+    @property
+    def reads_children(self) -> bool:
+        """Whether its own rows are not all it shows: it is a parent of plain inheritance."""
+        return self.kind == "r" and self.has_children
+
+    @property
+    def through_parent(self) -> bool:
+        """Whether some partition can only be read through the parent, which this role may."""
+        return self.kind == "p" and not all(leaf.readable for leaf in self.leaves)
 
     @property
     def layout(self) -> tuple[object, ...]:
@@ -88,7 +113,8 @@ class Relation:
 
 
 _RELATION = """
-SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid)
+SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
+       has_table_privilege(c.oid, 'SELECT')
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """
@@ -172,7 +198,7 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
     found = rows(cursor, _RELATION, (name.schema, name.name))
     if not found:
         return None
-    oid, kind, has_children = found[0]
+    oid, kind, has_children, readable = found[0]
     columns = tuple(Column(*values) for values in rows(cursor, _COLUMNS, (oid,)))
     keys = tuple(
         Key(tuple(names), tuple(operators), primary)
@@ -182,7 +208,9 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
         Leaf(leaf, RelationName(schema, leaf_name), *rest)
         for leaf, schema, leaf_name, *rest in rows(cursor, _LEAVES, {"oid": oid, "kind": kind})
     )
-    return Relation(oid, name, kind, has_children, columns, keys, leaves, _fingerprint(columns))
+    return Relation(
+        oid, name, kind, has_children, readable, columns, keys, leaves, _fingerprint(columns)
+    )
 
 
 def _fingerprint(columns: Iterable[Column]) -> str:
@@ -198,11 +226,12 @@ ORDER BY lower(n.nspname) <> lower(%s), 1 LIMIT 3
 """
 
 
-def require_source(cursor: Cursor, name: RelationName) -> Relation:
-    """The source relation, checked to be one that can be read by its row versions.
+def require_source(cursor: Cursor, table: Table) -> Relation:
+    """The source relation, checked to be one that can be read the way its mode reads.
 
     Raises NoSuchRelation, UnsupportedRelation or PrivilegeError.
     """
+    name = table.source
     relation = read_relation(cursor, name)
     if relation is None:
         similar = [found for (found,) in rows(cursor, _SIMILAR, (name.name, name.schema))]
@@ -210,28 +239,62 @@ def require_source(cursor: Cursor, name: RelationName) -> Relation:
         raise errors.NoSuchRelation(
             f"the source has no table {name}", remedy=errors.NoSuchRelation("").remedy + hint
         )
-    if relation.kind not in "rp":
-        raise errors.UnsupportedRelation(
-            f"{name} is {_KINDS.get(relation.kind, 'no table')}; its rows carry no version to sync by"
-        )
-    if relation.kind == "r" and relation.has_children:
-        raise errors.UnsupportedRelation(
-            f"{name} has tables that inherit from it, whose rows it would show as its own",
-            remedy="Sync the tables that inherit, each by its own name.",
-        )
+    if table.only:
+        relation = dataclasses.replace(relation, has_children=False)
+    _require_kind(relation, table.mode)
+    role = cursor.connection.info.user
+    if not relation.readable and not _reads_by_leaf(relation):
+        raise _privilege(relation.name, role)
     for leaf in relation.leaves:
-        _require_readable(leaf, cursor.connection.info.user)
+        if leaf.kind not in "rf" and relation.kind == "p":
+            raise errors.UnsupportedRelation(f"{leaf.name} is {_KINDS.get(leaf.kind, 'no table')}")
+        if leaf.kind == "r" and leaf.access_method != "heap":
+            raise errors.UnsupportedRelation(
+                f"{leaf.name} is stored by the access method {leaf.access_method!r}; "
+                "only heap tables keep a row version"
+            )
+        if not leaf.readable and not relation.readable:
+            raise _privilege(leaf.name, role)
     return relation
 
 
-def _require_readable(leaf: Leaf, role: str) -> None:
-    if leaf.kind != "r" or leaf.access_method != "heap":
-        what = _KINDS.get(leaf.kind) or f"stored by the access method {leaf.access_method!r}"
+def _reads_by_leaf(relation: Relation) -> bool:
+    return relation.kind == "p" and all(leaf.readable for leaf in relation.leaves)
+
+
+def _require_kind(relation: Relation, mode: SyncMode) -> None:
+    if relation.kind not in "rpvmf":
         raise errors.UnsupportedRelation(
-            f"{leaf.name} is {what}; only heap tables keep a row version"
+            f"{relation.name} is {_KINDS.get(relation.kind, 'no table')}, which holds no rows to sync"
         )
-    if not leaf.readable:
-        raise errors.PrivilegeError(
-            f"the role {role} may not read {leaf.name} on the source",
-            remedy=f"Run on the source: GRANT SELECT ON {leaf.name.as_sql} TO {quoted(role)}.",
+    if relation.has_versions:
+        return
+    if relation.reads_children and mode is not SyncMode.FULL_SYNC:
+        raise errors.UnsupportedRelation(
+            f"{relation.name} has tables that inherit from it, whose rows it would show as its own",
+            remedy="Set only: true to leave them out, or sync_mode: full_sync to read all of them; "
+            "or sync the tables that inherit, each by its own name.",
         )
+    if mode is SyncMode.XMIN_INCREMENTAL:
+        raise errors.UnsupportedRelation(
+            f"{relation.name} is {_KINDS[relation.kind]}; its rows carry no version to sync by",
+            remedy="Set sync_mode: full_sync, or incremental_sync with a cursor.",
+        )
+
+
+def _privilege(name: RelationName, role: str) -> errors.PrivilegeError:
+    return errors.PrivilegeError(
+        f"the role {role} may not read {name} on the source",
+        remedy=f"Run on the source: GRANT SELECT ON {name.as_sql} TO {quoted(role)}.",
+    )
+
+
+def formatted_types(cursor: Cursor, oids: Iterable[int]) -> dict[int, str]:
+    """The name of each type without a modifier, as SQL."""
+    # -1 and not NULL: `character` without a length would mean one character.
+    found = rows(
+        cursor,
+        "SELECT oid, format_type(oid, -1) FROM unnest(%s::oid[]) AS oid",
+        (sorted(set(oids)),),
+    )
+    return dict(found)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import uuid
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -16,10 +16,34 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import MAX_BATCH_DISK, Run
 from sync_assets.engine.session import Sessions
 from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
-from sync_assets.engine.sync import sync_table
-from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
+from sync_assets.engine.sync import sync_tables
+from sync_assets.engine.table import (
+    Deletes,
+    LateCommits,
+    OnSchemaChange,
+    RelationName,
+    SyncMode,
+    Table,
+    WorkerConfig,
+)
 
 Result = TypeVar("Result")
+
+
+def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+
+
+_PARSED: dict[str, Callable[[Any], Any]] = {
+    "key": _names,
+    "columns": _names,
+    "exclude": _names,
+    "expressions": lambda pairs: tuple(dict(pairs).items()),
+    "deletes": Deletes.parse,
+    "late_commits": LateCommits.parse,
+    "on_schema_change": OnSchemaChange.parse,
+}
+"""Options that scripts write more simply than `Table` keeps them."""
 
 _OPTIONS = frozenset(field.name for field in dataclasses.fields(Table)) - {
     "source",
@@ -87,12 +111,26 @@ class DataCopyEngine:
 
     def sync(self, table: Table) -> Receipt:
         """Run the whole protocol for one table."""
-        _require_built(table)
+        (receipt,) = self.sync_group([table])
+        return receipt
 
-        def work(sessions: Sessions, report: Reporter) -> Receipt:
-            return sync_table(self._run(sessions, report), table)
+    def sync_group(self, tables: Sequence[Table]) -> tuple[Receipt, ...]:
+        """Run the protocol for tables that belong together; receipts in the order of `tables`.
 
-        return self._guarded(str(table.target), work)
+        They are read on one snapshot of the source and published in one transaction of the
+        target, all or none.
+        """
+        names = [str(table.target) for table in tables]
+        if not names or len(set(names)) < len(names):
+            raise errors.ConfigurationError(
+                f"a group has one or more different target tables, not {', '.join(names) or 'none'}",
+                remedy="Name each target once.",
+            )
+
+        def work(sessions: Sessions, report: Reporter) -> tuple[Receipt, ...]:
+            return sync_tables(self._run(sessions, report), tables)
+
+        return self._guarded(names, work)
 
     def cancel(self) -> None:
         """Cancel what runs now, from any thread; it ends with Cancelled."""
@@ -105,7 +143,7 @@ class DataCopyEngine:
         Information, not a mark: a transaction that is still open may hold a lower one.
         """
         name = RelationName.parse(source_table)
-        return self._guarded(str(name), lambda sessions, _: max_xmin_of(sessions, name))
+        return self._guarded([str(name)], lambda sessions, _: max_xmin_of(sessions, name))
 
     def export_to_csv_with_xmin(
         self, source_table: str, target_table: str | None = None, *, since: int = 0, **options: Any
@@ -118,7 +156,7 @@ class DataCopyEngine:
             source_table, target_table or source_table, SyncMode.XMIN_INCREMENTAL, options
         )
         return self._guarded(
-            str(table.source),
+            [str(table.source)],
             lambda sessions, report: export_files(self._run(sessions, report), table, since),
         )
 
@@ -126,11 +164,11 @@ class DataCopyEngine:
         """Load exported files into a staging table beside their target."""
         sessions = self._sessions()
         temp = TempTable(sessions, exported)
-        return self._guarded(str(exported.table.target), lambda *_: temp.load(), sessions)
+        return self._guarded([str(exported.table.target)], lambda *_: temp.load(), sessions)
 
     def execute_merge_with_xmin(self, temp: TempTable) -> Merged:
         """Merge a staging table into its target, in one transaction; return the rows written."""
-        return self._guarded(str(temp.table.target), lambda *_: temp.merge(), temp.sessions)
+        return self._guarded([str(temp.table.target)], lambda *_: temp.merge(), temp.sessions)
 
     def cleanup_temp_files(self, exported: ExportedFiles) -> None:
         """Remove exported files and their folder."""
@@ -138,7 +176,7 @@ class DataCopyEngine:
 
     def cleanup_temp_table(self, temp: TempTable) -> None:
         """Drop a staging table and close the session that held it."""
-        self._guarded(str(temp.table.target), lambda *_: temp.drop(), temp.sessions)
+        self._guarded([str(temp.table.target)], lambda *_: temp.drop(), temp.sessions)
 
     def _run(self, sessions: Sessions, report: Reporter) -> Run:
         return Run(
@@ -155,18 +193,18 @@ class DataCopyEngine:
 
     def _guarded(
         self,
-        place: str,
+        places: Sequence[str],
         work: Callable[[Sessions, Reporter], Result],
         sessions: Sessions | None = None,
     ) -> Result:
         """Run `work` off this thread, with every error turned into a located SyncError."""
         used = sessions or self._sessions()
-        report = Reporter(place, self._on_progress)
+        report = Reporter(tuple(places), self._on_progress)
         self._active.add(used)
         try:
             return used.translating(lambda: interruptible(lambda: work(used, report), used.cancel))
         except errors.SyncError as error:
-            error.located(table=report.table, phase=report.phase)
+            error.located(table=", ".join(places), phase=report.phase)
             raise
         finally:
             self._active.discard(used)
@@ -188,18 +226,8 @@ def _table(source: str, target: str, mode: SyncMode, options: dict[str, Any]) ->
         raise errors.ConfigurationError(
             f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
         )
-    key = options.get("key")
-    if key is not None:
-        options = options | {"key": (key,) if isinstance(key, str) else tuple(key)}
-    if "deletes" in options:
-        options = options | {"deletes": Deletes.parse(options["deletes"])}
+    parsed: dict[str, Any] = {
+        name: parse(options[name]) for name, parse in _PARSED.items() if name in options
+    }
+    options = options | parsed
     return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)
-
-
-def _require_built(table: Table) -> None:
-    if table.mode is SyncMode.INCREMENTAL_SYNC:
-        raise errors.ConfigurationError(
-            "incremental_sync is not available in this version",
-            table=str(table.target),
-            remedy="Use xmin_incremental, which needs no cursor column, or full_sync.",
-        )

@@ -7,7 +7,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg2.sql import SQL
@@ -17,6 +17,7 @@ from sync_assets.engine.batches import Batch, DiskBudget, opened
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.session import (
     CATALOG_NAMES,
+    OWN_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -27,20 +28,17 @@ from sync_assets.engine.session import (
 
 @dataclass(slots=True)
 class Exported:
-    """What an export has moved so far."""
+    """What an export has moved so far of one table."""
 
-    chunks: int
+    chunks: int = 0
     chunks_done: int = 0
     rows: int = 0
     keys: int = 0
     bytes: int = 0
-    workers: int = 0
-    ended: float = 0.0
-    lock: threading.Lock = field(default_factory=threading.Lock)
 
 
 class Export:
-    """One running export: chunks go in, batch files come out.
+    """One running export of a group of tables: chunks go in, batch files come out.
 
     The connection that took the snapshot reads too; every further worker imports the snapshot,
     and simply does not take part where it can't, so the worst case is one connection that reads
@@ -50,14 +48,18 @@ class Export:
     def __init__(
         self,
         sessions: Sessions,
-        plan: Plan,
+        plans: Sequence[Plan],
         chunks: Sequence[Chunk],
         folder: Path,
-        on_bytes: Callable[[Exported], None],
+        on_bytes: Callable[[int, Exported], None],
         max_disk: int,
     ) -> None:
-        self.done = Exported(len(chunks))
-        self._sessions, self._plan, self._folder = sessions, plan, folder
+        self.done = [Exported() for _ in plans]
+        for chunk in chunks:
+            self.done[chunk.member].chunks += 1
+        self.workers = 0
+        self.ended = 0.0
+        self._sessions, self._plans, self._folder = sessions, plans, folder
         self._on_bytes = on_bytes
         self._budget = DiskBudget(max_disk)
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
@@ -65,11 +67,12 @@ class Export:
             self._chunks.put(chunk)
         self._finished: queue.SimpleQueue[Batch | BaseException | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
+        self._lock = threading.Lock()
 
     def batches(self, leader: Connection, workers: int) -> Generator[Batch, None, None]:
         """Yield each batch once it is complete; the caller discards it. Raises what a worker did.
 
-        `leader` is inside the transaction of the plan's snapshot.
+        `leader` is inside the transaction of the plans' snapshot.
         """
         exported = snapshot.export(leader.cursor()) if workers > 1 else ""
         others = [
@@ -123,7 +126,7 @@ class Export:
             thread.join()
         with leader.cursor() as cursor:
             cursor.execute("COMMIT")
-        self.done.ended = time.monotonic()
+        self.ended = time.monotonic()
 
     def _join(self, exported: str) -> None:
         """Read as a further worker, on the snapshot the leader exported."""
@@ -133,7 +136,7 @@ class Export:
                 cursor = stack.enter_context(
                     transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT)
                 )
-                joined = snapshot.joins(cursor, exported, self._plan.view.snapshot)
+                joined = snapshot.joins(cursor, exported, self._plans[0].view.snapshot)
             except Exception:  # noqa: BLE001 - whatever it was, the others read on
                 # One connection fewer is slower, never wrong; the receipt counts the workers.
                 self._sessions.check()
@@ -142,8 +145,8 @@ class Export:
                 self._read(connection)
 
     def _read(self, connection: Connection) -> None:
-        with self.done.lock:
-            self.done.workers += 1
+        with self._lock:
+            self.workers += 1
         while not self._stopped.is_set():
             self._budget.wait_for_room(self._stopped.is_set)
             self._sessions.check()
@@ -152,12 +155,13 @@ class Export:
             except queue.Empty:
                 return
             batch = self._copy(connection, chunk)
-            with self.done.lock:
-                self.done.chunks_done += 1
+            done = self.done[chunk.member]
+            with self._lock:
+                done.chunks_done += 1
                 if batch.keys_only:
-                    self.done.keys += batch.rows
+                    done.keys += batch.rows
                 else:
-                    self.done.rows += batch.rows
+                    done.rows += batch.rows
             if batch.rows:
                 self._finished.put(batch)
             else:
@@ -165,23 +169,37 @@ class Export:
 
     def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
         path = self._folder / f"{chunk.number:08d}.csv"
-        size = 0
+        plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
 
         def written(count: int) -> None:
             nonlocal size
             size += count
             self._budget.change(count)
-            with self.done.lock:
-                self.done.bytes += count
-            self._on_bytes(self.done)
+            with self._lock:
+                done.bytes += count
+            self._on_bytes(chunk.member, done)
 
-        statement = sql.export_chunk(self._plan.layout, chunk, self._plan.window)
         with connection.cursor() as cursor, opened(path, written) as file:
-            # Somebody who waits for a stronger lock must not make this worker wait behind him:
-            # PostgreSQL would see no deadlock, and the run would hang.
-            lock = "SAVEPOINT chunk; LOCK TABLE ONLY {} IN ACCESS SHARE MODE NOWAIT"
-            cursor.execute(SQL(lock).format(sql.relation(chunk.leaf.name)))
-            cursor.copy_expert(statement, file)
+            cursor.execute(
+                "; ".join(("SAVEPOINT chunk", *_settings(plan), *_locking(plan, chunk, connection)))
+            )
+            cursor.copy_expert(sql.export_chunk(plan, chunk), file)
             rows = cursor.rowcount
             cursor.execute("ROLLBACK TO chunk; RELEASE chunk")
-        return Batch(path, rows, size, chunk.keys_only)
+        return Batch(path, rows, size, chunk.member, chunk.keys_only)
+
+
+def _settings(plan: Plan) -> tuple[str, ...]:
+    """The operator's own SQL finds its functions where the role would; ours names its schemas."""
+    own = plan.table.where is not None or plan.table.expressions
+    return (OWN_NAMES,) if own else ()
+
+
+def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:
+    # Somebody who waits for a stronger lock must not make this worker wait behind him:
+    # PostgreSQL would see no deadlock, and the run would hang.
+    if chunk.leaf is None or chunk.leaf.kind != "r":
+        return ()
+    only = "ONLY " if plan.view.relation.has_versions else ""
+    lock = SQL("LOCK TABLE " + only + "{} IN ACCESS SHARE MODE NOWAIT")
+    return (lock.format(sql.relation(chunk.leaf.name)).as_string(connection),)

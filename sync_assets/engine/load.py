@@ -18,6 +18,7 @@ from sync_assets.engine.column_types import add_labels, create_types, missing_ty
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.schema import object_name
+from sync_assets.engine.scope import require_immutable
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
@@ -26,7 +27,7 @@ from sync_assets.engine.session import (
     row,
     transaction,
 )
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.table import RelationName, SyncMode
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,25 +77,42 @@ def drop_leftovers(connection: Connection, target: RelationName) -> None:
 
 
 def create_staging(connection: Connection, plan: Plan) -> Staging:
-    """Create the staging table, and the types it needs; raises SchemaConflict, PrivilegeError."""
+    """Create the staging table, and the types it needs.
+
+    Raises SchemaConflict, PrivilegeError, or ConfigurationError for a filter or an expression
+    that an incremental mode cannot follow.
+    """
     target, layout = plan.table.target, plan.layout
     staging = staging_for(plan)
-    columns = sql.columns_of(layout.fields, plan.table.xmin_column, strict=layout.creates)
     with transaction(connection, CATALOG_NAMES) as cursor:
         lock_ddl(cursor)
+        if plan.table.mode is not SyncMode.FULL_SYNC:
+            view = plan.view
+            require_immutable(cursor, plan.table, view.columns, view.probe_types)
+        if not plan.loads:
+            return staging
+        missing = missing_types(cursor, plan.view.types)
+        if missing and plan.table.dry_run:
+            raise errors.ConfigurationError(
+                f"a dry run does not create the type {missing[0].schema}.{missing[0].name}, "
+                "which the target lacks",
+                remedy="See what would be done with: sync-assets plan.",
+            )
         if layout.creates:
             create_schema(cursor, target.schema)
-        create_types(cursor, missing_types(cursor, plan.view.types))
-        add_labels(cursor, plan.view.types)
+        create_types(cursor, missing)
+        if not plan.table.dry_run:
+            add_labels(cursor, plan.view.types)
         cursor.execute(
             SQL("CREATE {}TABLE {} ({})").format(
-                SQL("TEMP " if staging.temporary else ""), staging.identifier, columns
+                SQL("TEMP " if staging.temporary else ""),
+                staging.identifier,
+                sql.staging_columns(plan),
             )
         )
         if staging.keys:
-            key = [field for field in layout.fields if field.name in layout.key.columns]
             cursor.execute(
-                SQL("CREATE TEMP TABLE {} ({})").format(staging.all_keys, sql.columns_of(key))
+                SQL("CREATE TEMP TABLE {} ({})").format(staging.all_keys, sql.key_columns(plan))
             )
     return staging
 
@@ -102,10 +120,9 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
     if batch.keys_only:
-        statement = sql.load_batch(staging.all_keys, plan.layout.key.columns)
+        statement = sql.load_batch(staging.all_keys, plan.layout.key_columns)
     else:
-        columns = (*plan.layout.names, plan.table.xmin_column)
-        statement = sql.load_batch(staging.identifier, columns)
+        statement = sql.load_batch(staging.identifier, sql.staged_columns(plan))
     with (
         transaction(connection, CATALOG_NAMES, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
@@ -119,14 +136,17 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
 
 def finish(connection: Connection, staging: Staging, plan: Plan) -> int | None:
     """Give a first load its key, let the planner know the rows; return their highest xid."""
+    if not plan.loads:
+        return None
     with transaction(connection) as cursor:
-        if not staging.temporary:
+        key = plan.layout.key
+        if key and not staging.temporary:
             cursor.execute(
                 SQL("ALTER TABLE {} ADD CONSTRAINT {} {} ({})").format(
                     staging.identifier,
                     Identifier(constraint_name(staging.name.name)),
-                    SQL("PRIMARY KEY" if plan.layout.key.primary else "UNIQUE"),
-                    sql.names(plan.layout.key.columns),
+                    SQL("PRIMARY KEY" if key.primary else "UNIQUE"),
+                    sql.names(key.columns),
                 )
             )
         cursor.execute(SQL("ANALYZE {}").format(staging.identifier))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 import psycopg2
 import psycopg2.errors
@@ -26,11 +26,26 @@ def advisory_key(target: RelationName) -> int:
 
 
 @contextlib.contextmanager
-def locked(connection: Connection, target: RelationName) -> Iterator[None]:
-    """Be the only run on this target table for as long as this session lives.
+def locked(connection: Connection, targets: Iterable[RelationName]) -> Iterator[None]:
+    """Be the only run on these target tables for as long as this session lives.
 
-    Raises ConcurrentRun naming the session that holds it.
+    All or none: raises ConcurrentRun naming the session that holds one.
     """
+    held: list[int] = []
+    try:
+        # In one order everywhere, so that two groups never wait for each other.
+        for target in sorted(targets):
+            _lock(connection, target)
+            held.append(advisory_key(target))
+        yield
+    finally:
+        for key in held:
+            if not connection.closed:
+                with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
+                    cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+
+
+def _lock(connection: Connection, target: RelationName) -> None:
     key = advisory_key(target)
     try:
         with transaction(connection, f"SET LOCAL lock_timeout = '{PATIENCE}'") as cursor:
@@ -38,13 +53,8 @@ def locked(connection: Connection, target: RelationName) -> Iterator[None]:
     except psycopg2.errors.LockNotAvailable:
         with connection.cursor() as cursor:
             holder = _holder(cursor, key)
-        raise errors.ConcurrentRun(f"another run works on {target}{holder}") from None
-    try:
-        yield
-    finally:
-        if not connection.closed:
-            with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
-                cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+        busy = errors.ConcurrentRun(f"another run works on {target}{holder}", table=str(target))
+        raise busy from None
 
 
 def lock_ddl(cursor: Cursor) -> None:

@@ -2,63 +2,60 @@
 
 from __future__ import annotations
 
+import contextlib
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine import errors, sql
+from sync_assets.engine import errors, merge_sql, sql
 from sync_assets.engine.catalog import Cursor, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
-from sync_assets.engine.plan import Plan, storage
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row
-from sync_assets.engine.table import Table
+from sync_assets.engine.plan import Plan, Removal, storage
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, PINNED, UNPINNED, row
 
 MERGE_RETURNS = 170000
 
 
 @dataclass(frozen=True, slots=True)
 class Merged:
-    """Rows written to the target, by what happened to them."""
+    """Rows written to the target, by what happened to them.
+
+    `deleted` counts rows that were marked, too. `only_in_target` and `left_scope` count rows that
+    stay although the source does not have them, or no longer in scope; None where nobody looked.
+    `out_of_scope` are rows that were exported only to say so.
+    """
 
     inserted: int
     updated: int
     deleted: int = 0
     only_in_target: int | None = None
+    left_scope: int | None = None
+    out_of_scope: int = 0
 
 
-def publish(
-    cursor: Cursor,
-    plan: Plan,
-    staging: Staging,
-    staged: Exported,
-    expected_storage: str | None = None,
-) -> Merged:
-    """Bring the staged rows into the target; raises DeleteGuard, SchemaConflict or ConcurrentRun.
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was done about rows that the source no longer has."""
 
-    Deletes come first, so that a row that takes over a unique value finds it free.
-    `expected_storage` is what the mark was left with: a target that somebody truncated since the
-    plan would lack the rows below the mark for ever.
-    """
-    if plan.layout.creates:
-        _become_target(cursor, plan, staging)
-        return Merged(staged.rows, 0)
-    _lock(cursor, plan, expected_storage)
-    _evolve(cursor, plan)
-    deleted, only_in_target = _missing_rows(cursor, plan, staging, staged)
-    inserted, updated = _merge_rows(cursor, plan, staging)
-    return Merged(inserted, updated, deleted, only_in_target)
+    deleted: int = 0
+    only_in_target: int | None = None
+    left_scope: int | None = None
+    out_of_scope: int = 0
 
 
-def _become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
+def become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
+    """Rename the staging table of a first load into the target."""
     target = plan.table.target
-    cursor.execute(
-        SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
-            staging.identifier,
-            Identifier(constraint_name(staging.name.name)),
-            Identifier(_free_name(cursor, target.schema, constraint_name(target.name))),
+    if plan.layout.key:
+        cursor.execute(
+            SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
+                staging.identifier,
+                Identifier(constraint_name(staging.name.name)),
+                Identifier(_free_name(cursor, target.schema, constraint_name(target.name))),
+            )
         )
-    )
     cursor.execute(
         SQL("ALTER TABLE {} RENAME TO {}").format(staging.identifier, Identifier(target.name))
     )
@@ -77,8 +74,12 @@ def _free_name(cursor: Cursor, schema: str, wanted: str) -> str:
     return str(name)
 
 
-def _lock(cursor: Cursor, plan: Plan, expected_storage: str | None) -> None:
-    """Keep other writers out, and check that the target is still the one of the plan."""
+def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> None:
+    """Keep other writers out, and check that the target is still the one of the plan.
+
+    `expected_storage` is what the mark was left with: a target that somebody truncated since the
+    plan would lack the rows below the mark for ever. Raises ConcurrentRun.
+    """
     target = plan.table.target
     cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
     if expected_storage is None:
@@ -92,54 +93,91 @@ def _lock(cursor: Cursor, plan: Plan, expected_storage: str | None) -> None:
         )
 
 
-def _evolve(cursor: Cursor, plan: Plan) -> None:
+def evolve(cursor: Cursor, plan: Plan) -> None:
     """Add the columns that the target lacks."""
     target, layout = plan.table.target, plan.layout
     for field in layout.added:
         cursor.execute(sql.add_column(target, field))
+    ours = []
     if layout.adds_xmin:
+        ours.append((plan.table.xmin_column, "bigint"))
+    if layout.adds_deleted and layout.deleted_column:
+        ours.append((layout.deleted_column, "timestamptz"))
+    for name, type_ in ours:
         cursor.execute(
-            SQL("ALTER TABLE {} ADD COLUMN {} bigint").format(
-                sql.relation(target), Identifier(plan.table.xmin_column)
+            SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
+                sql.relation(target), Identifier(name), SQL(type_)
             )
         )
 
 
-def _merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
-    """MERGE and count rows inserted and updated."""
-    table, layout = plan.table, plan.layout
-    statement = sql.merge(table.target, staging.identifier, layout, table.xmin_column)
+def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
+    """Write the staged rows and count those inserted and updated; raises SchemaConflict."""
+    key = plan.layout.key
+    if key is None:
+        with _pinned(cursor):
+            cursor.execute(merge_sql.insert_lacking(plan, staging.identifier))
+            inserted = cursor.rowcount
+        return inserted, 0
+    statement = merge_sql.merge(plan, key, staging.identifier)
     if cursor.connection.server_version >= MERGE_RETURNS:
-        inserted, updated = row(cursor, sql.counted_merge(statement))
+        inserted, updated = row(cursor, merge_sql.counted_merge(statement))
         return inserted, updated
-    counting = sql.count_changes(table.target, staging.identifier, layout)
-    inserted, updated = row(cursor, counting)
+    inserted, updated = row(cursor, merge_sql.count_changes(plan, key, staging.identifier))
     cursor.execute(statement)
     if cursor.rowcount != inserted + updated:
         raise errors.SchemaConflict(
-            f"{inserted + updated} rows of {table.target} had to change and {cursor.rowcount} did",
+            f"{inserted + updated} rows of {plan.table.target} had to change "
+            f"and {cursor.rowcount} did",
             remedy="A trigger or rule on the target changes what is written: disable it.",
         )
     return inserted, updated
 
 
-def _missing_rows(
-    cursor: Cursor, plan: Plan, staging: Staging, staged: Exported
-) -> tuple[int, int | None]:
-    """Delete what the source no longer has, or count it where a full pass has seen all keys."""
-    target, key = plan.table.target, plan.layout.key
-    if plan.removes_missing:
-        cursor.execute(sql.delete_missing(target, staging.all_keys, key))
+def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:
+    """Delete or mark what the source no longer has, or count it; raises DeleteGuard."""
+    key = plan.layout.key
+    if key is None:
+        return _remove_surplus(cursor, plan, staging, staged)
+    keys = staging.all_keys
+    if plan.removal is Removal.NONE:
+        if plan.full:
+            missing = row(cursor, merge_sql.count_missing(plan, key, keys))[0]
+            return Removed(only_in_target=missing)
+        if plan.flags_scope:
+            left, out = row(cursor, merge_sql.count_left(plan, key, staging.identifier))
+            return Removed(left_scope=left, out_of_scope=out)
+        return Removed()
+    if plan.removal is Removal.MARK:
+        cursor.execute(merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at))
+    else:
+        cursor.execute(merge_sql.delete_missing(plan, key, keys))
+    deleted = cursor.rowcount
+    _guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+    return Removed(deleted, 0)
+
+
+def _remove_surplus(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:
+    """Without a key a changed row is one deleted and one inserted: the guard looks at the sum."""
+    with _pinned(cursor):
+        cursor.execute(merge_sql.delete_surplus(plan, staging.identifier))
         deleted = cursor.rowcount
-        _guard(cursor, plan.table, deleted, staged.keys if plan.compares_keys else staged.rows)
-        return deleted, 0
-    if plan.full:
-        return 0, row(cursor, sql.count_missing(target, staging.identifier, key))[0]
-    return 0, None
+    kept = row(cursor, merge_sql.count_live(plan))[0]
+    _guard(cursor, plan, max(0, kept + deleted - staged.rows), staged.rows)
+    return Removed(deleted, 0)
 
 
-def _guard(cursor: Cursor, table: Table, deleted: int, left: int) -> None:
+@contextlib.contextmanager
+def _pinned(cursor: Cursor) -> Iterator[None]:
+    """Compare rows as text that any two different values do not share."""
+    cursor.execute("; ".join(PINNED))
+    yield
+    cursor.execute("; ".join(UNPINNED))
+
+
+def _guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
     """Refuse, and so roll back, a delete that looks like a mistake."""
+    table = plan.table
     if table.confirm_deletes is not None:
         if deleted > table.confirm_deletes:
             raise errors.DeleteGuard(
@@ -155,8 +193,7 @@ def _guard(cursor: Cursor, table: Table, deleted: int, left: int) -> None:
         )
     if deleted < table.min_deletes:
         return
-    statement = SQL("SELECT count(*) FROM {}").format(sql.relation(table.target))
-    before = row(cursor, statement)[0] + deleted
+    before = row(cursor, merge_sql.count_live(plan))[0] + deleted
     if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
             f"{deleted} of {before} rows of {table.target} would be deleted, "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import enum
 import hashlib
 import itertools
 import math
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Leaf, Relation
+from sync_assets.engine.cursor_range import CursorRange
 from sync_assets.engine.schema import Field, Layout
 from sync_assets.engine.snapshot import Snapshot, SourceView
 from sync_assets.engine.state import Known, KnownLeaf
-from sync_assets.engine.table import Deletes, SyncMode, Table
+from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
 from sync_assets.engine.xid import XidWindow
 
 SMALL_CHUNK, LARGE_CHUNK = 128, 8192
@@ -27,24 +29,45 @@ REASONS = 3
 """How many leaves a receipt's reason names."""
 
 
+class How(str, enum.Enum):
+    """How a leaf is read: every row, rows by their xid, or rows by their cursor."""
+
+    WHOLE = "full"
+    XID = "scan"
+    CURSOR = "cursor"
+
+
+class Removal(str, enum.Enum):
+    """What is done to target rows that the source no longer has."""
+
+    NONE = "none"
+    DELETE = "delete"
+    MARK = "mark"
+
+
 @dataclass(frozen=True, slots=True)
 class LeafRead:
-    """One leaf: read whole, or only rows whose xid falls into the plan's window."""
+    """One leaf and how it is read. A leaf may be read both by xid and by cursor."""
 
     leaf: Leaf
-    full: bool
+    how: How
     reason: str
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Pages `first` up to, not including, `end` of one leaf, read by one COPY; None: to its end."""
+    """What one COPY reads: pages `first` up to, not including, `end` of a leaf; None: to its end.
+
+    Without `first` the whole leaf is read, and without a leaf the whole relation. `member` is the
+    plan's place in its group.
+    """
 
     number: int
-    leaf: Leaf
-    full: bool
-    first: int
-    end: int | None
+    member: int
+    leaf: Leaf | None
+    how: How
+    first: int | None = None
+    end: int | None = None
     keys_only: bool = False
 
 
@@ -56,52 +79,96 @@ class Plan:
     view: SourceView
     layout: Layout
     window: XidWindow
-    leaves: tuple[LeafRead, ...]
+    reads: tuple[LeafRead, ...]
     full: bool
     reason: str
     fingerprint: str
+    cursor: CursorRange | None = None
+    events: tuple[str, ...] = ()
 
     @property
-    def removes_missing(self) -> bool:
-        """Whether target rows that the source no longer has are deleted."""
-        asked = self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is Deletes.HARD
-        return asked and not self.layout.creates
+    def removal(self) -> Removal:
+        """What becomes of target rows that the source no longer has."""
+        asked = self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is not Deletes.IGNORE
+        if self.layout.creates or not asked:
+            return Removal.NONE
+        return Removal.MARK if self.table.deletes is Deletes.SOFT else Removal.DELETE
 
     @property
     def compares_keys(self) -> bool:
         """Whether all keys are read besides the changed rows, to find what is gone."""
-        return self.removes_missing and not self.full
+        return self.removal is not Removal.NONE and not self.full
+
+    @property
+    def flags_scope(self) -> bool:
+        """Whether rows that fail the filter travel too, as their key alone.
+
+        Nobody else would notice that a row has left the scope.
+        """
+        return self.table.where is not None and not self.full and not self.compares_keys
+
+    @property
+    def loads(self) -> bool:
+        """Whether the rows go to the target: a dry run makes no table for them."""
+        return not (self.table.dry_run and self.layout.creates)
+
+    @property
+    def exact(self) -> bool:
+        """Whether the run misses no committed row, whatever the cursor says."""
+        return self.full or self.cursor is None or self.reads_by_xid
+
+    @property
+    def reads_by_xid(self) -> bool:
+        """Whether every leaf that is not read whole is read by xid."""
+        by_xid = {read.leaf.oid for read in self.reads if read.how is not How.CURSOR}
+        return self.view.relation.has_versions and by_xid >= {
+            leaf.oid for leaf in self.view.relation.leaves
+        }
+
+    @property
+    def whole(self) -> tuple[int, ...]:
+        """The leaves that are read whole, by oid."""
+        return tuple(read.leaf.oid for read in self.reads if read.how is How.WHOLE)
 
 
 def make_plan(
-    table: Table, view: SourceView, layout: Layout, known: Known | None, target: Relation | None
+    table: Table,
+    view: SourceView,
+    layout: Layout,
+    known: Known | None,
+    target: Relation | None,
+    cursor: CursorRange | None = None,
 ) -> Plan:
     """Decide; raises SourceIdentityChanged or SourceBehind where going on would lose rows."""
     fingerprint = configuration(table, layout)
-    why = _why_all(table, view, layout, known, target, fingerprint)
+    why = _why_all(table, view, layout, known, target, fingerprint, cursor)
     start = known.watermark if known and not why else 0
     window = XidWindow(start, view.snapshot.xmax)
     if not why and window.covers_ring:
         why = "full pass: the last run is 2^32 or more transactions ago"
-    known_leaves = known.leaves if known else ()
-    leaves = tuple(
-        _leaf_read(leaf, why, known_leaves, known, view.snapshot) for leaf in view.relation.leaves
+    reads = tuple(
+        read
+        for leaf in view.relation.leaves
+        for read in _leaf_reads(table, leaf, why, known, view, cursor)
     )
     return Plan(
         table,
         view,
         layout,
         window,
-        leaves,
-        bool(why) or all(read.full for read in leaves),
-        why or _reason(leaves, start),
+        reads,
+        bool(why) or all(read.how is How.WHOLE for read in reads),
+        why or _reason(reads, start, cursor),
         fingerprint,
+        cursor,
+        _events(known, view.relation),
     )
 
 
 def configuration(table: Table, layout: Layout) -> str:
     """Changes whenever what this table selects from the source changes."""
-    text = repr((str(table.source), layout.key.columns, layout.names, table.xmin_column))
+    scope = (table.columns, table.exclude, table.expressions, table.where, table.only)
+    text = repr((str(table.source), layout.key_columns, scope, table.xmin_column))
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
@@ -112,6 +179,7 @@ def _why_all(
     known: Known | None,
     target: Relation | None,
     fingerprint: str,
+    cursor: CursorRange | None,
 ) -> str | None:
     """The reason to read every row, or None where the last run's mark can be trusted."""
     if known is not None and not table.accept_source:
@@ -121,11 +189,13 @@ def _why_all(
     if known is None or target is None:
         return "full pass: the first run over a target that was there before"
     other = _other_source(known, view.snapshot) or _behind(known, view.snapshot)
+    unmarked = not view.relation.has_versions and cursor is not None and cursor.since is None
     reasons = {
         "full pass: another source was accepted": table.accept_source and other,
         "full pass: asked for": table.full_refresh,
         "full_sync reads every row": table.mode is SyncMode.FULL_SYNC,
         f"full pass: the target lacks {_named(layout.added)}": bool(layout.added),
+        "full pass: the cursor has no mark yet": unmarked,
     }
     reason = next((text for text, holds in reasons.items() if holds), None)
     return reason or _why_mark_is_void(table, view, known, target, fingerprint)
@@ -202,46 +272,110 @@ def known_leaf(leaf: Leaf) -> KnownLeaf:
     return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, leaf.fingerprint)
 
 
-def _leaf_read(
+def _leaf_reads(
+    table: Table,
     leaf: Leaf,
     why: str | None,
-    before: Sequence[KnownLeaf],
     known: Known | None,
-    snapshot: Snapshot,
-) -> LeafRead:
-    if why is not None or known is None:
-        return LeafRead(leaf, full=True, reason=why or "first load")
+    view: SourceView,
+    cursor: CursorRange | None,
+) -> Iterator[LeafRead]:
+    reason = why or _why_whole(leaf, known, view)
+    by_cursor = cursor is not None and cursor.since is not None
+    if reason is not None:
+        yield LeafRead(leaf, How.WHOLE, reason)
+        return
+    trusts_cursor = by_cursor and table.late_commits is LateCommits.LOOKBACK
+    if view.relation.has_versions and (not trusts_cursor or view.relation.through_parent):
+        yield LeafRead(leaf, How.XID, "rows by their xid")
+    if by_cursor and not view.relation.through_parent:
+        yield LeafRead(leaf, How.CURSOR, "rows by their cursor")
+
+
+def _why_whole(leaf: Leaf, known: Known | None, view: SourceView) -> str | None:
+    """The reason to read one leaf whole, or None."""
+    before = known.leaves if known else ()
     same = next((each for each in before if each.oid == leaf.oid), None)
-    if same is None:
-        return LeafRead(leaf, full=True, reason=f"{leaf.name} is new")
+    if known is None or same is None:
+        return f"{leaf.name} is new"
     if same.fingerprint != leaf.fingerprint:
-        return LeafRead(leaf, full=True, reason=f"the columns of {leaf.name} changed")
-    if leaf.unlogged and known.postmaster_start != snapshot.postmaster_start:
-        reason = f"{leaf.name} is unlogged and the source has restarted"
-        return LeafRead(leaf, full=True, reason=reason)
-    return LeafRead(leaf, full=False, reason="rows by their xid")
+        return f"the columns of {leaf.name} changed"
+    if leaf.unlogged and known.postmaster_start != view.snapshot.postmaster_start:
+        return f"{leaf.name} is unlogged and the source has restarted"
+    if leaf.kind == "f" and view.relation.kind == "p":
+        return f"{leaf.name} is a foreign table"
+    return None
 
 
-def _reason(leaves: Sequence[LeafRead], start: int) -> str:
-    whole = [read.reason for read in leaves if read.full]
+def _events(known: Known | None, relation: Relation) -> tuple[str, ...]:
+    """What happened to the leaves since the last run that may have taken rows along."""
+    if known is None:
+        return ()
+    now = {leaf.oid: leaf for leaf in relation.leaves}
+    gone = sum(before.oid not in now for before in known.leaves)
+    rewritten = [
+        f"{now[before.oid].name} was truncated or rewritten"
+        for before in known.leaves
+        if before.oid in now and now[before.oid].filenode != before.filenode
+    ]
+    plural = "s are" if gone > 1 else " is"
+    return (*([f"{gone} partition{plural} gone"] if gone else ()), *rewritten)
+
+
+def _reason(reads: Sequence[LeafRead], start: int, cursor: CursorRange | None) -> str:
+    whole = [read.reason for read in reads if read.how is How.WHOLE]
     more = ", …" if len(whole) > REASONS else ""
     also = f"; whole: {', '.join(whole[:REASONS])}{more}" if whole else ""
-    return f"changes since transaction {start}{also}"
+    parts = [f"changes since transaction {start}"] * any(r.how is How.XID for r in reads)
+    if cursor is not None and any(read.how is How.CURSOR for read in reads):
+        parts.append(f"{cursor.column} from {cursor.since}")
+    return f"{' and '.join(parts)}{also}".removeprefix("; ")
 
 
-def chunks(plan: Plan, workers: int, batch_size: int) -> Iterator[Chunk]:
-    """Cut every leaf into page ranges; the last of each is open, as the leaf may have grown."""
-    pages = sum(read.leaf.pages for read in plan.leaves)
+def chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:
+    """Cut what a group of plans reads into what one COPY reads each."""
+    pages = sum(leaf.pages for plan in plans for leaf in plan.view.relation.leaves)
     numbers = itertools.count()
-    for read in plan.leaves:
-        size = _chunk_pages(read.leaf, pages, workers, batch_size)
-        firsts = range(0, max(read.leaf.pages, 1), size)
-        for first in firsts:
-            end = first + size if first != firsts[-1] else None
-            chunk = Chunk(next(numbers), read.leaf, read.full, first, end)
-            yield chunk
-            if plan.compares_keys:
-                yield dataclasses.replace(chunk, number=next(numbers), keys_only=True)
+    for member, plan in enumerate(plans):
+        for chunk in _member_chunks(plan, pages, workers, batch_size):
+            yield dataclasses.replace(chunk, number=next(numbers), member=member)
+
+
+def _member_chunks(plan: Plan, pages: int, workers: int, batch_size: int) -> Iterator[Chunk]:
+    relation = plan.view.relation
+    if relation.through_parent:
+        how = How.WHOLE if plan.full else How.XID
+        yield from _with_keys(plan, Chunk(0, 0, None, how))
+        return
+    for leaf in relation.leaves:
+        reads = [read for read in plan.reads if read.leaf is leaf]
+        if leaf.kind != "r" or not relation.has_versions:
+            yield from _with_keys(plan, Chunk(0, 0, leaf, reads[0].how))
+            continue
+        if any(read.how is How.CURSOR for read in reads):
+            yield Chunk(0, 0, leaf, How.CURSOR)
+        by_page = next((read for read in reads if read.how is not How.CURSOR), None)
+        for first, end in page_ranges(leaf, pages, workers, batch_size):
+            if by_page:
+                yield from _with_keys(plan, Chunk(0, 0, leaf, by_page.how, first, end))
+            elif plan.compares_keys:
+                yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
+
+
+def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:
+    yield chunk
+    if plan.compares_keys:
+        yield dataclasses.replace(chunk, how=How.WHOLE, keys_only=True)
+
+
+def page_ranges(
+    leaf: Leaf, pages: int, workers: int, batch_size: int
+) -> Iterator[tuple[int, int | None]]:
+    """Cut a leaf into page ranges; the last is open, as the leaf may have grown."""
+    size = _chunk_pages(leaf, pages, workers, batch_size)
+    firsts = range(0, max(leaf.pages, 1), size)
+    for first in firsts:
+        yield first, first + size if first != firsts[-1] else None
 
 
 def _chunk_pages(leaf: Leaf, all_pages: int, workers: int, batch_size: int) -> int:

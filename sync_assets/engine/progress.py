@@ -51,13 +51,13 @@ REPORT_EVERY = 0.1
 
 @dataclass(slots=True)
 class Reporter:
-    """Follows one run: tells the caller, and keeps the time of each part."""
+    """Follows one run over its tables: tells the caller, and keeps the time of each part."""
 
-    table: str
+    tables: tuple[str, ...]
     on_progress: OnProgress = ignore_progress
     phase: Phase | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
-    _last: float = 0.0
+    _last: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _started: float = field(default_factory=time.monotonic)
     _mark: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
@@ -66,15 +66,16 @@ class Reporter:
         """Say that a step begins."""
         with self._lock:
             self.phase = phase
-            self.on_progress(Progress(self.table, phase))
+            for table in self.tables:
+                self.on_progress(Progress(table, phase))
 
-    def moved(self, phase: Phase, rows: int, count: int, done: int, chunks: int) -> None:
-        """Say how far a step has come, at most every tenth of a second."""
+    def moved(self, progress: Progress) -> None:
+        """Say how far a table has come, at most every tenth of a second."""
         with self._lock:
             now = time.monotonic()
-            if now - self._last >= REPORT_EVERY:
-                self._last = now
-                self.on_progress(Progress(self.table, phase, rows, count, done, chunks))
+            if now - self._last[progress.table] >= REPORT_EVERY:
+                self._last[progress.table] = now
+                self.on_progress(progress)
 
     def spent(self, part: str) -> None:
         """Book the time since the last call on a part of the run."""

@@ -24,7 +24,8 @@ class Receipt:
     The same names serve `run --json`, Dagster's metadata, the table `sync_assets.receipt` and the
     documentation. `watermark` and `source_max_xmin` are 64-bit transaction ids, `bytes` counts
     batch files, `seconds` is wall time by phase with `total`, `snapshot` being how long the
-    source's snapshot was held. Fields can also be read as items: `receipt["max_xmin"]`.
+    source's snapshot was held. `exact` is false where only the cursor was trusted; `events` say
+    what happened to the source's partitions; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
     """
 
     source: str
@@ -44,7 +45,12 @@ class Receipt:
     workers: int
     rows_in_target: int | None = None
     rows_only_in_target: int | None = None
+    rows_left_scope: int | None = None
     leaves: int = 1
+    exact: bool = True
+    dry_run: bool = False
+    cursor_mark: str | None = None
+    events: tuple[str, ...] = ()
     snapshot_at: str = ""
     finished_at: str = ""
     run_id: str = ""
@@ -80,5 +86,6 @@ class Receipt:
         """Read back what `as_dict` gave; fields of newer versions are ignored."""
         known = {f.name for f in dataclasses.fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
+        kept["events"] = tuple(values.get("events", ()))
         kept["columns"] = tuple(ColumnShape(**column) for column in values.get("columns", ()))
         return cls(**kept)

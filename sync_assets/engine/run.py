@@ -16,7 +16,7 @@ from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.session import Sessions
 from sync_assets.engine.state import Known
-from sync_assets.engine.table import WorkerConfig
+from sync_assets.engine.table import RelationName, WorkerConfig
 
 MAX_BATCH_DISK = 2 << 30
 
@@ -35,17 +35,27 @@ class Run:
 
 @dataclass(frozen=True, slots=True)
 class Staged:
-    """Rows on the target, not yet published."""
+    """One table's rows on the target, not yet published.
+
+    `workers` are the connections that read, `snapshot_seconds` how long the source's snapshot was
+    held; both belong to the whole group.
+    """
 
     plan: Plan
     staging: Staging
     done: Exported
     highest_xid: int | None
+    workers: int
     snapshot_seconds: float
+
+    @property
+    def target(self) -> RelationName:
+        """The target table."""
+        return self.plan.table.target
 
 
 def receipt_of(
-    run: Run, staged: Staged, merged: Merged, known: Known | None, published: Relation
+    run: Run, staged: Staged, merged: Merged, known: Known | None, published: Relation | None
 ) -> Receipt:
     """The receipt of a run whose rows are merged and not yet committed."""
     plan, done = staged.plan, staged.done
@@ -58,31 +68,43 @@ def receipt_of(
         reason=plan.reason,
         source_max_xmin=max((xid for xid in seen if xid is not None), default=None),
         watermark_before=known.watermark if known else None,
-        watermark=plan.view.snapshot.xmin,
+        watermark=_watermark(plan, known),
         rows_exported=done.rows,
         rows_inserted=merged.inserted,
         rows_updated=merged.updated,
-        rows_unchanged=done.rows - merged.inserted - merged.updated,
+        rows_unchanged=done.rows - merged.inserted - merged.updated - merged.out_of_scope,
         rows_deleted=merged.deleted,
         bytes=done.bytes,
         chunks=done.chunks,
-        workers=done.workers,
+        workers=staged.workers,
         rows_in_target=_rows_in_target(plan, done, merged, known),
         rows_only_in_target=merged.only_in_target,
-        leaves=len(plan.leaves),
+        rows_left_scope=merged.left_scope,
+        leaves=len(plan.view.relation.leaves),
+        exact=plan.exact,
+        dry_run=plan.table.dry_run,
+        cursor_mark=plan.cursor.mark if plan.cursor else None,
+        events=plan.events,
         snapshot_at=plan.view.snapshot.taken_at.isoformat(),
         finished_at=datetime.now(timezone.utc).isoformat(),
         run_id=run.run_id,
         seconds=seconds,
         columns=tuple(
             ColumnShape(column.name, column.type, not column.not_null)
-            for column in published.columns
+            for column in (published.columns if published else ())
         ),
     )
 
 
+def _watermark(plan: Plan, known: Known | None) -> int:
+    """The mark that this run leaves: only one that reads by xid may move it on."""
+    if known is None or plan.full or plan.reads_by_xid or not plan.view.relation.has_versions:
+        return plan.view.snapshot.xmin
+    return known.watermark
+
+
 def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
-    """Exact after a pass over every row; later what our own writes made of it."""
+    """Live rows: exact after a pass over every row; later what our own writes made of it."""
     if plan.compares_keys:
         return done.keys
     if plan.full:
@@ -96,7 +118,7 @@ def state_after(plan: Plan, known: Known | None, receipt: Receipt, published: Re
     seen = plan.view.snapshot
     return Known(
         version=(known.version if known else 0) + 1,
-        watermark=seen.xmin,
+        watermark=receipt.watermark,
         snapshot_xmax=seen.xmax,
         lsn=seen.lsn,
         source_max_xmin=receipt.source_max_xmin,
@@ -109,5 +131,7 @@ def state_after(plan: Plan, known: Known | None, receipt: Receipt, published: Re
         target_storage=storage(published),
         rows_in_target=receipt.rows_in_target,
         snapshot_at=seen.taken_at,
+        cursor_column=plan.cursor.column if plan.cursor else None,
+        cursor_mark=plan.cursor.mark if plan.cursor else None,
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
     )

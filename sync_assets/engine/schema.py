@@ -10,50 +10,64 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Key, Relation
-from sync_assets.engine.table import Table, quoted
+from sync_assets.engine.table import Deletes, SyncMode, Table, quoted
 
 MOST_COLUMNS = 1600
 
 
 @dataclass(frozen=True, slots=True)
 class Field:
-    """A column that travels: its name on both ends and its type on the target."""
+    """A column that travels: its name on both ends and its type on the target.
+
+    `expression` is what is read on the source in its place.
+    """
 
     name: str
     type: str
     collation: str | None
     not_null: bool
     settable: bool = True
+    expression: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Layout:
-    """The target's side of a plan. `key` bears the operators to join by."""
+    """The target's side of a plan. `key` bears the operators to join by; None: rows have no key.
+
+    `deleted_column` is where the target marks rows that are gone from the source, if it does.
+    """
 
     creates: bool
     fields: tuple[Field, ...]
-    key: Key
+    key: Key | None
     added: tuple[Field, ...] = ()
     adds_xmin: bool = False
+    deleted_column: str | None = None
+    adds_deleted: bool = False
 
     @property
     def names(self) -> tuple[str, ...]:
         """The columns that travel, in order, without our own."""
         return tuple(field.name for field in self.fields)
 
+    @property
+    def key_columns(self) -> tuple[str, ...]:
+        """The columns of the key; empty where rows have none."""
+        return self.key.columns if self.key else ()
 
-def choose_key(table: Table, relation: Relation) -> Key:
+
+def choose_key(table: Table, relation: Relation) -> Key | None:
     """The source's key: the one asked for, else primary key, else smallest unique index.
 
-    Raises UnusableKey.
+    None where full_sync reads a relation without one. Raises UnusableKey.
     """
+    enforced = relation.has_versions
     if table.key is None:
-        if not relation.keys:
-            raise errors.UnusableKey(
-                f"{table.source} has neither a primary key "
-                "nor a plain unique index on NOT NULL columns"
-            )
-        return relation.keys[0]
+        if enforced and relation.keys:
+            return relation.keys[0]
+        if table.mode is SyncMode.FULL_SYNC:
+            return None
+        raise _no_key(table, enforced=enforced)
     for name in table.key:
         if relation.column(name) is None:
             has = ", ".join(column.name for column in relation.columns)
@@ -61,6 +75,9 @@ def choose_key(table: Table, relation: Relation) -> Key:
                 f"the key names {name!r}, which {table.source} does not have",
                 remedy=f"Its columns are {has}.",
             )
+    if not enforced:
+        # Nothing on the source keeps it unique: the target's own index will.
+        return Key(table.key, (), primary=True)
     for key in relation.keys:
         if sorted(key.columns) == sorted(table.key):
             return key
@@ -72,6 +89,19 @@ def choose_key(table: Table, relation: Relation) -> Key:
     )
 
 
+def _no_key(table: Table, *, enforced: bool) -> errors.UnusableKey:
+    if not enforced:
+        return errors.UnusableKey(
+            f"{table.source} is not a table, so nothing says what identifies its rows",
+            remedy="Name the columns: key: [id]; or set sync_mode: full_sync, which needs none.",
+        )
+    return errors.UnusableKey(
+        f"{table.source} has neither a primary key nor a plain unique index on NOT NULL columns "
+        "among the columns that are synced",
+        remedy=f"{errors.UnusableKey('').remedy} Or set sync_mode: full_sync, which needs none.",
+    )
+
+
 def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
     """How `source` fits `target`; raises SchemaConflict, UnusableKey or ConfigurationError."""
     if source.column(table.xmin_column):
@@ -79,7 +109,17 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             f"{table.source} has a column {table.xmin_column!r} of its own",
             remedy="Give ours another name: xmin_column: …",
         )
+    if table.deletes is Deletes.SOFT and source.column(table.deleted_column):
+        raise errors.ConfigurationError(
+            f"{table.source} has a column {table.deleted_column!r} of its own",
+            remedy="Give ours another name: deleted_column: …",
+        )
     key = choose_key(table, source)
+    if key is None and table.deletes is Deletes.SOFT:
+        raise errors.UnusableKey(
+            f"{table.source} has no key, and rows without one cannot be marked as deleted",
+            remedy="Name the columns that identify a row: key: [id]; or leave deletes: soft out.",
+        )
     if len(source.columns) >= MOST_COLUMNS:
         raise errors.UnsupportedRelation(
             f"{table.source} has {len(source.columns)} columns, which leaves no room for ours",
@@ -87,7 +127,14 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
         )
     if target is None:
         as_there = tuple(_as_on_source(column) for column in source.columns)
-        return Layout(creates=True, fields=as_there, key=key)
+        marks = table.deletes is Deletes.SOFT
+        return Layout(
+            creates=True,
+            fields=as_there,
+            key=key,
+            deleted_column=table.deleted_column if marks else None,
+            adds_deleted=marks,
+        )
     if target.kind not in "rp":
         raise errors.SchemaConflict(f"the target {table.target} exists and is not a table")
     fields: list[Field] = []
@@ -99,28 +146,44 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             fields.append(added[-1])
         elif not there.generated:
             _require_room(table, column, there, key)
-            fields.append(_as_on_target(there))
+            fields.append(_as_on_target(there, column))
+    deleted_column, adds_deleted = _deleted_column(table, source, target)
     return Layout(
         creates=False,
         fields=tuple(fields),
-        key=_key_on_target(table, key, target),
+        key=_key_on_target(table, key, target) if key else None,
         added=tuple(added),
-        adds_xmin=_lacks_xmin(table, target),
+        adds_xmin=_lacks(table, target, table.xmin_column, "xmin_column", "bigint"),
+        deleted_column=deleted_column,
+        adds_deleted=adds_deleted,
     )
 
 
 def _as_on_source(column: Column, *, nullable: bool = False) -> Field:
-    return Field(column.name, column.type, column.collation, column.not_null and not nullable)
+    return Field(
+        column.name,
+        column.type,
+        column.collation,
+        column.not_null and not nullable,
+        expression=column.expression,
+    )
 
 
-def _as_on_target(there: Column) -> Field:
+def _as_on_target(there: Column, column: Column) -> Field:
     # An identity column that is GENERATED ALWAYS takes a value in INSERT, and none in UPDATE.
     settable = not there.identity_always
-    return Field(there.name, there.type, there.collation, not_null=False, settable=settable)
+    return Field(
+        there.name,
+        there.type,
+        there.collation,
+        not_null=False,
+        settable=settable,
+        expression=column.expression,
+    )
 
 
-def _require_room(table: Table, column: Column, there: Column, key: Key) -> None:
-    if there.identity_always and column.name not in key.columns:
+def _require_room(table: Table, column: Column, there: Column, key: Key | None) -> None:
+    if there.identity_always and not (key and column.name in key.columns):
         raise errors.SchemaConflict(
             f"column {column.name!r} of {table.target} is GENERATED ALWAYS AS IDENTITY, "
             "so its value cannot be updated",
@@ -156,14 +219,31 @@ def _require_writable(table: Table, key: Key, target: Relation) -> None:
             )
 
 
-def _lacks_xmin(table: Table, target: Relation) -> bool:
-    there = target.column(table.xmin_column)
-    if there is not None and there.type != "bigint":
+def _lacks(table: Table, target: Relation, name: str, option: str, type_: str) -> bool:
+    """Whether the target lacks a column of ours; raises SchemaConflict where it is another's."""
+    there = target.column(name)
+    if there is not None and there.type != type_:
         raise errors.SchemaConflict(
-            f"column {table.xmin_column!r} of {table.target} is {there.type}, not bigint",
-            remedy="Give ours another name: xmin_column: …",
+            f"column {name!r} of {table.target} is {there.type}, not {type_}",
+            remedy=f"Give ours another name: {option}: …",
         )
     return there is None
+
+
+_TIME = "timestamp with time zone"
+
+
+def _deleted_column(table: Table, source: Relation, target: Relation) -> tuple[str | None, bool]:
+    """The column that marks deleted rows, and whether it must be added.
+
+    Marks that an earlier `deletes: soft` left are cleared when their row returns.
+    """
+    name = table.deleted_column
+    if table.deletes is Deletes.SOFT:
+        return name, _lacks(table, target, name, "deleted_column", _TIME)
+    there = target.column(name)
+    left = there is not None and there.type == _TIME and source.column(name) is None
+    return name if left else None, False
 
 
 _INTEGERS = ("smallint", "integer", "bigint")

@@ -38,6 +38,7 @@ PINNED = (
     "SET LOCAL array_nulls = on",
     "SET LOCAL standard_conforming_strings = on",
 )
+UNPINNED = tuple(re.sub(r"(SET LOCAL \w+) = .*", r"\1 TO DEFAULT", each) for each in PINNED)
 CATALOG_NAMES = "SET LOCAL search_path = pg_catalog"
 OWN_NAMES = "SET LOCAL search_path TO DEFAULT"
 UNHURRIED = (

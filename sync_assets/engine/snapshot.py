@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
@@ -16,9 +16,10 @@ import psycopg2
 from psycopg2 import sql
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, Relation, require_source
+from sync_assets.engine.catalog import Column, Cursor, Relation, require_source
 from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.progress import Phase
+from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
@@ -28,7 +29,7 @@ from sync_assets.engine.session import (
     rows,
     transaction,
 )
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.table import RelationName, Table
 
 ATTEMPTS = 3
 
@@ -64,10 +65,16 @@ class Snapshot:
 
 @dataclass(frozen=True, slots=True)
 class SourceView:
-    """A relation under a snapshot that its locks keep whole."""
+    """A relation under a snapshot that its locks keep whole.
+
+    `relation` has the columns in scope and `types` what they need; `columns` are all that the
+    source has, and `probe_types` what a filter or an expression over them needs.
+    """
 
     relation: Relation
+    columns: tuple[Column, ...]
     types: tuple[UserType, ...]
+    probe_types: tuple[UserType, ...]
     snapshot: Snapshot
 
 
@@ -91,9 +98,9 @@ SELECT {system_identifier},
 
 @contextlib.contextmanager
 def taken(
-    connection: Connection, name: RelationName, begin: Callable[[Phase], None] = lambda _: None
-) -> Iterator[SourceView]:
-    """Hold one snapshot of a relation, locked before it was taken; released at the end.
+    connection: Connection, tables: Sequence[Table], begin: Callable[[Phase], None] = lambda _: None
+) -> Iterator[tuple[SourceView, ...]]:
+    """Hold one snapshot of the tables' sources, locked before it was taken; released at the end.
 
     Starts over when the catalog changed between lock and snapshot; raises SourceChanged if it
     does so three times.
@@ -101,19 +108,30 @@ def taken(
     for _ in range(ATTEMPTS):
         begin("identify")
         with transaction(connection, CATALOG_NAMES) as cursor:
-            before = require_source(cursor, name)
+            before = [require_source(cursor, table) for table in tables]
             allowed = _may_identify(cursor)
         with transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT) as cursor:
             begin("lock")
-            cursor.execute(_lock_statement(before))
+            _lock(cursor, before)
             begin("snapshot")
             snapshot = _take(cursor, identify=allowed)
-            after = require_source(cursor, name)
-            if after.layout == before.layout:
-                types = read_types(cursor, (column.type_oid for column in after.columns))
-                yield SourceView(after, types, snapshot)
+            after = [require_source(cursor, table) for table in tables]
+            if [each.layout for each in after] == [each.layout for each in before]:
+                yield tuple(
+                    _view(cursor, table, relation, snapshot)
+                    for table, relation in zip(tables, after, strict=True)
+                )
                 return
-    raise errors.SourceChanged(f"{name} changed its shape three times while it was being locked")
+    names = ", ".join(str(table.source) for table in tables)
+    raise errors.SourceChanged(f"{names} changed shape three times while being locked")
+
+
+def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceView:
+    chosen = scoped(cursor, table, relation)
+    types = read_types(cursor, (column.type_oid for column in chosen.columns))
+    probed = relation.columns if table.where or table.expressions else ()
+    probe_types = read_types(cursor, (column.type_oid for column in probed))
+    return SourceView(chosen, relation.columns, types, probe_types, snapshot)
 
 
 def _may_identify(cursor: Cursor) -> bool:
@@ -135,10 +153,25 @@ def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
     return here == (snapshot.postmaster_start, snapshot.identity.database)
 
 
-def _lock_statement(relation: Relation) -> sql.Composable:
-    names = {relation.name, *(leaf.name for leaf in relation.leaves)}
-    only = [sql.SQL("ONLY {}").format(sql.Identifier(n.schema, n.name)) for n in sorted(names)]
-    return sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(sql.SQL(", ").join(only))
+def _lock(cursor: Cursor, relations: Sequence[Relation]) -> None:
+    """Lock what is read and can be locked; views and foreign tables keep no rows to lose."""
+    names: set[RelationName] = set()
+    with_children: set[RelationName] = set()
+    for relation in relations:
+        if relation.reads_children or relation.through_parent:
+            # The rights to the parent are enough to lock what is below it.
+            with_children.add(relation.name)
+        elif relation.kind in "rp":
+            leaves = (leaf.name for leaf in relation.leaves if leaf.kind == "r")
+            names |= {relation.name, *leaves}
+    wanted = [
+        sql.SQL(text).format(sql.Identifier(name.schema, name.name))
+        for text, chosen in (("ONLY {}", names), ("{}", with_children))
+        for name in sorted(chosen)
+    ]
+    if wanted:
+        statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
+        cursor.execute(statement.format(sql.SQL(", ").join(wanted)))
 
 
 def _take(cursor: Cursor, *, identify: bool) -> Snapshot:

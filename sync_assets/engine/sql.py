@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine.catalog import Key
-from sync_assets.engine.plan import Chunk
-from sync_assets.engine.schema import Field, Layout
+from sync_assets.engine.plan import Chunk, How, Plan
+from sync_assets.engine.schema import Field
+from sync_assets.engine.scope import written
 from sync_assets.engine.table import RelationName
-from sync_assets.engine.xid import XidWindow, widened
-
-PUBLISHED, STAGED = Identifier("t"), Identifier("s")
+from sync_assets.engine.xid import widened
 
 
 def relation(name: RelationName) -> Composable:
@@ -27,22 +25,87 @@ def names(columns: Iterable[str], of: Composable | None = None) -> Composable:
     return SQL(", ").join(SQL("{}{}").format(prefix, Identifier(column)) for column in columns)
 
 
-def export_chunk(layout: Layout, chunk: Chunk, window: XidWindow) -> Composable:
-    """COPY one page range: each row followed by its 64-bit xid, or every row's key alone."""
-    if chunk.keys_only:
-        chosen = names(layout.key.columns)
-    else:
-        chosen = SQL("{}, {}").format(names(layout.names), SQL(widened(window.end)))
-    conditions: list[Composable] = [SQL("ctid >= {}").format(_first_of(chunk.first))]
-    if chunk.end is not None:
-        conditions.append(SQL("ctid < {}").format(_first_of(chunk.end)))
-    if not chunk.full and not chunk.keys_only:
-        conditions.append(SQL(window.predicate()))
-    return SQL(
-        "COPY (SELECT {columns} FROM ONLY {leaf} WHERE {conditions}) TO STDOUT (FORMAT csv)"
-    ).format(
-        columns=chosen, leaf=relation(chunk.leaf.name), conditions=SQL(" AND ").join(conditions)
+IN_SCOPE = "sync_assets.in_scope"
+"""The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""
+
+
+def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
+    """COPY one chunk: rows followed by their 64-bit xid, or every row's key alone."""
+    conditions = [*_pages(chunk), *_wanted(plan, chunk), *_filter(plan, chunk)]
+    return SQL("COPY (SELECT {columns} FROM {relation}{where}) TO STDOUT (FORMAT csv)").format(
+        columns=_exported(plan, chunk),
+        relation=_read_from(plan, chunk),
+        where=SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL(""),
     )
+
+
+def _read_from(plan: Plan, chunk: Chunk) -> Composable:
+    if chunk.leaf is None:
+        return relation(plan.view.relation.name)
+    only = chunk.leaf.kind == "r" and plan.view.relation.has_versions
+    return SQL("ONLY {}" if only else "{}").format(relation(chunk.leaf.name))
+
+
+def _pages(chunk: Chunk) -> Iterator[Composable]:
+    if chunk.first is not None:
+        yield SQL("ctid >= {}").format(_first_of(chunk.first))
+    if chunk.end is not None:
+        yield SQL("ctid < {}").format(_first_of(chunk.end))
+
+
+def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
+    """The condition that tells changed rows from those that are known."""
+    if chunk.how is How.WHOLE:
+        return
+    by_xid = SQL(plan.window.predicate())
+    cursor = plan.cursor.predicate() if plan.cursor and plan.cursor.since is not None else None
+    if chunk.how is How.CURSOR and cursor:
+        # A row that the other statement reads by its xid must not come twice.
+        other = SQL("{} AND NOT {}").format(cursor, by_xid) if plan.reads_by_xid else None
+        name = Identifier(plan.table.cursor or "")
+        yield other or SQL("({} OR {} IS NULL)").format(cursor, name)
+    elif chunk.leaf is None:
+        leaves = SQL(", ").join(SQL("{}::oid").format(sql.Literal(oid)) for oid in plan.whole)
+        whole = [SQL("tableoid IN ({})").format(leaves)] if plan.whole else []
+        yield SQL("({})").format(SQL(" OR ").join([*whole, by_xid, *([cursor] if cursor else [])]))
+    else:
+        yield by_xid
+
+
+def _filter(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
+    if plan.table.where is not None and (chunk.keys_only or not plan.flags_scope):
+        yield written(plan.table.where)
+
+
+def _exported(plan: Plan, chunk: Chunk) -> Composable:
+    layout = plan.layout
+    key = layout.key_columns
+    if chunk.keys_only:
+        return names(key)
+    versioned = plan.view.relation.has_versions and (chunk.leaf is None or chunk.leaf.kind == "r")
+    xid = SQL(widened(plan.window.end) if versioned else "NULL")
+    if not plan.flags_scope:
+        return SQL(", ").join([*(value_of(field) for field in layout.fields), xid])
+    passes = SQL("({} IS TRUE)").format(written(plan.table.where or "true"))
+    # What is out of scope does not leave the source: only the key does, to say so.
+    kept = (
+        value_of(field)
+        if field.name in key
+        else SQL("CASE WHEN {} THEN {} END").format(passes, value_of(field))
+        for field in layout.fields
+    )
+    return SQL(", ").join([*kept, xid, passes])
+
+
+def value_of(field: Field) -> Composable:
+    """What is read on the source for a field: the column, or what is computed in its place."""
+    return Identifier(field.name) if field.expression is None else written(field.expression)
+
+
+def staged_columns(plan: Plan) -> tuple[str, ...]:
+    """The staging table's columns, in the order in which a batch file has them."""
+    flag = (IN_SCOPE,) if plan.flags_scope else ()
+    return (*plan.layout.names, plan.table.xmin_column, *flag)
 
 
 def _first_of(page: int) -> Composable:
@@ -54,14 +117,27 @@ def max_xmin(name: RelationName, end: int) -> Composable:
     return SQL("SELECT max({}) FROM {}").format(SQL(widened(end)), relation(name))
 
 
-def columns_of(
-    fields: Iterable[Field], xmin_column: str | None = None, *, strict: bool = False
-) -> Composable:
-    """Column definitions for a table that holds `fields` and, where named, our xmin column."""
-    definitions = [_definition(field, strict=strict) for field in fields]
-    if xmin_column is not None:
-        definitions.append(SQL("{} bigint").format(Identifier(xmin_column)))
+def staging_columns(plan: Plan) -> Composable:
+    """Column definitions of the staging table: those of the target where it will become it."""
+    layout = plan.layout
+    definitions = [_definition(field, strict=layout.creates) for field in layout.fields]
+    definitions.append(_ours(plan.table.xmin_column, "bigint"))
+    if layout.creates and layout.deleted_column:
+        definitions.append(_ours(layout.deleted_column, "timestamptz"))
+    if plan.flags_scope:
+        definitions.append(_ours(IN_SCOPE, "boolean"))
     return SQL(", ").join(definitions)
+
+
+def key_columns(plan: Plan) -> Composable:
+    """Column definitions of a table that holds keys alone."""
+    key = plan.layout.key_columns
+    found = [_definition(f, strict=False) for f in plan.layout.fields if f.name in key]
+    return SQL(", ").join(found)
+
+
+def _ours(name: str, type_: str) -> Composable:
+    return SQL("{} {}").format(Identifier(name), SQL(type_))
 
 
 def _definition(field: Field, *, strict: bool) -> Composable:
@@ -84,83 +160,3 @@ def add_column(target: RelationName, field: Field) -> Composable:
 def load_batch(staging: Composable, columns: Iterable[str]) -> Composable:
     """COPY one batch file into the staging table."""
     return SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(staging, names(columns))
-
-
-def _joined(key: Key) -> Composable:
-    # The key index's own operators: what the index calls equal is what identifies a row.
-    return SQL(" AND ").join(
-        SQL("t.{column} {operator} s.{column}").format(
-            column=Identifier(column), operator=SQL(operator)
-        )
-        for column, operator in zip(key.columns, key.operators, strict=True)
-    )
-
-
-def _differs(columns: Iterable[str]) -> Composable:
-    # Compares the stored bytes: 1.0 and 1.00 are equal and yet not the same, and json has no `=`.
-    columns = tuple(columns)
-    return SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(
-        names(columns, PUBLISHED), names(columns, STAGED)
-    )
-
-
-def merge(
-    target: RelationName, staging: Composable, layout: Layout, xmin_column: str
-) -> Composable:
-    """MERGE the staged rows; a row that is already the same is not touched."""
-    changed = [*(field.name for field in layout.fields if field.settable), xmin_column]
-    return SQL(
-        "MERGE INTO {target} AS t USING {staging} AS s ON {joined} "
-        "WHEN MATCHED AND {differs} THEN UPDATE SET {assignments} "
-        "WHEN NOT MATCHED THEN INSERT ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})"
-    ).format(
-        target=relation(target),
-        staging=staging,
-        joined=_joined(layout.key),
-        differs=_differs(layout.names),
-        assignments=SQL(", ").join(
-            SQL("{column} = s.{column}").format(column=Identifier(column)) for column in changed
-        ),
-        columns=names((*layout.names, xmin_column)),
-        values=names((*layout.names, xmin_column), STAGED),
-    )
-
-
-def counted_merge(merged: Composable) -> Composable:
-    """The same MERGE, answering how many rows it inserted and updated (PostgreSQL 17 and later)."""
-    return SQL(
-        "WITH merged AS ({} RETURNING merge_action() AS action) "
-        "SELECT count(*) FILTER (WHERE action = 'INSERT'), "
-        "count(*) FILTER (WHERE action = 'UPDATE') FROM merged"
-    ).format(merged)
-
-
-def count_changes(target: RelationName, staging: Composable, layout: Layout) -> Composable:
-    """How many staged rows are new and how many differ, before a MERGE that can't tell."""
-    return SQL(
-        # The columns of both sides in one target list would be more than 1,664 from 833 on.
-        "SELECT (SELECT count(*) FROM {staging} AS s "
-        "WHERE NOT EXISTS (SELECT FROM {target} AS t WHERE {joined})), "
-        "(SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {joined} WHERE {differs})"
-    ).format(
-        differs=_differs(layout.names),
-        staging=staging,
-        target=relation(target),
-        joined=_joined(layout.key),
-    )
-
-
-def _missing(target: RelationName, keys: Composable, key: Key) -> Composable:
-    return SQL("{} AS t WHERE NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(
-        relation(target), keys, _joined(key)
-    )
-
-
-def delete_missing(target: RelationName, keys: Composable, key: Key) -> Composable:
-    """Delete the target rows whose key is not among `keys`, a table with all of the source's."""
-    return SQL("DELETE FROM {}").format(_missing(target, keys, key))
-
-
-def count_missing(target: RelationName, keys: Composable, key: Key) -> Composable:
-    """Count the target rows whose key is not among `keys`."""
-    return SQL("SELECT count(*) FROM {}").format(_missing(target, keys, key))

@@ -62,6 +62,8 @@ class Known:
     target_storage: str
     rows_in_target: int | None
     snapshot_at: datetime
+    cursor_column: str | None
+    cursor_mark: str | None
     leaves: tuple[KnownLeaf, ...]
 
 
@@ -80,6 +82,8 @@ _FIELDS = {
     "target_storage": "target_storage",
     "rows_in_target": "rows_in_target",
     "snapshot_at": "snapshot_at",
+    "cursor_column": "cursor_column",
+    "cursor_mark": "cursor_mark",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
 

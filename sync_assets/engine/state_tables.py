@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import Connection, create_schema, row, transaction
 
-STATE_VERSION = 1
+STATE_VERSION = 2
 """Raise it with every change of the tables below, and migrate."""
 
 _TABLES = """
@@ -25,6 +25,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   fingerprint text NOT NULL, configuration text NOT NULL, target_storage text NOT NULL,
   rows_in_target bigint,
   snapshot_at timestamptz NOT NULL,
+  cursor_column text, cursor_mark text,
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );

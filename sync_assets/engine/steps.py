@@ -9,12 +9,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, merge, schema, snapshot, sql
+from sync_assets.engine import catalog, errors, load, schema, snapshot, sql
 from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.lock import locked, require_lock
-from sync_assets.engine.plan import LeafRead, Plan, chunks, make_plan
-from sync_assets.engine.run import Run
+from sync_assets.engine.merge import Merged
+from sync_assets.engine.plan import How, LeafRead, Plan, chunks, make_plan
+from sync_assets.engine.publish import publish_rows
+from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
 from sync_assets.engine.table import RelationName, Table
 from sync_assets.engine.workers import choose_workers
@@ -54,7 +56,7 @@ def max_xmin_of(sessions: Sessions, name: RelationName) -> int | None:
     """The highest 64-bit xid among the rows that a new snapshot of the relation sees."""
     with (
         sessions.connected("source") as source,
-        snapshot.taken(source, name) as view,
+        snapshot.taken(source, [Table(name, name)]) as (view,),
         source.cursor() as cursor,
     ):
         (highest,) = row(cursor, sql.max_xmin(name, view.snapshot.xmax))
@@ -67,7 +69,7 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
         folder = stack.enter_context(batch_folder(run.batch_dir))
         with (
             run.sessions.connected("source") as source,
-            snapshot.taken(source, table.source, run.report.begin) as view,
+            snapshot.taken(source, [table], run.report.begin) as (view,),
         ):
             plan = _since(_plan(run.sessions, table, view), since)
             run.report.begin("export")
@@ -77,11 +79,11 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
 
 def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[list[Batch], Exported]:
     workers = choose_workers(run.workers, run.workers.max_workers)
-    cut = list(chunks(plan, workers, run.workers.batch_size))
+    cut = list(chunks([plan], workers, run.workers.batch_size))
     # Nothing is loaded meanwhile, so the files may take all the room there is.
-    export = Export(run.sessions, plan, cut, folder, lambda _: None, sys.maxsize)
-    batches = export.batches(source, min(workers, len(cut)))
-    return sorted(batches, key=lambda batch: batch.path), export.done
+    export = Export(run.sessions, [plan], cut, folder, lambda *_: None, sys.maxsize)
+    batches = export.batches(source, max(1, min(workers, len(cut))))
+    return sorted(batches, key=lambda batch: batch.path), export.done[0]
 
 
 def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
@@ -100,9 +102,10 @@ def _since(plan: Plan, since: int) -> Plan:
             f"since is {since}, and the source's next transaction {end}",
             remedy="Give the 64-bit transaction id of an earlier export, or 0 for all rows.",
         )
-    leaves = tuple(LeafRead(read.leaf, since == 0, "asked for") for read in plan.leaves)
+    how = How.WHOLE if since == 0 else How.XID
+    reads = tuple(LeafRead(leaf, how, "asked for") for leaf in plan.view.relation.leaves)
     return dataclasses.replace(
-        plan, window=XidWindow(since, end), leaves=leaves, full=since == 0, reason="asked for"
+        plan, window=XidWindow(since, end), reads=reads, full=since == 0, reason="asked for"
     )
 
 
@@ -132,7 +135,7 @@ class TempTable:
         plan = self._exported.plan
         with self._closed_on_failure():
             self._target = self._stack.enter_context(self.sessions.connected("target"))
-            self._stack.enter_context(locked(self._target, plan.table.target))
+            self._stack.enter_context(locked(self._target, [plan.table.target]))
             load.drop_leftovers(self._target, plan.table.target)
             load.create_staging(self._target, plan)
             for batch in self._exported.batches:
@@ -140,11 +143,12 @@ class TempTable:
             load.finish(self._target, self._staging, plan)
         return self
 
-    def merge(self) -> merge.Merged:
+    def merge(self) -> Merged:
         """Publish the staged rows in one transaction."""
         with transaction(self._session) as cursor:
             require_lock(cursor, self.table.target)
-            return merge.publish(cursor, self._exported.plan, self._staging, self._exported.done)
+            staged = Staged(self._exported.plan, self._staging, self._exported.done, None, 0, 0.0)
+            return publish_rows(cursor, [staged], {})[self.table.target]
 
     def drop(self) -> None:
         """Drop the staging table, unless it has become the target, and close the session."""

@@ -1,60 +1,73 @@
-"""One run over one table, from the source's snapshot to the target's commit.
+"""One run over a group of tables, from the source's snapshot to the target's commit.
 
 snapshot → plan → export → load → merge → state
+
+A group is nearly always one table. The tables of a larger one are read on the same snapshot and
+published in the same transaction.
 """
 
 from __future__ import annotations
 
 import contextlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, merge, schema, snapshot, state
+from sync_assets.engine import catalog, errors, load, schema, snapshot, state
 from sync_assets.engine.batches import batch_folder
+from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.plan import Plan, chunks, make_plan
+from sync_assets.engine.progress import Progress
+from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of, state_after
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, transaction
+from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import RelationName, SyncMode, Table
 from sync_assets.engine.workers import choose_workers
 
+KnownStates = Mapping[RelationName, Known | None]
 
-def sync_table(run: Run, table: Table) -> Receipt:
-    """Bring one target table up to date; raises SyncError, and then nothing was published."""
-    with run.sessions.connected("target") as target, locked(target, table.target):
-        known, receipt = _remembered(target, table, run.run_id)
-        if receipt is not None:
-            return receipt
+
+def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
+    """Bring a group of target tables up to date, all or none; raises SyncError."""
+    targets = [table.target for table in tables]
+    with run.sessions.connected("target") as target, locked(target, targets):
+        known, receipts = _remembered(target, tables, run.run_id)
+        if receipts:
+            return receipts
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
-            staged = stage(run, table, target, known, folder, cleanup)
-            receipt = publish(run, target, staged, known)
+            group = stage(run, tables, target, known, folder, cleanup)
+            receipts = publish(run, target, group, known)
         run.report.begin("clean up")
-    return receipt
+    return receipts
 
 
 def _remembered(
-    target: Connection, table: Table, run_id: str
-) -> tuple[Known | None, Receipt | None]:
+    target: Connection, tables: Sequence[Table], run_id: str
+) -> tuple[KnownStates, tuple[Receipt, ...]]:
+    """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target, CATALOG_NAMES) as cursor:
-        receipt = state.receipt_of(cursor, table.target, run_id)
-        return state.read(cursor, table.target), receipt
+        receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
+        known = {table.target: state.read(cursor, table.target) for table in tables}
+    done = tuple(receipt for receipt in receipts if receipt is not None)
+    return known, done if len(done) == len(tables) else ()
 
 
 def stage(
     run: Run,
-    table: Table,
+    tables: Sequence[Table],
     target: Connection,
-    known: Known | None,
+    known: KnownStates,
     folder: Path,
     cleanup: contextlib.ExitStack,
-) -> Staged:
+) -> tuple[Staged, ...]:
     """Snapshot, plan, export and load; returns once the source's WAL is flushed behind it.
 
     What a failure must remove from the target is left to `cleanup`.
@@ -62,24 +75,35 @@ def stage(
     report = run.report
     with run.sessions.connected("source") as source:
         report.spent("connect")
-        with snapshot.taken(source, table.source, report.begin) as view:
+        with snapshot.taken(source, tables, report.begin) as views:
             held_from = time.monotonic()
             report.begin("plan")
-            plan = _decide(target, table, view, known)
+            plans = [
+                decide(source, target, table, view, known[table.target])
+                for table, view in zip(tables, views, strict=True)
+            ]
             report.spent("plan")
-            staging = _prepare(target, plan)
-            cleanup.push(_dropping_on_failure(target, staging))
-            done = _move(run, plan, source, target, staging, folder)
-            highest = load.finish(target, staging, plan)
+            staged = [_prepare(target, plan, cleanup) for plan in plans]
+            export = _move(run, plans, source, target, staged, folder)
+            highest = [
+                load.finish(target, staging, plan)
+                for staging, plan in zip(staged, plans, strict=True)
+            ]
             report.spent("load")
-        snapshot.ensure_flushed(source, run.sessions.connected("source"), view.snapshot.lsn)
+        seen = views[0].snapshot
+        snapshot.ensure_flushed(source, run.sessions.connected("source"), seen.lsn)
         report.spent("flush")
-    return Staged(plan, staging, done, highest, done.ended - held_from)
+    held = export.ended - held_from
+    return tuple(
+        Staged(*each, export.workers, held)
+        for each in zip(plans, staged, export.done, highest, strict=True)
+    )
 
 
-def _decide(
-    target: Connection, table: Table, view: snapshot.SourceView, known: Known | None
+def decide(
+    source: Connection, target: Connection, table: Table, view: SourceView, known: Known | None
 ) -> Plan:
+    """Plan one table of a snapshot that `source` is inside of."""
     with transaction(target, CATALOG_NAMES) as cursor:
         there = catalog.read_relation(cursor, table.target)
         same = there is not None and there.oid == view.relation.oid
@@ -88,43 +112,57 @@ def _decide(
                 f"{table.source} and {table.target} are one and the same table",
                 remedy="Name another target table, or another target database.",
             )
+    cursor_range = None
+    if table.mode is SyncMode.INCREMENTAL_SYNC:
+        with source.cursor() as reading:
+            cursor_range = read_range(reading, table, view, known)
     layout = schema.fit(table, view.relation, there)
-    return make_plan(table, view, layout, known, there)
+    return make_plan(table, view, layout, known, there, cursor_range)
 
 
-def _prepare(target: Connection, plan: Plan) -> Staging:
-    prepare(target)
-    load.drop_leftovers(target, plan.table.target)
-    return load.create_staging(target, plan)
+def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
+    if not plan.table.dry_run:
+        prepare(target)
+        load.drop_leftovers(target, plan.table.target)
+    staging = load.create_staging(target, plan)
+    cleanup.push(_dropping_on_failure(target, staging))
+    return staging
 
 
 def _move(
-    run: Run, plan: Plan, source: Connection, target: Connection, staging: Staging, folder: Path
-) -> Exported:
+    run: Run,
+    plans: Sequence[Plan],
+    source: Connection,
+    target: Connection,
+    staged: Sequence[Staging],
+    folder: Path,
+) -> Export:
     """Export and load, overlapping; the disk between them is bounded."""
     report = run.report
     report.begin("chunk")
     most = choose_workers(run.workers, run.workers.max_workers)
-    cut = list(chunks(plan, most, run.workers.batch_size))
+    cut = list(chunks(plans, most, run.workers.batch_size))
 
-    def moved(done: Exported) -> None:
-        report.moved("export", done.rows, done.bytes, done.chunks_done, done.chunks)
+    def moved(member: int, done: Exported) -> None:
+        name = str(plans[member].table.target)
+        report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    export = Export(run.sessions, plan, cut, folder, moved, run.max_batch_disk)
+    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk)
     report.begin("export")
-    with contextlib.closing(export.batches(source, min(most, len(cut)))) as batches:
+    with contextlib.closing(export.batches(source, max(1, min(most, len(cut))))) as batches:
         loading = False
         for batch in batches:
             report.spent("export")
             if not loading:
                 report.begin("load")
             loading = True
-            load.load_batch(target, staging, plan, batch)
+            if plans[batch.member].loads:
+                load.load_batch(target, staged[batch.member], plans[batch.member], batch)
             export.discard(batch)
             run.sessions.check()
             report.spent("load")
     report.spent("export")
-    return export.done
+    return export
 
 
 def _dropping_on_failure(target: Connection, staging: Staging) -> Callable[..., None]:
@@ -138,26 +176,38 @@ def _dropping_on_failure(target: Connection, staging: Staging) -> Callable[..., 
     return leave
 
 
-def publish(run: Run, target: Connection, staged: Staged, known: Known | None) -> Receipt:
-    """The one transaction that changes the target: rows, state and receipt together."""
-    plan, report = staged.plan, run.report
-    table = plan.table
+def publish(
+    run: Run, target: Connection, group: Sequence[Staged], known: KnownStates
+) -> tuple[Receipt, ...]:
+    """The one transaction that changes the target: rows, state and receipts together."""
+    report = run.report
     run.sessions.check()
     report.begin("merge")
     with transaction(target) as cursor:
-        require_lock(cursor, table.target)
-        expected = None if plan.full or known is None else known.target_storage
-        merged = merge.publish(cursor, plan, staged.staging, staged.done, expected)
+        for staged in group:
+            require_lock(cursor, staged.target)
+        merged = publish_rows(cursor, group, _expected_storage(group, known))
         report.spent("merge")
         report.begin("state")
-        cursor.execute(CATALOG_NAMES)
-        published = catalog.read_relation(cursor, table.target)
-        if published is None:
-            raise AssertionError(f"{table.target} is missing after its own publication")
-        receipt = receipt_of(run, staged, merged, known, published)
-        cursor.execute(OWN_NAMES)
-        after = state_after(plan, known, receipt, published)
-        state.advance(cursor, table.target, table.source, known, after, receipt)
+        receipts = []
+        for staged in group:
+            name, before = staged.target, known[staged.target]
+            cursor.execute(CATALOG_NAMES)
+            published = catalog.read_relation(cursor, name)
+            cursor.execute(OWN_NAMES)
+            receipt = receipt_of(run, staged, merged[name], before, published)
+            receipts.append(receipt)
+            if published is not None and not staged.plan.table.dry_run:
+                after = state_after(staged.plan, before, receipt, published)
+                state.advance(cursor, name, staged.plan.table.source, before, after, receipt)
         report.begin("commit")
         run.sessions.check()
-    return receipt
+        if any(staged.plan.table.dry_run for staged in group):
+            cursor.execute("ROLLBACK")
+    return tuple(receipts)
+
+
+def _expected_storage(group: Sequence[Staged], known: KnownStates) -> dict[RelationName, str]:
+    """What targets that are not read whole must still be, since rows below the mark are not read."""
+    states = {staged.target: known[staged.target] for staged in group if not staged.plan.full}
+    return {name: before.target_storage for name, before in states.items() if before}

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+import re
 from dataclasses import dataclass
+
+from typing_extensions import Self
 
 from sync_assets.engine.errors import ConfigurationError
 
@@ -11,41 +14,58 @@ IDENTIFIER_BYTES = 63
 """PostgreSQL truncates longer names silently (NAMEDATALEN - 1), so they are refused here."""
 
 
-class SyncMode(str, enum.Enum):
+class Choice(str, enum.Enum):
+    """A setting with a few allowed words."""
+
+    @classmethod
+    def parse(cls, value: str) -> Self:
+        """Read it by its word; raises ConfigurationError naming what is allowed."""
+        try:
+            return cls(value)
+        except ValueError:
+            allowed = ", ".join(each.value for each in cls)
+            raise ConfigurationError(
+                f"unknown {cls.setting()} {value!r}", remedy=f"Use one of {allowed}."
+            ) from None
+
+    @classmethod
+    def setting(cls) -> str:
+        """The name it is set by."""
+        return re.sub(r"(?<=[a-z])(?=[A-Z])", "_", cls.__name__).lower()
+
+
+class SyncMode(Choice):
     """How a run finds what to move."""
 
     FULL_SYNC = "full_sync"
     INCREMENTAL_SYNC = "incremental_sync"
     XMIN_INCREMENTAL = "xmin_incremental"
 
-    @classmethod
-    def parse(cls, value: str | SyncMode) -> SyncMode:
-        """Read a mode by its name; raises ConfigurationError naming what is allowed."""
-        try:
-            return cls(value)
-        except ValueError:
-            allowed = ", ".join(mode.value for mode in cls)
-            raise ConfigurationError(
-                f"unknown sync_mode {value!r}", remedy=f"Use one of {allowed}."
-            ) from None
 
-
-class Deletes(str, enum.Enum):
+class Deletes(Choice):
     """What becomes of target rows that the source no longer has, in an incremental mode."""
 
     IGNORE = "ignore"
     HARD = "hard"
+    SOFT = "soft"
 
-    @classmethod
-    def parse(cls, value: str | Deletes) -> Deletes:
-        """Read it by its name; raises ConfigurationError naming what is allowed."""
-        try:
-            return cls(value)
-        except ValueError:
-            allowed = ", ".join(each.value for each in cls)
-            raise ConfigurationError(
-                f"unknown deletes {value!r}", remedy=f"Use one of {allowed}."
-            ) from None
+
+class LateCommits(Choice):
+    """How `incremental_sync` finds rows whose cursor is older than the last run's mark.
+
+    `xid` also reads every row that a transaction newer than the mark wrote, and misses none;
+    `lookback` trusts the cursor and the time it is looked back.
+    """
+
+    XID = "xid"
+    LOOKBACK = "lookback"
+
+
+class OnSchemaChange(Choice):
+    """What a run does when the source's columns are not those of the last run."""
+
+    EVOLVE = "evolve"
+    FAIL = "fail"
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -132,18 +152,35 @@ class Table:
 
     `key` names the columns that identify a row; None takes the source's primary key, else its
     smallest unique index on NOT NULL columns. A row version that is gone cannot be seen, so
-    `deletes: hard` compares all keys of the source with the target's; `full_sync` always deletes
-    what the source no longer has. `max_delete_ratio` is the share of the target's
+    `deletes: hard` compares all keys of the source with the target's; `soft` does too, and marks
+    the rows in `deleted_column` instead of deleting them; `full_sync` always removes what the
+    source no longer has. `max_delete_ratio` is the share of the target's live
     rows that one run may delete, judged from `min_deletes` rows up; `confirm_deletes` allows that
     many for this run. `allow_empty` lets an emptied source empty the target.
+
+    `columns` or `exclude` choose what travels; `expressions` are (column, SQL) pairs computed on
+    the source in the column's place; `where` is an SQL condition on the source's rows. `only`
+    reads a table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
+    number, by the cursor's type) and `late_commits` belong to `incremental_sync`. A `dry_run`
+    does all of the work and publishes nothing.
     """
 
     source: RelationName
     target: RelationName
     mode: SyncMode = SyncMode.XMIN_INCREMENTAL
     key: tuple[str, ...] | None = None
+    columns: tuple[str, ...] | None = None
+    exclude: tuple[str, ...] = ()
+    expressions: tuple[tuple[str, str], ...] = ()
+    where: str | None = None
+    only: bool = False
+    cursor: str | None = None
+    lookback: str | None = None
+    late_commits: LateCommits = LateCommits.XID
     deletes: Deletes = Deletes.IGNORE
+    on_schema_change: OnSchemaChange = OnSchemaChange.EVOLVE
     xmin_column: str = "source_xmin"
+    deleted_column: str = "deleted_at"
     max_delete_ratio: float = 0.5
     min_deletes: int = 100
     allow_empty: bool = False
@@ -151,9 +188,12 @@ class Table:
     accept_source: bool = False
     trust_source_identity: bool = False
     full_refresh: bool = False
+    dry_run: bool = False
 
     def __post_init__(self) -> None:
-        _check_part(self.xmin_column, self.xmin_column)
+        for name in (self.xmin_column, self.deleted_column):
+            _check_part(name, name)
+        self._check_cursor()
         limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
         for name, value in limits.items():
             if value < 0:
@@ -163,6 +203,25 @@ class Table:
         if not 0 <= self.max_delete_ratio <= 1:
             raise ConfigurationError(
                 f"max_delete_ratio is {self.max_delete_ratio}", remedy="It must be from 0 to 1."
+            )
+        if self.columns is not None and self.exclude:
+            raise ConfigurationError(
+                "columns and exclude are both set",
+                remedy="Keep one: they say the same thing twice.",
+            )
+
+    def _check_cursor(self) -> None:
+        wanted = self.mode is SyncMode.INCREMENTAL_SYNC
+        if wanted and self.cursor is None:
+            raise ConfigurationError(
+                "incremental_sync needs a cursor",
+                remedy="Name the column that grows with every change, cursor: updated_at, "
+                "or use xmin_incremental, which needs none.",
+            )
+        if not wanted and (self.lookback or self.late_commits is LateCommits.LOOKBACK):
+            raise ConfigurationError(
+                "lookback and late_commits belong to incremental_sync",
+                remedy="Set sync_mode: incremental_sync and a cursor, or leave them out.",
             )
 
 

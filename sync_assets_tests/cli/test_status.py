@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from contextlib import closing
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from click.testing import CliRunner, Result
 from sync_assets.cli import main
 from sync_assets.cli.status import duration, size
 from sync_assets.engine import DataCopyEngine
+from sync_assets_tests.fixtures.documents import printed
 
 DEFS = """\
 type: sync_assets.TableSync
@@ -46,7 +46,7 @@ def test_tables_never_synced_say_so(project: Path) -> None:
     result = _status()
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count("never synced") == 2
-    tables = json.loads(_status("--json").stdout)["tables"]
+    tables = printed("status")["tables"]
     assert [table["target"] for table in tables] == ["replica.orders", "public.never"]
     assert {table["synced_at"] for table in tables} == {None}
 
@@ -57,7 +57,7 @@ def test_a_synced_table_has_its_rows_mark_and_lag(
     receipt = DataCopyEngine(source_url, target_url).copy_table_data_with_xmin(
         "public.orders", "replica.orders"
     )
-    orders, never = json.loads(_status("--json").stdout)["tables"]
+    orders, never = printed("status")["tables"]
     assert never["synced_at"] is None
     assert orders["rows_in_target"] == 2
     assert orders["watermark"] == receipt.watermark
@@ -65,7 +65,7 @@ def test_a_synced_table_has_its_rows_mark_and_lag(
     assert orders["run_id"] == receipt.run_id
     assert orders["age_seconds"] >= 0
     _execute(source_url, "INSERT INTO orders VALUES (3)")
-    later = json.loads(_status("--json").stdout)["tables"][0]
+    later = printed("status")["tables"][0]
     assert later["lag_bytes"] > orders["lag_bytes"] >= 0
     assert later["lag_xids"] > orders["lag_xids"] >= 0
     line = next(line for line in _status().stdout.splitlines() if "replica.orders" in line)

@@ -12,7 +12,9 @@ from sync_assets.engine.catalog import Column, Key, Leaf, Relation
 from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
 from sync_assets.engine.plan import (
     LARGE_CHUNK,
+    How,
     Plan,
+    Removal,
     chunks,
     configuration,
     known_leaf,
@@ -43,11 +45,11 @@ LEAF = Leaf(
     estimated_rows=50_000,
     bytes=8_192_000,
 )
-SOURCE = Relation(10, NAME, "r", False, (COLUMN,), (KEY,), (LEAF,), "columns")
+SOURCE = Relation(10, NAME, "r", False, True, (COLUMN,), (KEY,), (LEAF,), "columns")
 TARGET = dataclasses.replace(SOURCE, oid=77)
 IDENTITY = SourceIdentity("7000", 5, 1)
 SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, STARTED, None, IDENTITY, 5000)
-VIEW = SourceView(SOURCE, (), SNAPSHOT)
+VIEW = SourceView(SOURCE, (COLUMN,), (), (), SNAPSHOT)
 TABLE = Table(NAME, NAME)
 KNOWN = Known(
     version=3,
@@ -64,6 +66,8 @@ KNOWN = Known(
     target_storage=storage(TARGET),
     rows_in_target=50_000,
     snapshot_at=STARTED,
+    cursor_column=None,
+    cursor_mark=None,
     leaves=(known_leaf(LEAF),),
 )
 
@@ -76,7 +80,7 @@ def planned(
     target: Relation | None = TARGET,
 ) -> Plan:
     relation = dataclasses.replace(SOURCE, leaves=leaves)
-    view = SourceView(relation, (), snapshot)
+    view = SourceView(relation, (COLUMN,), (), (), snapshot)
     return make_plan(table, view, fit(table, relation, target), known, target)
 
 
@@ -96,7 +100,7 @@ def test_the_first_load_has_no_xid_predicate() -> None:
     plan = planned(known=None, target=None)
     assert plan.full
     assert plan.layout.creates
-    assert all(read.full for read in plan.leaves)
+    assert all(read.how is How.WHOLE for read in plan.reads)
 
 
 @pytest.mark.parametrize(
@@ -125,7 +129,7 @@ def test_full_refresh_and_full_sync_read_everything() -> None:
     assert planned(table=dataclasses.replace(TABLE, full_refresh=True)).full
     full = planned(table=dataclasses.replace(TABLE, mode=SyncMode.FULL_SYNC))
     assert full.full
-    assert full.removes_missing
+    assert full.removal is Removal.DELETE
 
 
 @pytest.mark.parametrize("change", [{"system_identifier": "7001"}, {"database": 6}])
@@ -169,38 +173,38 @@ def test_without_the_right_to_identify_the_source_every_run_is_full_unless_trust
 def test_a_new_leaf_is_read_whole_and_the_others_by_xid() -> None:
     attached = dataclasses.replace(LEAF, oid=11, name=RelationName("public", "orders_2"))
     plan = planned(leaves=(LEAF, attached))
-    assert [read.full for read in plan.leaves] == [False, True]
+    assert [read.how for read in plan.reads] == [How.XID, How.WHOLE]
     assert "public.orders_2 is new" in plan.reason
 
 
 def test_an_unlogged_leaf_is_read_whole_after_a_restart() -> None:
     leaf = dataclasses.replace(LEAF, unlogged=True)
     later = dataclasses.replace(SNAPSHOT, postmaster_start=STARTED + timedelta(hours=1))
-    assert not planned(leaves=(leaf,)).leaves[0].full
-    assert planned(leaves=(leaf,), snapshot=later).leaves[0].full
+    assert planned(leaves=(leaf,)).reads[0].how is How.XID
+    assert planned(leaves=(leaf,), snapshot=later).reads[0].how is How.WHOLE
 
 
 @pytest.mark.parametrize("pages", [0, 1, 127, 128, 129, 1000, 100_000])
 @pytest.mark.parametrize("workers", [1, 3, 8])
 def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: int) -> None:
     leaf = dataclasses.replace(LEAF, pages=pages, estimated_rows=pages * 100, bytes=pages * 8192)
-    cut = list(chunks(planned(leaves=(leaf,)), workers, 1000))
+    cut = list(chunks([planned(leaves=(leaf,))], workers, 1000))
     assert cut[0].first == 0
     assert [chunk.end for chunk in cut] == [chunk.first for chunk in cut[1:]] + [None]
-    assert all((c.end or pages) - c.first <= LARGE_CHUNK for c in cut)
+    assert all((c.end or pages) - (c.first or 0) <= LARGE_CHUNK for c in cut)
 
 
 def test_a_batch_file_holds_at_least_batch_size_rows() -> None:
-    cut = list(chunks(planned(), 8, 25_000))
-    assert all((chunk.end or LEAF.pages) - chunk.first >= 500 for chunk in cut)
+    cut = list(chunks([planned()], 8, 25_000))
+    assert all((chunk.end or LEAF.pages) - (chunk.first or 0) >= 500 for chunk in cut)
 
 
 def test_wrong_statistics_do_not_make_one_chunk_of_a_large_table() -> None:
     leaf = dataclasses.replace(LEAF, pages=1_000_000, estimated_rows=10, bytes=8192 * 1_000_000)
-    assert len(list(chunks(planned(leaves=(leaf,)), 4, 1000))) > 100
+    assert len(list(chunks([planned(leaves=(leaf,))], 4, 1000))) > 100
 
 
 def test_rows_with_large_values_make_smaller_chunks() -> None:
     leaf = dataclasses.replace(LEAF, pages=20, estimated_rows=200, bytes=300 << 20)
-    cut = list(chunks(planned(leaves=(leaf,)), 4, 1000))
-    assert all((chunk.end or 20) - chunk.first <= 5 for chunk in cut)
+    cut = list(chunks([planned(leaves=(leaf,))], 4, 1000))
+    assert all((chunk.end or 20) - (chunk.first or 0) <= 5 for chunk in cut)

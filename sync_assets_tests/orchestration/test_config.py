@@ -116,7 +116,7 @@ WRONG = {
     ),
     "a key without columns": (
         "  tables: [{source: a, key: []}]\n",
-        "3: attributes.tables[0].key: [] is not allowed; name each column of the key once.",
+        "3: attributes.tables[0].key: [] is not allowed; name each column once.",
     ),
     "a key that names a column twice": (
         "  tables: [{source: a, key: [id, id]}]\n",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import subprocess
@@ -16,6 +15,7 @@ import pytest
 
 from sync_assets.failures import LAUNCHED_BY
 from sync_assets.launch import HOST, PID, STARTED, close_dead_runs
+from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.servers import Connect
 
 DEFS = """\
@@ -80,7 +80,7 @@ def cli(tmp_path: Path, source_url: str, target_url: str, connect: Connect) -> C
 
 
 def tables(out: str) -> list[dict[str, Any]]:
-    found: list[dict[str, Any]] = json.loads(out)["tables"]
+    found: list[dict[str, Any]] = valid("run", out)["tables"]
     return found
 
 

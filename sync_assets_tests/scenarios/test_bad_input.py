@@ -48,9 +48,18 @@ CASES = {
     "no key": Case(1, "neither a primary key", source=["CREATE TABLE t (id int)"]),
     "wrong key": Case(1, "'idd', which public.t does not have", yaml=GOOD + "      key: idd\n"),
     "a view": Case(1, "public.t is a view", source=["CREATE VIEW t AS SELECT 1 AS id"]),
-    "incremental_sync": Case(
-        1, "incremental_sync is not available", yaml=GOOD + "      sync_mode: incremental_sync\n"
+    "no cursor": Case(
+        2, "incremental_sync needs a cursor", yaml=GOOD + "      sync_mode: incremental_sync\n"
     ),
+    "a wrong cursor": Case(
+        1,
+        "the cursor names 'nope'",
+        yaml=GOOD + "      sync_mode: incremental_sync\n      cursor: nope\n",
+    ),
+    "a cursor without its mode": Case(
+        2, "belong to incremental_sync", yaml=GOOD + "      lookback: 1 hour\n"
+    ),
+    "two filters": Case(2, "semicolon", yaml=GOOD + "      where: a; b\n"),
     "unknown mode": Case(
         2, ":5: attributes.tables[0].sync_mode", yaml=GOOD + "      sync_mode: xmin\n"
     ),

@@ -163,11 +163,6 @@ def test_what_cannot_be_synced_is_refused_before_anything_is_written(
     assert pair.leftovers() == []
 
 
-def test_incremental_sync_is_refused_until_it_is_built(pair: Pair) -> None:
-    with pytest.raises(ConfigurationError, match="incremental_sync"):
-        pair.engine().copy_table_data("t", "t", "incremental_sync")
-
-
 def test_a_table_is_not_synced_into_itself(pair: Pair) -> None:
     pair.source(CREATE, FILL)
     engine = Pair(pair.source_url, pair.source_url).engine()

@@ -1,0 +1,142 @@
+"""Write the reference from the models: `python docs/generate_reference.py`, or `make reference`.
+
+The tables in configuration.md stand between `<!-- keys of MODEL -->` and `<!-- end of keys -->`,
+MODEL being a class of `sync_assets.config`; schemas/ holds the JSON schema of defs.yaml, and one
+for what each command prints with `--json`. A test fails while any of them is stale.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import enum
+import json
+import re
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from pydantic import BaseModel, TypeAdapter
+from pydantic_core import PydanticUndefined
+
+from sync_assets import config
+from sync_assets.cli.documents import DOCUMENTS
+from sync_assets.config_errors import COMPONENT_KEYS, OUR_TYPES
+from sync_assets.engine.table import Table
+
+HERE = Path(__file__).parent
+KEYS = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
+ENGINE_NAMES = {"sync_mode": "mode"}
+DRAFT = "https://json-schema.org/draft/2020-12/schema"
+
+
+def generated() -> dict[Path, str]:
+    """Every generated file with what it should hold."""
+    page = HERE / "configuration.md"
+    files = {page: KEYS.sub(_filled, page.read_text(encoding="utf-8"))}
+    for name, schema in _schemas().items():
+        text = json.dumps({"$schema": DRAFT, **schema}, indent=2, ensure_ascii=False)
+        files[HERE / "schemas" / f"{name}.schema.json"] = f"{text}\n"
+    return files
+
+
+def _filled(found: re.Match[str]) -> str:
+    model: type[BaseModel] = getattr(config, found[2])
+    return (
+        "\n".join((found[1] + "| key | meaning | default |", "|---|---|---|", *_rows(model), ""))
+        + found[3]
+    )
+
+
+def _rows(model: type[BaseModel]) -> Iterator[str]:
+    for name in _ordered(model):
+        field = model.model_fields[name]
+        mark = (
+            " ¹" if model is config.TableEntry and name in config.TableOptions.model_fields else ""
+        )
+        meaning = (field.description or "").replace("|", "\\|")
+        default = "required" if field.is_required() else _literal(default_of(model, name))
+        yield f"| `{name}`{mark} | {meaning} | {default} |"
+
+
+def _ordered(model: type[BaseModel]) -> list[str]:
+    """What must be written first, then what the model adds to the one it extends."""
+    fields, own = model.model_fields, model.__annotations__
+    return sorted(fields, key=lambda name: (not fields[name].is_required(), name not in own))
+
+
+def default_of(model: type[BaseModel], name: str) -> Any:
+    """What holds where a key is not written; None if only the key's description can say it."""
+    default = model.model_fields[name].get_default(call_default_factory=True)
+    if default is None and issubclass(model, config.TableOptions):
+        engine = {field.name: field.default for field in dataclasses.fields(Table)}
+        default = engine.get(ENGINE_NAMES.get(name, name))
+    empty = (dataclasses.MISSING, PydanticUndefined, ())
+    return None if default in empty or isinstance(default, BaseModel) else default
+
+
+def _literal(default: Any) -> str:
+    return "" if default is None else f"`{json.dumps(default).strip(chr(34))}`"
+
+
+def _schemas() -> dict[str, dict[str, Any]]:
+    printed = {
+        name: _untitled(TypeAdapter(kind).json_schema(mode="serialization"))
+        | {"title": f"sync-assets {name} --json"}
+        for name, kind in DOCUMENTS.items()
+    }
+    return {"defs": _defs_schema(), **printed}
+
+
+def _untitled(schema: Any) -> Any:
+    """Without pydantic's titles, which only repeat the names."""
+    if isinstance(schema, dict):
+        return {
+            key: _untitled(value)
+            for key, value in schema.items()
+            if key != "title" or not isinstance(value, str)
+        }
+    return [_untitled(value) for value in schema] if isinstance(schema, list) else schema
+
+
+def _defs_schema() -> dict[str, Any]:
+    """The schema of one document; other projects' components are let through."""
+    attributes = _untitled(config.TableSyncConfig.model_json_schema())
+    definitions = attributes.pop("$defs")
+    for name, schema in {**definitions, "TableSyncConfig": attributes}.items():
+        _write_defaults(getattr(config, name, None), schema)
+    ours = {
+        "required": ["attributes"],
+        "properties": dict.fromkeys(COMPONENT_KEYS, True) | {"attributes": attributes},
+        "additionalProperties": False,
+    }
+    return {
+        "title": "sync-assets defs.yaml",
+        "type": "object",
+        "required": ["type"],
+        "properties": {"type": {"type": "string", "examples": [OUR_TYPES[0]]}},
+        "if": {"properties": {"type": {"enum": list(OUR_TYPES)}}},
+        "then": ours,
+        "$defs": definitions,
+    }
+
+
+def _write_defaults(model: object, schema: Mapping[str, Any]) -> None:
+    """Put the engine's defaults where the model only says null."""
+    if not (isinstance(model, type) and issubclass(model, BaseModel)):
+        return
+    for name, key in schema["properties"].items():
+        default = default_of(model, name)
+        key.pop("default", None)
+        if default is not None:
+            key["default"] = default.value if isinstance(default, enum.Enum) else default
+
+
+def main() -> None:
+    """Write them."""
+    for file, text in generated().items():
+        file.parent.mkdir(exist_ok=True)
+        file.write_text(text, encoding="utf-8")
+
+
+if __name__ == "__main__":
+    main()

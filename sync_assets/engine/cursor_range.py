@@ -1,0 +1,131 @@
+"""The rows `incremental_sync` reads by its cursor column: from the last mark, looked back, on."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+import psycopg2
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Column, Cursor
+from sync_assets.engine.session import row
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import Known
+from sync_assets.engine.table import Table
+
+DATES, NUMBERS = "D", "N"
+"""Type categories of the manual's table pg_type, typcategory."""
+
+_NOW = {
+    "timestamp with time zone": "{now}::timestamptz",
+    # Written by clocks of the source's own zone, as far as anybody can know.
+    "timestamp without time zone": "{now}::timestamptz AT TIME ZONE {zone}",
+    "date": "({now}::timestamptz AT TIME ZONE {zone})::date",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class CursorRange:
+    """The cursor's values that are read, as text of its type.
+
+    `since` is None where no run has left a mark; `mark` is what this run leaves.
+    """
+
+    column: str
+    type: str
+    since: str | None
+    mark: str | None
+
+    def predicate(self) -> Composable:
+        """SQL that holds for rows at or after `since`."""
+        return SQL("{} >= {}::{}").format(
+            Identifier(self.column), Literal(self.since), SQL(self.type)
+        )
+
+
+def read_range(cursor: Cursor, table: Table, view: SourceView, known: Known | None) -> CursorRange:
+    """The range on the view's snapshot; raises ConfigurationError.
+
+    The mark is the highest cursor seen, but no later than the snapshot: a row with a date in the
+    future must not hide those that come before it.
+    """
+    column = _column(table, view)
+    before = known.cursor_mark if known and known.cursor_column == column.name else None
+    (category,) = row(cursor, "SELECT typcategory FROM pg_type WHERE oid = %s", (column.type_oid,))
+    since = _looked_back(cursor, table, column, category, before)
+    return CursorRange(column.name, column.type, since, _mark(cursor, table, view, column, before))
+
+
+def _column(table: Table, view: SourceView) -> Column:
+    found = next((each for each in view.columns if each.name == table.cursor), None)
+    if found is None:
+        has = ", ".join(each.name for each in view.columns)
+        raise errors.ConfigurationError(
+            f"the cursor names {table.cursor!r}, which {table.source} does not have",
+            remedy=f"Its columns are {has}.",
+        )
+    return found
+
+
+def _looked_back(
+    cursor: Cursor, table: Table, column: Column, category: str, before: str | None
+) -> str | None:
+    if table.lookback is None:
+        return before
+    kind = {DATES: "interval", NUMBERS: "numeric"}.get(category)
+    problem = f"a cursor of type {column.type} cannot be looked back" if kind is None else None
+    if problem is None:
+        statement = SQL("SELECT ({}::{} - {}::{kind})::{}::text").format(
+            Literal(before),
+            SQL(column.type),
+            Literal(table.lookback),
+            SQL(column.type),
+            kind=SQL(kind or ""),
+        )
+        cursor.execute("SAVEPOINT lookback")
+        try:
+            (since,) = row(cursor, statement)
+        except psycopg2.DataError as error:
+            problem = error.diag.message_primary
+        cursor.execute("ROLLBACK TO lookback; RELEASE lookback")
+    if problem is not None:
+        raise errors.ConfigurationError(
+            f"lookback {table.lookback!r} does not fit the cursor {column.name!r}: {problem}",
+            remedy="Write an interval, such as 10 minutes, for a time, and a number for a number.",
+        )
+    return None if since is None else str(since)
+
+
+def _mark(
+    cursor: Cursor, table: Table, view: SourceView, column: Column, before: str | None
+) -> str | None:
+    name, type_ = Identifier(column.name), SQL(column.type)
+    from_mark = SQL("{} >= {}::{}").format(name, Literal(before), type_)
+    highest = SQL(
+        "(SELECT {name} FROM {only}{relation} WHERE {condition} ORDER BY {name} DESC LIMIT 1)"
+    ).format(
+        name=name,
+        only=SQL("ONLY " if table.only else ""),
+        relation=Identifier(table.source.schema, table.source.name),
+        condition=SQL("{} IS NOT NULL").format(name) if before is None else from_mark,
+    )
+    now = _NOW.get(re.sub(r"\(\d+\)", "", column.type))
+    if now is not None:
+        zone = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"
+        clock = SQL(now).format(now=Literal(view.snapshot.taken_at.isoformat()), zone=SQL(zone))
+        highest = SQL("least({}, {})").format(highest, clock)
+    statement = SQL("SELECT greatest({}, {}::{})::text").format(highest, Literal(before), type_)
+    try:
+        (mark,) = row(cursor, statement)
+    except psycopg2.errors.UndefinedFunction:
+        mark, ordered = None, False
+    else:
+        ordered = True
+    if not ordered:
+        raise errors.ConfigurationError(
+            f"the cursor {column.name!r} of {table.source} is {column.type}, which has no order",
+            remedy="Name a column that grows with every change, a time or a number.",
+        )
+    return None if mark is None else str(mark)

@@ -1,0 +1,198 @@
+"""Statements that bring staged rows into the target (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import datetime
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine.catalog import Key
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.sql import IN_SCOPE, names, relation
+
+PUBLISHED, STAGED = Identifier("t"), Identifier("s")
+
+
+def joined(key: Key) -> Composable:
+    """The condition under which a target row `t` and a staged row `s` are the same row."""
+    # The key index's own operators: what the index calls equal is what identifies a row.
+    return SQL(" AND ").join(
+        SQL("t.{column} {operator} s.{column}").format(
+            column=Identifier(column), operator=SQL(operator)
+        )
+        for column, operator in zip(key.columns, key.operators, strict=True)
+    )
+
+
+def _differs(plan: Plan) -> Composable:
+    # Compares the stored bytes: 1.0 and 1.00 are equal and yet not the same, and json has no `=`.
+    changed = SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(
+        names(plan.layout.names, PUBLISHED), names(plan.layout.names, STAGED)
+    )
+    if plan.layout.deleted_column is None:
+        return changed
+    # A row that was marked as deleted and is there again.
+    return SQL("({} OR {})").format(changed, _is_marked(plan, negated=SQL(" NOT")))
+
+
+def _is_marked(plan: Plan, *, negated: Composable) -> Composable:
+    return SQL("t.{} IS{} NULL").format(Identifier(plan.layout.deleted_column or ""), negated)
+
+
+def _staged(plan: Plan, staging: Composable) -> Composable:
+    """The staged rows that belong on the target."""
+    if not plan.flags_scope:
+        return staging
+    return SQL("(SELECT * FROM {} WHERE {})").format(staging, Identifier(IN_SCOPE))
+
+
+def merge(plan: Plan, key: Key, staging: Composable) -> Composable:
+    """MERGE the staged rows; a row that is already the same is not touched."""
+    columns = (*plan.layout.names, plan.table.xmin_column)
+    return SQL(
+        "MERGE INTO {target} AS t USING {staging} AS s ON {joined} "
+        "WHEN MATCHED AND {differs} THEN UPDATE SET {assignments} "
+        "WHEN NOT MATCHED THEN INSERT ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})"
+    ).format(
+        target=relation(plan.table.target),
+        staging=_staged(plan, staging),
+        joined=joined(key),
+        differs=_differs(plan),
+        assignments=SQL(", ").join(_assignments(plan)),
+        columns=names(columns),
+        values=names(columns, STAGED),
+    )
+
+
+def _assignments(plan: Plan) -> Iterator[Composable]:
+    settable = (field.name for field in plan.layout.fields if field.settable)
+    for column in (*settable, plan.table.xmin_column):
+        yield SQL("{column} = s.{column}").format(column=Identifier(column))
+    if plan.layout.deleted_column is not None:
+        yield SQL("{} = NULL").format(Identifier(plan.layout.deleted_column))
+
+
+def counted_merge(merged: Composable) -> Composable:
+    """The same MERGE, answering how many rows it inserted and updated (PostgreSQL 17 and later)."""
+    return SQL(
+        "WITH merged AS ({} RETURNING merge_action() AS action) "
+        "SELECT count(*) FILTER (WHERE action = 'INSERT'), "
+        "count(*) FILTER (WHERE action = 'UPDATE') FROM merged"
+    ).format(merged)
+
+
+def count_changes(plan: Plan, key: Key, staging: Composable) -> Composable:
+    """How many staged rows are new and how many differ, before a MERGE that can't tell."""
+    return SQL(
+        # The columns of both sides in one target list would be more than 1,664 from 833 on.
+        "SELECT (SELECT count(*) FROM {staging} AS s "
+        "WHERE NOT EXISTS (SELECT FROM {target} AS t WHERE {joined})), "
+        "(SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {joined} WHERE {differs})"
+    ).format(
+        differs=_differs(plan),
+        staging=_staged(plan, staging),
+        target=relation(plan.table.target),
+        joined=joined(key),
+    )
+
+
+def _missing(key: Key, keys: Composable) -> Composable:
+    return SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(keys, joined(key))
+
+
+def _live(plan: Plan) -> Composable:
+    """The condition that a target row `t` is not marked as deleted."""
+    if plan.layout.deleted_column is None:
+        return SQL("true")
+    return _is_marked(plan, negated=SQL(""))
+
+
+def delete_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
+    """Delete the target rows whose key is not among `keys`, a table with all of the source's."""
+    return SQL("DELETE FROM {} AS t WHERE {}").format(
+        relation(plan.table.target), _missing(key, keys)
+    )
+
+
+def mark_missing(plan: Plan, key: Key, keys: Composable, at: datetime) -> Composable:
+    """Mark them instead, with the time of the snapshot that no longer had them."""
+    return SQL("UPDATE {} AS t SET {} = {} WHERE {} AND {}").format(
+        relation(plan.table.target),
+        Identifier(plan.layout.deleted_column or ""),
+        Literal(at),
+        _live(plan),
+        _missing(key, keys),
+    )
+
+
+def count_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
+    """Count the live target rows whose key is not among `keys`."""
+    return SQL("SELECT count(*) FROM {} AS t WHERE {} AND {}").format(
+        relation(plan.table.target), _live(plan), _missing(key, keys)
+    )
+
+
+def count_live(plan: Plan) -> Composable:
+    """Count the target rows that are not marked as deleted."""
+    return SQL("SELECT count(*) FROM {} AS t WHERE {}").format(
+        relation(plan.table.target), _live(plan)
+    )
+
+
+def count_left(plan: Plan, key: Key, staging: Composable) -> Composable:
+    """Count the target rows whose row on the source fails the filter, and all staged such rows."""
+    return SQL(
+        "SELECT (SELECT count(*) FROM {target} AS t WHERE EXISTS "
+        "(SELECT FROM {staging} AS s WHERE NOT s.{flag} AND {joined})), "
+        "(SELECT count(*) FROM {staging} AS s WHERE NOT s.{flag})"
+    ).format(
+        target=relation(plan.table.target),
+        staging=staging,
+        flag=Identifier(IN_SCOPE),
+        joined=joined(key),
+    )
+
+
+# Without a key a table is a multiset of rows. Their text, under pinned settings, tells any two
+# values apart that COPY tells apart, whatever operators their types have or lack.
+
+
+def delete_surplus(plan: Plan, staging: Composable) -> Composable:
+    """Delete the target rows that the source has fewer of."""
+    return SQL(
+        "DELETE FROM {target} AS t USING ("
+        "SELECT place, leaf FROM ({here}) AS here LEFT JOIN ("
+        "SELECT image, count(*) AS wanted FROM ({there}) AS there GROUP BY image) AS counted "
+        "USING (image) WHERE number > coalesce(wanted, 0)) AS surplus "
+        "WHERE t.ctid = surplus.place AND t.tableoid = surplus.leaf"
+    ).format(
+        target=relation(plan.table.target),
+        here=_images(plan, relation(plan.table.target), SQL(", ctid AS place, tableoid AS leaf")),
+        there=_images(plan, staging, SQL("")),
+    )
+
+
+def insert_lacking(plan: Plan, staging: Composable) -> Composable:
+    """Insert the staged rows that the target has fewer of."""
+    columns = names((*plan.layout.names, plan.table.xmin_column))
+    return SQL(
+        "INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "
+        "SELECT {columns} FROM ({there}) AS there LEFT JOIN ("
+        "SELECT image, count(*) AS present FROM ({here}) AS here GROUP BY image) AS counted "
+        "USING (image) WHERE number > coalesce(present, 0)"
+    ).format(
+        target=relation(plan.table.target),
+        columns=columns,
+        there=_images(plan, staging, SQL(", {}").format(columns)),
+        here=_images(plan, relation(plan.table.target), SQL("")),
+    )
+
+
+def _images(plan: Plan, table: Composable, more: Composable) -> Composable:
+    """Each row's image, and its number among the rows that are the same."""
+    image = SQL("sha256(convert_to(ROW({})::text, 'UTF8'))").format(names(plan.layout.names))
+    return SQL(
+        "SELECT {image} AS image, row_number() OVER (PARTITION BY {image}) AS number{more} "
+        "FROM {table}"
+    ).format(image=image, more=more, table=table)

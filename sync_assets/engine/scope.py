@@ -1,0 +1,176 @@
+"""What of a source relation is in scope: its columns, the SQL computed in their place, the filter.
+
+`where` and `expressions` are the operator's own SQL. It runs in a read-only transaction on the
+source, and must be one expression; in the incremental modes it must also depend on nothing but the
+row, or a row could change its place without changing its version.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator
+
+import psycopg2
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
+from sync_assets.engine.column_types import UserType, create_types, missing_types
+from sync_assets.engine.expression import require_expression
+from sync_assets.engine.session import OWN_NAMES
+from sync_assets.engine.table import Table
+
+INSUFFICIENT_PRIVILEGE = "42501"
+COMPUTED = 0
+"""The attribute number of a column that only an expression makes."""
+
+
+def written(text: str) -> Composable:
+    """The operator's SQL, on lines of its own in parentheses."""
+    return SQL("(\n{}\n)").format(SQL(text))
+
+
+def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
+    """The relation with only the columns that travel; raises ConfigurationError.
+
+    The type of an expression is what the source says it is.
+    """
+    _require_columns(table, relation)
+    for place, text in _texts(table):
+        require_expression(text, place)
+    computed = _computed_columns(cursor, table)
+    columns = [
+        dataclasses.replace(computed.pop(column.name, column), number=column.number)
+        for column in relation.columns
+        if _travels(table, column.name)
+    ]
+    columns += computed.values()
+    names = {column.name for column in columns}
+    keys = tuple(key for key in relation.keys if names.issuperset(key.columns))
+    return dataclasses.replace(relation, columns=tuple(columns), keys=keys)
+
+
+def _travels(table: Table, name: str) -> bool:
+    return name not in table.exclude and (table.columns is None or name in table.columns)
+
+
+def _require_columns(table: Table, relation: Relation) -> None:
+    has = [column.name for column in relation.columns]
+    for option, names in {"columns": table.columns or (), "exclude": table.exclude}.items():
+        for name in names:
+            if name not in has:
+                raise errors.ConfigurationError(
+                    f"{option} names {name!r}, which {table.source} does not have",
+                    remedy=f"Its columns are {', '.join(has)}.",
+                )
+    in_key = {name for key in relation.keys[:1] for name in key.columns} | {*(table.key or ())}
+    for name, _ in table.expressions:
+        if name in in_key:
+            raise errors.ConfigurationError(
+                f"the expression for {name!r} would change the key of {table.source}",
+                remedy="Leave the key as it is, or name another key: key: …",
+            )
+        if name in has and not _travels(table, name):
+            raise errors.ConfigurationError(
+                f"{name!r} has an expression and is left out by columns or exclude",
+                remedy="Keep one of the two.",
+            )
+
+
+def _texts(table: Table) -> Iterator[tuple[str, str]]:
+    if table.where is not None:
+        yield "where", table.where
+    for name, text in table.expressions:
+        yield f"the expression for {name!r}", text
+
+
+def _computed_columns(cursor: Cursor, table: Table) -> dict[str, Column]:
+    """What the source makes of the expressions and the filter, without reading a row."""
+    if not table.expressions and table.where is None:
+        return {}
+    chosen = [written(text) for _, text in table.expressions] or [SQL("1")]
+    statement = SQL("SELECT {} FROM {} WHERE {} LIMIT 0").format(
+        SQL(", ").join(chosen),
+        Identifier(table.source.schema, table.source.name),
+        written(table.where or "true"),
+    )
+    problem = None
+    cursor.execute("SAVEPOINT scope")
+    cursor.execute(OWN_NAMES)
+    try:
+        cursor.execute(statement)
+        oids = [column.type_code for column in cursor.description or ()]
+    except psycopg2.Error as error:
+        if not _is_about_the_text(error):
+            raise
+        problem = error.diag.message_primary
+    cursor.execute("ROLLBACK TO scope; RELEASE scope")
+    if problem is not None:
+        raise errors.ConfigurationError(
+            f"the source {table.source} refuses its filter or an expression: {problem}",
+            remedy="Correct where or expressions; both are SQL over the source's own columns.",
+        )
+    types = formatted_types(cursor, oids)
+    return {
+        name: Column(
+            number=COMPUTED,
+            name=name,
+            type=types[oid],
+            type_oid=oid,
+            not_null=False,
+            collation=None,
+            generated=False,
+            identity_always=False,
+            expression=text,
+        )
+        for (name, text), oid in zip(table.expressions, oids, strict=False)
+    }
+
+
+def _is_about_the_text(error: psycopg2.Error) -> bool:
+    code = error.pgcode or ""
+    return code[:2] in ("42", "22", "0A") and code != INSUFFICIENT_PRIVILEGE
+
+
+def require_immutable(
+    cursor: Cursor, table: Table, columns: Iterable[Column], types: Iterable[UserType]
+) -> None:
+    """Prove on an empty table at the target that filter and expressions depend on the row alone.
+
+    PostgreSQL allows only immutable functions in an index predicate, and there in no subquery
+    (the manual, "CREATE INDEX"). Raises ConfigurationError. Nothing stays on the target.
+    """
+    texts = list(_texts(table))
+    if not texts:
+        return
+    conditions = [SQL("({} IS NOT NULL)").format(written(text)) for _, text in texts]
+    probe = Identifier("pg_temp", "sync_assets_probe")
+    definitions = SQL(", ").join(
+        SQL("{} {}{}").format(
+            Identifier(column.name),
+            SQL(column.type),
+            SQL(f" COLLATE {column.collation}" if column.collation else ""),
+        )
+        for column in columns
+    )
+    problem = None
+    cursor.execute("SAVEPOINT probe")
+    try:
+        create_types(cursor, missing_types(cursor, types))
+        cursor.execute(SQL("CREATE TEMP TABLE sync_assets_probe ({})").format(definitions))
+        cursor.execute(OWN_NAMES)
+        cursor.execute(
+            SQL("CREATE INDEX ON {} ((1)) WHERE {}").format(probe, SQL(" AND ").join(conditions))
+        )
+    except psycopg2.Error as error:
+        if not _is_about_the_text(error):
+            raise
+        problem = error.diag.message_primary
+    cursor.execute("ROLLBACK TO probe; RELEASE probe")
+    if problem is not None:
+        raise errors.ConfigurationError(
+            f"{' and '.join(place for place, _ in texts)} of {table.source} must depend on the row "
+            f"alone, and the target could not prove it: {problem}",
+            remedy="Use only the row's own columns and immutable functions that the target has "
+            "too, or sync_mode: full_sync.",
+        )
