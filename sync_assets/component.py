@@ -16,6 +16,7 @@ from sync_assets.assets import sync_asset
 from sync_assets.config import SyncedTable, TableSyncConfig
 from sync_assets.config_errors import parse_attributes
 from sync_assets.engine.table import WorkerConfig
+from sync_assets.scaffolder import TableSyncScaffolder
 from sync_assets.sources import source_assets
 from sync_assets.yaml_file import Document, read_documents
 
@@ -35,6 +36,7 @@ class RawAttributes(RootModel[dict[str, Any]]):
         return handler(TableSyncConfig.__pydantic_core_schema__)
 
 
+@dg.scaffold_with(TableSyncScaffolder)
 class TableSync(dg.Component):
     """Keep tables of a PostgreSQL database in step with those of another one."""
 
