@@ -30,7 +30,7 @@ def test_two_tables_are_synced_at_once_by_two_workers(celery: Live) -> None:
     with contextlib.ExitStack() as held:
         for table in ("parts", "bins"):
             held.enter_context(locked(source, f"celery.{table}"))
-        run = celery.launch("celery", ["parts", "bins"])
+        run = celery.launch(["target/celery/parts", "target/celery/bins"])
         assert eventually(lambda: lock_waits(source) == 2, seconds=60), celery.log(run)
     assert celery.ends(run, "SUCCESS"), celery.log(run)
     assert workers_of(celery, run) == {"one", "two"}

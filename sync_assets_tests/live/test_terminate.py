@@ -6,7 +6,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
-from typing import Any
 
 import pytest
 
@@ -16,6 +15,7 @@ from sync_assets_tests.fixtures.pair import eventually
 pytestmark = pytest.mark.slow
 
 SECONDS = 5.0
+BUSY = "target/shop/busy"
 
 
 def seconds_until(condition: Callable[[], bool]) -> float:
@@ -30,7 +30,7 @@ def is_gone(live: Live) -> bool:
 
 def test_a_run_launched_from_the_ui_waiting_on_the_source(live: Live) -> None:
     with locked(live.pair.source_url, "shop.busy"):
-        run = live.launch("shop", ["busy"])
+        run = live.launch([BUSY])
         assert eventually(lambda: lock_waits(live.pair.source_url) == 1, seconds=60), live.log(run)
         assert live.terminate(run) == "TerminateRunSuccess"
         assert seconds_until(lambda: is_gone(live)) < SECONDS
@@ -38,11 +38,10 @@ def test_a_run_launched_from_the_ui_waiting_on_the_source(live: Live) -> None:
 
 
 def test_a_run_launched_from_the_ui_waiting_on_the_target(live: Live) -> None:
-    in_one_process: dict[str, Any] = {"execution": {"config": {"in_process": {}}}}
-    assert live.ends(live.launch("shop", ["busy"], **in_one_process), "SUCCESS")
+    assert live.ends(live.launch([BUSY], in_one_process=True), "SUCCESS")
     live.pair.source("UPDATE shop.busy SET note = 'changed' WHERE id = 1")
     with locked(live.pair.target_url, "shop.busy"):
-        run = live.launch("shop", ["busy"], **in_one_process)
+        run = live.launch([BUSY], in_one_process=True)
         assert eventually(lambda: lock_waits(live.pair.target_url) == 1, seconds=60), live.log(run)
         assert live.terminate(run) == "TerminateRunSuccess"
         assert seconds_until(lambda: is_gone(live)) < SECONDS
@@ -78,7 +77,7 @@ def newest_run(live: Live) -> str:
 
 def test_a_step_in_a_celery_worker(celery: Live) -> None:
     with locked(celery.pair.source_url, "celery.stuck"):
-        run = celery.launch("celery", ["stuck"])
+        run = celery.launch(["target/celery/stuck"])
         assert eventually(lambda: lock_waits(celery.pair.source_url) == 1, seconds=60), celery.log(
             run
         )
