@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import logging
+import os
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +15,7 @@ import yaml
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 from sync_assets.demo.instance import dagster_url
+from sync_assets.demo.processes import free_port
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
 from sync_assets.instance import opened_instance
 from sync_assets_tests.fixtures.servers import both_ways
@@ -107,3 +111,24 @@ def test_a_wrong_dagster_yaml_is_one_short_line(
     with pytest.raises(ConfigurationError, match=said) as caught, opened_instance():
         pass
     assert len(str(caught.value)) < 300
+
+
+def test_the_ui_says_so_too_before_it_starts_anything(tmp_path: Path) -> None:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    own = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "SYNC_SOURCE_URL": "postgresql:///nowhere",
+        "DAGSTER_PG_URL": f"postgresql://u:s3cret@{HOST}/x",
+    }
+    port = str(free_port())
+    done = subprocess.run(
+        [sys.executable, "-m", "sync_assets.cli", "ui", "--port", port],
+        env=kept | own,
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: DAGSTER_PG_URL asks for the driver psycopg")
