@@ -17,6 +17,7 @@ import click
 
 COMMANDS = {
     "demo": "Sync real data between two embedded databases, and show what happens.",
+    "plan": "Show what the next run would do, and why; changes nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
     "status": "Show each table's last sync, watermark and lag.",
     "ui": "Open the Dagster UI on this project.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sync_assets.engine.forecast import Forecast
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.status import TableStatus
 from sync_assets.engine.workers import WorkerReport
@@ -43,6 +44,13 @@ class RunDocument(Versioned):
 
 
 @dataclass(frozen=True)
+class PlanDocument(Versioned):
+    """`plan --json`: what each table's next run would do, or why it would fail."""
+
+    tables: list[Forecast | FailedTable]
+
+
+@dataclass(frozen=True)
 class StatusDocument(Versioned):
     """`status --json`."""
 
@@ -55,6 +63,7 @@ class WorkersDocument(WorkerReport, Versioned):
 
 
 DOCUMENTS: dict[str, type[Versioned]] = {
+    "plan": PlanDocument,
     "run": RunDocument,
     "status": StatusDocument,
     "workers": WorkersDocument,

@@ -110,3 +110,13 @@ def parents_first(
     for target in targets:
         place(target, ())
     return tuple(ordered)
+
+
+def acts_within(ordered: Sequence[RelationName], keys: Sequence[ForeignKey]) -> bool:
+    """Whether a delete acts on rows of a table that does not come after the parent.
+
+    That is so in a circle and in a table that references itself: a cascade could take along rows
+    that are already up to date.
+    """
+    place = {target: number for number, target in enumerate(ordered)}
+    return any(key.acts and place[key.parent] >= place[key.child] for key in keys)

@@ -8,7 +8,7 @@ from collections.abc import Mapping, Sequence
 from sync_assets.engine import merge
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.foreign_keys import (
-    ForeignKey,
+    acts_within,
     deferred,
     parents_first,
     read_foreign_keys,
@@ -43,31 +43,30 @@ def publish_rows(
 
 def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[RelationName, Merged]:
     keys = read_foreign_keys(cursor, tuple(there)) if there else ()
+    ordered = parents_first(tuple(there), keys)
+    removed: dict[RelationName, Removed] = {}
+    written: dict[RelationName, tuple[int, int]] = {}
+
+    def remove(target: RelationName) -> None:
+        staged = there[target]
+        removed[target] = merge.remove_missing(cursor, staged.plan, staged.staging, staged.done)
+
+    def write(target: RelationName) -> None:
+        written[target] = merge.merge_rows(cursor, there[target].plan, there[target].staging)
+
     with deferred(cursor, keys) as put_off:
-        ordered = parents_first(tuple(there), keys)
-        early = [target for target in ordered if put_off and _may_go_first(target, keys)]
-        removed = {target: _remove(cursor, there[target]) for target in reversed(early)}
-        written = {
-            target: merge.merge_rows(cursor, there[target].plan, there[target].staging)
-            for target in ordered
-        }
-        late = [target for target in ordered if target not in removed]
-        removed |= {target: _remove(cursor, there[target]) for target in reversed(late)}
-    return {target: _merged(*written[target], removed[target]) for target in ordered}
-
-
-def _may_go_first(target: RelationName, keys: Sequence[ForeignKey]) -> bool:
-    """Whether rows may be removed before the others are written.
-
-    That frees unique values for rows that take them over. But a delete that cascades, or that
-    fails at once, must come after the rows that no longer point there have been written.
-    """
-    return not any(key.parent == target and key.acts for key in keys)
-
-
-def _remove(cursor: Cursor, staged: Staged) -> Removed:
-    return merge.remove_missing(cursor, staged.plan, staged.staging, staged.done)
-
-
-def _merged(inserted: int, updated: int, removed: Removed) -> Merged:
-    return Merged(inserted, updated, **dataclasses.asdict(removed))
+        if put_off and not acts_within(ordered, keys):
+            # A removal frees unique values for rows that take them over. What a removed row would
+            # take along, or be held back by, has been brought up to date before.
+            for target in reversed(ordered):
+                remove(target)
+                write(target)
+        else:
+            for target in ordered:
+                write(target)
+            for target in reversed(ordered):
+                remove(target)
+    return {
+        target: Merged(*written[target], **dataclasses.asdict(removed[target]))
+        for target in ordered
+    }

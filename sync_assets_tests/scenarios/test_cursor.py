@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from contextlib import closing
+from typing import Any
 
 import psycopg2
 import pytest
@@ -26,11 +27,11 @@ def _filled(pair: Pair) -> None:
     pair.source(CREATE, FILL)
 
 
-def by_cursor(pair: Pair, cursor: str = "at", **options: object) -> Receipt:
+def by_cursor(pair: Pair, cursor: str = "at", **options: Any) -> Receipt:
     return pair.engine().copy_table_data("t", "t", "incremental_sync", cursor=cursor, **options)
 
 
-LOOKBACK = {"late_commits": "lookback", "lookback": "10 minutes"}
+LOOKBACK: dict[str, Any] = {"late_commits": "lookback", "lookback": "10 minutes"}
 
 
 def test_only_the_range_from_the_last_cursor_is_read(pair: Pair) -> None:
@@ -136,7 +137,7 @@ def test_cursors_of_any_type_that_has_an_order(
 def test_a_view_is_synced_by_its_cursor(pair: Pair) -> None:
     pair.source("CREATE VIEW shown AS SELECT id, upper(v) AS v, at FROM t WHERE id <> 13")
 
-    def run(**options: object) -> Receipt:
+    def run(**options: Any) -> Receipt:
         return pair.engine().copy_table_data(
             "shown", "shown", "incremental_sync", cursor="at", key="id", **options
         )
@@ -163,9 +164,9 @@ def test_a_view_is_synced_by_its_cursor(pair: Pair) -> None:
         ({"cursor": None}, "needs a cursor"),
     ],
 )
-def test_a_wrong_cursor_is_refused_in_words(pair: Pair, options: dict[str, str], said: str) -> None:
+def test_a_wrong_cursor_is_refused_in_words(pair: Pair, options: dict[str, Any], said: str) -> None:
     pair.source("ALTER TABLE t ADD COLUMN j json")
     with pytest.raises(ConfigurationError, match=said):
-        by_cursor(pair, **options)  # type: ignore[arg-type]
+        by_cursor(pair, **options)
     assert pair.target("SELECT to_regclass('t') IS NULL") == [(True,)]
     assert pair.leftovers() == []

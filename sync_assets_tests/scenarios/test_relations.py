@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sync_assets.engine import Receipt
@@ -20,7 +22,7 @@ CREATE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
 FILL = "INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 100) i"
 
 
-def full(pair: Pair, name: str, **options: object) -> Receipt:
+def full(pair: Pair, name: str, **options: Any) -> Receipt:
     return pair.engine().copy_table_data(name, name, **options)
 
 

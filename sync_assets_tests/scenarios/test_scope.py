@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sync_assets.engine.errors import ConfigurationError, SyncError
@@ -24,7 +26,7 @@ def _filled(pair: Pair) -> None:
 
 
 @pytest.mark.parametrize("choice", [{"columns": ["n", "id"]}, {"exclude": ["status", "email"]}])
-def test_only_chosen_columns_travel(pair: Pair, choice: dict[str, list[str]]) -> None:
+def test_only_chosen_columns_travel(pair: Pair, choice: dict[str, Any]) -> None:
     pair.sync(**choice)
     assert [name for name, _ in pair.target(COLUMNS)] == ["id", "n", "source_xmin"]
     pair.source("UPDATE t SET status = 'x' WHERE id = 1", "UPDATE t SET n = 0 WHERE id = 2")
@@ -39,7 +41,9 @@ def test_a_column_that_is_chosen_later_arrives_with_all_its_values(pair: Pair) -
 
 
 def test_an_expression_replaces_what_must_not_leave(pair: Pair) -> None:
-    options = {"expressions": {"email": "md5(email)", "domain": "split_part(email, '@', 2)"}}
+    options: dict[str, Any] = {
+        "expressions": {"email": "md5(email)", "domain": "split_part(email, '@', 2)"}
+    }
     exported = pair.engine().export_to_csv_with_xmin("t", **options)
     assert all(b"@" not in path.read_bytes() for path in exported.paths)
     exported.remove()
@@ -106,7 +110,7 @@ def test_a_row_that_leaves_the_scope_is_kept_and_counted(pair: Pair) -> None:
 
 @pytest.mark.parametrize("deletes", ["hard", "soft"])
 def test_a_row_that_leaves_the_scope_is_removed_where_deletes_are(pair: Pair, deletes: str) -> None:
-    options = {"where": "status = 'paid'", "deletes": deletes}
+    options: dict[str, Any] = {"where": "status = 'paid'", "deletes": deletes}
     pair.sync(**options)
     pair.source("UPDATE t SET status = 'open' WHERE id IN (2, 4)", "DELETE FROM t WHERE id = 6")
     assert pair.sync(**options).rows_deleted == 3
@@ -185,9 +189,7 @@ def test_functions_are_found_where_the_role_would_find_them(pair: Pair) -> None:
         ({"expressions": {"n": "n + 1"}, "exclude": "n"}, "left out"),
     ],
 )
-def test_a_wrong_scope_is_refused_in_words(
-    pair: Pair, options: dict[str, object], said: str
-) -> None:
+def test_a_wrong_scope_is_refused_in_words(pair: Pair, options: dict[str, Any], said: str) -> None:
     with pytest.raises(SyncError, match=said) as caught:
         pair.sync(**options)
     assert caught.value.remedy
