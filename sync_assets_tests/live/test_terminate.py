@@ -5,7 +5,6 @@ from __future__ import annotations
 import subprocess
 import sys
 import time
-from collections.abc import Callable
 
 import pytest
 
@@ -18,23 +17,30 @@ SECONDS = 5.0
 BUSY = "target/shop/busy"
 
 
-def seconds_until(condition: Callable[[], bool]) -> float:
+def is_waiting(url: str) -> bool:
+    return eventually(lambda: lock_waits(url) == 1, seconds=60)
+
+
+def stops_in_time(live: Live, run: str) -> bool:
+    """Press Terminate; whether the statements are gone from both servers soon enough."""
     start = time.monotonic()
-    assert eventually(condition)
-    return time.monotonic() - start
+    live.terminate(run)
+    urls = (live.pair.source_url, live.pair.target_url)
+    gone = eventually(lambda: not any(active(url) for url in urls))
+    return gone and time.monotonic() - start < SECONDS
 
 
-def is_gone(live: Live) -> bool:
-    return not active(live.pair.source_url) and not active(live.pair.target_url)
+def leaves_nothing(live: Live) -> bool:
+    return eventually(lambda: live.pair.leftovers() == [])
 
 
 def test_a_run_launched_from_the_ui_waiting_on_the_source(live: Live) -> None:
     with locked(live.pair.source_url, "shop.busy"):
         run = live.launch([BUSY])
-        assert eventually(lambda: lock_waits(live.pair.source_url) == 1, seconds=60), live.log(run)
-        assert live.terminate(run) == "TerminateRunSuccess"
-        assert seconds_until(lambda: is_gone(live)) < SECONDS
+        assert is_waiting(live.pair.source_url), live.log(run)
+        assert stops_in_time(live, run)
         assert live.ends(run, "CANCELED"), live.log(run)
+    assert leaves_nothing(live)
 
 
 def test_a_run_launched_from_the_ui_waiting_on_the_target(live: Live) -> None:
@@ -42,10 +48,10 @@ def test_a_run_launched_from_the_ui_waiting_on_the_target(live: Live) -> None:
     live.pair.source("UPDATE shop.busy SET note = 'changed' WHERE id = 1")
     with locked(live.pair.target_url, "shop.busy"):
         run = live.launch([BUSY], in_one_process=True)
-        assert eventually(lambda: lock_waits(live.pair.target_url) == 1, seconds=60), live.log(run)
-        assert live.terminate(run) == "TerminateRunSuccess"
-        assert seconds_until(lambda: is_gone(live)) < SECONDS
+        assert is_waiting(live.pair.target_url), live.log(run)
+        assert stops_in_time(live, run)
         assert live.ends(run, "CANCELED"), live.log(run)
+    assert leaves_nothing(live)
 
 
 def test_a_run_of_the_command_line_terminated_from_the_ui(live: Live) -> None:
@@ -59,14 +65,14 @@ def test_a_run_of_the_command_line_terminated_from_the_ui(live: Live) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert eventually(lambda: lock_waits(live.pair.source_url) == 1, seconds=60)
+        assert is_waiting(live.pair.source_url)
         run = newest_run(live)
-        live.terminate(run)
-        assert seconds_until(lambda: is_gone(live)) < SECONDS
+        assert stops_in_time(live, run)
         _, err = process.communicate(timeout=20)
     assert process.returncode == 130
     assert "Traceback" not in err
     assert live.status(run) == "CANCELED"
+    assert leaves_nothing(live)
 
 
 def newest_run(live: Live) -> str:
@@ -78,10 +84,7 @@ def newest_run(live: Live) -> str:
 def test_a_step_in_a_celery_worker(celery: Live) -> None:
     with locked(celery.pair.source_url, "celery.stuck"):
         run = celery.launch(["target/celery/stuck"])
-        assert eventually(lambda: lock_waits(celery.pair.source_url) == 1, seconds=60), celery.log(
-            run
-        )
-        assert celery.terminate(run) == "TerminateRunSuccess"
-        assert seconds_until(lambda: is_gone(celery)) < SECONDS
+        assert is_waiting(celery.pair.source_url), celery.log(run)
+        assert stops_in_time(celery, run)
         assert celery.ends(run, "CANCELED"), celery.log(run)
-    assert eventually(lambda: celery.pair.leftovers() == [])
+    assert leaves_nothing(celery)
