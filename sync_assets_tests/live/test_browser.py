@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,7 +21,8 @@ TARGET, SOURCE = "target/shop/orders", "source/shop/orders"
 @pytest.fixture(scope="module")
 def browser(live: Live) -> Iterator[Browser]:
     require_browser()
-    with opened_browser(live.url) as opened:
+    folder = os.environ.get("SYNC_TEST_PICTURES")
+    with opened_browser(live.url, Path(folder) if folder else None) as opened:
         yield opened
 
 
@@ -36,6 +39,7 @@ def test_a_table_is_followed_from_lineage_to_receipt_and_back_to_fresh(
     observe(live)
     assert live.staleness(TARGET) == "STALE"
     browser.open(ASSET, "Unsynced")
+    browser.keep("stale")
     assert live.ends(live.launch([TARGET], in_one_process=True), "SUCCESS")
     reads_the_receipt(live, browser, inserted=0, updated=10)
     is_fresh(live, browser)
