@@ -8,7 +8,8 @@ from dataclasses import dataclass
 import dagster as dg
 
 from sync_assets import specs
-from sync_assets.config import TableSyncConfig
+from sync_assets.config import SyncedTable, TableSyncConfig
+from sync_assets.instance import opened_instance
 
 BESIDE_WORKERS = 2
 """A sync's connections to the source beside its workers'."""
@@ -43,12 +44,19 @@ class PoolUse:
         )
 
 
+def runs_at_once(synced: SyncedTable) -> int:
+    """How many syncs may read the table's source at once, as Dagster's instance has it.
+
+    Raises ConfigurationError or ConnectionFailed. A pool without a limit counts as one.
+    """
+    with opened_instance() as instance:
+        return _limit(instance, specs.pool(synced)) or 1
+
+
 def pool_uses(
     instance: dg.DagsterInstance, configs: Iterable[TableSyncConfig]
 ) -> Iterator[PoolUse]:
     """Each source's pool as this instance limits it, for the most demanding of its components."""
-    set_limits = {each.name: each.limit for each in instance.event_log_storage.get_pool_limits()}
-    default = instance.global_op_concurrency_default_limit
     sources: dict[str, list[TableSyncConfig]] = {}
     for config in configs:
         sources.setdefault(config.source_connection, []).append(config)
@@ -57,7 +65,12 @@ def pool_uses(
         pool = specs.pool_of(connection)
         yield PoolUse(
             pool,
-            set_limits.get(pool, default),
+            _limit(instance, pool),
             max(user.workers.max_workers for user in users) + BESIDE_WORKERS,
             min(allowed, default=None),
         )
+
+
+def _limit(instance: dg.DagsterInstance, pool: str) -> int | None:
+    own = {each.name: each.limit for each in instance.event_log_storage.get_pool_limits()}
+    return own.get(pool, instance.global_op_concurrency_default_limit)

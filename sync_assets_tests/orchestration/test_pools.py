@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 import pytest
 
 from sync_assets.config import TableSyncConfig
-from sync_assets.pools import PoolUse, pool_uses
+from sync_assets.instance import opened_instance
+from sync_assets.pools import PoolUse, pool_uses, runs_at_once
 
 
 @pytest.fixture
@@ -73,3 +75,14 @@ def test_a_pool_without_a_limit_allows_too_much() -> None:
     assert told is not None
     assert "any number of connections" in told
     assert "set sync_source 100" in told
+
+
+def test_a_table_s_own_pool_comes_before_the_default(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    (tmp_path / "dagster.yaml").write_text("concurrency: {pools: {default_limit: 4}}\n")
+    with opened_instance() as opened:
+        opened.event_log_storage.set_concurrency_slots("sync_erp", 2)
+    tables = [config(name).synced_tables("group")[0] for name in ("erp", "source")]
+    assert [runs_at_once(table) for table in tables] == [2, 4]
