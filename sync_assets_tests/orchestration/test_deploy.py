@@ -126,13 +126,14 @@ def test_the_helm_values_make_the_instance_that_is_shipped() -> None:
         assert instance.run_retries_enabled
 
 
-@pytest.mark.parametrize("file", ["Dockerfile"])
-def test_the_image_is_made_of_what_is_there(file: str) -> None:
-    text = (DEPLOY / file).read_text()
+def test_the_image_is_made_of_what_is_there() -> None:
+    text = (DEPLOY / "Dockerfile").read_text()
+    sent = (DEPLOY / "Dockerfile.dockerignore").read_text().splitlines()
     copied = [line.split()[1:-1] for line in text.splitlines() if line.startswith("COPY")]
     assert copied
     for place in (place for places in copied for place in places):
         assert (ROOT / place).exists(), place
+        assert f"!{place}" in sent
     # hatchling wants every file that pyproject.toml names.
     [first, *_] = copied
     assert {"README.md", "LICENSE", "dagster.yaml", "workspace.yaml"} <= set(first)
