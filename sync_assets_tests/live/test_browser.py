@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_assets_tests.fixtures.browser import Browser, opened_browser, require_browser
-from sync_assets_tests.fixtures.live import Live
+from sync_assets_tests.fixtures.live import HAS_CHECKS, Live
 
 pytestmark = pytest.mark.slow
 
@@ -87,3 +87,14 @@ def change_the_source(live: Live) -> None:
     live.pair.source(
         "UPDATE shop.orders SET note = 'changed' WHERE id <= 10; SELECT pg_stat_force_next_flush()"
     )
+
+
+@pytest.mark.skipif(not HAS_CHECKS, reason="tables have no checks yet")
+def test_a_check_that_fails_is_seen(live: Live, browser: Browser) -> None:
+    assert live.ends(live.launch(["target/shop/customers"], in_one_process=True), "SUCCESS")
+    browser.open("assets/target/shop/customers?view=checks", "Passed")
+    live.pair.target("DELETE FROM shop.customers WHERE id = 1")
+    browser.click("Execute all")
+    browser.see("Failed")
+    browser.see("1 rows are missing")
+    browser.keep("check")
