@@ -21,6 +21,7 @@ from sync_assets.checks import checks_of
 from sync_assets.config import SyncedTable, TableSyncConfig
 from sync_assets.config_errors import parse_attributes
 from sync_assets.engine.table import WorkerConfig
+from sync_assets.scaffolder import TableSyncScaffolder
 from sync_assets.schedules import schedules_of
 from sync_assets.sensors import change_sensor
 from sync_assets.sources import source_assets
@@ -42,6 +43,7 @@ class RawAttributes(RootModel[dict[str, Any]]):
         return handler.resolve_ref_schema(handler(TableSyncConfig.__pydantic_core_schema__))
 
 
+@dg.scaffold_with(TableSyncScaffolder)
 class TableSync(dg.Component):
     """Keep tables of a PostgreSQL database in step with those of another one."""
 

@@ -269,6 +269,12 @@ class TableSyncConfig(StrictModel):
         description="the Dagster resource for the source; `SYNC_<NAME>_URL` holds its URL",
     )
     target_connection: Connection = Field("target", description="the same for the target")
+    max_source_connections: int | None = Field(
+        None,
+        ge=1,
+        description="how many connections the source allows all syncs together; the limit of its"
+        " pool times (`max_workers` + 2) must not be more",
+    )
     group: Group | None = Field(
         None, description="Dagster's asset group, unless a table names its own; else the folder"
     )

@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import os
 import socket
 import threading
 import uuid
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
-from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import click
 import dagster as dg
 import psutil
 
@@ -21,8 +18,9 @@ from sync_assets import specs
 from sync_assets.automation import Checks
 from sync_assets.config import SyncedTable
 from sync_assets.definitions import load_tables
-from sync_assets.engine.errors import Cancelled, ConfigurationError, SyncError
+from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.failures import LAUNCHED_BY
+from sync_assets.instance import opened_instance
 from sync_assets.listener import Listener, listening
 
 HOST, PID, STARTED = "sync/host", "sync/pid", "sync/process_started"
@@ -33,9 +31,6 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
-NO_TELEMETRY = (
-    "# Made by `sync-assets run`, which found no DAGSTER_HOME.\ntelemetry: {enabled: false}\n"
-)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,26 +100,6 @@ def _cancelled(
     return future.result()
 
 
-@contextmanager
-def opened_instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance; without DAGSTER_HOME, one kept among the user's state files."""
-    try:
-        if os.environ.get("DAGSTER_HOME"):
-            instance = dg.DagsterInstance.get()
-        else:
-            home = _own_home()
-            click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
-            instance = dg.DagsterInstance.from_config(str(home))
-    except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
-        reason = str(error).strip().partition("\n")[0]
-        raise ConfigurationError(
-            f"Dagster's instance cannot be opened: {reason}",
-            remedy="Check DAGSTER_HOME and the dagster.yaml in it.",
-        ) from None
-    with instance:
-        yield instance
-
-
 def close_dead_runs(instance: dg.DagsterInstance) -> None:
     """End the runs that `run` began on this host and whose process is gone; free their slots."""
     mine = {LAUNCHED_BY: "cli", HOST: socket.gethostname()}
@@ -139,16 +114,6 @@ def close_dead_runs(instance: dg.DagsterInstance) -> None:
         # Otherwise the pool stays taken, by steps that run and by steps that waited for it.
         if instance.event_log_storage.supports_global_concurrency_limits:
             instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _own_home() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    home = Path(state) / "sync-assets" / "dagster"
-    home.mkdir(parents=True, exist_ok=True)
-    settings = home / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(NO_TELEMETRY)
-    return home
 
 
 def _tags() -> dict[str, str]:

@@ -85,8 +85,13 @@ def schedule_name(component: str, purpose: str, cron: str) -> str:
 
 
 def pool(synced: SyncedTable) -> str:
-    """The pool whose limit bounds how many syncs read this source at once."""
-    return f"sync_{synced.source_connection}"
+    """The pool whose limit bounds how many syncs read this table's source at once."""
+    return pool_of(synced.source_connection)
+
+
+def pool_of(source_connection: str) -> str:
+    """The pool of a source: one for all components that read it."""
+    return f"sync_{source_connection}"
 
 
 def source_spec(synced: SyncedTable) -> dg.AssetSpec:

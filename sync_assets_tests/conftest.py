@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import os
 import signal
+from typing import Any
 
 import pytest
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
 pytest_plugins = [
     "sync_assets_tests.fixtures.servers",
     "sync_assets_tests.fixtures.pair",
     "sync_assets_tests.fixtures.replicated",
     "sync_assets_tests.fixtures.inbox",
+    "sync_assets_tests.fixtures.live",
 ]
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: the
@@ -20,6 +23,19 @@ signal.signal(signal.SIGINT, signal.default_int_handler)
 
 OURS = ("DAGSTER_", "SYNC_", "PG")
 FOR_TESTS = "SYNC_TEST_"
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForLive:
+    """Give each worker its next test, but all of `live` to one: those share what takes long."""
+    return OneWorkerForLive(config, log)
+
+
+class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annotated
+    """As `--dist loadgroup`, which pytest 9.2's node ids no longer carry."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "live" if "/live/" in nodeid else nodeid
 
 
 @pytest.fixture(autouse=True)

@@ -30,13 +30,18 @@ def command(*, host: str, port: int) -> None:
     from sync_assets.demo.instance import child_environment, write_workspace
     from sync_assets.demo.serve import check_port, serve, stop_on_termination
     from sync_assets.demo.stage import claimed
+    from sync_assets.instance import opened_instance
 
     check_port(host, port)
     folder = Path.cwd() / FOLDER
     with stop_on_termination(), claimed(folder), _storage(folder) as url:
         own = {"DAGSTER_HOME": _home(folder), "DAGSTER_PG_URL": url}
+        os.environ.update(own)
+        # Here a storage that does not answer is one line; `dagster dev` would print pages.
+        with opened_instance():
+            pass
         # In a folder of its own: `dagster dev` lets a .env win over the environment.
-        serve(folder, write_workspace(folder), child_environment(own), (host, port), click.echo)
+        serve(folder, write_workspace(folder), child_environment({}), (host, port), click.echo)
 
 
 def _home(folder: Path) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from pathlib import Path
 
 import dagster as dg
@@ -10,7 +11,7 @@ import pytest
 from sync_assets import PostgresResource
 from sync_assets.definitions import defs, load_tables
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.executors import EXECUTORS, executor_from
+from sync_assets.executors import CELERY_URLS, EXECUTORS, executor_from
 
 TABLES = "type: sync_assets.TableSync\nattributes:\n  tables: [source: a]\n"
 
@@ -72,6 +73,18 @@ def test_definitions_are_read_once_per_process(tmp_path: Path) -> None:
     assert load_tables(tmp_path) is load_tables(tmp_path)
 
 
+def test_a_thousand_tables_load_in_seconds(tmp_path: Path) -> None:
+    entries = "".join(f"    - source: t{number}\n" for number in range(1000))
+    (tmp_path / "defs.yaml").write_text(
+        f"type: sync_assets.TableSync\nattributes:\n  tables:\n{entries}"
+    )
+    start = time.process_time()
+    repository = load_tables(tmp_path).get_repository_def()
+    # About 2 s of CPU; what grows with the square of the tables would take minutes.
+    assert time.process_time() - start < 20
+    assert len(repository.asset_graph.materializable_asset_keys) == 1000
+
+
 def test_a_resource_does_not_show_its_url() -> None:
     assert "s3cret" not in repr(PostgresResource(url="postgresql://u:s3cret@h/d"))
 
@@ -80,7 +93,7 @@ def test_dagster_s_own_executor_is_the_default() -> None:
     assert executor_from({}) is None
 
 
-@pytest.mark.parametrize("name", ["in_process", "multiprocess"])
+@pytest.mark.parametrize("name", ["in_process", "multiprocess", "docker", "k8s"])
 def test_an_executor_is_chosen_by_its_name(name: str) -> None:
     executor = executor_from({"SYNC_EXECUTOR": name})
     assert executor is not None
@@ -98,3 +111,18 @@ def test_an_executor_that_is_not_installed_says_what_to_install(
     monkeypatch.setitem(EXECUTORS, "celery", ("no_such_module", "executor"))
     with pytest.raises(ConfigurationError, match=r"no_such_module is not installed.*\[celery\]"):
         executor_from({"SYNC_EXECUTOR": "celery"})
+
+
+def test_celery_takes_its_urls_from_the_environment_when_a_run_starts() -> None:
+    urls = {"SYNC_CELERY_BROKER": "redis://:s3cret@h/0", "SYNC_CELERY_BACKEND": "redis://h/1"}
+    executor = executor_from({"SYNC_EXECUTOR": "celery", **urls})
+    assert executor is not None
+    assert executor.name == "celery"
+    assert "s3cret" not in repr(executor.config_schema.__dict__)
+
+
+@pytest.mark.parametrize("missing", CELERY_URLS.values())
+def test_a_celery_url_that_is_not_set_is_named(missing: str) -> None:
+    urls = {name: "redis://h/0" for name in CELERY_URLS.values() if name != missing}
+    with pytest.raises(ConfigurationError, match=f"{missing} is not set"):
+        executor_from({"SYNC_EXECUTOR": "celery", **urls})

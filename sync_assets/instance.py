@@ -1,0 +1,119 @@
+"""Open Dagster's instance, or say in one line why it does not open."""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import click
+import dagster as dg
+import psycopg2
+from dagster import DagsterInvalidConfigError
+from sqlalchemy.exc import ArgumentError
+
+from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
+
+UNSET = re.compile(r'environment variable "(\w+)"')
+RETRYING = "Retrying failed database connection"
+SHAPE = "postgresql+psycopg2://role@host/database"
+NO_TELEMETRY = (
+    "# Made by `sync-assets run`, which found no DAGSTER_HOME.\ntelemetry: {enabled: false}\n"
+)
+
+
+@contextmanager
+def opened_instance() -> Iterator[dg.DagsterInstance]:
+    """Dagster's instance; without DAGSTER_HOME, one kept among the user's state files.
+
+    Raises ConfigurationError if it is not set up rightly, ConnectionFailed if its storage cannot
+    be reached.
+    """
+    try:
+        with _quiet_retries():
+            instance = _open()
+    except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
+        raise _told(error) from None
+    with instance:
+        yield instance
+
+
+def _open() -> dg.DagsterInstance:
+    if os.environ.get("DAGSTER_HOME"):
+        return dg.DagsterInstance.get()
+    home = _own_home()
+    click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
+    return dg.DagsterInstance.from_config(str(home))
+
+
+def _own_home() -> Path:
+    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
+    home = Path(state) / "sync-assets" / "dagster"
+    home.mkdir(parents=True, exist_ok=True)
+    settings = home / "dagster.yaml"
+    if not settings.exists():
+        settings.write_text(NO_TELEMETRY)
+    return home
+
+
+@contextmanager
+def _quiet_retries() -> Iterator[None]:
+    """Keep Dagster's log of each attempt to connect off the console: the last one is our error."""
+
+    def keep(record: logging.LogRecord) -> bool:
+        return not record.getMessage().startswith(RETRYING)
+
+    # A logger's filter sees only what is logged to it directly, as those attempts are.
+    root = logging.getLogger()
+    root.addFilter(keep)
+    try:
+        yield
+    finally:
+        root.removeFilter(keep)
+
+
+def _told(error: Exception) -> SyncError:
+    """Name the cause that a person can mend; Dagster's own first line rarely does."""
+    causes = list(_causes(error))
+    for cause in causes:
+        if isinstance(cause, psycopg2.OperationalError):
+            return ConnectionFailed(
+                f"Dagster's storage cannot be reached: {_first_line(cause)}",
+                remedy="Check DAGSTER_PG_URL, and that its server answers.",
+            )
+        if isinstance(cause, ArgumentError):
+            return ConfigurationError(
+                "DAGSTER_PG_URL is not a database's URL", remedy=f"Write {SHAPE}."
+            )
+        if isinstance(cause, ModuleNotFoundError) and cause.name in ("psycopg", "MySQLdb"):
+            return ConfigurationError(
+                f"DAGSTER_PG_URL asks for the driver {cause.name}, which is not installed",
+                remedy=f"Write {SHAPE}.",
+            )
+    unset = UNSET.search(str(error))
+    if unset:
+        return ConfigurationError(
+            f"{unset[1]} is not set, and the dagster.yaml in DAGSTER_HOME asks for it",
+            remedy="Set it, in the environment or in .env.",
+        )
+    return ConfigurationError(
+        f"Dagster's instance cannot be opened: {_first_line(error)}",
+        remedy="Check DAGSTER_HOME and the dagster.yaml in it.",
+    )
+
+
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _first_line(error: BaseException) -> str:
+    text = str(error)
+    if isinstance(error, DagsterInvalidConfigError) and error.error_messages:
+        # The whole schema follows, a page long.
+        text = error.error_messages[0].partition(" Expected:")[0]
+    return text.strip().partition("\n")[0]

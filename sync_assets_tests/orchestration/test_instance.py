@@ -1,0 +1,134 @@
+"""Dagster's instance: as shipped it opens on a real PostgreSQL, and a mistake is one line."""
+
+from __future__ import annotations
+
+import logging
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import dagster as dg
+import pytest
+import yaml
+from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
+
+from sync_assets.demo.instance import dagster_url
+from sync_assets.demo.processes import free_port
+from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
+from sync_assets.instance import opened_instance
+from sync_assets_tests.fixtures.servers import both_ways
+
+ROOT = Path(__file__).parents[2]
+SHIPPED: dict[str, Any] = yaml.safe_load((ROOT / "dagster.yaml").read_text())
+
+
+@both_ways
+def test_what_is_shipped_keeps_everything_in_postgresql(
+    source_url: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("DAGSTER_PG_URL", dagster_url(source_url))
+    with dg.instance_for_test(overrides=SHIPPED) as instance:
+        storages = (instance.run_storage, instance.event_log_storage, instance.schedule_storage)
+        kinds = (PostgresRunStorage, PostgresEventLogStorage, PostgresScheduleStorage)
+        assert all(isinstance(*each) for each in zip(storages, kinds, strict=True))
+        assert not instance.telemetry_enabled
+        assert not instance.nux_enabled
+        assert (instance.run_monitoring_enabled, instance.run_retries_enabled) == (True, True)
+        assert instance.run_retries_max_retries == 2
+        assert not instance.run_retries_retry_on_asset_or_op_failure
+        assert instance.global_op_concurrency_default_limit == 4
+        # Without it a pool stays taken by a run that was killed.
+        assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 300
+        assert instance.managed_python_loggers == ["sync_assets"]
+
+
+def test_a_run_is_recorded_in_it(source_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    @dg.asset(pool="sync_source")
+    def one() -> None:
+        """Do nothing."""
+
+    monkeypatch.setenv("DAGSTER_PG_URL", dagster_url(source_url))
+    with dg.instance_for_test(overrides=SHIPPED) as instance:
+        assert dg.materialize([one], instance=instance).success
+        assert instance.get_latest_materialization_event(dg.AssetKey("one")) is not None
+
+
+def test_the_location_has_one_name_everywhere() -> None:
+    workspace = yaml.safe_load((ROOT / "workspace.yaml").read_text())
+    [location] = workspace["load_from"]
+    named, project = location["python_module"], (ROOT / "pyproject.toml").read_text()
+    assert f'code_location_name = "{named["location_name"]}"' in project
+    assert f'code_location_target_module = "{named["module_name"]}"' in project
+
+
+HOST = "127.0.0.1:1"
+
+
+@pytest.mark.parametrize(
+    ("url", "kind", "said"),
+    [
+        (None, ConfigurationError, "DAGSTER_PG_URL is not set"),
+        ("rubbish", ConfigurationError, "DAGSTER_PG_URL is not a database's URL"),
+        (f"postgresql://u:s3cret@{HOST}/x", ConfigurationError, "asks for the driver psycopg"),
+        (f"postgresql+psycopg2://u:s3cret@{HOST}/x", ConnectionFailed, "Connection refused"),
+    ],
+)
+def test_a_wrong_url_is_one_line(
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    url: str | None,
+    kind: type[SyncError],
+    said: str,
+) -> None:
+    (tmp_path / "dagster.yaml").write_text(yaml.safe_dump(SHIPPED))
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    if url:
+        monkeypatch.setenv("DAGSTER_PG_URL", url)
+    with pytest.raises(kind, match=said) as caught, opened_instance():
+        pass
+    assert "\n" not in str(caught.value)
+    assert "s3cret" not in str(caught.value)
+    assert "DAGSTER_PG_URL" in str(caught.value)
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("foo: 1\n", 'unexpected config entry "foo"'),
+        ("storage: [\n", "while parsing"),
+        ("concurrency: {pools: {granularity: zoo}}\n", "Found value `zoo`"),
+    ],
+)
+def test_a_wrong_dagster_yaml_is_one_short_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str, said: str
+) -> None:
+    (tmp_path / "dagster.yaml").write_text(text)
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    with pytest.raises(ConfigurationError, match=said) as caught, opened_instance():
+        pass
+    assert len(str(caught.value)) < 300
+
+
+def test_the_ui_says_so_too_before_it_starts_anything(tmp_path: Path) -> None:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    own = {
+        "PYTHONPATH": os.pathsep.join(sys.path),
+        "SYNC_SOURCE_URL": "postgresql:///nowhere",
+        "DAGSTER_PG_URL": f"postgresql://u:s3cret@{HOST}/x",
+    }
+    port = str(free_port())
+    done = subprocess.run(
+        [sys.executable, "-m", "sync_assets.cli", "ui", "--port", port],
+        env=kept | own,
+        cwd=tmp_path,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 2
+    [line] = done.stderr.splitlines()
+    assert line.startswith("Error: DAGSTER_PG_URL asks for the driver psycopg")
