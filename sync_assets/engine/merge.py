@@ -105,7 +105,7 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
 def evolve(cursor: Cursor, plan: Plan) -> None:
     """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
     if plan.layout.alterations:
-        with _pinned(cursor):
+        with pinned(cursor):
             for alteration in plan.layout.alterations:
                 alter.apply(cursor, plan.table.target, alteration)
 
