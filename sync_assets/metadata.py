@@ -19,8 +19,8 @@ def metadata_of(receipt: Receipt) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     for field in dataclasses.fields(receipt):
         value = getattr(receipt, field.name)
-        if field.name not in NOT_SHOWN and value not in (None, ""):
-            entries[f"sync/{field.name}"] = value
+        if field.name not in NOT_SHOWN and value not in (None, "", ()):
+            entries[f"sync/{field.name}"] = list(value) if isinstance(value, tuple) else value
     entries |= _timings(receipt.seconds, receipt.rows_exported)
     if receipt.columns:
         entries["dagster/column_schema"] = _schema(receipt.columns)
