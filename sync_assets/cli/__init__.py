@@ -16,6 +16,7 @@ from typing import Any, NoReturn
 import click
 
 COMMANDS = {
+    "check": "Find what will hurt a sync before it hurts; change nothing.",
     "demo": "Sync real data between two embedded databases, and show what happens.",
     "run": "Bring the selected tables up to date, through Dagster.",
     "status": "Show each table's last sync, watermark and lag.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from sync_assets.engine.finding import Finding
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.status import TableStatus
 from sync_assets.engine.workers import WorkerReport
@@ -54,7 +55,27 @@ class WorkersDocument(WorkerReport, Versioned):
     """`workers --json`."""
 
 
+@dataclass(frozen=True)
+class CheckedServer:
+    """An end that answered."""
+
+    side: Literal["source", "target"]
+    version: str
+    database: str
+    role: str
+    standby: bool
+
+
+@dataclass(frozen=True)
+class CheckDocument(Versioned):
+    """`check --json`."""
+
+    servers: list[CheckedServer]
+    findings: list[Finding]
+
+
 DOCUMENTS: dict[str, type[Versioned]] = {
+    "check": CheckDocument,
     "run": RunDocument,
     "status": StatusDocument,
     "workers": WorkersDocument,

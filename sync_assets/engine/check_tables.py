@@ -1,0 +1,233 @@
+"""What `check` finds for each table: one small function per finding (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync_assets.engine import errors
+from sync_assets.engine.check_servers import Facts
+from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.table import Deletes, RelationName, SyncMode, quoted
+from sync_assets.engine.table_facts import TablePair
+
+SYSTEM_COLUMNS = "xmin or ctid"
+NAMED_AT_MOST = 3
+
+
+def unfit_tables(facts: Facts) -> Iterator[Finding]:
+    """Missing and unsupported relations, missing keys, targets that cannot hold the source's rows.
+
+    What a run would say; rights have findings of their own, which name all of them at once.
+    """
+    for pair in facts.tables:
+        problem = pair.problem
+        if problem is not None and not isinstance(problem, errors.PrivilegeError):
+            yield blocking(_source(pair), problem.message, problem.remedy)
+
+
+def closed_schemas(facts: Facts) -> Iterator[Finding]:
+    """Schemas of the source that this role may not look into."""
+    found = {name for pair in facts.tables for name in pair.source.closed_schemas}
+    for name in sorted(found):
+        yield blocking(
+            "source",
+            f"the role {_role(facts)} has no USAGE on the schema {name}",
+            f"GRANT USAGE ON SCHEMA {quoted(name)} TO {quoted(_role(facts))};",
+        )
+
+
+def unreadable_tables(facts: Facts) -> Iterator[Finding]:
+    """Tables that this role may not read; some of their columns do not help."""
+    for pair in facts.tables:
+        relation = pair.source.relation
+        if relation is None or not isinstance(pair.source.problem, errors.PrivilegeError):
+            continue
+        granted = pair.source.granted_columns
+        some = (
+            f"; {len(granted)} of its columns are granted singly, which gives no {SYSTEM_COLUMNS}"
+        )
+        yield blocking(
+            _source(pair),
+            f"the role {_role(facts)} may not read it{some if granted else ''}",
+            f"GRANT SELECT ON {relation.name.as_sql} TO {quoted(_role(facts))};",
+        )
+
+
+def unreadable_leaves(facts: Facts) -> Iterator[Finding]:
+    """Partitions that can be read through their parent alone, by one connection."""
+    for pair in facts.tables:
+        relation = pair.source.relation
+        if relation is None or relation.kind != "p" or not relation.readable:
+            continue
+        names = [leaf.name for leaf in relation.leaves if not leaf.readable]
+        if names:
+            yield warning(
+                _source(pair),
+                f"{len(names)} of its {len(relation.leaves)} partitions can be read only through"
+                " it, by one connection",
+                f"GRANT SELECT ON {_listed(names)} TO {quoted(_role(facts))};",
+            )
+
+
+def row_level_security(facts: Facts) -> Iterator[Finding]:
+    """Policies that hide rows from this role: a run refuses to take them for deleted."""
+    for pair in facts.tables:
+        if pair.source.filtered:
+            yield blocking(
+                _source(pair),
+                f"row-level security hides rows of {_named(pair.source.filtered)} from the role"
+                f" {_role(facts)}",
+                f"ALTER ROLE {quoted(_role(facts))} BYPASSRLS;",
+            )
+
+
+def obstacles(facts: Facts) -> Iterator[Finding]:
+    """A type on the target that has the name of a table to be made."""
+    for pair in facts.tables:
+        if pair.target.obstacle is not None:
+            yield blocking(
+                _target(pair),
+                f"the table cannot be made: {pair.target.obstacle} is a type of that name",
+                "target: another_schema.another_name",
+            )
+
+
+def missing_schemas(facts: Facts) -> Iterator[Finding]:
+    """Schemas that a first run must make, without the right to."""
+    server = facts.target
+    if server is None or server.may_create_schemas:
+        return
+    wanted = {p.table.target.schema for p in facts.tables if not p.target.schema_exists}
+    if not server.state_exists:
+        wanted.add("sync_assets")
+    for name in sorted(wanted):
+        yield blocking(
+            "target",
+            f"the schema {name} is missing, and the role {server.role} may not create it in"
+            f" {server.database}",
+            f"CREATE SCHEMA {quoted(name)} AUTHORIZATION {quoted(server.role)};",
+        )
+
+
+def closed_target_schemas(facts: Facts) -> Iterator[Finding]:
+    """Schemas of the target where this role may make no table: a run stages its rows there."""
+    seen: set[str] = set()
+    for pair in facts.tables:
+        place, name = pair.target, pair.table.target.schema
+        if name in seen or not place.schema_exists:
+            continue
+        seen.add(name)
+        rights = [("USAGE", place.schema_usable), ("CREATE", place.schema_writable)]
+        missing = ", ".join(right for right, held in rights if not held)
+        if missing:
+            yield blocking(
+                "target",
+                f"the role {_target_role(facts)} has no {missing} on the schema {name}",
+                f"GRANT {missing} ON SCHEMA {quoted(name)} TO {quoted(_target_role(facts))};",
+            )
+
+
+def target_rights(facts: Facts) -> Iterator[Finding]:
+    """Rights that a run needs on a table that is there."""
+    for pair in facts.tables:
+        if pair.target.missing_rights:
+            missing = ", ".join(pair.target.missing_rights)
+            yield blocking(
+                _target(pair),
+                f"the role {_target_role(facts)} has no {missing} on it",
+                f"GRANT {missing} ON {pair.table.target.as_sql} TO {quoted(_target_role(facts))};",
+            )
+
+
+def columns_to_add(facts: Facts) -> Iterator[Finding]:
+    """Columns that a run must add to a table that belongs to somebody else."""
+    for pair in facts.tables:
+        if pair.adds_columns and not pair.target.owned:
+            yield blocking(
+                _target(pair),
+                f"a run must add columns to it, and the role {_target_role(facts)} does not own it",
+                f"ALTER TABLE {pair.table.target.as_sql} OWNER TO {quoted(_target_role(facts))};",
+            )
+
+
+def target_rules(facts: Facts) -> Iterator[Finding]:
+    """Rewrite rules on the target, which MERGE refuses."""
+    for pair in facts.tables:
+        for rule in pair.target.rules:
+            yield blocking(
+                _target(pair),
+                f"it has the rule {rule}, and PostgreSQL merges into no table with rules",
+                f"DROP RULE {quoted(rule)} ON {pair.table.target.as_sql};",
+            )
+
+
+def closed_state(facts: Facts) -> Iterator[Finding]:
+    """A schema sync_assets that belongs to somebody else."""
+    server = facts.target
+    if server is not None and server.state_exists and not server.state_usable:
+        role = quoted(server.role)
+        yield blocking(
+            "target",
+            f"the role {server.role} may not use the schema sync_assets, which holds the state",
+            f"GRANT USAGE, CREATE ON SCHEMA sync_assets TO {role};"
+            f" GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO {role};",
+        )
+
+
+def one_table(facts: Facts) -> Iterator[Finding]:
+    """A table that would be copied onto itself."""
+    if not _same_database(facts):
+        return
+    for pair in facts.tables:
+        source, target = pair.source.relation, pair.target.relation
+        if source is not None and target is not None and source.oid == target.oid:
+            yield blocking(_source(pair), "source and target are one and the same table", "target:")
+
+
+def deletes_left_behind(facts: Facts) -> Iterator[Finding]:
+    """Tables whose deleted rows stay on the target."""
+    names = [
+        pair.table.target
+        for pair in facts.tables
+        if pair.table.deletes is Deletes.IGNORE and pair.table.mode is not SyncMode.FULL_SYNC
+    ]
+    if names:
+        yield note(
+            "target",
+            f"rows deleted on the source, and old keys, stay in {_named(names)}",
+            "deletes: hard",
+        )
+
+
+def _same_database(facts: Facts) -> bool:
+    source, target = facts.source, facts.target
+    if source is None or target is None or source.system_identifier is None:
+        return False
+    ends = [(each.system_identifier, each.database_oid) for each in (source, target)]
+    return ends[0] == ends[1]
+
+
+def _named(names: Sequence[RelationName]) -> str:
+    shown = ", ".join(str(name) for name in names[:NAMED_AT_MOST])
+    more = len(names) - NAMED_AT_MOST
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _listed(names: Sequence[RelationName]) -> str:
+    return ", ".join(name.as_sql for name in names)
+
+
+def _source(pair: TablePair) -> str:
+    return f"source {pair.table.source}"
+
+
+def _target(pair: TablePair) -> str:
+    return f"target {pair.table.target}"
+
+
+def _role(facts: Facts) -> str:
+    return facts.source.role if facts.source else "?"
+
+
+def _target_role(facts: Facts) -> str:
+    return facts.target.role if facts.target else "?"
