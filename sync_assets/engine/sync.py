@@ -19,6 +19,7 @@ from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.lock import locked, require_lock
+from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import Plan, chunks, make_plan
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
@@ -54,8 +55,11 @@ def _remembered(
 ) -> tuple[KnownStates, tuple[Receipt, ...]]:
     """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target, CATALOG_NAMES) as cursor:
+        migrate(cursor)
         receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
         known = {table.target: state.read(cursor, table.target) for table in tables}
+        if all(table.dry_run for table in tables):
+            cursor.execute("ROLLBACK")
     done = tuple(receipt for receipt in receipts if receipt is not None)
     return known, done if len(done) == len(tables) else ()
 
