@@ -16,12 +16,16 @@ from typing import Any, NoReturn
 import click
 
 COMMANDS = {
+    "init": "Write a first defs.yaml from what the source has.",
     "check": "Find what will hurt a sync before it hurts; change nothing.",
-    "demo": "Sync real data between two embedded databases, and show what happens.",
     "run": "Bring the selected tables up to date, through Dagster.",
     "status": "Show each table's last sync, watermark and lag.",
+    "why": "Explain why a row is, or is not, on the target.",
+    "forget": "Drop what the target remembers of a table, never its rows.",
+    "state": "Move what a target remembers to another server.",
     "ui": "Open the Dagster UI on this project.",
     "workers": "Show how many workers this machine recommends, and why.",
+    "demo": "Sync real data between two embedded databases, and show what happens.",
 }
 """Every command with its short help, so that `--help` need not load any of them."""
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -18,9 +19,16 @@ SPARE = ("source max xmin", "watermark", "rows")
 KILO = 1024
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sync-assets status",
+        "sync-assets status --all",
+        "sync-assets status --json | jq '.tables[] | select(.age_seconds > 3600) | .target'",
+    )
+)
+@click.option("--all", "everything", is_flag=True, help="Also what is no longer configured.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, as_json: bool) -> None:
+def command(*, everything: bool, as_json: bool) -> None:
     """Show, for each table in defs.yaml, its last sync and how far behind the source it is.
 
     Reads the state beside the data in the target, and the source's current position; changes
@@ -38,7 +46,10 @@ def command(*, as_json: bool) -> None:
     found: list[TableStatus] = []
     for ends in by_connections(tables):
         group = [synced.table for synced in ends.tables]
-        found += read_status(ends.source_url, ends.target_url, group)
+        found += read_status(ends.source_url, ends.target_url, group, others=everything)
+    configured = {str(synced.table.target) for synced in tables}
+    # Two sources may share a target.
+    found = [each for each in found if each.configured or each.target not in configured]
     if as_json:
         print_json({"tables": [dataclasses.asdict(status) for status in found]})
     else:
@@ -47,6 +58,7 @@ def command(*, as_json: bool) -> None:
 
 def _row(status: TableStatus) -> tuple[str, ...]:
     name = status.target if status.target == status.source else f"{status.source} → {status.target}"
+    name = name if status.configured else f"{name} (not configured)"
     if status.synced_at is None:
         return (name, "never synced", "", "", "", "", "")
     return (
