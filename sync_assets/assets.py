@@ -27,6 +27,7 @@ class SyncConfig(dg.Config):
     full_refresh: bool = False
     accept_source: bool = False
     confirm_deletes: int | None = None
+    dry_run: bool = False
 
     def applied_to(self, table: Table) -> Table:
         """The table as this run treats it."""
@@ -35,6 +36,7 @@ class SyncConfig(dg.Config):
             full_refresh=self.full_refresh,
             accept_source=self.accept_source,
             confirm_deletes=self.confirm_deletes,
+            dry_run=self.dry_run,
         )
 
 

@@ -18,6 +18,7 @@ import click
 COMMANDS = {
     "init": "Write a first defs.yaml from what the source has.",
     "check": "Find what will hurt a sync before it hurts; change nothing.",
+    "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
     "status": "Show each table's last sync, watermark and lag.",
     "why": "Explain why a row is, or is not, on the target.",

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sync_assets.engine.finding import Finding
+from sync_assets.engine.forecast import Forecast
 from sync_assets.engine.forget import Remembered
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.status import TableStatus
@@ -43,6 +44,13 @@ class RunDocument(Versioned):
     """`run --json`: the receipt of each table, or its error."""
 
     tables: list[Receipt | FailedTable]
+
+
+@dataclass(frozen=True)
+class PlanDocument(Versioned):
+    """`plan --json`: what each table's next run would do, or why it would fail."""
+
+    tables: list[Forecast | FailedTable]
 
 
 @dataclass(frozen=True)
@@ -144,6 +152,7 @@ DOCUMENTS: dict[str, type[Versioned]] = {
     "check": CheckDocument,
     "forget": ForgetDocument,
     "init": InitDocument,
+    "plan": PlanDocument,
     "run": RunDocument,
     "state-export": StateExportDocument,
     "state-import": StateImportDocument,

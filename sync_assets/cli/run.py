@@ -40,6 +40,7 @@ FAILED, INTERRUPTED = 1, 130
 @click.option("--full-refresh", is_flag=True, help="Read every row, whatever changed.")
 @click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
 @click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")
+@click.option("--dry-run", is_flag=True, help="Count what would change, and publish nothing.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the receipts.")
 def command(
     select: tuple[str, ...],
@@ -47,6 +48,7 @@ def command(
     full_refresh: bool,
     accept_source: bool,
     confirm_deletes: int | None,
+    dry_run: bool,
     as_json: bool,
 ) -> None:
     """Bring the tables up to date; of all that are configured, or of those that SELECT names.
@@ -60,7 +62,11 @@ def command(
     """
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options: dict[str, Any] = {"full_refresh": full_refresh, "accept_source": accept_source}
+    options: dict[str, Any] = {
+        "full_refresh": full_refresh,
+        "accept_source": accept_source,
+        "dry_run": dry_run,
+    }
     if confirm_deletes is not None:
         options["confirm_deletes"] = confirm_deletes
     place, tables = configured_tables()
@@ -113,9 +119,17 @@ def _entry(
     target = str(synced.table.target)
     if target in receipts:
         return receipts[target].as_dict()
-    error = errors[target]
+    return failed_table(synced, errors[target])
+
+
+def failed_table(synced: SyncedTable, error: SyncError) -> dict[str, Any]:
+    """A table's error, as machines read it."""
     told = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
-    return {"source": str(synced.table.source), "target": target, "error": told}
+    return {
+        "source": str(synced.table.source),
+        "target": str(synced.table.target),
+        "error": told,
+    }
 
 
 def _row(receipt: Receipt) -> tuple[str, ...]:

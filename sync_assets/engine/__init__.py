@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from sync_assets.engine.copy_engine import DataCopyEngine
 from sync_assets.engine.errors import PermanentError, SyncError, TransientError
+from sync_assets.engine.forecast import Forecast, LeafForecast
 from sync_assets.engine.observe import observe
 from sync_assets.engine.progress import Phase, Progress
 from sync_assets.engine.receipt import ColumnShape, Receipt
@@ -24,6 +25,8 @@ __all__ = [
     "ColumnShape",
     "DataCopyEngine",
     "Deletes",
+    "Forecast",
+    "LeafForecast",
     "PermanentError",
     "Phase",
     "Progress",

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sync_assets.engine import errors
+from sync_assets.engine.forecast import Forecast, forecast
 from sync_assets.engine.interrupt import interruptible
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
@@ -131,6 +132,14 @@ class DataCopyEngine:
             return sync_tables(self._run(sessions, report), tables)
 
         return self._guarded(names, work)
+
+    def plan(self, table: Table) -> Forecast:
+        """Say what the next run of a table would do; changes nothing and reads no row."""
+
+        def work(sessions: Sessions, report: Reporter) -> Forecast:
+            return forecast(self._run(sessions, report), table)
+
+        return self._guarded([str(table.target)], work)
 
     def cancel(self) -> None:
         """Cancel what runs now, from any thread; it ends with Cancelled."""

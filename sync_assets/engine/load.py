@@ -17,6 +17,7 @@ from sync_assets.engine.batches import BUFFER, Batch
 from sync_assets.engine.column_types import add_labels, create_types, missing_types
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
+from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
 from sync_assets.engine.scope import require_immutable
 from sync_assets.engine.session import (
@@ -27,6 +28,7 @@ from sync_assets.engine.session import (
     row,
     transaction,
 )
+from sync_assets.engine.state import Sample
 from sync_assets.engine.table import RelationName, SyncMode
 
 
@@ -134,11 +136,11 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
             )
 
 
-def finish(connection: Connection, staging: Staging, plan: Plan) -> int | None:
-    """Give a first load its key, let the planner know the rows; return their highest xid."""
+def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Sample, ...]:
+    """Give a first load its key, let the planner know the rows; return the newest of them."""
     if not plan.loads:
-        return None
-    with transaction(connection) as cursor:
+        return ()
+    with transaction(connection, CATALOG_NAMES, *PINNED) as cursor:
         key = plan.layout.key
         if key and not staging.temporary:
             cursor.execute(
@@ -152,11 +154,7 @@ def finish(connection: Connection, staging: Staging, plan: Plan) -> int | None:
         cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
         if staging.keys:
             cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
-        statement = SQL("SELECT max({}) FROM {}").format(
-            Identifier(plan.table.xmin_column), staging.identifier
-        )
-        (highest,) = row(cursor, statement)
-    return None if highest is None else int(highest)
+        return newest(cursor, plan, staging.identifier)
 
 
 def constraint_name(table: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Identifier
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, merge_sql, sql
 from sync_assets.engine.catalog import Cursor, read_relation
@@ -93,22 +93,26 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
         )
 
 
-def evolve(cursor: Cursor, plan: Plan) -> None:
-    """Add the columns that the target lacks."""
-    target, layout = plan.table.target, plan.layout
+def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
+    """The statements that make the target fit, in order; with `creates`, a missing one's too."""
+    target, layout = sql.relation(plan.table.target), plan.layout
+    if layout.creates:
+        if creates:
+            yield SQL("CREATE TABLE {} ({})").format(target, sql.staging_columns(plan))
+        return
     for field in layout.added:
-        cursor.execute(sql.add_column(target, field))
-    ours = []
+        yield sql.add_column(plan.table.target, field)
+    add = SQL("ALTER TABLE {} ADD COLUMN {} {}")
     if layout.adds_xmin:
-        ours.append((plan.table.xmin_column, "bigint"))
+        yield add.format(target, Identifier(plan.table.xmin_column), SQL("bigint"))
     if layout.adds_deleted and layout.deleted_column:
-        ours.append((layout.deleted_column, "timestamptz"))
-    for name, type_ in ours:
-        cursor.execute(
-            SQL("ALTER TABLE {} ADD COLUMN {} {}").format(
-                sql.relation(target), Identifier(name), SQL(type_)
-            )
-        )
+        yield add.format(target, Identifier(layout.deleted_column), SQL("timestamptz"))
+
+
+def evolve(cursor: Cursor, plan: Plan) -> None:
+    """Make the target fit: it may gain columns, and lose none."""
+    for statement in evolution(plan):
+        cursor.execute(statement)
 
 
 def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:

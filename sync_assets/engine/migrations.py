@@ -11,9 +11,12 @@ from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import row
 from sync_assets.engine.state_tables import STATE_VERSION
 
-CURSOR_MARKS = "ALTER TABLE sync_assets.state ADD cursor_column text, ADD cursor_mark text"
+CURSORS_AND_SAMPLES = """
+ALTER TABLE sync_assets.state ADD cursor_column text, ADD cursor_mark text,
+  ADD samples jsonb NOT NULL DEFAULT '[]'
+"""
 
-MIGRATIONS: tuple[str, ...] = (CURSOR_MARKS,)
+MIGRATIONS: tuple[str, ...] = (CURSORS_AND_SAMPLES,)
 """The first goes from version 1 to 2, and so on."""
 
 

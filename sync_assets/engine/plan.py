@@ -138,10 +138,14 @@ def make_plan(
     known: Known | None,
     target: Relation | None,
     cursor: CursorRange | None = None,
+    suspicion: str | None = None,
 ) -> Plan:
-    """Decide; raises SourceIdentityChanged or SourceBehind where going on would lose rows."""
+    """Decide; raises SourceIdentityChanged or SourceBehind where going on would lose rows.
+
+    `suspicion` is a reason from outside to read everything.
+    """
     fingerprint = configuration(table, layout)
-    why = _why_all(table, view, layout, known, target, fingerprint, cursor)
+    why = _why_all(table, view, layout, known, target, fingerprint, cursor) or suspicion
     start = known.watermark if known and not why else 0
     window = XidWindow(start, view.snapshot.xmax)
     if not why and window.covers_ring:

@@ -14,8 +14,9 @@ from sync_assets.engine.merge import Merged
 from sync_assets.engine.plan import Plan, known_leaf, schema_fingerprint, storage
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import ColumnShape, Receipt
+from sync_assets.engine.samples import kept
 from sync_assets.engine.session import Sessions
-from sync_assets.engine.state import Known
+from sync_assets.engine.state import Known, Sample
 from sync_assets.engine.table import RelationName, WorkerConfig
 
 MAX_BATCH_DISK = 2 << 30
@@ -44,7 +45,7 @@ class Staged:
     plan: Plan
     staging: Staging
     done: Exported
-    highest_xid: int | None
+    newest: tuple[Sample, ...]
     workers: int
     snapshot_seconds: float
 
@@ -52,6 +53,11 @@ class Staged:
     def target(self) -> RelationName:
         """The target table."""
         return self.plan.table.target
+
+    @property
+    def highest_xid(self) -> int | None:
+        """The newest xid among the rows."""
+        return self.newest[0].xid if self.newest else None
 
 
 def receipt_of(
@@ -81,6 +87,7 @@ def receipt_of(
         rows_only_in_target=merged.only_in_target,
         rows_left_scope=merged.left_scope,
         leaves=len(plan.view.relation.leaves),
+        full=plan.full,
         exact=plan.exact,
         dry_run=plan.table.dry_run,
         cursor_mark=plan.cursor.mark if plan.cursor else None,
@@ -113,9 +120,12 @@ def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | N
     return None if before is None else before + merged.inserted - merged.deleted
 
 
-def state_after(plan: Plan, known: Known | None, receipt: Receipt, published: Relation) -> Known:
+def state_after(
+    staged: Staged, known: Known | None, receipt: Receipt, published: Relation
+) -> Known:
     """What the next run goes on from."""
-    seen = plan.view.snapshot
+    plan, seen = staged.plan, staged.plan.view.snapshot
+    before = known.samples if known and not plan.full else ()
     return Known(
         version=(known.version if known else 0) + 1,
         watermark=receipt.watermark,
@@ -133,5 +143,6 @@ def state_after(plan: Plan, known: Known | None, receipt: Receipt, published: Re
         snapshot_at=seen.taken_at,
         cursor_column=plan.cursor.column if plan.cursor else None,
         cursor_mark=plan.cursor.mark if plan.cursor else None,
+        samples=kept(before, staged.newest),
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
     )

@@ -43,6 +43,14 @@ class KnownLeaf:
 
 
 @dataclass(frozen=True, slots=True)
+class Sample:
+    """A row by the text of its key, with the 64-bit xid of its version."""
+
+    xid: int
+    key: tuple[str, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class Known:
     """The state of one table after its last run; `version` guards against a lost update."""
 
@@ -62,6 +70,7 @@ class Known:
     snapshot_at: datetime
     cursor_column: str | None
     cursor_mark: str | None
+    samples: tuple[Sample, ...]
     leaves: tuple[KnownLeaf, ...]
 
 
@@ -82,6 +91,7 @@ _FIELDS = {
     "snapshot_at": "snapshot_at",
     "cursor_column": "cursor_column",
     "cursor_mark": "cursor_mark",
+    "samples": "samples",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
 
@@ -106,6 +116,7 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
     if not found:
         return None
     values = dict(zip(_FIELDS.values(), found[0], strict=True))
+    values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
     return Known(**values, leaves=tuple(KnownLeaf(*leaf) for leaf in leaves))
 
 
@@ -134,6 +145,20 @@ def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | N
     return Receipt.from_dict(found[0][0]) if found else None
 
 
+def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
+    """How long the last runs of this kind took, over every row or not."""
+    if not _exists(cursor):
+        return []
+    found = rows(
+        cursor,
+        "SELECT (receipt->'seconds'->>'total')::float8 FROM sync_assets.receipt "
+        "WHERE target_schema = %s AND target_table = %s AND receipt->>'mode' = %s "
+        "AND (receipt->>'full')::boolean = %s ORDER BY id DESC LIMIT 20",
+        (target.schema, target.name, mode, full),
+    )
+    return [seconds for (seconds,) in found]
+
+
 def advance(
     cursor: Cursor,
     target: RelationName,
@@ -150,7 +175,7 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
-    values |= kept
+    values |= kept | {"samples": json.dumps([(each.xid, each.key) for each in after.samples])}
     place = {"target_schema": target.schema, "target_table": target.name}
     if before is None:
         _execute_insert(cursor, values | place)

@@ -26,6 +26,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   rows_in_target bigint,
   snapshot_at timestamptz NOT NULL,
   cursor_column text, cursor_mark text,
+  samples jsonb NOT NULL DEFAULT '[]',
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );

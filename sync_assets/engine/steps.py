@@ -147,7 +147,7 @@ class TempTable:
         """Publish the staged rows in one transaction."""
         with transaction(self._session) as cursor:
             require_lock(cursor, self.table.target)
-            staged = Staged(self._exported.plan, self._staging, self._exported.done, None, 0, 0.0)
+            staged = Staged(self._exported.plan, self._staging, self._exported.done, (), 0, 0.0)
             return publish_rows(cursor, [staged], {})[self.table.target]
 
     def drop(self) -> None:

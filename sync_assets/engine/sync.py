@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, schema, snapshot, state
+from sync_assets.engine import catalog, errors, load, samples, schema, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.export import Export, Exported
@@ -89,7 +89,7 @@ def stage(
             report.spent("plan")
             staged = [_prepare(target, plan, cleanup) for plan in plans]
             export = _move(run, plans, source, target, staged, folder)
-            highest = [
+            newest = [
                 load.finish(target, staging, plan)
                 for staging, plan in zip(staged, plans, strict=True)
             ]
@@ -100,7 +100,7 @@ def stage(
     held = export.ended - held_from
     return tuple(
         Staged(*each, export.workers, held)
-        for each in zip(plans, staged, export.done, highest, strict=True)
+        for each in zip(plans, staged, export.done, newest, strict=True)
     )
 
 
@@ -116,12 +116,18 @@ def decide(
                 f"{table.source} and {table.target} are one and the same table",
                 remedy="Name another target table, or another target database.",
             )
-    cursor_range = None
-    if table.mode is SyncMode.INCREMENTAL_SYNC:
-        with source.cursor() as reading:
-            cursor_range = read_range(reading, table, view, known)
     layout = schema.fit(table, view.relation, there)
-    return make_plan(table, view, layout, known, there, cursor_range)
+    with source.cursor() as reading:
+        cursor_range = None
+        if table.mode is SyncMode.INCREMENTAL_SYNC:
+            cursor_range = read_range(reading, table, view, known)
+        plan = make_plan(table, view, layout, known, there, cursor_range)
+        if known is None or plan.full:
+            return plan
+        suspicion = samples.missed(reading, plan, schema.choose_key(table, view.relation), known)
+    if suspicion is None or table.accept_source:
+        return plan
+    return make_plan(table, view, layout, known, there, cursor_range, suspicion)
 
 
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
@@ -202,7 +208,7 @@ def publish(
             receipt = receipt_of(run, staged, merged[name], before, published)
             receipts.append(receipt)
             if published is not None and not staged.plan.table.dry_run:
-                after = state_after(staged.plan, before, receipt, published)
+                after = state_after(staged, before, receipt, published)
                 state.advance(cursor, name, staged.plan.table.source, before, after, receipt)
         report.begin("commit")
         run.sessions.check()

@@ -11,6 +11,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.migrations import MIGRATIONS
 from sync_assets.engine.retention import receipts_kept
 from sync_assets.engine.state_tables import STATE_VERSION
+from sync_assets.engine.table import RelationName, Table
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -47,12 +48,14 @@ def test_a_run_goes_on_from_an_older_version_s_state(pair: Pair, version: int) -
 
 
 @every_release
-def test_a_dry_run_leaves_older_state_as_it_is(pair: Pair, version: int) -> None:
+def test_a_dry_run_and_a_plan_leave_older_state_as_it_is(pair: Pair, version: int) -> None:
     pair.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     pair.sync()
     go_back(pair, version)
     shape = pair.target(SHAPE)
     assert pair.sync(dry_run=True).watermark_before is not None
+    table = Table(RelationName("public", "t"), RelationName("public", "t"))
+    assert pair.engine().plan(table).watermark_before is not None
     assert pair.target(SHAPE) == shape
 
 

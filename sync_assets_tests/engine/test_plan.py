@@ -68,6 +68,7 @@ KNOWN = Known(
     snapshot_at=STARTED,
     cursor_column=None,
     cursor_mark=None,
+    samples=(),
     leaves=(known_leaf(LEAF),),
 )
 

@@ -1,0 +1,101 @@
+"""`sync-assets plan`: what the next run would do, and why."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sync_assets.cli.examples import examples
+from sync_assets.cli.output import print_json, print_rows
+
+if TYPE_CHECKING:
+    from sync_assets.config import SyncedTable
+    from sync_assets.engine import Forecast, SyncError
+
+HEADINGS = ("table", "mode", "reads", "pages", "rows at most", "size", "seconds")
+NUMBERS = "lllrrrr"
+SPARE = ("seconds", "pages")
+
+
+@click.command(
+    epilog=examples(
+        "sync-assets plan", "sync-assets plan 'sales.*'", "sync-assets plan --full-refresh"
+    )
+)
+@click.argument("select", nargs=-1)
+@click.option("--full-refresh", is_flag=True, help="Plan a run that reads every row.")
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> None:
+    """Show what the next run would do; SELECT names target tables (schema.table, with * and ?).
+
+    For each table: what is read and why, how much of it, the statements that would change the
+    target, and what becomes of deleted rows. Reads no row and changes nothing. Exit code 0,
+    whatever it finds.
+    """
+    from sync_assets.cli.selection import configured_tables, require_urls, selected
+
+    _, tables = configured_tables()
+    tables = selected(tables, select)
+    require_urls(tables)
+    found = [_planned(synced, full_refresh=full_refresh) for synced in tables]
+    if as_json:
+        print_json({"tables": [_document(*each) for each in found]})
+    else:
+        _print(found)
+
+
+def _planned(
+    synced: SyncedTable, *, full_refresh: bool
+) -> tuple[SyncedTable, Forecast | SyncError]:
+    from sync_assets.config import url_variable
+    from sync_assets.engine import DataCopyEngine, SyncError
+
+    ends = (synced.source_connection, synced.target_connection)
+    engine = DataCopyEngine(*(os.environ[url_variable(end)] for end in ends))
+    table = dataclasses.replace(synced.table, full_refresh=full_refresh)
+    try:
+        return synced, engine.plan(table)
+    except SyncError as error:
+        return synced, error
+
+
+def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any]:
+    if dataclasses.is_dataclass(found):
+        return dataclasses.asdict(found)
+    from sync_assets.cli.run import failed_table
+
+    return failed_table(synced, found)
+
+
+def _print(found: list[tuple[SyncedTable, Forecast | SyncError]]) -> None:
+    from sync_assets.engine import Forecast
+
+    planned = [each for _, each in found if isinstance(each, Forecast)]
+    if planned:
+        print_rows(HEADINGS, [_row(each) for each in planned], NUMBERS, spare=SPARE)
+    for each in planned:
+        click.echo(f"\n{each.target}: {each.reason}; {each.deletes}")
+        for note in (*each.events, *each.ddl):
+            click.echo(f"  {note}")
+    for synced, error in found:
+        if not isinstance(error, Forecast):
+            click.echo(f"\n{synced.table.target}: a run would fail: {error}")
+
+
+def _row(planned: Forecast) -> tuple[str, ...]:
+    from sync_assets.cli.status import size
+
+    hows = dict.fromkeys(leaf.how for leaf in planned.leaves)
+    expected = planned.seconds_expected
+    return (
+        planned.target,
+        planned.mode,
+        " and ".join([*hows, *(["all keys"] if planned.compares_keys else [])]),
+        f"{planned.pages:,}",
+        "" if planned.rows_at_most is None else f"{planned.rows_at_most:,}",
+        size(planned.bytes_at_most),
+        "" if expected is None else f"{expected:.2f}",
+    )

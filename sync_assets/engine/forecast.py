@@ -1,0 +1,119 @@
+"""What a run would do, from its own plan, without reading a row: nothing is changed on either end."""
+
+from __future__ import annotations
+
+import statistics
+from dataclasses import dataclass
+
+from sync_assets.engine import merge, snapshot, state
+from sync_assets.engine.migrations import migrate
+from sync_assets.engine.plan import LeafRead, Plan, Removal, chunks
+from sync_assets.engine.run import Run
+from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
+from sync_assets.engine.state import Known
+from sync_assets.engine.sync import decide
+from sync_assets.engine.table import Table
+from sync_assets.engine.workers import choose_workers
+
+DELETES = {
+    Removal.NONE: "rows that are gone from the source stay",
+    Removal.DELETE: "rows that are gone from the source are deleted",
+    Removal.MARK: "rows that are gone from the source are marked",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class LeafForecast:
+    """One leaf of the source, and how it would be read; rows as the source's statistics have them."""
+
+    leaf: str
+    how: str
+    reason: str
+    pages: int
+    rows: int | None
+    bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Forecast:
+    """One table's next run.
+
+    `rows_at_most` and `bytes_at_most` are the size of what is scanned; how many rows changed only a
+    run can tell. `ddl` are the statements for the target. `seconds_expected` is the median of past
+    runs of the same kind, None before the first.
+    """
+
+    source: str
+    target: str
+    mode: str
+    reason: str
+    full: bool
+    exact: bool
+    leaves: tuple[LeafForecast, ...]
+    pages: int
+    rows_at_most: int | None
+    bytes_at_most: int
+    compares_keys: bool
+    deletes: str
+    ddl: tuple[str, ...]
+    events: tuple[str, ...]
+    chunks: int
+    workers: int
+    watermark_before: int | None
+    transactions_since: int | None
+    seconds_expected: float | None
+
+
+def forecast(run: Run, table: Table) -> Forecast:
+    """Plan one table and say what would happen; raises SyncError where a run would."""
+    with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
+        with transaction(target, CATALOG_NAMES) as cursor:
+            migrate(cursor)
+            known = state.read(cursor, table.target)
+            # An older version's state stays as it is.
+            cursor.execute("ROLLBACK")
+        with snapshot.taken(source, [table], run.report.begin) as (view,):
+            run.report.begin("plan")
+            plan = decide(source, target, table, view, known)
+        return _said(run, plan, known, target)
+
+
+def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Forecast:
+    leaves = tuple(_leaf(read) for read in plan.reads)
+    distinct = {read.leaf.oid: _leaf(read) for read in plan.reads}.values()
+    rows = [leaf.rows for leaf in distinct if leaf.rows is not None]
+    workers = choose_workers(run.workers, run.workers.max_workers)
+    cut = len(list(chunks([plan], workers, run.workers.batch_size)))
+    with transaction(target, CATALOG_NAMES) as cursor:
+        past = state.past_seconds(cursor, plan.table.target, plan.table.mode.value, full=plan.full)
+        ddl = tuple(
+            statement.as_string(target) for statement in merge.evolution(plan, creates=True)
+        )
+    return Forecast(
+        source=str(plan.table.source),
+        target=str(plan.table.target),
+        mode=plan.table.mode.value,
+        reason=plan.reason,
+        full=plan.full,
+        exact=plan.exact,
+        leaves=leaves,
+        pages=sum(leaf.pages for leaf in distinct),
+        rows_at_most=sum(rows) if len(rows) == len(distinct) else None,
+        bytes_at_most=sum(leaf.bytes for leaf in distinct),
+        compares_keys=plan.compares_keys,
+        deletes=DELETES[plan.removal],
+        ddl=ddl,
+        events=plan.events,
+        chunks=cut,
+        workers=max(1, min(workers, cut)),
+        watermark_before=known.watermark if known else None,
+        transactions_since=plan.view.snapshot.xmax - known.watermark if known else None,
+        seconds_expected=round(statistics.median(past), 3) if past else None,
+    )
+
+
+def _leaf(read: LeafRead) -> LeafForecast:
+    leaf = read.leaf
+    # Never analyzed: the catalog says -1.
+    rows = int(leaf.estimated_rows) if leaf.estimated_rows >= 0 else None
+    return LeafForecast(str(leaf.name), read.how.value, read.reason, leaf.pages, rows, leaf.bytes)

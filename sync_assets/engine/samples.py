@@ -1,0 +1,89 @@
+"""Recognise a copy of the source that keeps its identity and has gone another way since.
+
+A clone made by storage has the same system identifier, timeline and, sooner or later, a later WAL
+position. What it cannot have is the rows written after it was cloned. So each run remembers the
+rows with the newest xids that it saw, and the next one looks for them by their keys.
+"""
+
+from __future__ import annotations
+
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor, Key
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.session import rows
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.sql import relation
+from sync_assets.engine.state import Known, Sample
+from sync_assets.engine.xid import widened
+
+KEPT = 100
+ENOUGH = 20
+"""Fewer rows may well have been deleted, all of them, by somebody who cleans up."""
+
+
+def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Sample, ...]:
+    """The staged rows with the newest xids, newest first; the settings must be pinned."""
+    xmin = Identifier(plan.table.xmin_column)
+    key = [SQL("{}::text").format(Identifier(name)) for name in plan.layout.key_columns]
+    statement = SQL(
+        "SELECT {xmin}, ARRAY[{key}]::text[] FROM {staging} WHERE {xmin} IS NOT NULL "
+        "ORDER BY {xmin} DESC LIMIT {kept}"
+    ).format(xmin=xmin, key=SQL(", ").join(key), staging=staging, kept=SQL(str(KEPT)))
+    return tuple(Sample(xid, tuple(values)) for xid, values in rows(cursor, statement))
+
+
+def kept(before: tuple[Sample, ...], now: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """What the state remembers after a run: the newest of both, each key once."""
+    by_key = {sample.key: sample for sample in (*before, *now)}
+    return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
+
+
+def missed(cursor: Cursor, plan: Plan, key: Key | None, known: Known) -> str | None:
+    """The reason to read everything, if none of the remembered rows is there.
+
+    Raises SourceIdentityChanged if one is there in a version from before the stored mark: every
+    transaction below the mark had ended by then, so that version was replaced for good.
+    """
+    view, samples = plan.view, known.samples
+    comparable = view.relation.has_versions and not _were_replaced(view, known)
+    if key is None or not samples or not comparable:
+        return None
+    xids, keys = [sample.xid for sample in samples], [sample.key for sample in samples]
+    columns = [list(values) for values in zip(*keys, strict=True)]
+    found = rows(cursor, _versions(view, key), [xids, *columns])
+    older = sum(now < then and now < known.watermark for then, now in found)
+    if older:
+        raise errors.SourceIdentityChanged(
+            f"{older} of {len(samples)} rows of {view.relation.name} are older on the source than "
+            "the last run saw them: it is a copy that went another way"
+        )
+    if not found and len(samples) >= ENOUGH:
+        return f"full pass: none of the {len(samples)} newest rows is on the source"
+    return None
+
+
+def _were_replaced(view: SourceView, known: Known) -> bool:
+    """Whether rows may have come or gone with their partition or table."""
+    now = {(leaf.oid, leaf.filenode) for leaf in view.relation.leaves}
+    return now != {(leaf.oid, leaf.filenode) for leaf in known.leaves}
+
+
+def _versions(view: SourceView, key: Key) -> Composable:
+    types = {column.name: column.type for column in view.columns}
+    names = [Identifier(f"key {number}") for number in range(len(key.columns))]
+    joined = SQL(" AND ").join(
+        SQL("t.{} {} s.{}::{}").format(Identifier(column), SQL(operator), name, SQL(types[column]))
+        for column, operator, name in zip(key.columns, key.operators, names, strict=True)
+    )
+    arrays = SQL(", ").join([SQL("%s::bigint[]"), *[SQL("%s::text[]")] * len(names)])
+    return SQL(
+        "SELECT s.xid, {xid} FROM unnest({arrays}) AS s (xid, {names}) JOIN {source} AS t ON {joined}"
+    ).format(
+        xid=SQL(widened(view.snapshot.xmax, "t.xmin")),
+        arrays=arrays,
+        names=SQL(", ").join(names),
+        source=relation(view.relation.name),
+        joined=joined,
+    )

@@ -1,0 +1,86 @@
+"""`sync-assets plan`: the run's own plan, printed; nothing is changed."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sync_assets.cli import main
+from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.pair import Pair
+
+TABLES = """
+type: sync_assets.TableSync
+attributes:
+  tables:
+    - source: public.t
+      deletes: hard
+    - {source: public.v, sync_mode: full_sync}
+    - source: public.missing
+"""
+
+
+@pytest.fixture
+def configured(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Pair:
+    (tmp_path / "defs.yaml").write_text(TABLES)
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    monkeypatch.setenv("SYNC_SOURCE_URL", pair.source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT i, 'v' FROM generate_series(1, 5000) i",
+        "CREATE VIEW v AS SELECT * FROM t",
+        "ANALYZE",
+    )
+    return pair
+
+
+def test_each_table_with_mode_reason_size_and_ddl(configured: Pair) -> None:
+    table, view, missing = printed("plan")["tables"]
+    assert table["reason"] == "first load: the target does not exist"
+    assert table["rows_at_most"] == 5000
+    assert (
+        table["pages"]
+        == configured.source("SELECT relpages FROM pg_class WHERE relname = 't'")[0][0]
+    )
+    assert table["ddl"] == [
+        'CREATE TABLE "public"."t" ("id" integer NOT NULL, "v" text, "source_xmin" bigint)'
+    ]
+    assert view["leaves"] == [
+        {
+            "leaf": "public.v",
+            "how": "full",
+            "reason": "first load: the target does not exist",
+            "pages": 0,
+            "rows": None,
+            "bytes": 0,
+        }
+    ]
+    assert missing["error"]["kind"] == "NoSuchRelation"
+    assert configured.target("SELECT count(*) FROM pg_class WHERE relname IN ('t', 'state')") == [
+        (0,)
+    ]
+    assert configured.leftovers() == []
+
+
+def test_after_a_run_it_says_what_is_read_and_how_long_that_took(configured: Pair) -> None:
+    configured.sync(deletes="hard")
+    receipt = configured.sync(deletes="hard")
+    configured.source("ALTER TABLE t ADD COLUMN w integer")
+    (table,) = printed("plan", "t")["tables"]
+    assert table["watermark_before"] == receipt.watermark
+    assert table["transactions_since"] >= 1
+    assert table["deletes"] == "rows that are gone from the source are deleted"
+    assert table["seconds_expected"] > 0
+    assert table["ddl"] == ['ALTER TABLE "public"."t" ADD COLUMN "w" integer']
+    assert configured.target("SELECT count(*) FROM sync_assets.receipt") == [(2,)]
+
+
+def test_people_read_a_table_and_a_line_for_each(configured: Pair) -> None:
+    result = CliRunner().invoke(main, ["plan"])
+    assert result.exit_code == 0
+    assert "public.t: first load: the target does not exist" in result.stdout
+    assert "  CREATE TABLE" in result.stdout
+    assert "public.missing: a run would fail: " in result.stdout
