@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 
+from sync_assets.engine import Progress
 from sync_assets.engine.errors import DeleteGuard
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -64,4 +65,30 @@ def test_switching_the_mode_needs_nothing_and_loses_nothing(pair: Pair) -> None:
     receipt = pair.engine().copy_table_data("t", "t")
     assert (receipt.rows_updated, receipt.rows_deleted) == (10, 1)
     assert pair.sync().rows_exported == 0
+    assert pair.is_exact()
+
+
+def test_readers_grants_views_and_foreign_keys_of_the_target_live_on(pair: Pair) -> None:
+    pair.target(
+        "CREATE VIEW seen AS SELECT count(*) AS rows, sum(id) AS ids FROM t",
+        "GRANT SELECT ON t TO PUBLIC",
+        "CREATE TABLE child (t integer REFERENCES t)",
+        "INSERT INTO child VALUES (7)",
+    )
+    identity = "SELECT oid, relfilenode, relacl FROM pg_class WHERE relname = 't'"
+    before = pair.target(identity)
+    pair.source(
+        "UPDATE t SET id = id + 10000 WHERE id > 900",
+        "DELETE FROM t WHERE id BETWEEN 100 AND 199",
+    )
+    seen: list[tuple[int, int]] = []
+
+    def look(progress: Progress) -> None:
+        seen.extend(pair.target("SELECT * FROM seen"))
+
+    pair.engine(on_progress=look).copy_table_data("t", "t")
+    seen += pair.target("SELECT * FROM seen")
+    assert set(seen) == {(1000, 500500), (900, 500500 - 14950 + 1000000)}
+    assert pair.target(identity) == before
+    assert pair.target("SELECT count(*) FROM child JOIN t ON t.id = child.t") == [(1,)]
     assert pair.is_exact()

@@ -120,6 +120,39 @@ def cloned(server: PostgresServer) -> Iterator[None]:
     server.start()
 
 
+def test_an_unlogged_table_that_a_crash_emptied_is_read_whole(
+    lazy: PostgresServer, apart: Pair
+) -> None:
+    apart.source(
+        "CREATE UNLOGGED TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1), (2)"
+    )
+    apart.sync(deletes="hard")
+    lazy.kill()
+    lazy.start()
+    # The crash took rows along, and their xids are handed out again.
+    apart.source("INSERT INTO t VALUES (3)")
+    receipt = apart.sync(deletes="hard")
+    assert "unlogged and the source has restarted" in receipt.reason
+    assert (receipt.rows_inserted, receipt.rows_deleted) == (1, 2)
+    assert apart.is_exact()
+
+
+def test_a_source_that_may_not_be_identified_is_read_whole_unless_it_is_trusted(
+    lazy: PostgresServer, apart: Pair
+) -> None:
+    apart.source(
+        "CREATE TABLE t (id integer PRIMARY KEY)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE ROLE reader LOGIN",
+        "GRANT SELECT ON t TO reader",
+        "REVOKE EXECUTE ON FUNCTION pg_control_system() FROM PUBLIC",
+    )
+    reader = Pair(apart.source_url.replace("postgres@", "reader@"), apart.target_url)
+    reader.sync()
+    assert "may not call pg_control_system()" in reader.sync().reason
+    assert reader.sync(trust_source_identity=True).rows_exported == 0
+
+
 MORE_WAL = (
     "CREATE TABLE other AS SELECT i, repeat('x', 500) FROM generate_series(1, 5000) i",
     "DO $$ BEGIN FOR i IN 1..1500 LOOP PERFORM pg_current_xact_id(); COMMIT; END LOOP; END $$",

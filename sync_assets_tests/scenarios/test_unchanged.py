@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from typing import Any
+
+import pytest
+
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -52,6 +56,45 @@ def test_only_the_changed_rows_are_written(pair: Pair) -> None:
     after = {row[0]: row[1:] for row in pair.target(VERSIONS)}
     assert sorted(key for key in after if after[key] != before[key]) == list(range(10, 20))
     assert pair.is_exact()
+
+
+AGAIN: dict[str, dict[str, Any]] = {
+    "by cursor": {"sync_mode": "incremental_sync", "cursor": "id"},
+    "by cursor alone": {
+        "sync_mode": "incremental_sync",
+        "cursor": "id",
+        "lookback": 10000,
+        "late_commits": "lookback",
+    },
+    "whole, deleting": {"sync_mode": "full_sync"},
+    "whole, marking": {"sync_mode": "full_sync", "deletes": "soft"},
+    "whole after the table's configuration changed": {"where": "id > 0"},
+    "by xid, comparing keys": {"deletes": "hard", "full_refresh": True},
+}
+
+
+@pytest.mark.parametrize("way", AGAIN)
+def test_rows_read_again_in_any_way_keep_their_place_and_version(pair: Pair, way: str) -> None:
+    pair.source(*CREATE)
+    pair.sync(deletes=AGAIN[way].get("deletes", "ignore"))
+    before = pair.target(VERSIONS)
+    options = {"sync_mode": "xmin_incremental", **AGAIN[way]}
+    for _ in range(2):
+        pair.source("UPDATE t SET v = v WHERE id = 1")
+        receipt = pair.engine().copy_table_data("t", "t", **options)
+        assert (receipt.rows_written, receipt.rows_unchanged) == (0, receipt.rows_exported)
+        assert receipt.rows_exported > 0
+    assert pair.target(VERSIONS) == before
+
+
+def test_rows_without_a_key_are_not_written_again_either(pair: Pair) -> None:
+    pair.source(CREATE[0].replace(" PRIMARY KEY", ""), CREATE[1])
+    for _ in range(2):
+        receipt = pair.engine().copy_table_data("t", "t")
+        before = pair.target(VERSIONS)
+    assert (receipt.rows_written, receipt.rows_unchanged) == (0, 5000)
+    pair.engine().copy_table_data("t", "t")
+    assert pair.target(VERSIONS) == before
 
 
 def test_source_xmin_is_the_64_bit_xid_of_the_version_that_was_written(pair: Pair) -> None:
