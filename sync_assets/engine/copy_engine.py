@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from sync_assets.engine import errors
+from sync_assets.engine.blocking import MAX_BLOCKING
 from sync_assets.engine.forecast import Forecast, forecast
 from sync_assets.engine.interrupt import interruptible
 from sync_assets.engine.merge import Merged
@@ -63,7 +64,8 @@ class DataCopyEngine:
         print(receipt.rows_inserted, receipt.max_xmin)
 
     `workers` is a WorkerConfig or a number of workers. `on_progress` is called from the run's
-    threads. `run_id` names the run in its receipt: the same run asked for again returns what it
+    threads. A run whose lock keeps another session of the source waiting for `max_blocking` seconds
+    gives up. `run_id` names the run in its receipt: the same run asked for again returns what it
     did. Every method raises SyncError, and none of them turns an error into a number.
 
     The steps can also be called one by one; they move data, and never advance the mark that the
@@ -80,6 +82,7 @@ class DataCopyEngine:
         run_id: str | None = None,
         batch_dir: Path | str | None = None,
         max_batch_disk: int = MAX_BATCH_DISK,
+        max_blocking: float = MAX_BLOCKING,
     ) -> None:
         self._source_url, self._target_url = source_url, target_url
         self.workers = _worker_config(workers)
@@ -87,6 +90,7 @@ class DataCopyEngine:
         self._run_id = run_id
         self._batch_dir = Path(batch_dir) if batch_dir else None
         self._max_batch_disk = max_batch_disk
+        self._max_blocking = max_blocking
         self._active: set[Sessions] = set()
 
     def __repr__(self) -> str:
@@ -194,6 +198,7 @@ class DataCopyEngine:
             self.workers,
             self._batch_dir,
             self._max_batch_disk,
+            self._max_blocking,
             self._run_id or str(uuid.uuid4()),
         )
 

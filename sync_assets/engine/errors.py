@@ -10,6 +10,7 @@
     │   ├── SourceNotFlushed      the source's WAL is not yet on its disk
     │   ├── SourceChanged         DDL on the source met this run
     │   ├── LockTimeout           somebody holds a lock this run needs
+    │   ├── BlockingOthers        this run held a lock that somebody else needs
     │   ├── ServerCancelled       an administrator or a limit of the server ended the statement
     │   └── ConcurrentRun         another run works on this target table
     └── PermanentError            a person must act
@@ -97,6 +98,10 @@ class SourceChanged(TransientError):
 
 class LockTimeout(TransientError):
     """Run it again once the other session has released its lock."""
+
+
+class BlockingOthers(TransientError):
+    """Nothing was published: run it again once the other session is done."""
 
 
 class ServerCancelled(TransientError):

@@ -14,6 +14,7 @@ from psycopg2.sql import SQL
 
 from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
+from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.session import (
     CATALOG_NAMES,
@@ -53,6 +54,7 @@ class Export:
         folder: Path,
         on_bytes: Callable[[int, Exported], None],
         max_disk: int,
+        max_blocking: float = MAX_BLOCKING,
     ) -> None:
         self.done = [Exported() for _ in plans]
         for chunk in chunks:
@@ -62,6 +64,7 @@ class Export:
         self._sessions, self._plans, self._folder = sessions, plans, folder
         self._on_bytes = on_bytes
         self._budget = DiskBudget(max_disk)
+        self._max_blocking = max_blocking
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         for chunk in chunks:
             self._chunks.put(chunk)
@@ -84,7 +87,8 @@ class Export:
         try:
             for thread in threads:
                 thread.start()
-            yield from self._collect(len(threads))
+            with giving_way(self._sessions, self._max_blocking, self._give_up):
+                yield from self._collect(len(threads))
         except BaseException:
             self._stopped.set()
             for thread in threads:
@@ -100,6 +104,12 @@ class Export:
         """Remove a batch's file and let the export use its room."""
         batch.discard()
         self._budget.change(-batch.bytes)
+
+    def _give_up(self, error: BaseException) -> None:
+        """Let go of the source at once; whoever collects hears of it after what is ready."""
+        self._finished.put(error)
+        self._stopped.set()
+        self._sessions.cancel("source")
 
     def _collect(self, running: int) -> Iterator[Batch]:
         while running:

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from pathlib import Path
 
+from sync_assets.engine.blocking import MAX_BLOCKING
 from sync_assets.engine.catalog import Relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
@@ -31,6 +32,7 @@ class Run:
     workers: WorkerConfig
     batch_dir: Path | None = None
     max_batch_disk: int = MAX_BATCH_DISK
+    max_blocking: float = MAX_BLOCKING
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 

@@ -80,6 +80,11 @@ class Sessions:
                 del self._open[connection]
             connection.close()
 
+    def pids(self, side: Side) -> list[int]:
+        """The server processes of the connections to one side."""
+        with self._lock:
+            return [held.info.backend_pid for held, its in self._open.items() if its == side]
+
     def side_of(self, error: psycopg2.Error) -> Side | None:
         """Which side an error came from, where the driver still knows."""
         return self._sides.get(error.cursor.connection) if error.cursor is not None else None

@@ -157,7 +157,8 @@ def _move(
         name = str(plans[member].table.target)
         report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk)
+    limits = (run.max_batch_disk, run.max_blocking)
+    export = Export(run.sessions, plans, cut, folder, moved, *limits)
     report.begin("export")
     with contextlib.closing(export.batches(source, max(1, min(most, len(cut))))) as batches:
         loading = False

@@ -10,7 +10,13 @@ import pytest
 
 from sync_assets.engine import DataCopyEngine, Progress
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.errors import Cancelled, ConcurrentRun, SchemaConflict, UnusableKey
+from sync_assets.engine.errors import (
+    BlockingOthers,
+    Cancelled,
+    ConcurrentRun,
+    SchemaConflict,
+    UnusableKey,
+)
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -149,3 +155,22 @@ def test_no_run_removes_the_folder_of_another_that_lives(tmp_path: Path) -> None
         thread.join()
     assert lost == []
     assert list(tmp_path.iterdir()) == []
+
+
+@both_ways
+def test_a_run_gives_way_to_who_waits_for_its_lock(pair: Pair) -> None:
+    pair.source(CREATE, "INSERT INTO t SELECT i FROM generate_series(1, 3000) i")
+    blocked = threading.Thread(target=pair.source, args=("ALTER TABLE t ADD COLUMN w integer",))
+
+    def meddle(progress: Progress) -> None:
+        if progress.phase == "export" and not blocked.ident:
+            blocked.start()
+
+    engine = pair.engine(on_progress=meddle, max_blocking=0.4, workers=1)
+    with pytest.raises(BlockingOthers, match=r"has waited \d+ s for a lock on (public\.)?t "):
+        # Slow to read: some ten seconds, were it let.
+        engine.copy_table_data("t", "t", where="pg_sleep(0.003) IS NOT NULL")
+    blocked.join()
+    assert pair.leftovers() == []
+    assert pair.sync().rows_inserted == 3000
+    assert pair.is_exact()
