@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json
 
@@ -29,7 +30,7 @@ INDENT = " " * 10
         "sync-assets check --json | jq -r '.findings[] | .mend'",
     )
 )
-@click.argument("select", nargs=-1)
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(select: tuple[str, ...], *, as_json: bool) -> None:
     """Find what will hurt before it hurts; change nothing.

@@ -8,6 +8,7 @@ import sys
 
 import click
 
+from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json
 
@@ -19,7 +20,7 @@ from sync_assets.cli.output import print_json
         "sync-assets forget public.t --connection warehouse",
     )
 )
-@click.argument("table")
+@click.argument("table", shell_complete=complete_tables)
 @click.option(
     "--connection", help="The target, where the table is not configured.", default="target"
 )

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay, described_error
@@ -36,7 +37,7 @@ FAILED, INTERRUPTED = 1, 130
         "sync-assets run --json | jq '.tables[].rows_inserted'",
     )
 )
-@click.argument("select", nargs=-1)
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--full-refresh", is_flag=True, help="Read every row, whatever changed.")
 @click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
 @click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_facts, print_json, print_rows
 
@@ -26,7 +27,7 @@ SPARE = ("reason", "deleted")
         "sync-assets why sales.notes 'Kim, Minji' 2026-01-31",
     )
 )
-@click.argument("table")
+@click.argument("table", shell_complete=complete_tables)
 @click.argument("key", nargs=-1, required=True)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(table: str, key: tuple[str, ...], *, as_json: bool) -> None:
