@@ -10,6 +10,7 @@ import dataclasses
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from sync_assets.engine import check_servers, check_tables
 from sync_assets.engine.batches import base_folder
@@ -48,6 +49,8 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_servers.cancelling_standby,
     check_servers.expiring_snapshots,
     check_servers.hidden_identity,
+    check_servers.hidden_timeline,
+    check_servers.narrower_encoding,
     check_servers.poolers,
     check_servers.connection_room,
     check_servers.batch_room,
@@ -87,7 +90,7 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
             for side, connection in ends.items()
         )
         pairs = _pairs(ends["source"], ends["target"], tables)
-    facts = Facts(source, target, pairs, _room(pairs, max_workers, runs))
+    facts = Facts(source, target, pairs, _room(pairs, max_workers, runs, failures))
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS
@@ -129,7 +132,7 @@ def _pairs(
         )
 
 
-def _room(pairs: Sequence[TablePair], max_workers: int, runs: int) -> Room:
+def _room(pairs: Sequence[TablePair], max_workers: int, runs: int, failures: list[Finding]) -> Room:
     """What is wanted: a table that the target has may need little, one that it lacks all of it."""
     first_loads = [
         sum(leaf.bytes for leaf in pair.source.relation.leaves)
@@ -137,6 +140,12 @@ def _room(pairs: Sequence[TablePair], max_workers: int, runs: int) -> Room:
         if pair.source.relation is not None and pair.target.relation is None
     ]
     largest = min(MAX_BATCH_DISK, max(first_loads, default=0))
-    folder = base_folder()
-    free = shutil.disk_usage(folder).free
-    return Room(max_workers + BESIDE_WORKERS, runs, folder, largest, free)
+    connections = max_workers + BESIDE_WORKERS
+    try:
+        folder = base_folder()
+    except ConfigurationError as error:
+        mend = "export SYNC_BATCH_DIR=/a/folder/of/your/own"
+        found = blocking("here", error.message, mend)
+        failures.append(dataclasses.replace(found, check="batch_room"))
+        return Room(connections, runs, Path(), 0, 0)
+    return Room(connections, runs, folder, largest, shutil.disk_usage(folder).free)

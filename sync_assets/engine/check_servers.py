@@ -81,6 +81,31 @@ def hidden_identity(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def hidden_timeline(facts: Facts) -> Iterator[Finding]:
+    """A standby whose timeline is known only up to its last checkpoint: runs wait for one."""
+    source = facts.source
+    if source is not None and source.standby and source.identifies and not source.sees_all:
+        yield warning(
+            "source",
+            f"the role {source.role} may not see which timeline this standby follows, so a run may"
+            " wait for its next checkpoint",
+            f"GRANT pg_read_all_stats TO {quoted(source.role)};  -- on the primary",
+        )
+
+
+def narrower_encoding(facts: Facts) -> Iterator[Finding]:
+    """A target that cannot write down every character of the source."""
+    source, target = facts.source, facts.target
+    if source is None or target is None or target.encoding in ("UTF8", source.encoding):
+        return
+    yield warning(
+        "target",
+        f"its encoding is {target.encoding}, the source's {source.encoding}: a character that it"
+        " lacks makes a run fail",
+        f"CREATE DATABASE {quoted(target.database + '_utf8')} ENCODING 'UTF8' TEMPLATE template0;",
+    )
+
+
 def old_xids(facts: Facts) -> Iterator[Finding]:
     """A database on its way to transaction id wraparound."""
     for server in facts.servers:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_assets.engine.table import Deletes, SyncMode, Table
+from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,9 +74,18 @@ def _missing(table: Table, source: SourceRow, last: LastRun | None) -> str:
         return "not on the target: the next run reads every row and brings it"
     if not source.leaf_known:
         return f"in {source.leaf}, which the last run did not see: the next run loads all of it"
-    if source.xmin >= last.snapshot_xmax:
+    if table.late_commits is LateCommits.LOOKBACK and source.xmin >= last.watermark:
+        return (
+            "not on the target: the next run brings it if its cursor is not older than the last"
+            " mark, looked back"
+        )
+    return _late(source.xmin, last)
+
+
+def _late(xmin: int, last: LastRun) -> str:
+    if xmin >= last.snapshot_xmax:
         return "committed after the last run's snapshot: the next run brings it"
-    if source.xmin >= last.watermark:
+    if xmin >= last.watermark:
         return (
             "written before the last run's snapshot, by a transaction that it may not have seen"
             " committed: the next run reads from the watermark on and brings it"

@@ -32,7 +32,7 @@ class Server:
     """One end. `settings` are as this role finds them, before we set our own.
 
     `ahead` is how many seconds its clock is before ours, give or take `uncertain`; `xid_age` the
-    age of its database's oldest row version; `free_connections` what is left for this role;
+    age of its database's oldest row version; `sees_all` whether others' sessions are shown; `free_connections` what is left for this role;
     `mark_distance` how far its snapshot's xmin is behind its newest transaction.
     """
 
@@ -48,6 +48,8 @@ class Server:
     xid_age: int
     mark_distance: int
     identifies: bool
+    sees_all: bool
+    encoding: str
     system_identifier: str | None
     database_oid: int
     may_create_schemas: bool
@@ -65,6 +67,7 @@ SELECT current_setting('server_version'), current_user::text, current_database()
        (pg_snapshot_xmax(s)::text::bigint - pg_snapshot_xmin(s)::text::bigint),
        has_function_privilege('pg_control_system()', 'EXECUTE')
          AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE'),
+       pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('server_encoding'),
        (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
        has_database_privilege(current_database(), 'CREATE'),
        to_regnamespace('sync_assets') IS NOT NULL
@@ -123,7 +126,7 @@ def read_server(connection: Connection, side: Side) -> Server:
         began = time.time()
         version, role, database, standby, clock, pid, *rest = row(cursor, _SERVER)
         spent = time.time() - began
-        age, distance, identifies, oid, creates, state = rest
+        age, distance, identifies, sees_all, encoding, oid, creates, state = rest
         return Server(
             side=side,
             version=connection.server_version,
@@ -138,6 +141,8 @@ def read_server(connection: Connection, side: Side) -> Server:
             xid_age=age,
             mark_distance=distance,
             identifies=identifies,
+            sees_all=sees_all,
+            encoding=encoding,
             system_identifier=_system_identifier(cursor) if identifies else None,
             database_oid=oid,
             may_create_schemas=creates,

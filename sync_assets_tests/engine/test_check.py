@@ -77,6 +77,7 @@ def checking(
 def test_nothing_is_found_where_all_is_well(checking: Checking) -> None:
     found = checking()
     assert found.findings == ()
+    assert checking.pair.leftovers() == []
     assert found.source
     assert found.target
     assert (found.source.role, found.target.role) == (ROLE, ROLE)
@@ -254,9 +255,52 @@ def test_clocks_apart_are_a_warning(checking: Checking) -> None:
     assert said.where == "target"
 
 
-def test_every_check_has_a_sentence() -> None:
+def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) -> None:
+    real = checking().source
+    assert real
+    standby = dataclasses.replace(real, standby=True)
+    settings = dict(real.settings) | {"old_snapshot_threshold": "60"}
+    for look, server in {
+        check_servers.untested_versions: dataclasses.replace(real, version=140010),
+        check_servers.hidden_timeline: standby,
+        check_servers.mark_held_back_on_standby: dataclasses.replace(
+            standby, mark_distance=2_000_000
+        ),
+        check_servers.expiring_snapshots: dataclasses.replace(real, settings=settings),
+    }.items():
+        assert not list(look(Facts(real, None, (), ROOM))), look.__name__
+        (found,) = look(Facts(server, None, (), ROOM))
+        assert found.mend, look.__name__
+
+
+def test_a_narrower_encoding_is_a_warning(
+    checking: Checking, target_server: PostgresServer, new_database: NewDatabase
+) -> None:
+    latin = new_database(target_server)
+    name = latin.rpartition("/")[2].partition("?")[0]
+    execute(
+        target_server.url(),
+        f"DROP DATABASE {name}",
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    )
+    found = check(checking.source_url, latin, [T], max_workers=1).findings
+    assert [each.check for each in found] == ["narrower_encoding"]
+
+
+def test_a_folder_for_batch_files_that_cannot_be_made_is_blocking(
+    checking: Checking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SYNC_BATCH_DIR", str(tmp_path / "file"))
+    (found,) = checking.finds("batch_room")
+    assert (found.severity, found.where) == (Severity.BLOCKING, "here")
+
+
+def test_every_check_has_a_sentence_and_a_test() -> None:
     assert all(look.__doc__ for look in CHECKS)
     assert len({look.__name__ for look in CHECKS}) == len(CHECKS)
+    tested = Path(__file__).read_text(encoding="utf-8")
+    assert [look.__name__ for look in CHECKS if look.__name__ not in tested] == []
 
 
 def test_a_pooler_in_between_is_noticed(

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import errors
-from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table
+from sync_assets.engine.table import Deletes, LateCommits, RelationName, SyncMode, Table
 from sync_assets.engine.why import Why, why
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect, both_ways
@@ -125,6 +125,18 @@ def test_a_filter_leaves_a_row_out(pair: Pair) -> None:
     assert (found.on_source, found.in_scope, found.on_target) == (True, False, False)
     assert found.sentence == "left out by where, and not on the target"
     assert asked(pair, "2", where="id > 1").sentence.startswith("on the target")
+
+
+def test_where_the_cursor_alone_is_trusted_the_sentence_says_so(pair: Pair) -> None:
+    pair.source("CREATE TABLE t (id int PRIMARY KEY, at int)", "INSERT INTO t VALUES (1, 1)")
+    options = {
+        "cursor": "at",
+        "late_commits": LateCommits.LOOKBACK,
+        "mode": SyncMode.INCREMENTAL_SYNC,
+    }
+    pair.engine().sync(Table(T, T, **options))  # type: ignore[arg-type]
+    pair.source("INSERT INTO t VALUES (2, 0)")
+    assert "if its cursor is not older" in asked(pair, "2", **options).sentence
 
 
 def test_a_partition_of_later_is_loaded_whole(pair: Pair) -> None:
