@@ -16,6 +16,7 @@ from sync_assets.engine import check_servers, check_tables
 from sync_assets.engine.batches import base_folder
 from sync_assets.engine.check_servers import Facts, Room
 from sync_assets.engine.errors import ConfigurationError, SyncError
+from sync_assets.engine.extension_facts import MissingExtension, read_missing_extensions
 from sync_assets.engine.finding import Finding, Severity, blocking
 from sync_assets.engine.run import MAX_BATCH_DISK
 from sync_assets.engine.server_facts import Server, read_server
@@ -36,6 +37,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_tables.row_level_security,
     check_tables.one_table,
     check_tables.obstacles,
+    check_tables.missing_extensions,
     check_tables.missing_schemas,
     check_tables.closed_target_schemas,
     check_tables.target_rights,
@@ -89,8 +91,8 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
             read_server(connection, side) if connection else None
             for side, connection in ends.items()
         )
-        pairs = _pairs(ends["source"], ends["target"], tables)
-    facts = Facts(source, target, pairs, _room(pairs, max_workers, runs, failures))
+        pairs, extensions = _pairs(ends["source"], ends["target"], tables)
+    facts = Facts(source, target, pairs, _room(pairs, max_workers, runs, failures), extensions)
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS
@@ -119,17 +121,19 @@ def _opened(
 
 def _pairs(
     source: Connection | None, target: Connection | None, tables: Sequence[Table]
-) -> tuple[TablePair, ...]:
+) -> tuple[tuple[TablePair, ...], tuple[MissingExtension, ...]]:
     if source is None or target is None:
-        return ()
+        return (), ()
     with (
         transaction(source, CATALOG_NAMES) as reading,
         transaction(target, CATALOG_NAMES) as writing,
     ):
-        return tuple(
+        pairs = tuple(
             paired(reading, table, read_source(reading, table), read_target(writing, table.target))
             for table in tables
         )
+        relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
+        return pairs, read_missing_extensions(reading, writing, relations)
 
 
 def _room(pairs: Sequence[TablePair], max_workers: int, runs: int, failures: list[Finding]) -> Room:

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 
+from sync_assets.engine.extension_facts import MissingExtension
 from sync_assets.engine.finding import Finding, blocking, note, warning
 from sync_assets.engine.server_facts import OpenTransaction, Server
 from sync_assets.engine.table import quoted
@@ -51,6 +52,7 @@ class Facts:
     target: Server | None
     tables: tuple[TablePair, ...]
     room: Room
+    extensions: tuple[MissingExtension, ...] = ()
 
     @property
     def servers(self) -> tuple[Server, ...]:

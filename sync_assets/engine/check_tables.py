@@ -92,6 +92,29 @@ def obstacles(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def missing_extensions(facts: Facts) -> Iterator[Finding]:
+    """Extensions that a run would have to create on the target, and cannot."""
+    for each in facts.extensions:
+        create = f"CREATE EXTENSION {quoted(each.name)} SCHEMA {quoted(each.schema)};"
+        needed = f"the source's columns need types of the extension {each.name}"
+        if each.elsewhere is not None:
+            yield blocking(
+                "target",
+                f"{needed} in the schema {each.schema}; it is in {each.elsewhere}",
+                f"ALTER EXTENSION {quoted(each.name)} SET SCHEMA {quoted(each.schema)};",
+            )
+        elif not each.available:
+            yield blocking(
+                "target",
+                f"{needed}, which is not on the target's server",
+                f"{create}  -- once its package is installed",
+            )
+        elif not each.creatable:
+            yield blocking(
+                "target", f"{needed}, and the role {_target_role(facts)} may not create it", create
+            )
+
+
 def missing_schemas(facts: Facts) -> Iterator[Finding]:
     """Schemas that a first run must make, without the right to."""
     server = facts.target

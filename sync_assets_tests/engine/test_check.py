@@ -14,9 +14,10 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import check_servers
+from sync_assets.engine import check_servers, check_tables
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import Facts, Room, old_xids
+from sync_assets.engine.extension_facts import MissingExtension
 from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table
 from sync_assets_tests.fixtures.pair import Pair, execute
@@ -151,6 +152,22 @@ def test_missing_rights_on_the_target_come_with_their_grants(checking: Checking)
     assert "no SELECT, INSERT, UPDATE, DELETE" in checking.mended("target_rights")
     assert "must add columns" in checking.mended("columns_to_add")
     assert checking().findings == ()
+
+
+def test_an_extension_that_the_role_may_not_create_is_blocking(checking: Checking) -> None:
+    checking.pair.source(
+        "CREATE SCHEMA ext",
+        f"GRANT USAGE ON SCHEMA ext TO {ROLE}",
+        "CREATE EXTENSION citext SCHEMA ext",
+        "ALTER TABLE t ADD name ext.citext",
+    )
+    checking.pair.target(f"CREATE SCHEMA ext AUTHORIZATION {ROLE}")
+    assert "may not create it" in checking.mended("missing_extensions")
+    checking.pair.target("DROP EXTENSION citext", "CREATE EXTENSION citext SCHEMA public")
+    assert "in the schema ext; it is in public" in checking.mended("missing_extensions")
+    gone = MissingExtension("nope", "ext", None, available=False, creatable=True)
+    (found,) = check_tables.missing_extensions(Facts(None, None, (), ROOM, (gone,)))
+    assert "not on the target's server" in found.what
 
 
 def test_objects_in_the_way_on_the_target_are_blocking(checking: Checking) -> None:
