@@ -12,11 +12,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import check_servers, check_tables
+from sync_assets.engine import check_servers, check_tables, check_targets
 from sync_assets.engine.batches import base_folder
-from sync_assets.engine.check_servers import Facts, Room
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.extension_facts import MissingExtension, read_missing_extensions
+from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity, blocking
 from sync_assets.engine.run import MAX_BATCH_DISK
 from sync_assets.engine.server_facts import Server, read_server
@@ -36,14 +36,14 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_tables.unreadable_leaves,
     check_tables.row_level_security,
     check_tables.one_table,
-    check_tables.obstacles,
-    check_tables.missing_extensions,
-    check_tables.missing_schemas,
-    check_tables.closed_target_schemas,
-    check_tables.target_rights,
-    check_tables.columns_to_add,
-    check_tables.target_rules,
-    check_tables.closed_state,
+    check_targets.obstacles,
+    check_targets.missing_extensions,
+    check_targets.missing_schemas,
+    check_targets.closed_target_schemas,
+    check_targets.target_rights,
+    check_targets.columns_to_add,
+    check_targets.target_rules,
+    check_targets.closed_state,
     check_servers.old_xids,
     check_servers.long_transactions,
     check_servers.prepared_transactions,
@@ -59,7 +59,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_servers.clocks,
     check_servers.untested_versions,
     check_servers.time_outs,
-    check_tables.deletes_left_behind,
+    check_targets.deletes_left_behind,
 )
 
 

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from datetime import timedelta
-from pathlib import Path
 
-from sync_assets.engine.extension_facts import MissingExtension
+from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note, warning
-from sync_assets.engine.server_facts import OpenTransaction, Server
+from sync_assets.engine.server_facts import OpenTransaction
 from sync_assets.engine.table import quoted
-from sync_assets.engine.table_facts import TablePair
 
 TESTED_VERSIONS = (15, 18)
 """The major versions that our own tests run on."""
@@ -31,33 +28,6 @@ TIME_OUTS = (
     "transaction_timeout",
     "idle_session_timeout",
 )
-
-
-@dataclass(frozen=True, slots=True)
-class Room:
-    """What runs will need: `connections` each, and so many bytes for batch files in `folder`."""
-
-    connections: int
-    runs: int
-    folder: Path
-    batch_bytes: int
-    free_bytes: int
-
-
-@dataclass(frozen=True, slots=True)
-class Facts:
-    """All that the checks look at. An end that cannot be reached is None; then no table is known."""
-
-    source: Server | None
-    target: Server | None
-    tables: tuple[TablePair, ...]
-    room: Room
-    extensions: tuple[MissingExtension, ...] = ()
-
-    @property
-    def servers(self) -> tuple[Server, ...]:
-        """The ends that answer."""
-        return tuple(server for server in (self.source, self.target) if server is not None)
 
 
 def untested_versions(facts: Facts) -> Iterator[Finding]:

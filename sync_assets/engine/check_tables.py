@@ -1,13 +1,13 @@
-"""What `check` finds for each table: one small function per finding (pure)."""
+"""What `check` finds for each table on the source: one small function per finding (pure)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
 from sync_assets.engine import errors
-from sync_assets.engine.check_servers import Facts
-from sync_assets.engine.finding import Finding, blocking, note, warning
-from sync_assets.engine.table import Deletes, RelationName, SyncMode, quoted
+from sync_assets.engine.facts import Facts
+from sync_assets.engine.finding import Finding, blocking, warning
+from sync_assets.engine.table import RelationName, quoted
 from sync_assets.engine.table_facts import TablePair
 
 SYSTEM_COLUMNS = "xmin or ctid"
@@ -75,126 +75,10 @@ def row_level_security(facts: Facts) -> Iterator[Finding]:
         if pair.source.filtered:
             yield blocking(
                 _source(pair),
-                f"row-level security hides rows of {_named(pair.source.filtered)} from the role"
+                f"row-level security hides rows of {named(pair.source.filtered)} from the role"
                 f" {_role(facts)}",
                 f"ALTER ROLE {quoted(_role(facts))} BYPASSRLS;",
             )
-
-
-def obstacles(facts: Facts) -> Iterator[Finding]:
-    """A type on the target that has the name of a table to be made."""
-    for pair in facts.tables:
-        if pair.target.obstacle is not None:
-            yield blocking(
-                _target(pair),
-                f"the table cannot be made: {pair.target.obstacle} is a type of that name",
-                "target: another_schema.another_name",
-            )
-
-
-def missing_extensions(facts: Facts) -> Iterator[Finding]:
-    """Extensions that a run would have to create on the target, and cannot."""
-    for each in facts.extensions:
-        create = f"CREATE EXTENSION {quoted(each.name)} SCHEMA {quoted(each.schema)};"
-        needed = f"the source's columns need types of the extension {each.name}"
-        if each.elsewhere is not None:
-            yield blocking(
-                "target",
-                f"{needed} in the schema {each.schema}; it is in {each.elsewhere}",
-                f"ALTER EXTENSION {quoted(each.name)} SET SCHEMA {quoted(each.schema)};",
-            )
-        elif not each.available:
-            yield blocking(
-                "target",
-                f"{needed}, which is not on the target's server",
-                f"{create}  -- once its package is installed",
-            )
-        elif not each.creatable:
-            yield blocking(
-                "target", f"{needed}, and the role {_target_role(facts)} may not create it", create
-            )
-
-
-def missing_schemas(facts: Facts) -> Iterator[Finding]:
-    """Schemas that a first run must make, without the right to."""
-    server = facts.target
-    if server is None or server.may_create_schemas:
-        return
-    wanted = {p.table.target.schema for p in facts.tables if not p.target.schema_exists}
-    if not server.state_exists:
-        wanted.add("sync_assets")
-    for name in sorted(wanted):
-        yield blocking(
-            "target",
-            f"the schema {name} is missing, and the role {server.role} may not create it in"
-            f" {server.database}",
-            f"CREATE SCHEMA {quoted(name)} AUTHORIZATION {quoted(server.role)};",
-        )
-
-
-def closed_target_schemas(facts: Facts) -> Iterator[Finding]:
-    """Schemas of the target where this role may make no table: a run stages its rows there."""
-    seen: set[str] = set()
-    for pair in facts.tables:
-        place, name = pair.target, pair.table.target.schema
-        if name in seen or not place.schema_exists:
-            continue
-        seen.add(name)
-        rights = [("USAGE", place.schema_usable), ("CREATE", place.schema_writable)]
-        missing = ", ".join(right for right, held in rights if not held)
-        if missing:
-            yield blocking(
-                "target",
-                f"the role {_target_role(facts)} has no {missing} on the schema {name}",
-                f"GRANT {missing} ON SCHEMA {quoted(name)} TO {quoted(_target_role(facts))};",
-            )
-
-
-def target_rights(facts: Facts) -> Iterator[Finding]:
-    """Rights that a run needs on a table that is there."""
-    for pair in facts.tables:
-        if pair.target.missing_rights:
-            missing = ", ".join(pair.target.missing_rights)
-            yield blocking(
-                _target(pair),
-                f"the role {_target_role(facts)} has no {missing} on it",
-                f"GRANT {missing} ON {pair.table.target.as_sql} TO {quoted(_target_role(facts))};",
-            )
-
-
-def columns_to_add(facts: Facts) -> Iterator[Finding]:
-    """Columns that a run must add to a table that belongs to somebody else."""
-    for pair in facts.tables:
-        if pair.adds_columns and not pair.target.owned:
-            yield blocking(
-                _target(pair),
-                f"a run must add columns to it, and the role {_target_role(facts)} does not own it",
-                f"ALTER TABLE {pair.table.target.as_sql} OWNER TO {quoted(_target_role(facts))};",
-            )
-
-
-def target_rules(facts: Facts) -> Iterator[Finding]:
-    """Rewrite rules on the target, which MERGE refuses."""
-    for pair in facts.tables:
-        for rule in pair.target.rules:
-            yield blocking(
-                _target(pair),
-                f"it has the rule {rule}, and PostgreSQL merges into no table with rules",
-                f"DROP RULE {quoted(rule)} ON {pair.table.target.as_sql};",
-            )
-
-
-def closed_state(facts: Facts) -> Iterator[Finding]:
-    """A schema sync_assets that belongs to somebody else."""
-    server = facts.target
-    if server is not None and server.state_exists and not server.state_usable:
-        role = quoted(server.role)
-        yield blocking(
-            "target",
-            f"the role {server.role} may not use the schema sync_assets, which holds the state",
-            f"GRANT USAGE, CREATE ON SCHEMA sync_assets TO {role};"
-            f" GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO {role};",
-        )
 
 
 def one_table(facts: Facts) -> Iterator[Finding]:
@@ -207,21 +91,6 @@ def one_table(facts: Facts) -> Iterator[Finding]:
             yield blocking(_source(pair), "source and target are one and the same table", "target:")
 
 
-def deletes_left_behind(facts: Facts) -> Iterator[Finding]:
-    """Tables whose deleted rows stay on the target."""
-    names = [
-        pair.table.target
-        for pair in facts.tables
-        if pair.table.deletes is Deletes.IGNORE and pair.table.mode is not SyncMode.FULL_SYNC
-    ]
-    if names:
-        yield note(
-            "target",
-            f"rows deleted on the source, and old keys, stay in {_named(names)}",
-            "deletes: hard",
-        )
-
-
 def _same_database(facts: Facts) -> bool:
     source, target = facts.source, facts.target
     if source is None or target is None or source.system_identifier is None:
@@ -230,7 +99,8 @@ def _same_database(facts: Facts) -> bool:
     return ends[0] == ends[1]
 
 
-def _named(names: Sequence[RelationName]) -> str:
+def named(names: Sequence[RelationName]) -> str:
+    """The first few names, and how many more there are."""
     shown = ", ".join(str(name) for name in names[:NAMED_AT_MOST])
     more = len(names) - NAMED_AT_MOST
     return f"{shown} and {more} more" if more > 0 else shown
@@ -244,13 +114,5 @@ def _source(pair: TablePair) -> str:
     return f"source {pair.table.source}"
 
 
-def _target(pair: TablePair) -> str:
-    return f"target {pair.table.target}"
-
-
 def _role(facts: Facts) -> str:
     return facts.source.role if facts.source else "?"
-
-
-def _target_role(facts: Facts) -> str:
-    return facts.target.role if facts.target else "?"

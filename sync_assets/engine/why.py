@@ -6,19 +6,14 @@ import csv
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
-
-import psycopg2
-from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Cursor, Key, Relation, read_relation, require_source
-from sync_assets.engine.explain import LastRun, SourceRow, TargetRow, sentence
+from sync_assets.engine.catalog import Cursor, Key, Relation, require_source
+from sync_assets.engine.explain import LastRun, sentence
+from sync_assets.engine.row_lookup import source_row, target_row
 from sync_assets.engine.schema import choose_key
-from sync_assets.engine.scope import written
 from sync_assets.engine.session import (
     CATALOG_NAMES,
-    OWN_NAMES,
     READ_SNAPSHOT,
     Sessions,
     row,
@@ -26,7 +21,6 @@ from sync_assets.engine.session import (
     transaction,
 )
 from sync_assets.engine.table import RelationName, Table
-from sync_assets.engine.xid import widened
 
 RECEIPTS = 5
 """So many of the newest are shown."""
@@ -118,8 +112,8 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
             relation = require_source(reading, table)
             key = _key(table, relation)
             values = _values(table, key, values)
-            on_source = _source_row(reading, table, relation, key, values, memory)
-        on_target = _target_row(cursor, table, relation, key, values)
+            on_source = source_row(reading, table, relation, key, values, memory.leaves)
+        on_target = target_row(cursor, table, relation, key, values)
     return Why(
         source=str(table.source),
         target=str(table.target),
@@ -171,93 +165,3 @@ def _values(table: Table, key: Key, values: Sequence[str]) -> Sequence[str]:
             remedy="Give them in this order, as arguments or separated by commas.",
         )
     return values
-
-
-def _source_row(
-    cursor: Cursor,
-    table: Table,
-    relation: Relation,
-    key: Key,
-    values: Sequence[str],
-    memory: _Memory,
-) -> SourceRow | None:
-    (xmax,) = row(cursor, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
-    versioned = relation.has_versions
-    found = _look_up(
-        cursor,
-        SQL("SELECT {}, {}, {} FROM {}{} AS t WHERE {}").format(
-            SQL(widened(xmax, "t.xmin") if versioned else "NULL::bigint"),
-            SQL("t.tableoid::bigint" if versioned else "NULL::bigint"),
-            SQL("{} IS TRUE").format(written(table.where or "true")),
-            SQL("ONLY " if table.only else ""),
-            Identifier(table.source.schema, table.source.name),
-            _condition(relation, key, values),
-        ),
-        key,
-        values,
-    )
-    if found is None:
-        return None
-    xmin, leaf, in_scope = found
-    names = {each.oid: str(each.name) for each in relation.leaves}
-    known = leaf is None or leaf in memory.leaves
-    return SourceRow(xmin, names.get(leaf, str(table.source)), in_scope, known)
-
-
-def _target_row(
-    cursor: Cursor, table: Table, source: Relation, key: Key, values: Sequence[str]
-) -> TargetRow | None:
-    there = read_relation(cursor, table.target)
-    if there is None or any(there.column(name) is None for name in key.columns):
-        return None
-    ours = [
-        Identifier(name) if there.column(name) else SQL("NULL")
-        for name in (table.xmin_column, table.deleted_column)
-    ]
-    if source.column(table.deleted_column):
-        # A column of the source's own, which only bears the name.
-        ours[1] = SQL("NULL")
-    found = _look_up(
-        cursor,
-        SQL("SELECT {}, {} FROM {} AS t WHERE {}").format(
-            *ours,
-            Identifier(table.target.schema, table.target.name),
-            _condition(there, key, values),
-        ),
-        key,
-        values,
-    )
-    return TargetRow(*found) if found else None
-
-
-def _condition(relation: Relation, key: Key, values: Sequence[str]) -> Composable:
-    """SQL that holds for the row: the key's own equality, where an index has one."""
-    operators = key.operators or ("=",) * len(key.columns)
-    return SQL(" AND ").join(
-        SQL("t.{} {} {}::{}").format(
-            Identifier(name), SQL(operator), Literal(value), SQL(_type_of(relation.column(name)))
-        )
-        for name, operator, value in zip(key.columns, operators, values, strict=True)
-    )
-
-
-def _type_of(column: Column | None) -> str:
-    return column.type if column else "text"
-
-
-def _look_up(
-    cursor: Cursor, statement: Composable, key: Key, values: Sequence[str]
-) -> tuple[Any, ...] | None:
-    cursor.execute(OWN_NAMES)
-    try:
-        found = rows(cursor, statement)
-    except psycopg2.DataError as error:
-        problem = error.diag.message_primary or "not a value of its type"
-    else:
-        cursor.execute(CATALOG_NAMES)
-        return found[0] if found else None
-    given = ", ".join(f"{name} = {value}" for name, value in zip(key.columns, values, strict=True))
-    raise errors.ConfigurationError(
-        f"no row can have the key {given}: {problem}",
-        remedy="Write each value as PostgreSQL reads it.",
-    )

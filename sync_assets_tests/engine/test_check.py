@@ -14,10 +14,11 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import check_servers, check_tables
+from sync_assets.engine import check_servers, check_targets
 from sync_assets.engine.check import CHECKS, Checked, check
-from sync_assets.engine.check_servers import Facts, Room, old_xids
+from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.extension_facts import MissingExtension
+from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table
 from sync_assets_tests.fixtures.pair import Pair, execute
@@ -166,7 +167,7 @@ def test_an_extension_that_the_role_may_not_create_is_blocking(checking: Checkin
     checking.pair.target("DROP EXTENSION citext", "CREATE EXTENSION citext SCHEMA public")
     assert "in the schema ext; it is in public" in checking.mended("missing_extensions")
     gone = MissingExtension("nope", "ext", None, available=False, creatable=True)
-    (found,) = check_tables.missing_extensions(Facts(None, None, (), ROOM, (gone,)))
+    (found,) = check_targets.missing_extensions(Facts(None, None, (), ROOM, (gone,)))
     assert "not on the target's server" in found.what
 
 
