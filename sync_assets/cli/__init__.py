@@ -15,14 +15,21 @@ from typing import Any, NoReturn
 
 import click
 
+from sync_assets.cli.examples import examples
+
 COMMANDS = {
-    "demo": "Sync real data between two embedded databases, and show what happens.",
-    "plan": "Show what the next run would do, and why; changes nothing.",
+    "init": "Write a first defs.yaml from what the source has.",
+    "check": "Find what will hurt a sync before it hurts; change nothing.",
+    "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
     "status": "Show each table's last sync, watermark and lag.",
+    "why": "Explain why a row is, or is not, on the target.",
+    "forget": "Drop what the target remembers of a table, never its rows.",
+    "state": "Move what a target remembers to another server.",
     "ui": "Open the Dagster UI on this project.",
     "verify": "Compare both ends exactly, and name the rows that differ.",
     "workers": "Show how many workers this machine recommends, and why.",
+    "demo": "Sync real data between two embedded databases, and show what happens.",
 }
 """Every command with its short help, so that `--help` need not load any of them."""
 
@@ -91,7 +98,18 @@ def read_env_file(folder: Path) -> None:
                 os.environ.setdefault(name, value)
 
 
-@click.group(cls=CommandGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=CommandGroup,
+    context_settings={"help_option_names": ["-h", "--help"]},
+    epilog=examples(
+        "export SYNC_SOURCE_URL=postgresql://… SYNC_TARGET_URL=postgresql://…",
+        "sync-assets init --output defs/shop/defs.yaml",
+        "export SYNC_DEFS=$PWD/defs",
+        "sync-assets check",
+        "sync-assets run",
+        "sync-assets status",
+    ),
+)
 @click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
 @click.option(
     "--version",
@@ -102,5 +120,9 @@ def read_env_file(folder: Path) -> None:
     help="Show the version and exit.",
 )
 def main() -> None:
-    """Sync tables from one PostgreSQL database into another, through Dagster."""
+    """Sync tables from one PostgreSQL database into another, through Dagster.
+
+    Which tables is written in a defs.yaml below the folder that SYNC_DEFS names; where they are,
+    in SYNC_SOURCE_URL and SYNC_TARGET_URL. A .env file in the current folder is read too.
+    """
     read_env_file(Path.cwd())

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_rows
 from sync_assets.engine.errors import SyncError
 
@@ -24,7 +25,7 @@ class DatabasesDiffer(SyncError):
     """A sync has left the target different from the source: please report this."""
 
 
-@click.command()
+@click.command(epilog=examples("sync-assets demo", "sync-assets demo --serve --port 3001"))
 @click.option("--serve", is_flag=True, help="Open the Dagster UI on it, until Ctrl-C.")
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the UI.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
+from sync_assets.engine.finding import Finding
 from sync_assets.engine.forecast import Forecast
+from sync_assets.engine.forget import Remembered
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.status import TableStatus
 from sync_assets.engine.verification import Verification
+from sync_assets.engine.why import Why
 from sync_assets.engine.workers import WorkerReport
 
 
@@ -70,11 +73,100 @@ class WorkersDocument(WorkerReport, Versioned):
     """`workers --json`."""
 
 
+@dataclass(frozen=True)
+class CheckedServer:
+    """An end that answered."""
+
+    side: Literal["source", "target"]
+    version: str
+    database: str
+    role: str
+    standby: bool
+
+
+@dataclass(frozen=True)
+class CheckDocument(Versioned):
+    """`check --json`."""
+
+    servers: list[CheckedServer]
+    findings: list[Finding]
+
+
+@dataclass(frozen=True)
+class FoundRelation:
+    """A relation of the source; `syncs` says whether it can be synced by row versions.
+
+    `kind` is PostgreSQL's: r, a table; p, partitioned; v, a view; m, a materialized view; f, a
+    foreign table. `whole` says that it can be synced by full_sync.
+    """
+
+    name: str
+    kind: Literal["r", "p", "v", "m", "f"]
+    rows: int | None
+    bytes: int
+    key: list[str]
+    xmin_column: str | None
+    problem: str | None
+    remedy: str | None
+    whole: bool
+    syncs: bool
+
+
+@dataclass(frozen=True)
+class InitDocument(Versioned):
+    """`init --json`."""
+
+    tables: list[FoundRelation]
+
+
+@dataclass(frozen=True)
+class WhyDocument(Why, Versioned):
+    """`why --json`."""
+
+
+@dataclass(frozen=True)
+class ForgetDocument(Versioned):
+    """`forget --json`."""
+
+    forgotten: Remembered
+
+
+@dataclass(frozen=True)
+class ExportedTable:
+    """Rows of our own tables as they stand there; for `state import`, not for readers."""
+
+    state: dict[str, Any]
+    state_leaf: list[dict[str, Any]]
+    receipt: list[dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class StateExportDocument(Versioned):
+    """`state export`."""
+
+    state_version: int
+    tables: list[ExportedTable]
+
+
+@dataclass(frozen=True)
+class StateImportDocument(Versioned):
+    """`state import --json`: the tables by their targets."""
+
+    tables: list[str]
+    trusted: bool
+
+
 DOCUMENTS: dict[str, type[Versioned]] = {
+    "check": CheckDocument,
+    "forget": ForgetDocument,
+    "init": InitDocument,
     "plan": PlanDocument,
     "run": RunDocument,
+    "state-export": StateExportDocument,
+    "state-import": StateImportDocument,
     "status": StatusDocument,
     "verify": VerifyDocument,
+    "why": WhyDocument,
     "workers": WorkersDocument,
 }
 """Every command that has `--json`, with what it prints."""

@@ -21,9 +21,14 @@ JSON_VERSION = 1
 
 
 def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object, its version first; dates as ISO 8601."""
+    """Print one JSON object."""
+    click.echo(as_json_text(value))
+
+
+def as_json_text(value: Mapping[str, Any]) -> str:
+    """One JSON object as text, its version first; dates as ISO 8601."""
     document = {"version": JSON_VERSION, **value}
-    click.echo(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    return json.dumps(document, indent=2, ensure_ascii=False, default=_plain)
 
 
 def print_rows(

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -19,8 +21,12 @@ NUMBERS = "lllrrrr"
 SPARE = ("seconds", "pages")
 
 
-@click.command()
-@click.argument("select", nargs=-1)
+@click.command(
+    epilog=examples(
+        "sync-assets plan", "sync-assets plan 'sales.*'", "sync-assets plan --full-refresh"
+    )
+)
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--full-refresh", is_flag=True, help="Plan a run that reads every row.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> None:

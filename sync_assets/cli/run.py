@@ -10,12 +10,15 @@ from typing import Any
 
 import click
 
+from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay, described_error
 from sync_assets.cli.selection import configured_tables, require_urls, selected
 from sync_assets.config import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.retention import receipts_kept
 
 COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
 HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
@@ -24,8 +27,17 @@ SPARE = ("source", "mode", "unchanged", "deleted")
 FAILED, INTERRUPTED = 1, 130
 
 
-@click.command()
-@click.argument("select", nargs=-1)
+@click.command(
+    epilog=examples(
+        "sync-assets run",
+        "sync-assets run public.orders 'sales.*'",
+        "sync-assets run group:shop",
+        "sync-assets run 'key:target/public/*'",
+        "sync-assets run public.orders --confirm-deletes 5000",
+        "sync-assets run --json | jq '.tables[].rows_inserted'",
+    )
+)
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--full-refresh", is_flag=True, help="Read every row, whatever changed.")
 @click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
 @click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")
@@ -40,7 +52,15 @@ def command(
     dry_run: bool,
     as_json: bool,
 ) -> None:
-    """Bring the tables up to date; SELECT names target tables (schema.table, with * and ?)."""
+    """Bring the tables up to date; of all that are configured, or of those that SELECT names.
+
+    SELECT is a target table (schema.table; public may be left out), a glob with * and ?, or a
+    selection of assets as Dagster writes it: group:shop, key:target/public/*, tag:tier=gold,
+    source/public/orders+.
+
+    The exit code is 0 when all went well, 1 when a table failed (the others are done), 2 when
+    nothing was contacted, 130 when it was interrupted.
+    """
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     options: dict[str, Any] = {
@@ -53,6 +73,7 @@ def command(
     place, tables = configured_tables()
     tables = selected(tables, select)
     require_urls(tables)
+    receipts_kept()
     sys.exit(_run(place, tables, options, as_json=as_json))
 
 

@@ -6,7 +6,9 @@ import os
 from collections.abc import Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import NoReturn
 
+from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.config import SyncedTable, url_variable
 from sync_assets.defs_folder import locate, read_components
 from sync_assets.engine.errors import ConfigurationError
@@ -15,14 +17,19 @@ from sync_assets.engine.session import check_url
 NAMED_AT_MOST = 10
 
 
-def configured_tables() -> tuple[Path, list[SyncedTable]]:
-    """Where the tables are written down, and all of them; raises ConfigurationError if none is."""
+def written_tables() -> tuple[Path, list[SyncedTable]]:
+    """Where the tables are written down, and all of them, if any."""
     place = locate(os.environ)
-    tables = [
+    return place, [
         synced
         for component in read_components(place)
         for synced in component.config.synced_tables(component.folder.name)
     ]
+
+
+def configured_tables() -> tuple[Path, list[SyncedTable]]:
+    """Where the tables are written down, and all of them; raises ConfigurationError if none is."""
+    place, tables = written_tables()
     if not tables:
         raise ConfigurationError(
             "no tables are configured",
@@ -32,29 +39,51 @@ def configured_tables() -> tuple[Path, list[SyncedTable]]:
 
 
 def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[SyncedTable]:
-    """The tables whose target is named or matched, and those that are synced at once with them.
+    """The tables whose target is named or matched, or asset selected, with those of their group.
 
     Each pattern must find one.
     """
-    for pattern in patterns:
-        if not any(_matches(synced, pattern) for synced in tables):
-            names = ", ".join(str(synced.table.target) for synced in tables[:NAMED_AT_MOST])
-            raise ConfigurationError(
-                f"no target table matches {pattern!r}",
-                remedy=f"Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
-            )
+    found = [synced for pattern in patterns for synced in _chosen(tables, pattern)]
     chosen = {
         (synced.target_connection, target)
-        for synced in tables
-        if not patterns or any(_matches(synced, pattern) for pattern in patterns)
+        for synced in (found if patterns else tables)
         for target in (synced.table.target, *synced.snapshot_targets)
     }
     return [s for s in tables if (s.target_connection, s.table.target) in chosen]
 
 
+def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
+    found = [synced for synced in tables if _matches(synced, pattern)]
+    if not found and is_selection(pattern):
+        found = [synced for synced in tables if selects(pattern, synced)]
+    if not found:
+        _refuse(tables, pattern)
+    return found
+
+
+def named(tables: Sequence[SyncedTable], name: str) -> SyncedTable:
+    """The one table that is the target of this very name; raises ConfigurationError."""
+    found = [each for each in tables if name in _names(each)]
+    if len(found) != 1:
+        _refuse(tables, name)
+    return found[0]
+
+
+def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
+    names = ", ".join(str(synced.table.target) for synced in tables[:NAMED_AT_MOST])
+    raise ConfigurationError(
+        f"no target table matches {pattern!r}",
+        remedy=f"Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
+    )
+
+
 def require_urls(tables: Sequence[SyncedTable]) -> None:
     """Raise ConfigurationError naming each variable that is not set, or no URL."""
-    connections = {c for s in tables for c in (s.source_connection, s.target_connection)}
+    require_connections({c for s in tables for c in (s.source_connection, s.target_connection)})
+
+
+def require_connections(connections: set[str]) -> None:
+    """The same, of connections by their resource keys."""
     missing = sorted(v for v in map(url_variable, connections) if not os.environ.get(v, "").strip())
     if missing:
         raise ConfigurationError(
@@ -65,6 +94,12 @@ def require_urls(tables: Sequence[SyncedTable]) -> None:
         check_url(os.environ[url_variable(connection)], connection)
 
 
+def _names(synced: SyncedTable) -> tuple[str, ...]:
+    """The target as people write it; in the schema public, without it too."""
+    name = str(synced.table.target)
+    return (name, name.removeprefix("public.")) if name.startswith("public.") else (name,)
+
+
 def _matches(synced: SyncedTable, pattern: str) -> bool:
     name = str(synced.table.target)
-    return name == pattern or fnmatchcase(name, pattern) or name == f"public.{pattern}"
+    return fnmatchcase(name, pattern) or pattern in _names(synced)

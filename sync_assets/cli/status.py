@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import click
 
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
-    from sync_assets.config import SyncedTable
-    from sync_assets.engine import Table, TableStatus
+    from sync_assets.engine import TableStatus
 
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
 NUMBERS = "llrrrrr"
@@ -21,9 +19,16 @@ SPARE = ("source max xmin", "watermark", "rows")
 KILO = 1024
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sync-assets status",
+        "sync-assets status --all",
+        "sync-assets status --json | jq '.tables[] | select(.age_seconds > 3600) | .target'",
+    )
+)
+@click.option("--all", "everything", is_flag=True, help="Also what is no longer configured.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, as_json: bool) -> None:
+def command(*, everything: bool, as_json: bool) -> None:
     """Show, for each table in defs.yaml, its last sync and how far behind the source it is.
 
     Reads the state beside the data in the target, and the source's current position; changes
@@ -32,32 +37,28 @@ def command(*, as_json: bool) -> None:
     """
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.
+    from sync_assets.cli.connections import by_connections
     from sync_assets.cli.selection import configured_tables, require_urls
-    from sync_assets.config import url_variable
     from sync_assets.engine import read_status
 
     _, tables = configured_tables()
     require_urls(tables)
     found: list[TableStatus] = []
-    for (source, target), group in _by_connections(tables).items():
-        urls = os.environ[url_variable(source)], os.environ[url_variable(target)]
-        found += read_status(*urls, group)
+    for ends in by_connections(tables):
+        group = [synced.table for synced in ends.tables]
+        found += read_status(ends.source_url, ends.target_url, group, others=everything)
+    configured = {str(synced.table.target) for synced in tables}
+    # Two sources may share a target.
+    found = [each for each in found if each.configured or each.target not in configured]
     if as_json:
         print_json({"tables": [dataclasses.asdict(status) for status in found]})
     else:
         print_rows(HEADINGS, [_row(status) for status in found], NUMBERS, spare=SPARE)
 
 
-def _by_connections(tables: Iterable[SyncedTable]) -> dict[tuple[str, str], list[Table]]:
-    groups: dict[tuple[str, str], list[Table]] = {}
-    for synced in tables:
-        ends = (synced.source_connection, synced.target_connection)
-        groups.setdefault(ends, []).append(synced.table)
-    return groups
-
-
 def _row(status: TableStatus) -> tuple[str, ...]:
     name = status.target if status.target == status.source else f"{status.source} → {status.target}"
+    name = name if status.configured else f"{name} (not configured)"
     if status.synced_at is None:
         return (name, "never synced", "", "", "", "", "")
     return (

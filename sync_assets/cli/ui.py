@@ -9,10 +9,12 @@ from pathlib import Path
 
 import click
 
+from sync_assets.cli.examples import examples
+
 FOLDER = ".dagster"
 
 
-@click.command()
+@click.command(epilog=examples("sync-assets ui", "sync-assets ui --port 3001"))
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address of the UI.")
 @click.option("--port", default=3000, show_default=True, type=click.IntRange(1, 65535))
 def command(*, host: str, port: int) -> None:

@@ -6,11 +6,12 @@ import dataclasses
 
 import click
 
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_facts, print_json
 from sync_assets.engine.workers import GIGABYTE, WorkerReport, worker_report
 
 
-@click.command()
+@click.command(epilog=examples("sync-assets workers", "sync-assets workers --json"))
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(*, as_json: bool) -> None:
     """Show this machine's cores and memory, and how many workers follow from them.

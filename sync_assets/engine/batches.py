@@ -83,7 +83,7 @@ def opened(path: Path, written: Callable[[int], None]) -> Iterator[io.BufferedIO
 @contextlib.contextmanager
 def batch_folder(root: Path | None = None) -> Iterator[Path]:
     """A private folder for one run's batch files, removed at the end with all that is in it."""
-    base = _base(root)
+    base = base_folder(root)
     with _flocked(base):
         # Nobody sweeps between the folder's creation and its lock.
         _sweep(base)
@@ -108,7 +108,8 @@ def _flocked(folder: Path) -> Iterator[None]:
         os.close(lock)
 
 
-def _base(root: Path | None) -> Path:
+def base_folder(root: Path | None = None) -> Path:
+    """The folder that holds the runs' folders, made if need be; raises ConfigurationError."""
     base = Path(root or os.environ.get("SYNC_BATCH_DIR") or _temporary())
     failure = None
     try:

@@ -6,6 +6,7 @@ import statistics
 from dataclasses import dataclass
 
 from sync_assets.engine import merge, snapshot, state
+from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import LeafRead, Plan, Removal, chunks
 from sync_assets.engine.run import Run
 from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
@@ -67,7 +68,10 @@ def forecast(run: Run, table: Table) -> Forecast:
     """Plan one table and say what would happen; raises SyncError where a run would."""
     with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
         with transaction(target, CATALOG_NAMES) as cursor:
+            migrate(cursor)
             known = state.read(cursor, table.target)
+            # An older version's state stays as it is.
+            cursor.execute("ROLLBACK")
         with snapshot.taken(source, [table], run.report.begin) as (view,):
             run.report.begin("plan")
             plan = decide(source, target, table, view, known)

@@ -7,7 +7,7 @@ rows with the newest xids that it saw, and the next one looks for them by their 
 
 from __future__ import annotations
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor, Key
@@ -50,9 +50,7 @@ def missed(cursor: Cursor, plan: Plan, key: Key | None, known: Known) -> str | N
     comparable = view.relation.has_versions and not _were_replaced(view, known)
     if key is None or not samples or not comparable:
         return None
-    xids, keys = [sample.xid for sample in samples], [sample.key for sample in samples]
-    columns = [list(values) for values in zip(*keys, strict=True)]
-    found = rows(cursor, _versions(view, key), [xids, *columns])
+    found = rows(cursor, _versions(view, key, samples))
     older = sum(now < then and now < known.watermark for then, now in found)
     if older:
         raise errors.SourceIdentityChanged(
@@ -70,19 +68,22 @@ def _were_replaced(view: SourceView, known: Known) -> bool:
     return now != {(leaf.oid, leaf.filenode) for leaf in known.leaves}
 
 
-def _versions(view: SourceView, key: Key) -> Composable:
+def _versions(view: SourceView, key: Key, samples: tuple[Sample, ...]) -> Composable:
     types = {column.name: column.type for column in view.columns}
     names = [Identifier(f"key {number}") for number in range(len(key.columns))]
     joined = SQL(" AND ").join(
         SQL("t.{} {} s.{}::{}").format(Identifier(column), SQL(operator), name, SQL(types[column]))
         for column, operator, name in zip(key.columns, key.operators, names, strict=True)
     )
-    arrays = SQL(", ").join([SQL("%s::bigint[]"), *[SQL("%s::text[]")] * len(names)])
+    # Literals and no parameters: a column's name may hold a percent sign.
+    xids = SQL("{}::bigint[]").format(Literal([sample.xid for sample in samples]))
+    values = zip(*(sample.key for sample in samples), strict=True)
+    arrays = [xids, *(SQL("{}::text[]").format(Literal(list(each))) for each in values)]
     return SQL(
         "SELECT s.xid, {xid} FROM unnest({arrays}) AS s (xid, {names}) JOIN {source} AS t ON {joined}"
     ).format(
         xid=SQL(widened(view.snapshot.xmax, "t.xmin")),
-        arrays=arrays,
+        arrays=SQL(", ").join(arrays),
         names=SQL(", ").join(names),
         source=relation(view.relation.name),
         joined=joined,

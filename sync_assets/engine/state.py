@@ -14,15 +14,13 @@ import psycopg2.extensions
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.retention import receipts_kept
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
 from sync_assets.engine.state_tables import STATE_VERSION
 from sync_assets.engine.table import RelationName
 
 Cursor = psycopg2.extensions.cursor
-
-RECEIPTS_KEPT = 1000
-"""For each table, the newest."""
 
 _FORGET = """
 DELETE FROM sync_assets.receipt
@@ -204,7 +202,7 @@ def advance(
         "VALUES (%s, %s, %s, %s)",
         (target.schema, target.name, receipt.run_id, json.dumps(receipt.as_dict())),
     )
-    cursor.execute(_FORGET, {**place, "kept": RECEIPTS_KEPT})
+    cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
 
 
 def _execute_insert(cursor: Cursor, values: dict[str, object]) -> None:

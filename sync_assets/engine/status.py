@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import RelationName, Table
 
 
 @dataclass(frozen=True, slots=True)
 class TableStatus:
     """One table; None throughout where it was never synced.
 
+    `configured` is false for a table that the target remembers and nobody asked for: how far it is
+    behind its source cannot be told then.
     `age_seconds` is how old the target's data is by the source's clock, `lag_bytes` and
     `lag_xids` how much WAL and how many transactions the whole source has written since.
     """
@@ -31,6 +34,7 @@ class TableStatus:
     lag_bytes: int | None = None
     lag_xids: int | None = None
     run_id: str | None = None
+    configured: bool = True
 
 
 _NOW = """
@@ -40,34 +44,53 @@ SELECT clock_timestamp(), pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
 """
 
 _STATE = """
-SELECT target_schema, target_table, synced_at, mode, watermark, source_max_xmin, rows_in_target,
+SELECT target_schema, target_table, source_schema, source_table, synced_at, mode, watermark, source_max_xmin, rows_in_target,
        snapshot_at, run_id, snapshot_xmax, source_lsn
-FROM sync_assets.state
+FROM sync_assets.state ORDER BY target_schema, target_table
 """
 
 
-def read_status(source_url: str, target_url: str, tables: Sequence[Table]) -> list[TableStatus]:
-    """The status of each table, in order; changes nothing. Raises SyncError."""
+def read_status(
+    source_url: str, target_url: str, tables: Sequence[Table], *, others: bool = False
+) -> list[TableStatus]:
+    """The status of each table, in order; changes nothing. Raises SyncError.
+
+    `others` adds the tables that the target remembers besides.
+    """
     sessions = Sessions(source_url, target_url, "sync_assets")
-    return sessions.translating(lambda: _read(sessions, tables))
+    return sessions.translating(lambda: _read(sessions, tables, others=others))
 
 
-def _read(sessions: Sessions, tables: Sequence[Table]) -> list[TableStatus]:
+def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[TableStatus]:
     with sessions.connected("target") as target, transaction(target, CATALOG_NAMES) as cursor:
         (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
         found = {values[:2]: values[2:] for values in (rows(cursor, _STATE) if there else ())}
     with sessions.connected("source") as source, source.cursor() as cursor:
         now = row(cursor, _NOW)
-    return [
-        _status(table, found.get((table.target.schema, table.target.name)), now) for table in tables
+    asked = {(table.target.schema, table.target.name) for table in tables}
+    statuses = [
+        _status(
+            table.source, table.target, found.get((table.target.schema, table.target.name)), now
+        )
+        for table in tables
     ]
+    for place, known in found.items():
+        if others and place not in asked:
+            source_name, target_name = RelationName(*known[:2]), RelationName(*place)
+            told = _status(source_name, target_name, known, now)
+            statuses.append(
+                dataclasses.replace(told, configured=False, lag_bytes=None, lag_xids=None)
+            )
+    return statuses
 
 
-def _status(table: Table, known: tuple[Any, ...] | None, now: tuple[Any, ...]) -> TableStatus:
-    names = (str(table.source), str(table.target))
+def _status(
+    source: RelationName, target: RelationName, known: tuple[Any, ...] | None, now: tuple[Any, ...]
+) -> TableStatus:
+    names = (str(source), str(target))
     if known is None:
         return TableStatus(*names)
-    synced_at, mode, watermark, max_xmin, count, seen_at, run_id, seen_xmax, seen_lsn = known
+    synced_at, mode, watermark, max_xmin, count, seen_at, run_id, seen_xmax, seen_lsn = known[2:]
     time, xmax, lsn = now
     return TableStatus(
         *names,

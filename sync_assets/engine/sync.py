@@ -15,11 +15,13 @@ from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, samples, schema, snapshot, state
 from sync_assets.engine.batches import batch_folder
+from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.lock import locked, require_lock
+from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import Plan, chunks, make_plan
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
@@ -55,15 +57,23 @@ def _remembered(
 ) -> tuple[KnownStates, tuple[Receipt, ...]]:
     """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target, CATALOG_NAMES) as cursor:
+        migrate(cursor)
         receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
+        known = _states(cursor, tables)
+        if all(table.dry_run for table in tables):
+            cursor.execute("ROLLBACK")
     done = tuple(receipt for receipt in receipts if receipt is not None)
-    return known_states(target, tables), done if len(done) == len(tables) else ()
+    return known, done if len(done) == len(tables) else ()
 
 
 def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
     """What the target remembers of the tables."""
     with transaction(target, CATALOG_NAMES) as cursor:
-        return {table.target: state.read(cursor, table.target) for table in tables}
+        return _states(cursor, tables)
+
+
+def _states(cursor: Cursor, tables: Sequence[Table]) -> KnownStates:
+    return {table.target: state.read(cursor, table.target) for table in tables}
 
 
 def stage(

@@ -1,0 +1,130 @@
+"""`sync-assets check`: what will hurt, before it hurts."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.examples import examples
+from sync_assets.cli.output import print_json
+
+if TYPE_CHECKING:
+    from sync_assets.config import SyncedTable
+    from sync_assets.engine.check import Checked
+    from sync_assets.engine.finding import Finding
+    from sync_assets.engine.server_facts import Server
+
+COLOURS = {"blocking": "red", "warning": "yellow", "note": "blue"}
+INDENT = " " * 10
+
+
+@click.command(
+    epilog=examples(
+        "sync-assets check",
+        "sync-assets check 'sales.*'",
+        "sync-assets check --json | jq -r '.findings[] | .mend'",
+    )
+)
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def command(select: tuple[str, ...], *, as_json: bool) -> None:
+    """Find what will hurt before it hurts; change nothing.
+
+    Connects to both ends and looks at versions, rights, keys, unsupported relations, row-level
+    security, targets in the way, open transactions that hold the watermark back, transaction id
+    age, standby settings, time-outs, poolers, connections, clocks, and disk for batch files. Each
+    finding comes with its mend, ready to paste.
+
+    SELECT names tables as for `run`; without it all are looked at. The exit code is 1 where a
+    finding is blocking: a run would fail.
+    """
+    from sync_assets.cli.connections import by_connections
+    from sync_assets.cli.selection import configured_tables, require_urls, selected
+    from sync_assets.engine.check import check
+
+    place, tables = configured_tables()
+    tables = selected(tables, select)
+    require_urls(tables)
+    most = _max_workers(place)
+    found = [
+        check(
+            ends.source_url,
+            ends.target_url,
+            [synced.table for synced in ends.tables],
+            max_workers=most,
+            runs=_runs_at_once(ends.tables[0]),
+        )
+        for ends in by_connections(tables)
+    ]
+    if as_json:
+        print_json(_document(found))
+    else:
+        _print(found)
+    sys.exit(int(any(_is_blocking(finding) for each in found for finding in each.findings)))
+
+
+def _max_workers(place: Any) -> int:
+    from sync_assets.defs_folder import read_components
+
+    return max(component.config.workers.max_workers for component in read_components(place))
+
+
+def _runs_at_once(synced: SyncedTable) -> int:
+    if not os.environ.get("DAGSTER_HOME"):
+        # Then there is no instance but ours, where `run` takes one table after another.
+        return 1
+    from sync_assets.pools import runs_at_once
+
+    return runs_at_once(synced)
+
+
+def _is_blocking(finding: Finding) -> bool:
+    return finding.severity.value == "blocking"
+
+
+def _document(found: list[Checked]) -> dict[str, Any]:
+    servers = [server for each in found for server in (each.source, each.target) if server]
+    return {
+        "servers": [_server(server) for server in servers],
+        "findings": [dataclasses.asdict(finding) for each in found for finding in each.findings],
+    }
+
+
+def _server(server: Server) -> dict[str, Any]:
+    return {
+        "side": server.side,
+        "version": server.version_text,
+        "database": server.database,
+        "role": server.role,
+        "standby": server.standby,
+    }
+
+
+def _print(found: list[Checked]) -> None:
+    for each in found:
+        for server in (each.source, each.target):
+            if server is not None:
+                kind = "standby" if server.standby else "primary"
+                click.echo(
+                    f"{server.side}: PostgreSQL {server.version_text} ({kind}), database"
+                    f" {server.database}, role {server.role}"
+                )
+        for finding in each.findings:
+            _print_finding(finding)
+    findings = [finding for each in found for finding in each.findings]
+    blocking = sum(map(_is_blocking, findings))
+    click.echo(f"{len(findings)} findings, {blocking} of them blocking.")
+
+
+def _print_finding(finding: Finding) -> None:
+    from sync_assets.cli.errors import one_line
+
+    severity = finding.severity.value
+    head = click.style(severity.ljust(len(INDENT)), fg=COLOURS[severity])
+    click.echo(f"{head}{finding.where}: {one_line(finding.what)}")
+    click.echo(f"{INDENT}{click.style(one_line(finding.mend), bold=True)}")

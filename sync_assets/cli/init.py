@@ -1,0 +1,90 @@
+"""`sync-assets init`: a first defs.yaml from what the source has."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from sync_assets.cli.examples import examples
+from sync_assets.cli.output import print_json
+
+if TYPE_CHECKING:
+    from sync_assets.engine.inventory import Found
+
+SOURCE = "source"
+
+
+@click.command(
+    epilog=examples(
+        "sync-assets init",
+        "sync-assets init public sales --output defs/shop/defs.yaml",
+        "sync-assets init --json",
+    )
+)
+@click.argument("schemas", metavar="[SCHEMA]...", nargs=-1)
+@click.option(
+    "--output",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Write it to a new file; one that exists is never overwritten.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print what the source has as one object.")
+def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> None:
+    """Write a commented defs.yaml with every table of the source that can be synced.
+
+    Reads the source's catalog (SYNC_SOURCE_URL), of the schemas named or of all. What cannot be
+    synced is there as a comment that says why; so are views, which can be read whole. The file
+    loads and runs as it is. It goes to stdout unless --output names a file.
+    """
+    from sync_assets.cli.selection import require_connections
+    from sync_assets.config import url_variable
+    from sync_assets.engine.inventory import inventory
+
+    require_connections({SOURCE})
+    _require_new(output)
+    found = inventory(os.environ[url_variable(SOURCE)], schemas)
+    if as_json:
+        print_json({"tables": [_entry(each) for each in found]})
+        return
+    text = "".join(f"{line}\n" for line in _lines(found))
+    if output is None:
+        click.echo(text, nl=False)
+        return
+    output.parent.mkdir(parents=True, exist_ok=True)
+    with output.open("x", encoding="utf-8") as file:
+        file.write(text)
+    click.echo(
+        f"Wrote {output}. Next:\n  export SYNC_DEFS={output.parent.absolute()}\n"
+        "  sync-assets check\n  sync-assets run",
+        err=True,
+    )
+
+
+def _require_new(output: Path | None) -> None:
+    from sync_assets.engine.errors import ConfigurationError
+
+    if output is not None and output.exists():
+        raise ConfigurationError(
+            f"{output} exists, and init overwrites nothing", remedy="Name a new file."
+        )
+
+
+def _entry(found: Found) -> dict[str, object]:
+    return {**dataclasses.asdict(found), "name": str(found.name), "syncs": found.problem is None}
+
+
+def _lines(found: Iterable[Found]) -> Iterator[str]:
+    from sync_assets.cli.defs_text import defs_lines
+    from sync_assets.engine.errors import NoSuchRelation
+
+    tables = list(found)
+    if all(each.problem for each in tables):
+        raise NoSuchRelation(
+            f"none of the {len(tables)} relations found on the source can be synced as it is",
+            remedy="See why: sync-assets init --json.",
+        )
+    return defs_lines(tables)

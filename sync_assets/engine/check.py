@@ -1,0 +1,155 @@
+"""Find what will hurt before it hurts; changes nothing.
+
+`CHECKS` is the whole of it: each looks at the same facts and yields what it finds.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_assets.engine import check_servers, check_tables, check_targets
+from sync_assets.engine.batches import base_folder
+from sync_assets.engine.errors import ConfigurationError, SyncError
+from sync_assets.engine.extension_facts import MissingExtension, read_missing_extensions
+from sync_assets.engine.facts import Facts, Room
+from sync_assets.engine.finding import Finding, Severity, blocking
+from sync_assets.engine.run import MAX_BATCH_DISK
+from sync_assets.engine.server_facts import Server, read_server
+from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
+from sync_assets.engine.sqlstate import Side
+from sync_assets.engine.table import Table
+from sync_assets.engine.table_facts import TablePair, paired, read_source, read_target
+
+SIDES: tuple[Side, ...] = ("source", "target")
+BESIDE_WORKERS = 2
+"""Connections to the source that a run may hold besides its workers."""
+
+CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
+    check_tables.unfit_tables,
+    check_tables.closed_schemas,
+    check_tables.unreadable_tables,
+    check_tables.unreadable_leaves,
+    check_tables.row_level_security,
+    check_tables.one_table,
+    check_targets.obstacles,
+    check_targets.missing_extensions,
+    check_targets.missing_schemas,
+    check_targets.closed_target_schemas,
+    check_targets.target_rights,
+    check_targets.columns_to_add,
+    check_targets.target_rules,
+    check_targets.closed_state,
+    check_servers.old_xids,
+    check_servers.long_transactions,
+    check_servers.prepared_transactions,
+    check_servers.mark_held_back_on_standby,
+    check_servers.cancelling_standby,
+    check_servers.expiring_snapshots,
+    check_servers.hidden_identity,
+    check_servers.hidden_timeline,
+    check_servers.narrower_encoding,
+    check_servers.poolers,
+    check_servers.connection_room,
+    check_servers.batch_room,
+    check_servers.clocks,
+    check_servers.untested_versions,
+    check_servers.time_outs,
+    check_targets.deletes_left_behind,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Checked:
+    """Who was asked, and what was found: what blocks first. An end that did not answer is None."""
+
+    source: Server | None
+    target: Server | None
+    findings: tuple[Finding, ...]
+
+
+def check(
+    source_url: str, target_url: str, tables: Sequence[Table], *, max_workers: int, runs: int = 1
+) -> Checked:
+    """Look at both ends and at every table; raises only what is no finding.
+
+    `runs` is how many may read this source at once.
+    """
+    sessions = Sessions(source_url, target_url, "sync_assets")
+    return sessions.translating(lambda: _checked(sessions, tables, max_workers, runs))
+
+
+def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs: int) -> Checked:
+    failures: list[Finding] = []
+    with contextlib.ExitStack() as stack:
+        ends = {side: _opened(stack, sessions, side, failures) for side in SIDES}
+        source, target = (
+            read_server(connection, side) if connection else None
+            for side, connection in ends.items()
+        )
+        pairs, extensions = _pairs(ends["source"], ends["target"], tables)
+    facts = Facts(source, target, pairs, _room(pairs, max_workers, runs, failures), extensions)
+    found = [
+        dataclasses.replace(finding, check=look.__name__)
+        for look in CHECKS
+        for finding in look(facts)
+    ]
+    order = list(Severity)
+    return Checked(
+        source,
+        target,
+        tuple(sorted([*failures, *found], key=lambda finding: order.index(finding.severity))),
+    )
+
+
+def _opened(
+    stack: contextlib.ExitStack, sessions: Sessions, side: Side, failures: list[Finding]
+) -> Connection | None:
+    try:
+        return stack.enter_context(sessions.connected(side))
+    except ConfigurationError:
+        raise
+    except SyncError as error:
+        found = blocking(side, error.message, error.remedy)
+        failures.append(dataclasses.replace(found, check="connections"))
+        return None
+
+
+def _pairs(
+    source: Connection | None, target: Connection | None, tables: Sequence[Table]
+) -> tuple[tuple[TablePair, ...], tuple[MissingExtension, ...]]:
+    if source is None or target is None:
+        return (), ()
+    with (
+        transaction(source, CATALOG_NAMES) as reading,
+        transaction(target, CATALOG_NAMES) as writing,
+    ):
+        pairs = tuple(
+            paired(reading, table, read_source(reading, table), read_target(writing, table.target))
+            for table in tables
+        )
+        relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
+        return pairs, read_missing_extensions(reading, writing, relations)
+
+
+def _room(pairs: Sequence[TablePair], max_workers: int, runs: int, failures: list[Finding]) -> Room:
+    """What is wanted: a table that the target has may need little, one that it lacks all of it."""
+    first_loads = [
+        sum(leaf.bytes for leaf in pair.source.relation.leaves)
+        for pair in pairs
+        if pair.source.relation is not None and pair.target.relation is None
+    ]
+    largest = min(MAX_BATCH_DISK, max(first_loads, default=0))
+    connections = max_workers + BESIDE_WORKERS
+    try:
+        folder = base_folder()
+    except ConfigurationError as error:
+        mend = "export SYNC_BATCH_DIR=/a/folder/of/your/own"
+        found = blocking("here", error.message, mend)
+        failures.append(dataclasses.replace(found, check="batch_room"))
+        return Room(connections, runs, Path(), 0, 0)
+    return Room(connections, runs, folder, largest, shutil.disk_usage(folder).free)

@@ -1,0 +1,244 @@
+"""What `check` finds on each server: one small function per finding (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import timedelta
+
+from sync_assets.engine.facts import Facts
+from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.server_facts import OpenTransaction
+from sync_assets.engine.table import quoted
+
+TESTED_VERSIONS = (15, 18)
+"""The major versions that our own tests run on."""
+
+OLD_XIDS, LAST_XIDS = 1_000_000_000, 2_100_000_000
+"""Ages of the oldest row version: anti-wraparound vacuum falls behind; soon no writes at all."""
+
+LONG_TRANSACTION = timedelta(minutes=5)
+MANY_XIDS = 1_000_000
+"""Where a transaction's beginning is hidden: how many later ones make it a long one."""
+
+CLOCK_SECONDS = 5.0
+CONTROL_FUNCTIONS = "pg_control_system(), pg_control_checkpoint()"
+TIME_OUTS = (
+    "statement_timeout",
+    "idle_in_transaction_session_timeout",
+    "transaction_timeout",
+    "idle_session_timeout",
+)
+
+
+def untested_versions(facts: Facts) -> Iterator[Finding]:
+    """A version that no test of ours runs on."""
+    tested = " and ".join(map(str, TESTED_VERSIONS))
+    for server in facts.servers:
+        if server.version // 10000 not in TESTED_VERSIONS:
+            yield note(
+                server.side,
+                f"PostgreSQL {server.version_text} should work, but is not tested: {tested} are",
+                "sync-assets verify",
+            )
+
+
+def hidden_identity(facts: Facts) -> Iterator[Finding]:
+    """A source that cannot be told from another one: every run reads everything."""
+    source = facts.source
+    if source is not None and not source.identifies:
+        yield warning(
+            "source",
+            f"the role {source.role} may not read which server this is, so every run reads all rows",
+            f"GRANT EXECUTE ON FUNCTION {CONTROL_FUNCTIONS} TO {quoted(source.role)};",
+        )
+
+
+def hidden_timeline(facts: Facts) -> Iterator[Finding]:
+    """A standby whose timeline is known only up to its last checkpoint: runs wait for one."""
+    source = facts.source
+    if source is not None and source.standby and source.identifies and not source.sees_all:
+        yield warning(
+            "source",
+            f"the role {source.role} may not see which timeline this standby follows, so a run may"
+            " wait for its next checkpoint",
+            f"GRANT pg_read_all_stats TO {quoted(source.role)};  -- on the primary",
+        )
+
+
+def narrower_encoding(facts: Facts) -> Iterator[Finding]:
+    """A target that cannot write down every character of the source."""
+    source, target = facts.source, facts.target
+    if source is None or target is None or target.encoding in ("UTF8", source.encoding):
+        return
+    yield warning(
+        "target",
+        f"its encoding is {target.encoding}, the source's {source.encoding}: a character that it"
+        " lacks makes a run fail",
+        f"CREATE DATABASE {quoted(target.database + '_utf8')} ENCODING 'UTF8' TEMPLATE template0;",
+    )
+
+
+def old_xids(facts: Facts) -> Iterator[Finding]:
+    """A database on its way to transaction id wraparound."""
+    for server in facts.servers:
+        if server.xid_age >= OLD_XIDS:
+            kind = blocking if server.xid_age >= LAST_XIDS else warning
+            yield kind(
+                server.side,
+                f"the oldest row of the database {server.database} is {server.xid_age:,}"
+                " transactions old; PostgreSQL stops writing before 2,147,483,648",
+                "VACUUM (FREEZE, INDEX_CLEANUP off);",
+            )
+
+
+def long_transactions(facts: Facts) -> Iterator[Finding]:
+    """An open transaction that has written: the watermark cannot pass it."""
+    for each in facts.source.open_transactions if facts.source else ():
+        if each.pid is not None and _is_long(each):
+            who = f"process {each.pid} ({each.role}, {each.application or 'unnamed'})"
+            yield warning(
+                "source",
+                f"{who} has a transaction open for {_for_how_long(each)}; until it ends, every run"
+                " reads again what was written since",
+                f"SELECT pg_terminate_backend({each.pid});",
+            )
+
+
+def prepared_transactions(facts: Facts) -> Iterator[Finding]:
+    """A prepared transaction that nobody ends: it holds the watermark back, even over a restart."""
+    for each in facts.source.open_transactions if facts.source else ():
+        if each.gid is not None and _is_long(each):
+            gid = each.gid.replace("'", "''")
+            yield warning(
+                "source",
+                f"the transaction prepared as {each.gid!r} by {each.role} in {each.database} waits"
+                f" for {_for_how_long(each)}; until it ends, every run reads again what was"
+                " written since",
+                f"ROLLBACK PREPARED '{gid}';  -- in {each.database}; or COMMIT PREPARED",
+            )
+
+
+def _is_long(each: OpenTransaction) -> bool:
+    if each.seconds is None:
+        return each.xids >= MANY_XIDS
+    return each.seconds >= LONG_TRANSACTION.total_seconds()
+
+
+def _for_how_long(each: OpenTransaction) -> str:
+    if each.seconds is None:
+        return f"{each.xids:,} transactions"
+    return str(timedelta(seconds=round(each.seconds)))
+
+
+def mark_held_back_on_standby(facts: Facts) -> Iterator[Finding]:
+    """A standby whose primary has a long transaction, which only the primary can name."""
+    source = facts.source
+    if source is not None and source.standby and source.mark_distance >= MANY_XIDS:
+        yield warning(
+            "source",
+            f"a transaction on the primary holds the watermark {source.mark_distance:,}"
+            " transactions back",
+            "SELECT pid, usename, xact_start FROM pg_stat_activity WHERE backend_xid IS NOT NULL"
+            " ORDER BY age(backend_xid) DESC;  -- on the primary",
+        )
+
+
+def cancelling_standby(facts: Facts) -> Iterator[Finding]:
+    """A standby that cancels long reads to keep up with its primary."""
+    source = facts.source
+    if source is None or not source.standby:
+        return
+    delay, feedback = (
+        source.settings[name] for name in ("max_standby_streaming_delay", "hot_standby_feedback")
+    )
+    if delay != "-1" and feedback != "on":
+        yield warning(
+            "source",
+            f"this standby cancels reads that hold up replay for {int(delay) / 1000:g} s"
+            " (max_standby_streaming_delay), and hot_standby_feedback is off",
+            "ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf();",
+        )
+
+
+def expiring_snapshots(facts: Facts) -> Iterator[Finding]:
+    """A source before 17 that forgets old row versions under a snapshot that needs them."""
+    source = facts.source
+    threshold = source.settings.get("old_snapshot_threshold", "-1") if source else "-1"
+    if threshold != "-1":
+        yield warning(
+            "source",
+            f"a read that takes longer than {threshold} min fails: old_snapshot_threshold is set",
+            "ALTER SYSTEM RESET old_snapshot_threshold;  -- then restart the server",
+        )
+
+
+def time_outs(facts: Facts) -> Iterator[Finding]:
+    """Time-outs of this role, which a run switches off for its own sessions."""
+    for server in facts.servers:
+        for name in TIME_OUTS:
+            value = server.settings.get(name, "0")
+            if value != "0":
+                yield note(
+                    server.side,
+                    f"{name} is {int(value):,} ms; a run switches it off for its own sessions",
+                    f"ALTER ROLE {quoted(server.role)} SET {name} = 0;",
+                )
+
+
+def poolers(facts: Facts) -> Iterator[Finding]:
+    """A pooler in between, which must not hand out another session in the middle of a run."""
+    for server in facts.servers:
+        if server.pooled:
+            yield warning(
+                server.side,
+                "a connection pooler stands in between; snapshots and locks need session mode",
+                f"SYNC_{server.side.upper()}_URL: the server's own host and port, or a pooler with"
+                " pool_mode = session",
+            )
+
+
+def connection_room(facts: Facts) -> Iterator[Finding]:
+    """More connections at once than the source has left for this role."""
+    source, room = facts.source, facts.room
+    if source is not None and room.connections * room.runs > source.free_connections:
+        fitting = source.free_connections // room.runs - 2
+        yield warning(
+            "source",
+            f"{room.runs} runs at once with {room.connections} connections each may want"
+            f" {room.runs * room.connections}; {source.free_connections} are free for"
+            f" {source.role}",
+            f"workers: {{max_workers: {fitting}, min_workers: 1}}"
+            if fitting > 0
+            else f"ALTER ROLE {quoted(source.role)} CONNECTION LIMIT -1;",
+        )
+
+
+def batch_room(facts: Facts) -> Iterator[Finding]:
+    """Too little disk on this machine for the batch files of the largest first load."""
+    room = facts.room
+    if room.free_bytes < room.batch_bytes:
+        yield warning(
+            "here",
+            f"batch files may take {_megabytes(room.batch_bytes)} in {room.folder}, where"
+            f" {_megabytes(room.free_bytes)} are free",
+            "export SYNC_BATCH_DIR=/a/folder/on/a/larger/disk",
+        )
+
+
+def clocks(facts: Facts) -> Iterator[Finding]:
+    """Clocks that disagree: ages and deletion times are the source's."""
+    if facts.source is None or facts.target is None:
+        return
+    apart = facts.source.ahead - facts.target.ahead
+    if abs(apart) - facts.source.uncertain - facts.target.uncertain > CLOCK_SECONDS:
+        first, second = ("source", "target") if apart > 0 else ("target", "source")
+        yield warning(
+            first,
+            f"its clock is {abs(apart):.0f} s ahead of the {second}'s; ages and deletion times are"
+            " by the source's clock",
+            "timedatectl set-ntp true  # on both machines",
+        )
+
+
+def _megabytes(count: int) -> str:
+    return f"{count / 1e6:,.0f} MB"

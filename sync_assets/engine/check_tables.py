@@ -1,0 +1,118 @@
+"""What `check` finds for each table on the source: one small function per finding (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync_assets.engine import errors
+from sync_assets.engine.facts import Facts
+from sync_assets.engine.finding import Finding, blocking, warning
+from sync_assets.engine.table import RelationName, quoted
+from sync_assets.engine.table_facts import TablePair
+
+SYSTEM_COLUMNS = "xmin or ctid"
+NAMED_AT_MOST = 3
+
+
+def unfit_tables(facts: Facts) -> Iterator[Finding]:
+    """Missing and unsupported relations, missing keys, targets that cannot hold the source's rows.
+
+    What a run would say; rights have findings of their own, which name all of them at once.
+    """
+    for pair in facts.tables:
+        problem = pair.problem
+        if problem is not None and not isinstance(problem, errors.PrivilegeError):
+            yield blocking(_source(pair), problem.message, problem.remedy)
+
+
+def closed_schemas(facts: Facts) -> Iterator[Finding]:
+    """Schemas of the source that this role may not look into."""
+    found = {name for pair in facts.tables for name in pair.source.closed_schemas}
+    for name in sorted(found):
+        yield blocking(
+            "source",
+            f"the role {_role(facts)} has no USAGE on the schema {name}",
+            f"GRANT USAGE ON SCHEMA {quoted(name)} TO {quoted(_role(facts))};",
+        )
+
+
+def unreadable_tables(facts: Facts) -> Iterator[Finding]:
+    """Tables that this role may not read; some of their columns do not help."""
+    for pair in facts.tables:
+        relation = pair.source.relation
+        if relation is None or not isinstance(pair.source.problem, errors.PrivilegeError):
+            continue
+        granted = pair.source.granted_columns
+        some = (
+            f"; {len(granted)} of its columns are granted singly, which gives no {SYSTEM_COLUMNS}"
+        )
+        yield blocking(
+            _source(pair),
+            f"the role {_role(facts)} may not read it{some if granted else ''}",
+            f"GRANT SELECT ON {relation.name.as_sql} TO {quoted(_role(facts))};",
+        )
+
+
+def unreadable_leaves(facts: Facts) -> Iterator[Finding]:
+    """Partitions that can be read through their parent alone, by one connection."""
+    for pair in facts.tables:
+        relation = pair.source.relation
+        if relation is None or relation.kind != "p" or not relation.readable:
+            continue
+        names = [leaf.name for leaf in relation.leaves if not leaf.readable]
+        if names:
+            yield warning(
+                _source(pair),
+                f"{len(names)} of its {len(relation.leaves)} partitions can be read only through"
+                " it, by one connection",
+                f"GRANT SELECT ON {_listed(names)} TO {quoted(_role(facts))};",
+            )
+
+
+def row_level_security(facts: Facts) -> Iterator[Finding]:
+    """Policies that hide rows from this role: a run refuses to take them for deleted."""
+    for pair in facts.tables:
+        if pair.source.filtered:
+            yield blocking(
+                _source(pair),
+                f"row-level security hides rows of {named(pair.source.filtered)} from the role"
+                f" {_role(facts)}",
+                f"ALTER ROLE {quoted(_role(facts))} BYPASSRLS;",
+            )
+
+
+def one_table(facts: Facts) -> Iterator[Finding]:
+    """A table that would be copied onto itself."""
+    if not _same_database(facts):
+        return
+    for pair in facts.tables:
+        source, target = pair.source.relation, pair.target.relation
+        if source is not None and target is not None and source.oid == target.oid:
+            yield blocking(_source(pair), "source and target are one and the same table", "target:")
+
+
+def _same_database(facts: Facts) -> bool:
+    source, target = facts.source, facts.target
+    if source is None or target is None or source.system_identifier is None:
+        return False
+    ends = [(each.system_identifier, each.database_oid) for each in (source, target)]
+    return ends[0] == ends[1]
+
+
+def named(names: Sequence[RelationName]) -> str:
+    """The first few names, and how many more there are."""
+    shown = ", ".join(str(name) for name in names[:NAMED_AT_MOST])
+    more = len(names) - NAMED_AT_MOST
+    return f"{shown} and {more} more" if more > 0 else shown
+
+
+def _listed(names: Sequence[RelationName]) -> str:
+    return ", ".join(name.as_sql for name in names)
+
+
+def _source(pair: TablePair) -> str:
+    return f"source {pair.table.source}"
+
+
+def _role(facts: Facts) -> str:
+    return facts.source.role if facts.source else "?"

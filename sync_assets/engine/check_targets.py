@@ -1,0 +1,150 @@
+"""What `check` finds on the target, for its tables and their schemas (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from sync_assets.engine.check_tables import named
+from sync_assets.engine.facts import Facts
+from sync_assets.engine.finding import Finding, blocking, note
+from sync_assets.engine.table import Deletes, SyncMode, quoted
+from sync_assets.engine.table_facts import TablePair
+
+
+def obstacles(facts: Facts) -> Iterator[Finding]:
+    """A type on the target that has the name of a table to be made."""
+    for pair in facts.tables:
+        if pair.target.obstacle is not None:
+            yield blocking(
+                _target(pair),
+                f"the table cannot be made: {pair.target.obstacle} is a type of that name",
+                "target: another_schema.another_name",
+            )
+
+
+def missing_extensions(facts: Facts) -> Iterator[Finding]:
+    """Extensions that a run would have to create on the target, and cannot."""
+    for each in facts.extensions:
+        create = f"CREATE EXTENSION {quoted(each.name)} SCHEMA {quoted(each.schema)};"
+        needed = f"the source's columns need types of the extension {each.name}"
+        if each.elsewhere is not None:
+            yield blocking(
+                "target",
+                f"{needed} in the schema {each.schema}; it is in {each.elsewhere}",
+                f"ALTER EXTENSION {quoted(each.name)} SET SCHEMA {quoted(each.schema)};",
+            )
+        elif not each.available:
+            yield blocking(
+                "target",
+                f"{needed}, which is not on the target's server",
+                f"{create}  -- once its package is installed",
+            )
+        elif not each.creatable:
+            yield blocking(
+                "target", f"{needed}, and the role {_target_role(facts)} may not create it", create
+            )
+
+
+def missing_schemas(facts: Facts) -> Iterator[Finding]:
+    """Schemas that a first run must make, without the right to."""
+    server = facts.target
+    if server is None or server.may_create_schemas:
+        return
+    wanted = {p.table.target.schema for p in facts.tables if not p.target.schema_exists}
+    if not server.state_exists:
+        wanted.add("sync_assets")
+    for name in sorted(wanted):
+        yield blocking(
+            "target",
+            f"the schema {name} is missing, and the role {server.role} may not create it in"
+            f" {server.database}",
+            f"CREATE SCHEMA {quoted(name)} AUTHORIZATION {quoted(server.role)};",
+        )
+
+
+def closed_target_schemas(facts: Facts) -> Iterator[Finding]:
+    """Schemas of the target where this role may make no table: a run stages its rows there."""
+    seen: set[str] = set()
+    for pair in facts.tables:
+        place, name = pair.target, pair.table.target.schema
+        if name in seen or not place.schema_exists:
+            continue
+        seen.add(name)
+        rights = [("USAGE", place.schema_usable), ("CREATE", place.schema_writable)]
+        missing = ", ".join(right for right, held in rights if not held)
+        if missing:
+            yield blocking(
+                "target",
+                f"the role {_target_role(facts)} has no {missing} on the schema {name}",
+                f"GRANT {missing} ON SCHEMA {quoted(name)} TO {quoted(_target_role(facts))};",
+            )
+
+
+def target_rights(facts: Facts) -> Iterator[Finding]:
+    """Rights that a run needs on a table that is there."""
+    for pair in facts.tables:
+        if pair.target.missing_rights:
+            missing = ", ".join(pair.target.missing_rights)
+            yield blocking(
+                _target(pair),
+                f"the role {_target_role(facts)} has no {missing} on it",
+                f"GRANT {missing} ON {pair.table.target.as_sql} TO {quoted(_target_role(facts))};",
+            )
+
+
+def columns_to_add(facts: Facts) -> Iterator[Finding]:
+    """Columns that a run must add to a table that belongs to somebody else."""
+    for pair in facts.tables:
+        if pair.adds_columns and not pair.target.owned:
+            yield blocking(
+                _target(pair),
+                f"a run must add columns to it, and the role {_target_role(facts)} does not own it",
+                f"ALTER TABLE {pair.table.target.as_sql} OWNER TO {quoted(_target_role(facts))};",
+            )
+
+
+def target_rules(facts: Facts) -> Iterator[Finding]:
+    """Rewrite rules on the target, which MERGE refuses."""
+    for pair in facts.tables:
+        for rule in pair.target.rules:
+            yield blocking(
+                _target(pair),
+                f"it has the rule {rule}, and PostgreSQL merges into no table with rules",
+                f"DROP RULE {quoted(rule)} ON {pair.table.target.as_sql};",
+            )
+
+
+def closed_state(facts: Facts) -> Iterator[Finding]:
+    """A schema sync_assets that belongs to somebody else."""
+    server = facts.target
+    if server is not None and server.state_exists and not server.state_usable:
+        role = quoted(server.role)
+        yield blocking(
+            "target",
+            f"the role {server.role} may not use the schema sync_assets, which holds the state",
+            f"GRANT USAGE, CREATE ON SCHEMA sync_assets TO {role};"
+            f" GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO {role};",
+        )
+
+
+def deletes_left_behind(facts: Facts) -> Iterator[Finding]:
+    """Tables whose deleted rows stay on the target."""
+    names = [
+        pair.table.target
+        for pair in facts.tables
+        if pair.table.deletes is Deletes.IGNORE and pair.table.mode is not SyncMode.FULL_SYNC
+    ]
+    if names:
+        yield note(
+            "target",
+            f"rows deleted on the source, and old keys, stay in {named(names)}",
+            "deletes: hard",
+        )
+
+
+def _target(pair: TablePair) -> str:
+    return f"target {pair.table.target}"
+
+
+def _target_role(facts: Facts) -> str:
+    return facts.target.role if facts.target else "?"

@@ -1,0 +1,37 @@
+"""All that the checks look at: read once, for all of them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_assets.engine.extension_facts import MissingExtension
+from sync_assets.engine.server_facts import Server
+from sync_assets.engine.table_facts import TablePair
+
+
+@dataclass(frozen=True, slots=True)
+class Room:
+    """What runs will need: `connections` each, and so many bytes for batch files in `folder`."""
+
+    connections: int
+    runs: int
+    folder: Path
+    batch_bytes: int
+    free_bytes: int
+
+
+@dataclass(frozen=True, slots=True)
+class Facts:
+    """All that the checks look at. An end that cannot be reached is None; then no table is known."""
+
+    source: Server | None
+    target: Server | None
+    tables: tuple[TablePair, ...]
+    room: Room
+    extensions: tuple[MissingExtension, ...] = ()
+
+    @property
+    def servers(self) -> tuple[Server, ...]:
+        """The ends that answer."""
+        return tuple(server for server in (self.source, self.target) if server is not None)

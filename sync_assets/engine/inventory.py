@@ -1,0 +1,115 @@
+"""What a source has to sync: every relation of its schemas, and whether it can be."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor, Relation, require_source
+from sync_assets.engine.schema import choose_key
+from sync_assets.engine.session import CATALOG_NAMES, Sessions, rows, transaction
+from sync_assets.engine.table import RelationName, SyncMode, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """One relation. `problem` says why it cannot be synced by row versions, `remedy` what to do.
+
+    `whole` says that it can be synced by reading all of it. `rows` is the planner's estimate, None
+    where there is none; `xmin_column` another name for our column where the relation has ours.
+    """
+
+    name: RelationName
+    kind: str
+    rows: int | None
+    bytes: int
+    key: tuple[str, ...] = ()
+    xmin_column: str | None = None
+    problem: str | None = None
+    remedy: str | None = None
+    whole: bool = False
+
+
+_RELATIONS = """
+SELECT n.nspname::text, c.relname::text, c.relkind::text
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND NOT c.relispartition
+  AND c.relpersistence <> 't' AND n.nspname !~ '^pg_'
+  AND n.nspname NOT IN ('information_schema', 'sync_assets')
+  AND (%(schemas)s::text[] IS NULL OR n.nspname = ANY (%(schemas)s))
+  AND NOT EXISTS (SELECT FROM pg_depend d
+    WHERE d.classid = 'pg_class'::regclass AND d.objid = c.oid AND d.deptype = 'e')
+ORDER BY 1, 2
+"""
+
+_SCHEMAS = """
+SELECT nspname::text FROM pg_namespace
+WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1
+"""
+
+
+def inventory(source_url: str, schemas: Sequence[str] = ()) -> list[Found]:
+    """Every relation in the schemas, of all of them by default; raises SyncError.
+
+    A partitioned table counts once; what belongs to an extension does not.
+    """
+    sessions = Sessions(source_url, source_url, "sync_assets")
+    return sessions.translating(lambda: _inventory(sessions, schemas))
+
+
+def _inventory(sessions: Sessions, schemas: Sequence[str]) -> list[Found]:
+    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+        there = [name for (name,) in rows(cursor, _SCHEMAS)]
+        for schema in schemas:
+            if schema not in there:
+                raise errors.NoSuchRelation(
+                    f"the source has no schema {schema}", remedy=f"It has {', '.join(there)}."
+                )
+        found = rows(cursor, _RELATIONS, {"schemas": list(schemas) or None})
+        return [_look_at(cursor, RelationName(schema, name), kind) for schema, name, kind in found]
+
+
+def _look_at(cursor: Cursor, name: RelationName, kind: str) -> Found:
+    try:
+        relation = require_source(cursor, Table(name, name))
+        key = choose_key(Table(name, name), relation)
+    except errors.SyncError as error:
+        return Found(
+            name,
+            kind,
+            None,
+            0,
+            problem=error.message,
+            remedy=error.remedy,
+            whole=_can_be_read_whole(cursor, name),
+        )
+    return Found(
+        name,
+        kind,
+        _estimated_rows(relation),
+        sum(leaf.bytes for leaf in relation.leaves),
+        key=key.columns if key else (),
+        xmin_column=_other_name(relation),
+    )
+
+
+def _can_be_read_whole(cursor: Cursor, name: RelationName) -> bool:
+    try:
+        require_source(cursor, Table(name, name, SyncMode.FULL_SYNC))
+    except errors.SyncError:
+        return False
+    return True
+
+
+def _estimated_rows(relation: Relation) -> int | None:
+    counts = [leaf.estimated_rows for leaf in relation.leaves]
+    return None if min(counts, default=0) < 0 else round(sum(counts))
+
+
+def _other_name(relation: Relation) -> str | None:
+    ours = Table(relation.name, relation.name).xmin_column
+    if relation.column(ours) is None:
+        return None
+    numbered = (f"sync_xmin{number or ''}" for number in range(len(relation.columns) + 1))
+    return next(name for name in numbered if relation.column(name) is None)

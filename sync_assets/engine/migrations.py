@@ -1,0 +1,43 @@
+"""State that an older version of this program has left, brought up to date.
+
+A step takes the tables from one version to the next. A released step never changes: whoever skips
+versions walks through all of them, in one transaction, and `state_tables` has only the last shape.
+"""
+
+from __future__ import annotations
+
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.lock import lock_ddl
+from sync_assets.engine.session import row
+from sync_assets.engine.state_tables import STATE_VERSION
+
+CURSORS_COLUMNS_AND_SAMPLES = """
+ALTER TABLE sync_assets.state ADD cursor_column text, ADD cursor_mark text, ADD columns jsonb,
+  ADD samples jsonb NOT NULL DEFAULT '[]';
+ALTER TABLE sync_assets.state_leaf ADD columns jsonb
+"""
+
+MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES,)
+"""The first goes from version 1 to 2, and so on."""
+
+
+def migrate(cursor: Cursor) -> None:
+    """Bring the state's tables to this program's version, within the transaction of `cursor`.
+
+    Nothing happens where there are none, where they are up to date, or newer: who reads them then
+    says so.
+    """
+    if _version(cursor) >= STATE_VERSION:
+        return
+    lock_ddl(cursor)
+    # Another run may have done it while this one waited.
+    for step in MIGRATIONS[_version(cursor) - 1 : STATE_VERSION - 1]:
+        cursor.execute(step)
+    cursor.execute("UPDATE sync_assets.version SET version = %s", (STATE_VERSION,))
+
+
+def _version(cursor: Cursor) -> int:
+    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
+        return STATE_VERSION
+    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
+    return int(version)

@@ -1,0 +1,109 @@
+"""Find one row by its key, on the source or on the target; the server casts the key's values."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+from typing import Any
+
+import psycopg2
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Column, Cursor, Key, Relation, read_relation
+from sync_assets.engine.explain import SourceRow, TargetRow
+from sync_assets.engine.scope import written
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row, rows
+from sync_assets.engine.table import Table
+from sync_assets.engine.xid import widened
+
+
+def source_row(
+    cursor: Cursor,
+    table: Table,
+    relation: Relation,
+    key: Key,
+    values: Sequence[str],
+    known_leaves: Collection[int],
+) -> SourceRow | None:
+    """The row on the source, as this transaction sees it; raises ConfigurationError."""
+    (xmax,) = row(cursor, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+    versioned = relation.has_versions
+    found = _look_up(
+        cursor,
+        SQL("SELECT {}, {}, {} FROM {}{} AS t WHERE {}").format(
+            SQL(widened(xmax, "t.xmin") if versioned else "NULL::bigint"),
+            SQL("t.tableoid::bigint" if versioned else "NULL::bigint"),
+            SQL("{} IS TRUE").format(written(table.where or "true")),
+            SQL("ONLY " if table.only else ""),
+            Identifier(table.source.schema, table.source.name),
+            _condition(relation, key, values),
+        ),
+        key,
+        values,
+    )
+    if found is None:
+        return None
+    xmin, leaf, in_scope = found
+    names = {each.oid: str(each.name) for each in relation.leaves}
+    known = leaf is None or leaf in known_leaves
+    return SourceRow(xmin, names.get(leaf, str(table.source)), in_scope, known)
+
+
+def target_row(
+    cursor: Cursor, table: Table, source: Relation, key: Key, values: Sequence[str]
+) -> TargetRow | None:
+    """The row on the target; raises ConfigurationError."""
+    there = read_relation(cursor, table.target)
+    if there is None or any(there.column(name) is None for name in key.columns):
+        return None
+    ours = [
+        Identifier(name) if there.column(name) else SQL("NULL")
+        for name in (table.xmin_column, table.deleted_column)
+    ]
+    if source.column(table.deleted_column):
+        # A column of the source's own, which only bears the name.
+        ours[1] = SQL("NULL")
+    found = _look_up(
+        cursor,
+        SQL("SELECT {}, {} FROM {} AS t WHERE {}").format(
+            *ours,
+            Identifier(table.target.schema, table.target.name),
+            _condition(there, key, values),
+        ),
+        key,
+        values,
+    )
+    return TargetRow(*found) if found else None
+
+
+def _condition(relation: Relation, key: Key, values: Sequence[str]) -> Composable:
+    """SQL that holds for the row: the key's own equality, where an index has one."""
+    operators = key.operators or ("=",) * len(key.columns)
+    return SQL(" AND ").join(
+        SQL("t.{} {} {}::{}").format(
+            Identifier(name), SQL(operator), Literal(value), SQL(_type_of(relation.column(name)))
+        )
+        for name, operator, value in zip(key.columns, operators, values, strict=True)
+    )
+
+
+def _type_of(column: Column | None) -> str:
+    return column.type if column else "text"
+
+
+def _look_up(
+    cursor: Cursor, statement: Composable, key: Key, values: Sequence[str]
+) -> tuple[Any, ...] | None:
+    cursor.execute(OWN_NAMES)
+    try:
+        found = rows(cursor, statement)
+    except psycopg2.DataError as error:
+        problem = error.diag.message_primary or "not a value of its type"
+    else:
+        cursor.execute(CATALOG_NAMES)
+        return found[0] if found else None
+    given = ", ".join(f"{name} = {value}" for name, value in zip(key.columns, values, strict=True))
+    raise errors.ConfigurationError(
+        f"no row can have the key {given}: {problem}",
+        remedy="Write each value as PostgreSQL reads it.",
+    )

@@ -1,0 +1,136 @@
+"""What `check` looks at for each table: what it is on both ends, and this role's rights there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync_assets.engine.catalog import Cursor, Relation, read_relation, require_source
+from sync_assets.engine.errors import PrivilegeError, SyncError
+from sync_assets.engine.schema import fit
+from sync_assets.engine.scope import scoped
+from sync_assets.engine.session import row, rows
+from sync_assets.engine.table import RelationName, Table
+
+
+@dataclass(frozen=True, slots=True)
+class SourceTable:
+    """A table on the source. `closed_schemas` are those this role may not look into.
+
+    `filtered` are relations whose policies apply to this role; `granted_columns` those it may read
+    where it may not read the whole table.
+    """
+
+    relation: Relation | None
+    problem: SyncError | None
+    closed_schemas: tuple[str, ...] = ()
+    filtered: tuple[RelationName, ...] = ()
+    granted_columns: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TargetTable:
+    """A table on the target, there or to be made. `obstacle` is a type that has its name."""
+
+    relation: Relation | None
+    obstacle: str | None
+    schema_exists: bool
+    schema_usable: bool
+    schema_writable: bool
+    missing_rights: tuple[str, ...] = ()
+    owned: bool = True
+    rules: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class TablePair:
+    """Both ends of a table, and what keeps one from fitting the other."""
+
+    table: Table
+    source: SourceTable
+    target: TargetTable
+    problem: SyncError | None
+    adds_columns: bool
+
+
+_CLOSED = """
+SELECT nspname::text FROM pg_namespace
+WHERE nspname = ANY (%s) AND NOT has_schema_privilege(oid, 'USAGE') ORDER BY 1
+"""
+
+_FILTERED = """
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.oid = ANY (%s::oid[]) AND row_security_active(c.oid) ORDER BY 1, 2
+"""
+
+_COLUMNS = """
+SELECT attname::text FROM pg_attribute
+WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
+  AND has_column_privilege(attrelid, attnum, 'SELECT') ORDER BY attnum
+"""
+
+
+def read_source(cursor: Cursor, table: Table) -> SourceTable:
+    """The table as the source has it."""
+    problem: SyncError | None = None
+    try:
+        relation: Relation | None = require_source(cursor, table)
+    except SyncError as error:
+        relation, problem = read_relation(cursor, table.source), error
+    if relation is None:
+        return SourceTable(None, problem)
+    oids = [relation.oid, *(leaf.oid for leaf in relation.leaves)]
+    schemas = {relation.name.schema, *(leaf.name.schema for leaf in relation.leaves)}
+    granted = [] if relation.readable else rows(cursor, _COLUMNS, (relation.oid,))
+    return SourceTable(
+        relation,
+        problem,
+        tuple(name for (name,) in rows(cursor, _CLOSED, (sorted(schemas),))),
+        tuple(RelationName(*name) for name in rows(cursor, _FILTERED, (oids,))),
+        tuple(name for (name,) in granted),
+    )
+
+
+_SCHEMA = """
+SELECT n.oid IS NOT NULL, coalesce(has_schema_privilege(n.oid, 'USAGE'), false),
+       coalesce(has_schema_privilege(n.oid, 'CREATE'), false),
+       (SELECT format_type(t.oid, NULL) FROM pg_type t
+        WHERE t.typnamespace = n.oid AND t.typname = %(name)s
+          AND NOT EXISTS (SELECT FROM pg_class c WHERE c.reltype = t.oid))
+FROM (SELECT to_regnamespace(quote_ident(%(schema)s))::oid AS oid) AS n
+"""
+
+_RIGHTS = """
+SELECT ARRAY(SELECT right_ FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE', 'DELETE']) AS right_
+             WHERE NOT has_table_privilege(c.oid, right_)),
+       pg_has_role(c.relowner, 'USAGE'),
+       ARRAY(SELECT rulename::text FROM pg_rewrite
+             WHERE ev_class = c.oid AND rulename <> '_RETURN' ORDER BY 1)
+FROM pg_class c WHERE c.oid = %s
+"""
+
+
+def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
+    """The table as the target has it, or the place where it will be."""
+    place = {"schema": name.schema, "name": name.name}
+    exists, usable, writable, obstacle = row(cursor, _SCHEMA, place)
+    relation = read_relation(cursor, name)
+    if relation is None:
+        return TargetTable(None, obstacle, exists, usable, writable)
+    missing, owned, rules = row(cursor, _RIGHTS, (relation.oid,))
+    return TargetTable(
+        relation, None, exists, usable, writable, tuple(missing), owned, tuple(rules)
+    )
+
+
+def paired(cursor: Cursor, table: Table, source: SourceTable, target: TargetTable) -> TablePair:
+    """Both ends together; `cursor` is on the source, which says what an expression's type is."""
+    problem, adds = source.problem, False
+    if source.relation is not None and isinstance(problem, PrivilegeError | None):
+        try:
+            # Without the right to read, the source cannot be asked about expressions.
+            relation = source.relation if problem else scoped(cursor, table, source.relation)
+            layout = fit(table, relation, target.relation)
+            adds = bool(layout.added) or layout.adds_xmin or layout.adds_deleted
+        except SyncError as error:
+            problem = error
+    return TablePair(table, source, target, problem, adds and target.relation is not None)

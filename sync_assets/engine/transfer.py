@@ -1,0 +1,154 @@
+"""State and receipts as one document, to follow their tables to another server.
+
+The rows themselves travel by other means. What cannot be carried over is the proof that the
+target's tables are still those that the last run left: their OIDs and filenodes are others there.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor, read_relation
+from sync_assets.engine.lock import locked
+from sync_assets.engine.migrations import migrate
+from sync_assets.engine.plan import storage
+from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
+from sync_assets.engine.state_tables import STATE_VERSION, prepare
+from sync_assets.engine.table import RelationName
+
+UNKNOWN_STORAGE = "imported"
+"""No table is stored so: the next run reads everything."""
+
+PARTS = ("state", "state_leaf", "receipt")
+
+_EXPORT = """
+SELECT jsonb_build_object(
+  'state', to_jsonb(s),
+  'state_leaf', coalesce((SELECT jsonb_agg(to_jsonb(l) ORDER BY leaf) FROM sync_assets.state_leaf l
+    WHERE (l.target_schema, l.target_table) = (s.target_schema, s.target_table)), '[]'),
+  'receipt', coalesce((SELECT jsonb_agg(to_jsonb(r) - 'id' ORDER BY id) FROM sync_assets.receipt r
+    WHERE (r.target_schema, r.target_table) = (s.target_schema, s.target_table)), '[]'))
+FROM sync_assets.state s ORDER BY target_schema, target_table
+"""
+
+
+def export_state(target_url: str) -> dict[str, Any]:
+    """Everything that a target remembers, ready for JSON; changes nothing. Raises SyncError."""
+    sessions = Sessions(target_url, target_url, "sync_assets")
+    tables = sessions.translating(lambda: _exported(sessions))
+    return {"state_version": STATE_VERSION, "tables": tables}
+
+
+def _exported(sessions: Sessions) -> list[dict[str, Any]]:
+    settings = (CATALOG_NAMES, "SET LOCAL TimeZone = 'UTC'")
+    with (
+        sessions.connected("target") as connection,
+        transaction(connection, *settings) as cursor,
+    ):
+        (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
+        if not there:
+            return []
+        # An older version's state is read in this version's shape, and stays as it is.
+        migrate(cursor)
+        tables = [table for (table,) in rows(cursor, _EXPORT)]
+        cursor.execute("ROLLBACK")
+        return tables
+
+
+def import_state(
+    target_url: str, document: Mapping[str, Any], *, trust_target: bool = False
+) -> list[RelationName]:
+    """Make a target remember what another one did; return the tables.
+
+    `trust_target` says that its tables hold the very rows that the other target's held when the
+    document was made: the next run goes on from there. Otherwise it reads everything once. A table
+    that is remembered already is refused. Raises SyncError; all or nothing.
+    """
+    tables = _tables(document)
+    targets = [_target(table) for table in tables]
+    sessions = Sessions(target_url, target_url, "sync_assets")
+
+    def write() -> list[RelationName]:
+        with sessions.connected("target") as connection, locked(connection, targets):
+            prepare(connection)
+            with transaction(connection, CATALOG_NAMES) as cursor:
+                migrate(cursor)
+                for target, table in zip(targets, tables, strict=True):
+                    _import(cursor, target, table, trust_target=trust_target)
+        return targets
+
+    return sessions.translating(write)
+
+
+def _tables(document: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    version, tables = document.get("state_version"), document.get("tables")
+    shaped = isinstance(tables, list) and all(_is_shaped(table) for table in tables)
+    if not isinstance(version, int) or not shaped:
+        raise errors.ConfigurationError(
+            "the file is not an exported state", remedy="Make one: sync-assets state export FILE."
+        )
+    if version != STATE_VERSION:
+        raise errors.ConfigurationError(
+            f"the file has state version {version}, this program works with {STATE_VERSION}",
+            remedy="Export it again with the version of sync-assets that will import it.",
+        )
+    return tables or []
+
+
+def _is_shaped(table: object) -> bool:
+    if not isinstance(table, dict) or set(table) != set(PARTS):
+        return False
+    state = table["state"]
+    names = ("target_schema", "target_table")
+    return isinstance(state, dict) and all(isinstance(state.get(name), str) for name in names)
+
+
+def _target(table: Mapping[str, Any]) -> RelationName:
+    return RelationName(table["state"]["target_schema"], table["state"]["target_table"])
+
+
+def _import(
+    cursor: Cursor, target: RelationName, table: Mapping[str, Any], *, trust_target: bool
+) -> None:
+    place = (target.schema, target.name)
+    known = "SELECT count(*) FROM sync_assets.state WHERE target_schema = %s AND target_table = %s"
+    if row(cursor, known, place)[0]:
+        raise errors.ConfigurationError(
+            f"the target remembers {target} already",
+            remedy=f"Drop that first: sync-assets forget {target}.",
+        )
+    stored = _storage(cursor, target) if trust_target else UNKNOWN_STORAGE
+    parts = {**table, "state": [{**table["state"], "target_storage": stored}]}
+    for part in PARTS:
+        _insert(cursor, part, parts[part])
+
+
+def _storage(cursor: Cursor, target: RelationName) -> str:
+    relation = read_relation(cursor, target)
+    if relation is None:
+        raise errors.NoSuchRelation(
+            f"the target has no table {target} to trust",
+            remedy="Restore the tables first, or import without --trust-target.",
+        )
+    return storage(relation)
+
+
+def _insert(cursor: Cursor, part: str, values: Sequence[Mapping[str, Any]]) -> None:
+    columns = [
+        name
+        for (name,) in rows(
+            cursor,
+            "SELECT attname::text FROM pg_attribute WHERE attrelid = to_regclass(%s)"
+            " AND attnum > 0 AND NOT attisdropped AND attidentity = '' ORDER BY attnum",
+            (f"sync_assets.{part}",),
+        )
+    ]
+    names = ", ".join(columns)
+    cursor.execute(
+        f"INSERT INTO sync_assets.{part} ({names}) SELECT {names}"  # noqa: S608 - our own columns
+        f" FROM jsonb_populate_recordset(NULL::sync_assets.{part}, %s)",
+        (json.dumps(values),),
+    )

@@ -1,0 +1,167 @@
+"""Look one row up on both ends, beside what the target remembers of the last runs."""
+
+from __future__ import annotations
+
+import csv
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor, Key, Relation, require_source
+from sync_assets.engine.explain import LastRun, sentence
+from sync_assets.engine.row_lookup import source_row, target_row
+from sync_assets.engine.schema import choose_key
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    READ_SNAPSHOT,
+    Sessions,
+    row,
+    rows,
+    transaction,
+)
+from sync_assets.engine.table import RelationName, Table
+
+RECEIPTS = 5
+"""So many of the newest are shown."""
+
+
+@dataclass(frozen=True, slots=True)
+class SeenRun:
+    """One of the last runs, from its receipt."""
+
+    run_id: str
+    finished_at: datetime
+    mode: str
+    reason: str
+    watermark_before: int | None
+    watermark: int
+    rows_exported: int
+    rows_deleted: int
+
+
+@dataclass(frozen=True, slots=True)
+class Why:
+    """Everything that is known of a row, and the `sentence` that explains it.
+
+    `watermark` and `snapshot_xmax` are the last run's: it saw no transaction from `snapshot_xmax`
+    on, and the next one reads what is at or above `watermark`.
+    """
+
+    source: str
+    target: str
+    key: dict[str, str]
+    on_source: bool
+    source_xmin: int | None
+    source_leaf: str | None
+    in_scope: bool | None
+    on_target: bool
+    target_source_xmin: int | None
+    deleted_at: datetime | None
+    watermark: int | None
+    snapshot_xmax: int | None
+    snapshot_at: datetime | None
+    runs: tuple[SeenRun, ...]
+    sentence: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Memory:
+    last: LastRun | None
+    snapshot_at: datetime | None
+    leaves: frozenset[int]
+    runs: tuple[SeenRun, ...]
+
+
+_STATE = """
+SELECT watermark, snapshot_xmax, snapshot_at,
+       ARRAY(SELECT leaf FROM sync_assets.state_leaf l
+             WHERE (l.target_schema, l.target_table) = (s.target_schema, s.target_table))
+FROM sync_assets.state s WHERE target_schema = %s AND target_table = %s
+"""
+
+_RUNS = """
+SELECT run_id, finished_at, receipt->>'mode', receipt->>'reason',
+       (receipt->>'watermark_before')::bigint, (receipt->>'watermark')::bigint,
+       (receipt->>'rows_exported')::bigint, (receipt->>'rows_deleted')::bigint
+FROM sync_assets.receipt WHERE target_schema = %s AND target_table = %s
+ORDER BY id DESC LIMIT %s
+"""
+
+
+def why(source_url: str, target_url: str, table: Table, values: Sequence[str]) -> Why:
+    """Explain the row whose key columns have `values`, as text that the server casts.
+
+    Changes nothing. Raises SyncError.
+    """
+    sessions = Sessions(source_url, target_url, "sync_assets")
+    return sessions.translating(lambda: _why(sessions, table, values))
+
+
+def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
+    # The target first: a run that ends in between must not look as if it had missed the row.
+    with (
+        sessions.connected("target") as target,
+        transaction(target, CATALOG_NAMES, begin=READ_SNAPSHOT) as cursor,
+    ):
+        memory = _memory(cursor, table.target)
+        with (
+            sessions.connected("source") as source,
+            transaction(source, CATALOG_NAMES, begin=READ_SNAPSHOT) as reading,
+        ):
+            relation = require_source(reading, table)
+            key = _key(table, relation)
+            values = _values(table, key, values)
+            on_source = source_row(reading, table, relation, key, values, memory.leaves)
+        on_target = target_row(cursor, table, relation, key, values)
+    return Why(
+        source=str(table.source),
+        target=str(table.target),
+        key=dict(zip(key.columns, values, strict=True)),
+        on_source=on_source is not None,
+        source_xmin=on_source.xmin if on_source else None,
+        source_leaf=on_source.leaf if on_source else None,
+        in_scope=on_source.in_scope if on_source else None,
+        on_target=on_target is not None,
+        target_source_xmin=on_target.source_xmin if on_target else None,
+        deleted_at=on_target.deleted_at if on_target else None,
+        watermark=memory.last.watermark if memory.last else None,
+        snapshot_xmax=memory.last.snapshot_xmax if memory.last else None,
+        snapshot_at=memory.snapshot_at,
+        runs=memory.runs,
+        sentence=sentence(table, on_source, on_target, memory.last),
+    )
+
+
+def _memory(cursor: Cursor, target: RelationName) -> _Memory:
+    place = (target.schema, target.name)
+    (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
+    found = rows(cursor, _STATE, place) if there else []
+    if not found:
+        return _Memory(None, None, frozenset(), ())
+    watermark, xmax, at, leaves = found[0]
+    runs = tuple(SeenRun(*values) for values in rows(cursor, _RUNS, (*place, RECEIPTS)))
+    return _Memory(LastRun(watermark, xmax), at, frozenset(leaves), runs)
+
+
+def _key(table: Table, relation: Relation) -> Key:
+    key = choose_key(table, relation)
+    if key is None:
+        raise errors.UnusableKey(
+            f"{table.source} has no key, so no row of it can be named",
+            remedy="Name the columns that identify a row: key: [id].",
+        )
+    return key
+
+
+def _values(table: Table, key: Key, values: Sequence[str]) -> Sequence[str]:
+    """One for each column; a comma separates them only where there are several columns."""
+    if len(values) == 1 and len(key.columns) > 1:
+        values = next(csv.reader(values))
+    if len(values) != len(key.columns):
+        raise errors.ConfigurationError(
+            f"the key of {table.source} is {', '.join(key.columns)}: {len(key.columns)} values,"
+            f" not {len(values)}",
+            remedy="Give them in this order, as arguments or separated by commas.",
+        )
+    return values

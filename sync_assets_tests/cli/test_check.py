@@ -1,0 +1,87 @@
+"""`sync-assets check`: what it prints, and its exit codes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sync_assets.cli import main
+from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.pair import Pair
+
+DEFS = """\
+type: sync_assets.TableSync
+attributes:
+  workers: {max_workers: 90}
+  tables:
+    - {source: good, deletes: hard}
+    - {source: keyless, deletes: hard}
+"""
+
+
+@pytest.fixture(autouse=True)
+def _project(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two tables, one of which has no key."""
+    (tmp_path / "defs.yaml").write_text(DEFS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    monkeypatch.setenv("SYNC_SOURCE_URL", pair.source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
+    pair.source("CREATE TABLE good (id int PRIMARY KEY)", "CREATE TABLE keyless (id int)")
+
+
+def test_findings_come_with_their_mends_and_exit_code_1() -> None:
+    result = _check()
+    assert result.exit_code == 1
+    lines = result.stdout.splitlines()
+    assert lines[0].startswith("source: PostgreSQL 18.")
+    assert lines[2].startswith("blocking  source public.keyless: ")
+    assert lines[3].startswith("          Add a primary key")
+    assert lines[-1].endswith(" 1 of them blocking.")
+
+
+def test_json_holds_the_same() -> None:
+    document = printed("check", code=1)
+    assert [server["side"] for server in document["servers"]] == ["source", "target"]
+    first = document["findings"][0]
+    assert (first["check"], first["severity"]) == ("unfit_tables", "blocking")
+
+
+def test_selected_tables_alone_are_looked_at(pair: Pair) -> None:
+    document = printed("check", "good")
+    assert {finding["severity"] for finding in document["findings"]} <= {"warning", "note"}
+    assert pair.target("SELECT count(*) FROM pg_namespace WHERE nspname = 'sync_assets'") == [(0,)]
+
+
+def test_pools_of_a_dagster_home_multiply_the_connections(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    home = tmp_path / "home"
+    home.mkdir()
+    (home / "dagster.yaml").write_text(
+        "concurrency: {pools: {default_limit: 3}}\ntelemetry: {enabled: false}\n"
+    )
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    (room,) = [
+        each for each in printed("check", "good")["findings"] if each["check"] == "connection_room"
+    ]
+    assert "3 runs at once with 92 connections each may want 276" in room["what"]
+
+
+def test_nothing_contacted_is_exit_code_2_and_no_answer_is_1(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    assert _check("nothing.*").exit_code == 2
+    monkeypatch.setenv("SYNC_SOURCE_URL", f"host={tmp_path} dbname=x password=s3cr3t")
+    result = _check()
+    assert result.exit_code == 1
+    assert result.stdout.splitlines()[1].startswith("blocking  source: cannot connect")
+    assert "s3cr3t" not in result.output
+    monkeypatch.delenv("SYNC_SOURCE_URL")
+    assert _check().exit_code == 2
+
+
+def _check(*words: str) -> Result:
+    return CliRunner().invoke(main, ["check", *words])

@@ -1,0 +1,109 @@
+"""`sync-assets init`: a file that loads and runs as it is, and says what it leaves out."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner, Result
+
+from sync_assets.cli import main
+from sync_assets.cli.selection import configured_tables
+from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import both_ways
+
+SOURCE = (
+    "CREATE TABLE orders (id int PRIMARY KEY, note text)",
+    "INSERT INTO orders VALUES (1, 'a')",
+    'CREATE SCHEMA "Sales, ""new"""',
+    '''CREATE TABLE "Sales, ""new"""."주문.#1: x" (a int, b int, PRIMARY KEY (a, b))''',
+    'CREATE TABLE "1" ("5" int PRIMARY KEY, source_xmin int, sync_xmin int)',
+    "CREATE TABLE parts (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+    "CREATE TABLE parts_1 PARTITION OF parts DEFAULT",
+    "CREATE TABLE keyless (id int)",
+    "CREATE VIEW recent AS SELECT * FROM orders",
+    "CREATE TABLE base (id int PRIMARY KEY)",
+    "CREATE TABLE heir (PRIMARY KEY (id)) INHERITS (base)",
+)
+
+
+@pytest.fixture(autouse=True)
+def _project(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A source with relations of every kind."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_SOURCE_URL", pair.source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
+    pair.source(*SOURCE)
+
+
+@both_ways
+def test_the_file_runs_as_it_is(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    file = tmp_path / "defs" / "shop" / "defs.yaml"
+    assert _init("--output", str(file)).exit_code == 0
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path / "defs"))
+    monkeypatch.setenv("HOME", str(tmp_path))
+    tables = printed("run")["tables"]
+    targets = [table["target"] for table in tables]
+    assert targets == [
+        '"Sales, ""new"""."주문.#1: x"',
+        "public.1",
+        "public.heir",
+        "public.orders",
+        "public.parts",
+    ]
+    assert pair.is_exact("public.orders", "public.parts")
+
+
+def test_what_is_left_out_says_why_and_what_to_do() -> None:
+    text = _init("public").stdout
+    assert "DELETED ROWS STAY BEHIND" in text
+    assert "# public.keyless has neither a primary key" in text
+    for name in ("recent", "keyless", "base"):
+        at = text.index(f"    # - source: public.{name}\n")
+        assert text[at:].splitlines()[1] == "    #   sync_mode: full_sync"
+    assert "parts_1" not in text
+    assert "Sales" not in text
+    assert "    # partitioned, " in text
+
+
+def test_what_is_commented_out_also_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    lines = _init("public").stdout.splitlines()
+    opened = [
+        line.replace("    # - ", "    - ").replace("    #   sync", "      sync") for line in lines
+    ]
+    (tmp_path / "defs.yaml").write_text("\n".join(opened))
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    _, tables = configured_tables()
+    assert len(tables) == 7
+
+
+def test_a_file_is_never_overwritten(tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text("mine")
+    result = _init("--output", "defs.yaml")
+    assert result.exit_code == 2
+    assert "init overwrites nothing" in result.stderr
+    assert (tmp_path / "defs.yaml").read_text() == "mine"
+
+
+def test_json_lists_everything() -> None:
+    tables = {table["name"]: table for table in printed("init", "public")["tables"]}
+    assert tables["public.orders"]["key"] == ["id"]
+    assert tables["public.1"]["xmin_column"] == "sync_xmin1"
+    assert (tables["public.recent"]["syncs"], tables["public.recent"]["whole"]) == (False, True)
+
+
+def test_what_cannot_be_read_is_named(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    result = _init("nowhere")
+    assert result.exit_code == 1
+    assert "the source has no schema nowhere" in result.stderr
+    pair.source("CREATE SCHEMA bare")
+    assert "none of the 0 relations" in _init("bare").stderr
+    monkeypatch.delenv("SYNC_SOURCE_URL")
+    assert _init().exit_code == 2
+
+
+def _init(*words: str) -> Result:
+    return CliRunner().invoke(main, ["init", *words])

@@ -1,0 +1,355 @@
+"""`check`: each finding on a real server, with a mend that mends it."""
+
+from __future__ import annotations
+
+import dataclasses
+import shutil
+from collections.abc import Iterator
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+
+import psycopg2
+import pytest
+from psycopg2.extensions import make_dsn
+
+from sync_assets.demo.server import PostgresServer
+from sync_assets.engine import check_servers, check_targets
+from sync_assets.engine.check import CHECKS, Checked, check
+from sync_assets.engine.check_servers import old_xids
+from sync_assets.engine.extension_facts import MissingExtension
+from sync_assets.engine.facts import Facts, Room
+from sync_assets.engine.finding import Finding, Severity
+from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table
+from sync_assets_tests.fixtures.pair import Pair, execute
+from sync_assets_tests.fixtures.pooler import pooler
+from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
+
+ROLE = "check_role"
+ROOM = Room(connections=1, runs=1, folder=Path("/"), batch_bytes=0, free_bytes=0)
+T = Table(RelationName("public", "t"), RelationName("public", "t"), deletes=Deletes.HARD)
+
+
+@dataclasses.dataclass
+class Checking:
+    """A pair whose ends are looked at by a role of few rights."""
+
+    pair: Pair
+    source_url: str
+    target_url: str
+
+    def __call__(self, *tables: Table, workers: int = 4, runs: int = 1) -> Checked:
+        return check(
+            self.source_url, self.target_url, tables or (T,), max_workers=workers, runs=runs
+        )
+
+    def finds(self, name: str, *tables: Table) -> list[Finding]:
+        return [each for each in self(*tables).findings if each.check == name]
+
+    def mended(self, name: str, *tables: Table) -> str:
+        """Paste every mend of one finding; it must be gone. Returns what was found, in words."""
+        found = self.finds(name, *tables)
+        assert found, f"{name} found nothing"
+        for each in found:
+            on = self.pair.source if each.where.startswith("source") else self.pair.target
+            on(each.mend)
+        assert not self.finds(name, *tables)
+        return "; ".join(f"{each.where}: {each.what}" for each in found)
+
+
+@pytest.fixture
+def checking(
+    pair: Pair, source_server: PostgresServer, target_server: PostgresServer
+) -> Iterator[Checking]:
+    """A pair with one good table, and a role on both ends that may read and write it."""
+    pair.source("CREATE TABLE t (id int PRIMARY KEY, note text)")
+    for server in {source_server, target_server}:
+        execute(server.url(), f"CREATE ROLE {ROLE} LOGIN")
+    pair.source(f"GRANT SELECT ON t TO {ROLE}")
+    pair.target(f"CREATE SCHEMA sync_assets AUTHORIZATION {ROLE}")
+    pair.target(f"GRANT CREATE ON SCHEMA public TO {ROLE}")
+    yield Checking(pair, make_dsn(pair.source_url, user=ROLE), make_dsn(pair.target_url, user=ROLE))
+    for url in (pair.source_url, pair.target_url):
+        execute(url, f"DROP OWNED BY {ROLE} CASCADE")
+    for server in {source_server, target_server}:
+        execute(server.url(), f"DROP ROLE {ROLE}")
+
+
+@both_ways
+def test_nothing_is_found_where_all_is_well(checking: Checking) -> None:
+    found = checking()
+    assert found.findings == ()
+    assert checking.pair.leftovers() == []
+    assert found.source
+    assert found.target
+    assert (found.source.role, found.target.role) == (ROLE, ROLE)
+    assert found.source.version_text.startswith(str(found.source.version // 10000))
+
+
+@both_ways
+def test_missing_rights_on_the_source_come_with_their_grants(checking: Checking) -> None:
+    checking.pair.source(f"REVOKE SELECT ON t FROM {ROLE}", f"GRANT SELECT (id) ON t TO {ROLE}")
+    said = checking.mended("unreadable_tables")
+    assert "1 of its columns are granted singly, which gives no xmin" in said
+    checking.pair.source("REVOKE USAGE ON SCHEMA public FROM public")
+    assert "no USAGE on the schema public" in checking.mended("closed_schemas")
+    assert checking().findings == ()
+
+
+def test_partitions_that_only_the_parent_shows_are_named(checking: Checking) -> None:
+    checking.pair.source(
+        "CREATE TABLE p (id int PRIMARY KEY) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p DEFAULT",
+        f"GRANT SELECT ON p TO {ROLE}",
+    )
+    parent = dataclasses.replace(T, source=RelationName("public", "p"))
+    assert "1 of its 1 partitions" in checking.mended("unreadable_leaves", parent)
+
+
+@both_ways
+def test_row_level_security_is_blocking_until_bypassed(checking: Checking) -> None:
+    checking.pair.source("ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+    assert "hides rows of public.t" in checking.mended("row_level_security")
+
+
+@pytest.mark.parametrize(
+    ("statement", "options", "said"),
+    [
+        ("DROP TABLE t", {}, "the source has no table public.t"),
+        ("ALTER TABLE t DROP CONSTRAINT t_pkey", {}, "neither a primary key"),
+        ("DROP TABLE t; CREATE VIEW t AS SELECT 1 AS id", {}, "public.t is a view"),
+        ("SELECT 1", {"key": ("idd",)}, "the key names 'idd'"),
+        ("ALTER TABLE t ADD source_xmin int", {}, "a column 'source_xmin' of its own"),
+        ("SELECT 1", {"where": "id <"}, "refuses its filter"),
+    ],
+)
+def test_what_a_run_would_refuse_is_blocking(
+    checking: Checking, statement: str, options: dict[str, object], said: str
+) -> None:
+    checking.pair.source(statement, f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {ROLE}")
+    (found,) = checking.finds("unfit_tables", dataclasses.replace(T, **options))  # type: ignore[arg-type]
+    assert said in found.what
+    assert found.severity is Severity.BLOCKING
+    assert found.mend
+
+
+def test_a_view_synced_whole_is_no_finding(checking: Checking) -> None:
+    checking.pair.source("CREATE VIEW v AS SELECT 1 AS id", f"GRANT SELECT ON v TO {ROLE}")
+    view = dataclasses.replace(T, source=RelationName("public", "v"), mode=SyncMode.FULL_SYNC)
+    assert checking(view).findings == ()
+
+
+@both_ways
+def test_missing_rights_on_the_target_come_with_their_grants(checking: Checking) -> None:
+    elsewhere = dataclasses.replace(T, target=RelationName("Replica", "t"))
+    assert "the schema Replica is missing" in checking.mended("missing_schemas", elsewhere)
+    checking.pair.target("DROP SCHEMA sync_assets")
+    assert "the schema sync_assets is missing" in checking.mended("missing_schemas")
+    checking.pair.target("ALTER SCHEMA sync_assets OWNER TO CURRENT_USER")
+    assert "may not use the schema sync_assets" in checking.mended("closed_state")
+    checking.pair.target(f"REVOKE CREATE ON SCHEMA public FROM {ROLE}")
+    assert "no CREATE on the schema public" in checking.mended("closed_target_schemas")
+    checking.pair.target("CREATE TABLE t (id int PRIMARY KEY, note text)")
+    assert "no SELECT, INSERT, UPDATE, DELETE" in checking.mended("target_rights")
+    assert "must add columns" in checking.mended("columns_to_add")
+    assert checking().findings == ()
+
+
+def test_an_extension_that_the_role_may_not_create_is_blocking(checking: Checking) -> None:
+    checking.pair.source(
+        "CREATE SCHEMA ext",
+        f"GRANT USAGE ON SCHEMA ext TO {ROLE}",
+        "CREATE EXTENSION citext SCHEMA ext",
+        "ALTER TABLE t ADD name ext.citext",
+    )
+    checking.pair.target(f"CREATE SCHEMA ext AUTHORIZATION {ROLE}")
+    assert "may not create it" in checking.mended("missing_extensions")
+    checking.pair.target("DROP EXTENSION citext", "CREATE EXTENSION citext SCHEMA public")
+    assert "in the schema ext; it is in public" in checking.mended("missing_extensions")
+    gone = MissingExtension("nope", "ext", None, available=False, creatable=True)
+    (found,) = check_targets.missing_extensions(Facts(None, None, (), ROOM, (gone,)))
+    assert "not on the target's server" in found.what
+
+
+def test_objects_in_the_way_on_the_target_are_blocking(checking: Checking) -> None:
+    checking.pair.target("CREATE TYPE t AS ENUM ('a')")
+    assert "t is a type of that name" in checking.finds("obstacles")[0].what
+    checking.pair.target("DROP TYPE t", "CREATE VIEW t AS SELECT 1 AS id")
+    assert "is not a table" in checking.finds("unfit_tables")[0].what
+    checking.pair.target(
+        "DROP VIEW t",
+        "CREATE TABLE t (id int PRIMARY KEY, note text, source_xmin bigint)",
+        f"ALTER TABLE t OWNER TO {ROLE}",
+        "CREATE RULE nothing AS ON DELETE TO t DO INSTEAD NOTHING",
+    )
+    assert "it has the rule nothing" in checking.mended("target_rules")
+
+
+def test_a_table_copied_onto_itself_is_blocking(checking: Checking) -> None:
+    found = check(checking.source_url, checking.source_url, [T], max_workers=1)
+    assert "one_table" in {each.check for each in found.findings}
+
+
+@both_ways
+def test_what_holds_the_watermark_back_is_named(
+    checking: Checking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair = checking.pair
+    pair.source("BEGIN", "INSERT INTO t VALUES (1)", "PREPARE TRANSACTION 'left''s'")
+    with closing(psycopg2.connect(pair.source_url, application_name="sleeper")) as session:
+        session.cursor().execute("INSERT INTO t VALUES (2)")
+        names = ("long_transactions", "prepared_transactions")
+        assert not [each for name in names for each in checking.finds(name)]
+        # Nobody waits five minutes for a test; a role of few rights sees no beginning at all.
+        monkeypatch.setattr(check_servers, "LONG_TRANSACTION", timedelta(0))
+        monkeypatch.setattr(check_servers, "MANY_XIDS", 1)
+        assert "(postgres, sleeper) has a transaction open for" in checking.mended(names[0])
+        with pytest.raises(psycopg2.OperationalError):
+            session.cursor().execute("SELECT 1")
+    (found,) = checking.finds(names[1])
+    assert """prepared as "left's" by postgres""" in found.what
+    pair.source(found.mend.partition("--")[0])
+    assert not checking.finds(names[1])
+
+
+def test_a_source_that_hides_its_identity_is_a_warning(
+    checking: Checking, source_server: PostgresServer
+) -> None:
+    checking.pair.source("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM public")
+    assert "every run reads all rows" in checking.mended("hidden_identity")
+
+
+def test_settings_of_the_role_are_seen_as_they_are_without_us(checking: Checking) -> None:
+    checking.pair.source(f"ALTER ROLE {ROLE} SET statement_timeout = '30s'")
+    assert "statement_timeout is 30,000 ms" in checking.mended("time_outs")
+    checking.pair.source(f"ALTER ROLE {ROLE} CONNECTION LIMIT 6")
+    found = checking(workers=8, runs=1).findings
+    assert [each.check for each in found] == ["connection_room"]
+    assert found[0].mend == "workers: {max_workers: 3, min_workers: 1}"
+    # The check itself holds two: both ends are on one server here.
+    assert checking(workers=3).findings == ()
+
+
+def test_deletes_that_stay_are_said(checking: Checking) -> None:
+    ignoring = dataclasses.replace(T, deletes=Deletes.IGNORE)
+    (found,) = checking(ignoring).findings
+    assert (found.check, found.mend) == ("deletes_left_behind", "deletes: hard")
+
+
+def test_an_end_that_does_not_answer_is_a_finding(checking: Checking, tmp_path: Path) -> None:
+    found = check(f"host={tmp_path} dbname=x", checking.target_url, [T], max_workers=1)
+    assert found.source is None
+    assert found.target
+    assert found.findings[0].check == "connections"
+    assert found.findings[0].severity is Severity.BLOCKING
+
+
+def test_too_little_disk_for_batch_files_is_a_warning() -> None:
+    for free, names in ((5_000_000, []), (4_999_999, ["here"])):
+        facts = Facts(None, None, (), Room(1, 1, Path("/batches"), 5_000_000, free))
+        assert [each.where for each in check_servers.batch_room(facts)] == names
+
+
+def test_an_old_database_warns_and_then_blocks(checking: Checking) -> None:
+    source = checking().source
+    assert source
+    for age, severities in (
+        (source.xid_age, []),
+        (1_200_000_000, [Severity.WARNING]),
+        (2_140_000_000, [Severity.BLOCKING]),
+    ):
+        aged = dataclasses.replace(source, xid_age=age)
+        facts = Facts(aged, None, (), ROOM)
+        assert [each.severity for each in old_xids(facts)] == severities
+
+
+def test_clocks_apart_are_a_warning(checking: Checking) -> None:
+    found = checking()
+    assert found.source
+    assert abs(found.source.ahead) < 5
+    late = dataclasses.replace(found.source, ahead=-60.0)
+    facts = Facts(late, found.target, (), ROOM)
+    (said,) = check_servers.clocks(facts)
+    assert said.where == "target"
+
+
+def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) -> None:
+    real = checking().source
+    assert real
+    standby = dataclasses.replace(real, standby=True)
+    settings = dict(real.settings) | {"old_snapshot_threshold": "60"}
+    for look, server in {
+        check_servers.untested_versions: dataclasses.replace(real, version=140010),
+        check_servers.hidden_timeline: standby,
+        check_servers.mark_held_back_on_standby: dataclasses.replace(
+            standby, mark_distance=2_000_000
+        ),
+        check_servers.expiring_snapshots: dataclasses.replace(real, settings=settings),
+    }.items():
+        assert not list(look(Facts(real, None, (), ROOM))), look.__name__
+        (found,) = look(Facts(server, None, (), ROOM))
+        assert found.mend, look.__name__
+
+
+def test_a_narrower_encoding_is_a_warning(
+    checking: Checking, target_server: PostgresServer, new_database: NewDatabase
+) -> None:
+    latin = new_database(target_server)
+    name = latin.rpartition("/")[2].partition("?")[0]
+    execute(
+        target_server.url(),
+        f"DROP DATABASE {name}",
+        f"CREATE DATABASE {name} ENCODING 'LATIN1' LC_COLLATE 'C' LC_CTYPE 'C' TEMPLATE template0",
+    )
+    found = check(checking.source_url, latin, [T], max_workers=1).findings
+    assert [each.check for each in found] == ["narrower_encoding"]
+
+
+def test_a_folder_for_batch_files_that_cannot_be_made_is_blocking(
+    checking: Checking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("SYNC_BATCH_DIR", str(tmp_path / "file"))
+    (found,) = checking.finds("batch_room")
+    assert (found.severity, found.where) == (Severity.BLOCKING, "here")
+
+
+def test_every_check_has_a_sentence_and_a_test() -> None:
+    assert all(look.__doc__ for look in CHECKS)
+    assert len({look.__name__ for look in CHECKS}) == len(CHECKS)
+    tested = Path(__file__).read_text(encoding="utf-8")
+    assert [look.__name__ for look in CHECKS if look.__name__ not in tested] == []
+
+
+def test_a_pooler_in_between_is_noticed(
+    server15: PostgresServer, new_database: NewDatabase
+) -> None:
+    url = new_database(server15)
+    with pooler(server15) as port:
+        through = make_dsn(url, host="127.0.0.1", port=port, sslmode="disable")
+        found = check(through, url, [], max_workers=1)
+    assert [(each.check, each.where) for each in found.findings] == [("poolers", "source")]
+
+
+def test_a_standby_that_cancels_reads_is_a_warning(
+    server18: PostgresServer, new_database: NewDatabase
+) -> None:
+    target_url = new_database(server18)
+    with running_server("15") as server:
+        execute(server.url(), "CREATE TABLE t (id int PRIMARY KEY)")
+        server.stop()
+        signal = server.data / "standby.signal"
+        signal.touch()
+        owner = server.data.stat()
+        shutil.chown(signal, owner.st_uid, owner.st_gid)
+        server.start()
+        found = check(server.url(), target_url, [T], max_workers=1)
+        assert found.source
+        assert found.source.standby
+        (said,) = found.findings
+        assert said.check == "cancelling_standby"
+        assert "for 30 s" in said.what
+        *statements, _ = said.mend.split(";")
+        execute(server.url(), *statements)
+        server.restart()
+        assert check(server.url(), target_url, [T], max_workers=1).findings == ()
