@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test random check lint reference lock clean
+.PHONY: help install demo ui test random check lint docs newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,8 +36,15 @@ lint: install  ## check style, types and layers
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
-check: lint test  ## what CI runs
+docs: install  ## build the documentation's site into site/, warnings as errors
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+
+check: lint docs test  ## what CI runs
+
+newcomer: install  ## follow the ten-minute page on a fresh clone, its installation included
+	SYNC_TEST_NEWCOMER=install $(BIN)/pytest --durations=1 sync_assets_tests/documentation/test_newcomer.py
 
 reference: install  ## write docs/schemas and the tables in docs/configuration.md anew
 	$(BIN)/python docs/generate_reference.py
@@ -48,6 +55,6 @@ lock: install  ## write constraints.txt anew: the newest release of everything t
 		pyproject.toml --output-file constraints.txt
 
 clean:  ## remove .venv, caches and what the demo left
-	rm -rf .venv .demo .dagster build dist *.egg-info .hypothesis .import_linter_cache \
+	rm -rf .venv .demo .dagster build dist site *.egg-info .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
