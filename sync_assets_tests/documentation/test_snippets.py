@@ -33,7 +33,14 @@ NOT_RUN = {
     ("CONTRIBUTING.md", "make check"),
     ("CONTRIBUTING.md", "make test ARGS='-k watermark'"),
     ("README.md", "make demo"),
+    ("docs/command-line.md", 'eval "$(_SYNC_ASSETS_COMPLETE=zsh_source sync-assets)"'),
+    ("docs/command-line.md", "sync-assets state export state.json"),
     ("docs/index.md", "make demo"),
+    ("docs/scale-out.md", "export DAGSTER_HOME=$PWD"),
+    ("docs/scale-out.md", "export SYNC_EXECUTOR=celery"),
+    ("docs/scale-out.md", "kubectl create secret generic sync-assets \\"),
+    ("docs/scale-out.md", "mkdir -p /srv/sync-assets/defs"),
+    ("docs/scale-out.md", "pip install sync-assets"),
 }
 
 
