@@ -3,7 +3,9 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test check lint reference lock clean
+ROUNDS ?= 500
+
+.PHONY: help install demo ui test random check lint reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +26,10 @@ ui: install  ## open the Dagster UI
 
 test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+random: install  ## change tables at random between syncs (ROUNDS=500 each way, SEED=… repeats them)
+	SYNC_TEST_STORIES=$(ROUNDS) SYNC_TEST_SEED=$(SEED) $(BIN)/pytest --numprocesses 2 -rP \
+		sync_assets_tests/scenarios/test_random_sequences.py
 
 lint: install  ## check style, types and layers
 	$(BIN)/ruff check .
