@@ -1,0 +1,103 @@
+"""Changes of where the rows are and of what identifies them, on the source."""
+
+from __future__ import annotations
+
+import random
+
+from sync_assets_tests.random_changes.rows import insertion
+from sync_assets_tests.random_changes.shape import (
+    NUMBERS,
+    PART,
+    SCHEMA,
+    TABLE,
+    Shape,
+)
+from sync_assets_tests.random_changes.values import identity, some
+
+
+def vacuum_full(shape: Shape, chance: random.Random) -> list[str]:
+    """Every row moves to another file, as old as it was."""
+    return [f"VACUUM FULL {TABLE}"]
+
+
+def vacuum_freeze(shape: Shape, chance: random.Random) -> list[str]:
+    """Rows lose their xid."""
+    return [f"VACUUM (FREEZE) {TABLE}"]
+
+
+def cluster(shape: Shape, chance: random.Random) -> list[str]:
+    """Rows change their order."""
+    return [f"CLUSTER {TABLE} USING {shape.primary_name}"]
+
+
+def set_unlogged(shape: Shape, chance: random.Random) -> list[str]:
+    """The table, or one partition of it."""
+    return [f"ALTER TABLE {chance.choice(shape.leaves)} SET UNLOGGED"]
+
+
+def set_logged(shape: Shape, chance: random.Random) -> list[str]:
+    """Unlogged before, or it is nothing."""
+    leaf = chance.choice(shape.leaves)
+    return [f"ALTER TABLE {leaf} SET UNLOGGED", f"ALTER TABLE {leaf} SET LOGGED"]
+
+
+def swap_table(shape: Shape, chance: random.Random) -> list[str]:
+    """Another table takes the name: a copy with other rows, or the one of before."""
+    new, statements = shape.unused_table(), []
+    if shape.spare and chance.random() < 0.5:
+        new = chance.choice(shape.spare)
+    else:
+        names = ", ".join(column.name for column in shape.writable)
+        statements = [
+            f"CREATE TABLE {new} (LIKE {TABLE} INCLUDING ALL)",
+            (
+                f"INSERT INTO {new} ({names}) SELECT {names} FROM {TABLE} "
+                f"WHERE NOT ({some(shape, chance, chance.randrange(2, 9))})"
+            ),
+            insertion(shape, chance, new, chance.randrange(1, 30)),
+        ]
+    beside, bare = f"{SCHEMA}.beside", new.removeprefix(f"{SCHEMA}.")
+    return [
+        *statements,
+        (
+            f"ALTER TABLE {TABLE} RENAME TO beside; ALTER TABLE {new} RENAME TO t; "
+            f"ALTER TABLE {beside} RENAME TO {bare}"
+        ),
+    ]
+
+
+def change_primary_key(shape: Shape, chance: random.Random) -> list[str]:
+    """To another of the columns that identify a row, or to both; made unique where it is not."""
+    one, other = (column.name for column in shape.identifying)
+    wanted = [(one,), (other,), (one, other), (other, one)]
+    part = (PART,) if shape.partitioned else ()
+    names = chance.choice([each for each in wanted if (*each, *part) != shape.primary])
+    statements = []
+    for column in shape.identifying:
+        if column.name in names:
+            repeated = f"SELECT {column.name} FROM {TABLE} GROUP BY 1 HAVING count(*) > 1"
+            statements.append(
+                f"UPDATE {TABLE} SET {column.name} = {identity(column, NUMBERS)} "
+                f"WHERE {column.name} IN ({repeated})"
+            )
+    return [
+        *statements,
+        (
+            f"ALTER TABLE {TABLE} DROP CONSTRAINT {shape.primary_name}, "
+            f"ADD PRIMARY KEY ({', '.join((*names, *part))})"
+        ),
+    ]
+
+
+def repeat_former_key(shape: Shape, chance: random.Random) -> list[str]:
+    """Rows share what identified them before, as the primary key no longer forbids it."""
+    free = [column for column in shape.identifying if not column.primary]
+    if not free:
+        return []
+    column = free[0]
+    return [
+        (
+            f"UPDATE {TABLE} SET {column.name} = (SELECT min({column.name}) FROM {TABLE}) "
+            f"WHERE {some(shape, chance)}"
+        )
+    ]

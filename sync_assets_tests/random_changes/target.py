@@ -1,0 +1,40 @@
+"""Changes that somebody makes on the target."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Sequence
+
+from sync_assets_tests.random_changes.shape import TABLE, Shape
+
+XMIN_COLUMN = "source_xmin"
+
+
+def truncate_target(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+    """All rows go."""
+    return [f"TRUNCATE {TABLE}"]
+
+
+def drop_target(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+    """The table goes."""
+    return [f"DROP TABLE {TABLE}"]
+
+
+def drop_target_column(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+    """A column that is synced goes, or the one with the xid."""
+    there = _free(shape, [*synced, XMIN_COLUMN])
+    return [f"ALTER TABLE {TABLE} DROP COLUMN {chance.choice(there)}"] if there else []
+
+
+def rename_target_column(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+    """A column that is synced is called otherwise from now on."""
+    there = _free(shape, synced)
+    if not there:
+        return []
+    new = f"kept_{sum('kept_' in column.name for column in shape.columns)}"
+    return [f"ALTER TABLE {TABLE} RENAME COLUMN {chance.choice(there)} TO {new}"]
+
+
+def _free(shape: Shape, names: Sequence[str]) -> list[str]:
+    """Those of the names that the target has, and not in its key."""
+    return [column.name for column in shape.columns if column.name in names and not column.primary]

@@ -1,0 +1,261 @@
+"""A story, told to two databases: what is done, and that every sync ends exact or is refused."""
+
+from __future__ import annotations
+
+import contextlib
+from collections import Counter
+from collections.abc import Collection, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from random import Random
+
+import psycopg2
+from psycopg2.extensions import connection
+
+from sync_assets.engine.errors import SyncError
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.random_changes import rows, shape
+from sync_assets_tests.random_changes.sequences import (
+    DML,
+    KINDS,
+    MODES,
+    SOURCE,
+    TARGET,
+    Operation,
+    Round,
+    Story,
+)
+from sync_assets_tests.random_changes.shape import (
+    IDENTIFIES,
+    MOOD,
+    MOVED,
+    MOVED_AT,
+    NAMES,
+    PART,
+    SCHEMA,
+    TABLE,
+)
+from sync_assets_tests.random_changes.values import TYPES
+
+
+class StoryFailed(AssertionError):
+    """Every statement up to the failure is in the message."""
+
+
+@dataclass(slots=True)
+class Tally:
+    """How often each kind ended exact, and what was refused after which kind."""
+
+    stories: int = 0
+    syncs: int = 0
+    exact: Counter[str] = field(default_factory=Counter)
+    refused: Counter[tuple[str, str]] = field(default_factory=Counter)
+    refusals: int = 0
+
+    def table(self) -> str:
+        """All of it, to be read."""
+        lines = [f"{self.exact[kind]:6} {kind}" for kind in KINDS]
+        lines += [
+            f"{n:6} refused: {error} after {kind}"
+            for (error, kind), n in sorted(self.refused.items())
+        ]
+        return "\n".join(
+            [f"{self.stories} stories, {self.syncs} syncs, {self.refusals} of them refused", *lines]
+        )
+
+
+@dataclass(slots=True)
+class Telling:
+    """One story under way. `since` are the kinds of operations since the last sync."""
+
+    pair: Pair
+    tally: Tally
+    allowed: Collection[tuple[str, str]]
+    source: connection
+    target: connection
+    script: list[str] = field(default_factory=list)
+    since: list[str] = field(default_factory=list)
+    held: connection | None = None
+
+    def begin(self, story: Story) -> None:
+        """Two databases without a trace of the last story, and a table on the source."""
+        gone = f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
+        forgotten = (
+            "DO $$ BEGIN IF to_regclass('sync_assets.state') IS NOT NULL THEN "
+            "DELETE FROM sync_assets.state; DELETE FROM sync_assets.receipt; END IF; END $$"
+        )
+        self.do(self.target, gone, forgotten)
+        self.do(self.source, gone, *creation(story))
+        self.do(self.source, *rows.bulk_insert(self.shape(), Random(story.seed)))
+
+    def shape(self) -> shape.Shape:
+        """The source's table as it is now."""
+        found = shape.read(self.source)
+        assert found is not None
+        return found
+
+    def do(self, session: connection, *statements: str) -> None:
+        """Execute and note statements."""
+        ends = {id(self.source): "source", id(self.target): "target"}
+        with session.cursor() as cursor:
+            for statement in statements:
+                self.script.append(f"{ends.get(id(session), 'late')}: {statement}")
+                cursor.execute(statement)
+
+    def operate(self, operation: Operation) -> None:
+        """Do one operation, if there is anything to do it to."""
+        chance = Random(operation.seed)
+        statements: list[str] = []
+        if operation.kind in SOURCE:
+            end, statements = self.source, SOURCE[operation.kind](self.shape(), chance)
+        else:
+            end, there = self.target, shape.read(self.target, TABLE)
+            if there is not None:
+                synced = [column.name for column in self.shape().columns]
+                statements = TARGET[operation.kind](there, chance, synced)
+        if statements:
+            self.script.append(f"-- {operation.kind}")
+            self.do(end, *statements)
+            self.since.append(operation.kind)
+
+    def play(self, round_: Round) -> None:
+        """The operations and the sync, with what is open meanwhile."""
+        for operation in round_.operations:
+            self.operate(operation)
+        self.end_held()
+        with contextlib.ExitStack() as after:
+            if round_.late == "held":
+                self.hold()
+            elif round_.late:
+                late = after.enter_context(closing(self.late()))
+                self.do(late, *self.written_late(round_))
+                self.sync(round_.mode)
+                self.do(late, "COMMIT" if round_.late == "commits" else "ROLLBACK")
+                return
+            self.sync(round_.mode)
+
+    def late(self) -> connection:
+        """A session with a transaction and an xid."""
+        session = psycopg2.connect(self.pair.source_url)
+        session.autocommit = True
+        self.do(session, "SET search_path = pg_catalog; BEGIN; SELECT pg_current_xact_id()")
+        return session
+
+    def written_late(self, round_: Round) -> list[str]:
+        """What the transaction writes."""
+        chance = Random(round_.operations[0].seed)
+        return DML[chance.choice(list(DML))](self.shape(), chance)
+
+    def hold(self) -> None:
+        """Leave a transaction open that has an xid and no lock."""
+        self.held = self.held or self.late()
+
+    def end_held(self) -> None:
+        """Write and commit with an xid that is older than syncs since."""
+        if self.held is not None:
+            with closing(self.held) as held:
+                self.do(held, *rows.insert(self.shape(), Random(1)), "COMMIT")
+            self.held = None
+
+    def sync(self, mode: str) -> None:
+        """Sync, and see that both ends are the same; or that it is refused as it may be."""
+        try:
+            self._sync(mode)
+        except SyncError as error:
+            self.refuse(error)
+            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}")
+            self._sync(mode)
+        else:
+            self.tally.exact.update(self.since)
+        self.since.clear()
+
+    def _sync(self, mode: str) -> None:
+        self.tally.syncs += 1
+        self.script.append(f"-- sync {mode}")
+        name, cursor = MODES[mode]
+        receipt = self.pair.engine(workers=1).copy_table_data(
+            TABLE,
+            TABLE,
+            name,
+            deletes="hard",
+            cursor=cursor,
+            allow_empty=True,
+            max_delete_ratio=1,
+        )
+        self.script.append(f"-- {receipt.reason}")
+        assert self.pair.is_exact(TABLE), "the ends differ"
+
+    def refuse(self, error: SyncError) -> None:
+        """Count a refusal, if it is one that may be."""
+        self.script.append(f"-- refused: {error}")
+        found = [(error.kind, kind) for kind in dict.fromkeys(self.since)]
+        allowed = [each for each in found if each in self.allowed]
+        if not allowed:
+            raise error
+        self.tally.refusals += 1
+        self.tally.refused.update(allowed[:1])
+
+
+def tell(pair: Pair, story: Story, tally: Tally, allowed: Collection[tuple[str, str]]) -> None:
+    """Play all rounds, and one more sync when nothing is open any more."""
+    with _session(pair.source_url) as source, _session(pair.target_url) as target:
+        telling = Telling(pair, tally, allowed, source, target)
+        try:
+            telling.begin(story)
+            telling.sync("xmin")
+            for round_ in story.rounds:
+                telling.play(round_)
+            telling.end_held()
+            telling.sync("xmin")
+        except Exception as error:
+            script = "\n".join(telling.script)
+            raise StoryFailed(f"{type(error).__name__}: {error}\n{script}") from error
+        finally:
+            if telling.held is not None:
+                telling.held.close()
+    tally.stories += 1
+
+
+def creation(story: Story) -> list[str]:
+    """The statements that make the table, its type and its numbers."""
+    chance = Random(story.seed)
+    part = [f"{PART} integer NOT NULL"] * story.partitioned
+    drawn = [
+        f"{name} {type_}" + " NOT NULL" * (chance.random() < 0.2)
+        for name, type_ in zip(chance.sample(NAMES, 4), chance.sample(TYPES, 4), strict=True)
+    ]
+    columns = [
+        "id integer NOT NULL",
+        "code text NOT NULL",
+        f"{MOVED} bigint",
+        f"{MOVED_AT} timestamp with time zone",
+        "gone integer",
+        *part,
+        *drawn,
+    ]
+    chance.shuffle(columns)
+    ranges = [
+        f"CREATE TABLE {TABLE}_{first} PARTITION OF {TABLE} "
+        f"FOR VALUES FROM ({first}) TO ({first + 10})"
+        for first in (0, 10)
+    ]
+    key, by = ("id, part", f" PARTITION BY RANGE ({PART})") if story.partitioned else ("id", "")
+    return [
+        f"CREATE SCHEMA {SCHEMA}",
+        f"CREATE SEQUENCE {SCHEMA}.numbers",
+        f"CREATE TYPE {MOOD} AS ENUM ('calm', 'glad', 'sad')",
+        f"CREATE TABLE {TABLE} ({', '.join(columns)}, PRIMARY KEY ({key})){by}",
+        f"COMMENT ON COLUMN {TABLE}.id IS '{IDENTIFIES}'",
+        f"COMMENT ON COLUMN {TABLE}.code IS '{IDENTIFIES}'",
+        f"ALTER TABLE {TABLE} DROP COLUMN gone",
+        *ranges * story.partitioned,
+    ]
+
+
+@contextlib.contextmanager
+def _session(url: str) -> Iterator[connection]:
+    with closing(psycopg2.connect(url)) as session:
+        session.autocommit = True
+        with session.cursor() as cursor:
+            cursor.execute("SET search_path = pg_catalog; SET client_min_messages = error")
+        yield session

@@ -1,0 +1,58 @@
+"""Random changes of a table on both ends between syncs: every sync ends exact, or is refused in words.
+
+A few stories each time; `make random` tells hundreds, and counts how often each kind of change
+ended exact. SYNC_TEST_STORIES says how many, SYNC_TEST_SEED which; a failure prints every
+statement of the shortest story that fails.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+from collections.abc import Mapping
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, seed, settings
+
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.random_changes.sequences import DML, KINDS, Story, stories
+from sync_assets_tests.random_changes.telling import Tally, tell
+
+STORIES = int(os.environ.get("SYNC_TEST_STORIES", "12"))
+SEED = int(os.environ.get("SYNC_TEST_SEED") or random.SystemRandom().randrange(2**32))
+MANY = 500
+EACH_KIND = 30
+"""How often each kind ends exact at least, in as many stories as MANY."""
+
+MOST_REFUSED = 0.05
+
+ALLOWED: Mapping[tuple[str, str], str] = {}
+"""What may be refused: the error after the change, and why no run could go on by itself."""
+
+
+@both_ways
+@pytest.mark.timeout(600 + 10 * STORIES)
+def test_random_changes_end_exact(pair: Pair) -> None:
+    tally = Tally()
+
+    @seed(SEED)
+    @settings(
+        max_examples=STORIES,
+        deadline=None,
+        database=None,
+        report_multiple_bugs=False,
+        suppress_health_check=list(HealthCheck),
+        phases=(Phase.generate, Phase.shrink),
+    )
+    @given(stories())
+    def told(story: Story) -> None:
+        tell(pair, story, tally, ALLOWED)
+
+    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
+    told()
+    print(tally.table())  # noqa: T201 (pytest shows it with -rP)
+    assert tally.refusals <= MOST_REFUSED * tally.syncs
+    if STORIES >= MANY:
+        rare = {kind: tally.exact[kind] for kind in KINDS if tally.exact[kind] < EACH_KIND}
+        assert set(rare) <= set(DML), rare
