@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
@@ -24,7 +25,13 @@ MEANING = {"wrong": "wrong", "pending": "the next run brings it", "unexplained":
 HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "extra"}
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        "sync-assets verify",
+        "sync-assets verify public.orders --repair",
+        "sync-assets verify --no-sync --json",
+    )
+)
 @click.argument("select", nargs=-1)
 @click.option("--repair", is_flag=True, help="Sync the rows that are wrong once more.")
 @click.option("--no-sync", is_flag=True, help="Compare as it is; tell faults from pending changes.")
