@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-ROUNDS ?= 500
+ROUNDS ?= 250
 
 .PHONY: help install demo ui test random check lint docs newcomer reference lock clean
 
@@ -27,7 +27,7 @@ ui: install  ## open the Dagster UI
 test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
 
-random: install  ## change tables at random between syncs (ROUNDS=500 each way, SEED=… repeats them)
+random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
 	SYNC_TEST_STORIES=$(ROUNDS) SYNC_TEST_SEED=$(SEED) $(BIN)/pytest --numprocesses 2 -rP \
 		sync_assets_tests/scenarios/test_random_sequences.py
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
+from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,7 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
         )
         for ends in by_connections(tables)
     ]
+    found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *_crowded_pools(place)))
     if as_json:
         print_json(_document(found))
     else:
@@ -81,6 +83,25 @@ def _runs_at_once(synced: SyncedTable) -> int:
     from sync_assets.pools import runs_at_once
 
     return runs_at_once(synced)
+
+
+def _crowded_pools(place: Any) -> Iterator[Finding]:
+    """The sources that all syncs together may ask for more connections than they allow."""
+    from sync_assets.defs_folder import read_components
+
+    configs = [component.config for component in read_components(place)]
+    limited = any(config.max_source_connections is not None for config in configs)
+    if not limited or not os.environ.get("DAGSTER_HOME"):
+        return
+    from sync_assets.engine.finding import warning
+    from sync_assets.instance import opened_instance
+    from sync_assets.pools import pool_uses
+
+    with opened_instance() as instance:
+        for use in pool_uses(instance, configs):
+            if use.problem is not None:
+                what, _, mend = use.problem.partition("; ")
+                yield dataclasses.replace(warning("source", what, mend), check="pools")
 
 
 def _is_blocking(finding: Finding) -> bool:

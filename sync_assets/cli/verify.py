@@ -62,7 +62,7 @@ def command(
     tables = selected(tables, select)
     require_urls(tables)
     options = {"sync": not no_sync, "repair": repair, "examples": examples}
-    done = [(synced, _verify(synced, options)) for synced in tables]
+    done = [each for group in _groups(tables) for each in _verify(group, options)]
     if as_json:
         print_json({"tables": [_entry(synced, outcome) for synced, outcome in done]})
     else:
@@ -70,24 +70,38 @@ def command(
     sys.exit(0 if all(_is_equal(outcome) for _, outcome in done) else DIFFERENT)
 
 
-def _verify(synced: SyncedTable, options: Mapping[str, Any]) -> Verification | SyncError:
+def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
+    """The tables that are synced, and so compared, at one moment of the source."""
+    groups: dict[object, list[SyncedTable]] = {}
+    for synced in tables:
+        together = synced.snapshot_targets or (synced.table.target,)
+        groups.setdefault((synced.target_connection, together), []).append(synced)
+    return list(groups.values())
+
+
+def _verify(
+    group: Sequence[SyncedTable], options: Mapping[str, Any]
+) -> list[tuple[SyncedTable, Verification | SyncError]]:
     from sync_assets.cli.run_display import PlainDisplay, described_error
     from sync_assets.config import url_variable
     from sync_assets.engine import DataCopyEngine, SyncError
 
-    display, table = PlainDisplay(), synced.table
-    ends = (synced.source_connection, synced.target_connection)
+    display, first = PlainDisplay(), group[0]
+    tables = {str(synced.table.target): synced.table for synced in group}
+    ends = (first.source_connection, first.target_connection)
     engine = DataCopyEngine(
         *(os.environ[url_variable(end)] for end in ends),
-        workers=synced.workers,
-        on_progress=lambda progress: display.progressed(table, progress),
+        workers=first.workers,
+        on_progress=lambda progress: display.progressed(tables[progress.table], progress),
     )
-    display.started(table)
+    for table in tables.values():
+        display.started(table)
     try:
-        return engine.verify(table, **options)
+        found = engine.verify_group(list(tables.values()), **options)
     except SyncError as error:
         click.echo(f"Error: {described_error(error)}", err=True)
-        return error
+        return [(synced, error) for synced in group]
+    return list(zip(group, found, strict=True))
 
 
 def _is_equal(outcome: Verification | SyncError) -> bool:

@@ -68,6 +68,11 @@ def test_pools_of_a_dagster_home_multiply_the_connections(
         each for each in printed("check", "good")["findings"] if each["check"] == "connection_room"
     ]
     assert "3 runs at once with 92 connections each may want 276" in room["what"]
+    assert not [each for each in printed("check", "good")["findings"] if each["check"] == "pools"]
+    (tmp_path / "defs.yaml").write_text(allowed)
+    (crowded,) = [each for each in printed("check", "good")["findings"] if each["check"] == "pools"]
+    assert "3 times 92 connections to the source, which allows 100" in crowded["what"]
+    assert crowded["mend"] == "set it with: dagster instance concurrency set sync_source 1"
 
 
 def test_nothing_contacted_is_exit_code_2_and_no_answer_is_1(

@@ -104,3 +104,14 @@ def test_usage_is_told_before_anything_is_contacted(
 
 def _verify(*words: str) -> Result:
     return CliRunner().invoke(main, ["verify", *words])
+
+
+def test_tables_of_a_group_are_compared_at_one_moment(project: Path) -> None:
+    grouped = DEFS.replace("deletes: hard", "deletes: hard\n      snapshot_group: shop")
+    grouped = grouped.replace("replica.orders", "replica.orders\n      snapshot_group: shop")
+    (project / "defs.yaml").write_text(grouped)
+    result = CliRunner().invoke(main, ["verify", "notes", "--json"])
+    assert result.exit_code == 0, result.output
+    tables = valid("verify", result.stdout)["tables"]
+    assert [table["target"] for table in tables] == ["replica.orders", "public.notes"]
+    assert len({table["snapshot_at"] for table in tables}) == 1

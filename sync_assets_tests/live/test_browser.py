@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from sync_assets_tests.fixtures.browser import Browser, opened_browser, require_browser
-from sync_assets_tests.fixtures.live import HAS_CHECKS, Live
+from sync_assets_tests.fixtures.live import Live
 
 pytestmark = pytest.mark.slow
 
@@ -89,7 +89,6 @@ def change_the_source(live: Live) -> None:
     )
 
 
-@pytest.mark.skipif(not HAS_CHECKS, reason="tables have no checks yet")
 def test_a_check_that_fails_is_seen(live: Live, browser: Browser) -> None:
     assert live.ends(live.launch(["target/shop/customers"], in_one_process=True), "SUCCESS")
     browser.open("assets/target/shop/customers?view=checks", "Passed")
