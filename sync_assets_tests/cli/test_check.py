@@ -69,6 +69,7 @@ def test_pools_of_a_dagster_home_multiply_the_connections(
     ]
     assert "3 runs at once with 92 connections each may want 276" in room["what"]
     assert not [each for each in printed("check", "good")["findings"] if each["check"] == "pools"]
+    allowed = DEFS.replace("  workers: {", "  max_source_connections: 100\n  workers: {")
     (tmp_path / "defs.yaml").write_text(allowed)
     (crowded,) = [each for each in printed("check", "good")["findings"] if each["check"] == "pools"]
     assert "3 times 92 connections to the source, which allows 100" in crowded["what"]
