@@ -171,7 +171,8 @@ class _Following:
                 self._read_all(f"column {column.name} is another one than before")
             elif then.type != column.type and not holds(then.type, column.type):
                 self._read_all(f"the type of column {column.name} changed")
-            if was is None or there.type != was.type:
+            # Narrowed on the source, the target's column stayed as wide as it was.
+            if was is None or not holds(was.type, there.type):
                 continue
             retyped = not holds(column.type, there.type)
             recollated = there.collation == was.collation != column.collation

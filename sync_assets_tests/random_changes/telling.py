@@ -66,15 +66,19 @@ class Tally:
 
 @dataclass(slots=True)
 class Telling:
-    """One story under way. `since` are the kinds of operations since the last sync."""
+    """One story under way.
+
+    `since` are the kinds of operations since the last sync, `ever` those since the target was made.
+    """
 
     pair: Pair
     tally: Tally
-    allowed: Collection[tuple[str, str]]
+    allowed: Collection[tuple[str, str, str]]
     source: connection
     target: connection
     script: list[str] = field(default_factory=list)
     since: list[str] = field(default_factory=list)
+    ever: set[str] = field(default_factory=set)
     held: connection | None = None
 
     def begin(self, story: Story) -> None:
@@ -117,6 +121,7 @@ class Telling:
             self.script.append(f"-- {operation.kind}")
             self.do(end, *statements)
             self.since.append(operation.kind)
+            self.ever.add(operation.kind)
 
     def play(self, round_: Round) -> None:
         """The operations and the sync, with what is open meanwhile."""
@@ -164,6 +169,7 @@ class Telling:
         except SyncError as error:
             self.refuse(error)
             self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}")
+            self.ever.clear()
             self._sync(mode)
         else:
             self.tally.exact.update(self.since)
@@ -188,15 +194,18 @@ class Telling:
     def refuse(self, error: SyncError) -> None:
         """Count a refusal, if it is one that may be."""
         self.script.append(f"-- refused: {error}")
-        found = [(error.kind, kind) for kind in dict.fromkeys(self.since)]
-        allowed = [each for each in found if each in self.allowed]
+        allowed = [
+            (kind, change)
+            for kind, change, words in self.allowed
+            if kind == error.kind and change in self.ever and words in error.message
+        ]
         if not allowed:
             raise error
         self.tally.refusals += 1
         self.tally.refused.update(allowed[:1])
 
 
-def tell(pair: Pair, story: Story, tally: Tally, allowed: Collection[tuple[str, str]]) -> None:
+def tell(pair: Pair, story: Story, tally: Tally, allowed: Collection[tuple[str, str, str]]) -> None:
     """Play all rounds, and one more sync when nothing is open any more."""
     with _session(pair.source_url) as source, _session(pair.target_url) as target:
         telling = Telling(pair, tally, allowed, source, target)
