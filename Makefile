@@ -3,8 +3,6 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-ROUNDS ?= 250
-
 .PHONY: help install demo ui test random storm check lint docs newcomer reference lock clean
 
 help:  ## say what can be made
@@ -28,8 +26,9 @@ test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
 
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
-	SYNC_TEST_STORIES=$(ROUNDS) SYNC_TEST_SEED=$(SEED) $(BIN)/pytest --numprocesses 2 -rP \
+	SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(SEED) $(BIN)/pytest --numprocesses 2 -rP \
 		sync_assets_tests/scenarios/test_random_sequences.py
+
 storm: install  ## sync in the middle of a storm of writers (ROUNDS=1000, SEED=… repeats the dice)
 	SYNC_TEST_STORM_ROUNDS=$(or $(ROUNDS),1000) SYNC_TEST_STORM_SEED=$(SEED) \
 		$(BIN)/pytest sync_assets_tests/scenarios/test_storm.py --log-cli-level=INFO $(ARGS)

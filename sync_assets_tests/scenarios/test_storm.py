@@ -21,7 +21,6 @@ from typing import Any
 
 import psycopg2
 import pytest
-from psycopg2.sql import SQL
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Receipt, TransientError, snapshot
@@ -62,9 +61,10 @@ class Watch:
     views: list[SourceView] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def over(self, taken: Any, held: Any, *arguments: Any) -> Iterator[SourceView]:
+    def over(self, taken: Any, held: Any, *arguments: Any) -> Iterator[tuple[SourceView, ...]]:
         """`snapshot.taken`, with the truth read and some time let pass before the run goes on."""
-        with taken(held, *arguments) as view:
+        with taken(held, *arguments) as views:
+            (view,) = views
             (exported,) = row(held.cursor(), "SELECT pg_export_snapshot()")
             self.rows = rows_of(held.dsn, str(view.relation.name), exported)
             self.views.append(view)
@@ -72,7 +72,7 @@ class Watch:
                 self.storm.rewrites_table(str(view.relation.name), 1.0)
             elif self.chance.random() < 0.5:
                 self.storm.moves_on(20, 0.5)
-            yield view
+            yield views
 
 
 @dataclass
@@ -206,7 +206,7 @@ def xip_list(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
 def no_lock(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing keeps the table as it was when the snapshot was taken."""
     rounds.watch.rewrites_awaited = 1.0
-    monkeypatch.setattr(snapshot, "_lock_statement", lambda _: SQL("SET LOCAL jit = off"))
+    monkeypatch.setattr(snapshot, "_lock", lambda *_: None)
 
 
 PREDICATE = XidWindow.predicate
