@@ -41,7 +41,7 @@ lint: install  ## check style, types and layers
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
 
 docs: install  ## build the documentation's site into site/, warnings as errors
-	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict --quiet
+	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 check: lint docs test  ## what CI runs
 
