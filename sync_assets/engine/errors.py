@@ -69,7 +69,8 @@ class SyncError(Exception):
             part for part in (self.table, f"({self.phase})" if self.phase else "") if part
         )
         text = f"{place}: {self.message}" if place else self.message
-        return f"{text.rstrip('.')}. {self.remedy}".rstrip()
+        end = "" if text.endswith("?") else "."
+        return f"{text.rstrip('.')}{end} {self.remedy}".rstrip()
 
 
 class TransientError(SyncError):
