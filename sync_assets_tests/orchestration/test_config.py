@@ -31,11 +31,11 @@ WRONG = {
     ),
     "unknown key of a table, with a close one": (
         "  tables:\n  - source: a\n    sync_mod: full_sync\n",
-        "5: attributes.tables[0].sync_mod: the key is not known; did you mean sync_mode?.",
+        "5: attributes.tables[0].sync_mod: the key is not known; did you mean sync_mode?",
     ),
     "unknown key of the component": (
         "  tabels: []\n  tables:\n  - source: a\n",
-        "3: attributes.tabels: the key is not known; did you mean tables?.",
+        "3: attributes.tabels: the key is not known; did you mean tables?",
     ),
     "unknown key with nothing close": (
         "  tables: [source: a]\n  workers:\n    qqq: 1\n",
@@ -66,11 +66,11 @@ WRONG = {
     ),
     "an unknown check": (
         "  tables:\n  - source: a\n    checks:\n      rowcount: true\n",
-        "6: attributes.tables[0].checks.rowcount: the key is not known; did you mean row_count?.",
+        "6: attributes.tables[0].checks.rowcount: the key is not known; did you mean row_count?",
     ),
     "an unknown option of a check": (
         "  defaults:\n    checks:\n      key: {sevrity: warn}\n  tables: [source: a]\n",
-        "5: attributes.defaults.checks.key.sevrity: the key is not known; did you mean severity?.",
+        "5: attributes.defaults.checks.key.sevrity: the key is not known; did you mean severity?",
     ),
     "an unknown severity": (
         "  defaults:\n    checks:\n      key: {severity: bad}\n  tables: [source: a]\n",
@@ -230,11 +230,11 @@ WRONG_FILES = {
     ),
     "tables beside the attributes": (
         "type: sync_assets.TableSync\nattribute: {tables: []}\n",
-        "2: attribute: the key is not known; did you mean attributes?.",
+        "2: attribute: the key is not known; did you mean attributes?",
     ),
     "the second document": (
         HEAD + "  tables: [source: a]\n---\n" + HEAD + "  tables:\n  - source: b\n    keys: id\n",
-        "9: attributes.tables[0].keys: the key is not known; did you mean key?.",
+        "9: attributes.tables[0].keys: the key is not known; did you mean key?",
     ),
     "a target of the first document again": (
         HEAD + "  tables: [source: a]\n---\n" + HEAD + "  tables:\n  - source: a\n",
