@@ -174,3 +174,15 @@ def test_a_run_gives_way_to_who_waits_for_its_lock(pair: Pair) -> None:
     assert pair.leftovers() == []
     assert pair.sync().rows_inserted == 3000
     assert pair.is_exact()
+
+
+@pytest.mark.parametrize("versions", [("18", "15"), ("18", "18")], indirect=True, ids="-to-".join)
+def test_a_virtual_column_s_new_expression_changes_no_xid_and_reaches_every_row(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE v (id integer PRIMARY KEY, g integer GENERATED ALWAYS AS (id * 2) VIRTUAL)",
+        "INSERT INTO v SELECT generate_series(1, 50)",
+    )
+    pair.sync("v")
+    pair.source("ALTER TABLE v ALTER COLUMN g SET EXPRESSION AS (id * 3)")
+    assert pair.sync("v").rows_updated == 50
+    assert pair.is_exact("public.v")

@@ -39,6 +39,9 @@ ALLOWED: Mapping[tuple[str, str, str], str] = {
     ("SchemaConflict", "rename_target_column", "violates not-null constraint"): (
         "somebody gave a NOT NULL column of the target another name, so no new row has a value for it"
     ),
+    ("SchemaConflict", "rename_column", "has no unique index on its key"): (
+        "the key took the name of a column that the source dropped and the target keeps"
+    ),
 }
 """What may be refused: the error, the change and words of the message, and why no run could go on
 by itself."""
