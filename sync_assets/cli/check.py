@@ -139,7 +139,8 @@ def _print(found: list[Checked]) -> None:
             _print_finding(finding)
     findings = [finding for each in found for finding in each.findings]
     blocking = sum(map(_is_blocking, findings))
-    click.echo(f"{len(findings)} findings, {blocking} of them blocking.")
+    many = "finding" if len(findings) == 1 else "findings"
+    click.echo(f"{len(findings)} {many}, {blocking} blocking.")
 
 
 def _print_finding(finding: Finding) -> None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import json
 import re
+import textwrap
 from collections.abc import Iterable, Iterator
 
 from sync_assets.engine.inventory import Found
+
+WIDTH = 92
+"""Characters of a comment beside its margin."""
 
 PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
 """What YAML reads as text without quotes; a name with a dot is never one of its own words."""
@@ -49,7 +53,12 @@ def _size(found: Found) -> str:
 
 def _commented(found: Found) -> Iterator[str]:
     yield "    #"
-    yield f"    # {_one_line(f'{found.problem}. {found.remedy}')}"
+    said = _one_line(f"{found.problem}. {found.remedy}")
+    # A name or a statement to paste stays in one piece.
+    yield from (
+        f"    # {line}"
+        for line in textwrap.wrap(said, WIDTH, break_long_words=False, break_on_hyphens=False)
+    )
     yield f"    # - source: {scalar(str(found.name))}"
     if found.whole:
         yield "    #   sync_mode: full_sync"

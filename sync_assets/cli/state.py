@@ -41,7 +41,8 @@ def export_command(file: str, *, connection: str) -> None:
     if file == "-":
         print_json(document)
         return
-    with Path(file).open("x", encoding="utf-8") as written:
+    # Readable by nobody else: what is remembered of the newest rows holds values of their keys.
+    with open(file, "x", encoding="utf-8", opener=_private) as written:
         written.write(as_json_text(document) + "\n")
     click.echo(f"Wrote the state of {len(document['tables'])} tables to {file}.", err=True)
 
@@ -76,6 +77,10 @@ def import_command(file: Path, *, trust_target: bool, connection: str, as_json: 
             f"Imported the state of {len(targets)} tables; their next runs "
             + ("go on from it." if trust_target else "read everything once.")
         )
+
+
+def _private(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def _url(connection: str) -> str:

@@ -39,7 +39,7 @@ def test_findings_come_with_their_mends_and_exit_code_1() -> None:
     assert lines[0].startswith("source: PostgreSQL 18.")
     assert lines[2].startswith("blocking  source public.keyless: ")
     assert lines[3].startswith("          Add a primary key")
-    assert lines[-1].endswith(" 1 of them blocking.")
+    assert lines[-1].endswith(" 1 blocking.")
 
 
 def test_json_holds_the_same() -> None:

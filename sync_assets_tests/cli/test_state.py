@@ -64,6 +64,7 @@ def test_state_moves_to_another_server_in_a_file(
 ) -> None:
     file = str(tmp_path / "state.json")
     assert _call("state", "export", file).exit_code == 0
+    assert Path(file).stat().st_mode & 0o777 == 0o600
     assert _call("state", "export", file).exit_code == 2
     written = valid("state-export", Path(file).read_text())
     assert json.loads(_call("state", "export", "-").stdout) == written
