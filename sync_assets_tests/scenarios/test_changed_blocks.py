@@ -267,13 +267,13 @@ def test_a_role_that_may_only_select_gets_it_by_waiting_for_a_checkpoint(
     with reading_role(owner) as reader:
         reader.sync()
         owner.source("UPDATE t SET v = 'x' WHERE id = 5")
-        unknown = reader.sync()
+        unknown = reader.sync(changed_blocks="auto")
         assert unknown.changed_pages is None
         assert "no summary covers" in unknown.reason
         owner.source("UPDATE t SET v = 'y' WHERE id = 6")
         checkpoint = threading.Timer(0.5, owner.source, ("CHECKPOINT",))
         checkpoint.start()
-        receipt = reader.sync(blocks_wait=60)
+        receipt = reader.sync(changed_blocks="auto", blocks_wait=60)
         checkpoint.join()
         assert receipt.rows_updated == 1
         assert receipt.changed_pages is not None
