@@ -265,7 +265,7 @@ def test_a_role_that_may_only_select_gets_it_by_waiting_for_a_checkpoint(
     # Or the load would be in the same summary as what is written after it.
     owner.source(CREATE, FILL, "VACUUM t", "CHECKPOINT")
     with reading_role(owner) as reader:
-        reader.sync()
+        reader.sync(changed_blocks="auto")
         owner.source("UPDATE t SET v = 'x' WHERE id = 5")
         unknown = reader.sync(changed_blocks="auto")
         assert unknown.changed_pages is None
