@@ -31,7 +31,8 @@ random: install  ## change tables at random between syncs (ROUNDS=250 each way, 
 
 storm: install  ## sync in the middle of a storm of writers (ROUNDS=1000, SEED=… repeats the dice)
 	SYNC_TEST_STORM_ROUNDS=$(or $(ROUNDS),1000) SYNC_TEST_STORM_SEED=$(SEED) \
-		$(BIN)/pytest sync_assets_tests/scenarios/test_storm.py --log-cli-level=INFO $(ARGS)
+		$(BIN)/pytest sync_assets_tests/scenarios/test_storm.py \
+		sync_assets_tests/scenarios/test_block_storm.py --log-cli-level=INFO $(ARGS)
 
 lint: install  ## check style, types and layers
 	$(BIN)/ruff check .

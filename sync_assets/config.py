@@ -22,6 +22,7 @@ from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.expression import require_expression
 from sync_assets.engine.table import (
     IDENTIFIER_BYTES,
+    ChangedBlocks,
     Deletes,
     LateCommits,
     OnSchemaChange,
@@ -168,6 +169,18 @@ class TableOptions(AutomationOptions):
         None,
         strict=False,
         description="`evolve` follows the source's columns; `fail` stops when they change",
+    )
+    changed_blocks: ChangedBlocks | None = Field(
+        None,
+        strict=False,
+        description="`auto` asks the source's WAL which pages changed, where it can tell and that"
+        " pays, and reads only those; `require` fails where it can't; `off` never asks",
+    )
+    blocks_wait: float | None = Field(
+        None,
+        ge=0,
+        description="how many seconds `changed_blocks` may wait, the snapshot held, for a WAL"
+        " summary that reaches it",
     )
     max_delete_ratio: float | None = Field(
         None, ge=0, le=1, description="the share of the target's rows that one run may delete"

@@ -20,6 +20,7 @@ from sync_assets.engine.session import Sessions
 from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
 from sync_assets.engine.sync import sync_tables
 from sync_assets.engine.table import (
+    ChangedBlocks,
     Deletes,
     LateCommits,
     OnSchemaChange,
@@ -43,6 +44,7 @@ _PARSED: dict[str, Callable[[Any], Any]] = {
     "columns": _names,
     "exclude": _names,
     "expressions": lambda pairs: tuple(dict(pairs).items()),
+    "changed_blocks": ChangedBlocks.parse,
     "deletes": Deletes.parse,
     "late_commits": LateCommits.parse,
     "on_schema_change": OnSchemaChange.parse,

@@ -9,6 +9,7 @@
     │   ├── SourceBehind          the source shows an older state than the last run saw
     │   ├── SourceNotFlushed      the source's WAL is not yet on its disk
     │   ├── SourceChanged         DDL on the source met this run
+    │   ├── ChangesUnknown        the source's WAL cannot tell yet which pages changed
     │   ├── LockTimeout           somebody holds a lock this run needs
     │   ├── BlockingOthers        this run held a lock that somebody else needs
     │   ├── ServerCancelled       an administrator or a limit of the server ended the statement
@@ -95,6 +96,10 @@ class SourceNotFlushed(TransientError):
 
 class SourceChanged(TransientError):
     """Run it again once the change of the source's schema has finished."""
+
+
+class ChangesUnknown(TransientError):
+    """Run it again later, give the role what is missing, or let it scan (changed_blocks: auto)."""
 
 
 class LockTimeout(TransientError):

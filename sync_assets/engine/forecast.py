@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import statistics
 from dataclasses import dataclass
 
 from sync_assets.engine import merge, snapshot, state
+from sync_assets.engine.blocks import pages_in
+from sync_assets.engine.discovery import by_blocks, look_out
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import LeafRead, Plan, Removal, chunks
+from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks
 from sync_assets.engine.run import Run
 from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
 from sync_assets.engine.state import Known
@@ -72,9 +75,13 @@ def forecast(run: Run, table: Table) -> Forecast:
             known = state.read(cursor, table.target)
             # An older version's state stays as it is.
             cursor.execute("ROLLBACK")
+        # Looking neither waits for anybody nor has the source write a checkpoint.
+        table = dataclasses.replace(table, blocks_wait=0.0)
+        outlook = look_out(source, [table]).without_checkpoint()
         with snapshot.taken(source, [table], run.report.begin) as (view,):
             run.report.begin("plan")
             plan = decide(source, target, table, view, known)
+            plan = by_blocks(run.sessions, source, plan, known, outlook)
         return _said(run, plan, known, target)
 
 
@@ -114,6 +121,11 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
 
 def _leaf(read: LeafRead) -> LeafForecast:
     leaf = read.leaf
+    share, pages = 1.0, leaf.pages
+    if read.how is How.BLOCKS:
+        pages = pages_in(read.runs, leaf.pages)
+        share = pages / max(leaf.pages, 1)
     # Never analyzed: the catalog says -1.
-    rows = int(leaf.estimated_rows) if leaf.estimated_rows >= 0 else None
-    return LeafForecast(str(leaf.name), read.how.value, read.reason, leaf.pages, rows, leaf.bytes)
+    rows = int(leaf.estimated_rows * share) if leaf.estimated_rows >= 0 else None
+    size = int(leaf.bytes * share)
+    return LeafForecast(str(leaf.name), read.how.value, read.reason, pages, rows, size)

@@ -42,7 +42,7 @@ from sync_assets.engine.table import RelationName, SyncMode
 class Staging:
     """The table that holds a run's rows before they are published.
 
-    `keys` is a second one with all keys of the source, where the rows are not all of them.
+    `keys` is a second one with the keys of the source, where the rows are not all of them.
     """
 
     name: RelationName
@@ -131,7 +131,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
     if batch.keys_only:
-        statement = sql.load_batch(staging.all_keys, plan.layout.key_columns)
+        statement = sql.load_batch(staging.all_keys, sql.staged_keys(plan))
     else:
         statement = sql.load_batch(staging.identifier, sql.staged_columns(plan))
     with (

@@ -8,11 +8,11 @@ from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import alter, errors, merge_sql, sql
-from sync_assets.engine.catalog import Cursor, read_relation
+from sync_assets.engine import alter, errors, merge_sql, page_map, sql
+from sync_assets.engine.catalog import Cursor, Key, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
-from sync_assets.engine.plan import Plan, Removal, storage
+from sync_assets.engine.plan import KeyMap, Plan, Removal, storage
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, PINNED, UNPINNED, row
 
 MERGE_RETURNS = 170000
@@ -147,6 +147,8 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
             left, out = row(cursor, merge_sql.count_left(plan, key, staging.identifier))
             return Removed(left_scope=left, out_of_scope=out)
         return Removed()
+    if plan.key_map is KeyMap.USE:
+        return _remove_gone(cursor, plan, key, staging, staged)
     if plan.removal is Removal.MARK:
         cursor.execute(merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at))
     else:
@@ -154,6 +156,21 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
     deleted = cursor.rowcount
     guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
     return Removed(deleted, 0)
+
+
+def _remove_gone(
+    cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
+) -> Removed:
+    """Delete or mark what has gone from the pages that were read."""
+    gone = page_map.find_gone(cursor, plan, key, staging)
+    if plan.removal is Removal.MARK:
+        cursor.execute(merge_sql.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
+    else:
+        cursor.execute(merge_sql.delete_gone(plan, key, gone))
+    deleted = cursor.rowcount
+    left = staged.keys or int(deleted and row(cursor, merge_sql.any_live(plan))[0])
+    guard(cursor, plan, deleted, left)
+    return Removed(deleted)
 
 
 def _remove_surplus(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:

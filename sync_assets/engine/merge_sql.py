@@ -134,6 +134,32 @@ def mark_missing(
     )
 
 
+def delete_gone(plan: Plan, key: Key, gone: Composable) -> Composable:
+    """Delete the target rows whose key is among `gone`."""
+    return SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
+        relation(plan.table.target), gone, joined(key)
+    )
+
+
+def mark_gone(plan: Plan, key: Key, gone: Composable, at: datetime) -> Composable:
+    """Mark them instead."""
+    return SQL("UPDATE {} AS t SET {} = {} FROM {} AS s WHERE {} AND {}").format(
+        relation(plan.table.target),
+        Identifier(plan.layout.deleted_column or ""),
+        Literal(at),
+        gone,
+        _live(plan),
+        joined(key),
+    )
+
+
+def any_live(plan: Plan) -> Composable:
+    """Whether the target has a row that is not marked as deleted."""
+    return SQL("SELECT EXISTS (SELECT FROM {} AS t WHERE {})").format(
+        relation(plan.table.target), _live(plan)
+    )
+
+
 def count_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
     """Count the live target rows whose key is not among `keys`."""
     return SQL("SELECT count(*) FROM {} AS t WHERE {} AND {}").format(

@@ -17,7 +17,12 @@ ALTER TABLE sync_assets.state ADD cursor_column text, ADD cursor_mark text, ADD 
 ALTER TABLE sync_assets.state_leaf ADD columns jsonb
 """
 
-MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES,)
+POSITIONS_AND_MAPS = """
+ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]',
+  ADD mapped boolean NOT NULL DEFAULT false
+"""
+
+MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES, POSITIONS_AND_MAPS)
 """The first goes from version 1 to 2, and so on."""
 
 

@@ -11,6 +11,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
+from sync_assets.engine.blocks import PageRun, Position, pages_in, portions
 from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.cursor_range import CursorRange
 from sync_assets.engine.schema import Layout
@@ -23,6 +24,9 @@ from sync_assets.engine.xid import XidWindow
 SMALL_CHUNK, LARGE_CHUNK = 128, 8192
 """Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""
 
+SMALL_PORTION, LARGE_PORTION = 64, 500
+"""Page ranges in one statement: each costs a tenth of a millisecond, and planning grows with them."""
+
 CHUNK_BYTES = 64 << 20
 CHUNKS_PER_WORKER = 4
 ROWS_PER_PAGE_GUESS = 50
@@ -31,9 +35,10 @@ REASONS = 3
 
 
 class How(str, enum.Enum):
-    """How a leaf is read: every row, rows by their xid, or rows by their cursor."""
+    """How a leaf is read: every row, rows by their xid (in changed pages alone), or by cursor."""
 
     WHOLE = "full"
+    BLOCKS = "blocks"
     XID = "scan"
     CURSOR = "cursor"
 
@@ -46,21 +51,33 @@ class Removal(str, enum.Enum):
     MARK = "mark"
 
 
+class KeyMap(str, enum.Enum):
+    """What becomes of the target's map from source pages to keys (`page_map`)."""
+
+    NONE = "none"
+    BUILD = "build"
+    USE = "use"
+
+
 @dataclass(frozen=True, slots=True)
 class LeafRead:
-    """One leaf and how it is read. A leaf may be read both by xid and by cursor."""
+    """One leaf and how it is read. A leaf may be read both by xid and by cursor.
+
+    `runs` are the changed pages of one that is read by them.
+    """
 
     leaf: Leaf
     how: How
     reason: str
+    runs: tuple[PageRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
     """What one COPY reads: pages `first` up to, not including, `end` of a leaf; None: to its end.
 
-    Without `first` the whole leaf is read, and without a leaf the whole relation. `member` is the
-    plan's place in its group.
+    Without `first` the whole leaf is read, or only `runs` of its pages, and without a leaf the
+    whole relation. `member` is the plan's place in its group.
     """
 
     number: int
@@ -70,11 +87,17 @@ class Chunk:
     first: int | None = None
     end: int | None = None
     keys_only: bool = False
+    runs: tuple[PageRun, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run, decided. `full` says that every row of the source is read."""
+    """A run, decided. `full` says that every row of the source is read.
+
+    `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
+    keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
+    there at the last run.
+    """
 
     table: Table
     view: SourceView
@@ -86,6 +109,10 @@ class Plan:
     fingerprint: str
     cursor: CursorRange | None = None
     events: tuple[str, ...] = ()
+    position: Position | None = None
+    key_map: KeyMap = KeyMap.NONE
+    mapped: bool = False
+    gone_leaves: tuple[int, ...] = ()
 
     @property
     def removal(self) -> Removal:
@@ -97,8 +124,21 @@ class Plan:
 
     @property
     def compares_keys(self) -> bool:
-        """Whether all keys are read besides the changed rows, to find what is gone."""
+        """Whether keys are read besides the changed rows, to find what is gone."""
         return self.removal is not Removal.NONE and not self.full
+
+    @property
+    def reads_all_keys(self) -> bool:
+        """Whether those are all keys of the source, not only those of its changed pages."""
+        return self.compares_keys and self.key_map is not KeyMap.USE
+
+    @property
+    def changed_pages(self) -> int | None:
+        """How many pages are read because the WAL names them; None where it was not asked."""
+        counts = [
+            pages_in(read.runs, read.leaf.pages) for read in self.reads if read.how is How.BLOCKS
+        ]
+        return sum(counts) if counts else None
 
     @property
     def flags_scope(self) -> bool:
@@ -355,11 +395,21 @@ def _member_chunks(plan: Plan, pages: int, workers: int, batch_size: int) -> Ite
         if any(read.how is How.CURSOR for read in reads):
             yield Chunk(0, 0, leaf, How.CURSOR)
         by_page = next((read for read in reads if read.how is not How.CURSOR), None)
+        if by_page and by_page.how is How.BLOCKS:
+            for chunk in _block_chunks(by_page, workers):
+                yield from _with_keys(plan, chunk) if not plan.reads_all_keys else (chunk,)
+            by_page = None
         for first, end in page_ranges(leaf, pages, workers, batch_size):
             if by_page:
                 yield from _with_keys(plan, Chunk(0, 0, leaf, by_page.how, first, end))
-            elif plan.compares_keys:
+            elif plan.reads_all_keys:
                 yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
+
+
+def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
+    most = max(SMALL_PORTION, math.ceil(len(read.runs) / workers))
+    for portion in portions(read.runs, min(most, LARGE_PORTION)):
+        yield Chunk(0, 0, read.leaf, How.BLOCKS, runs=portion)
 
 
 def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from sync_assets.engine import merge
+from sync_assets.engine import merge, page_map
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.foreign_keys import (
     acts_within,
@@ -39,7 +39,10 @@ def publish_rows(
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
         merge.evolve(cursor, staged.plan)
-    return merged | _write(cursor, there)
+    merged |= _write(cursor, there)
+    for staged in there.values():
+        page_map.renew(cursor, staged.plan, staged.staging)
+    return merged
 
 
 def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[RelationName, Merged]:

@@ -24,7 +24,9 @@ class Receipt:
     The same names serve `run --json`, Dagster's metadata, the table `sync_assets.receipt` and the
     documentation. `watermark` and `source_max_xmin` are 64-bit transaction ids, `bytes` counts
     batch files, `seconds` is wall time by phase with `total`, `snapshot` being how long the
-    source's snapshot was held. `full` says that every row was read, `exact` is false where only the cursor was trusted; `events` say
+    source's snapshot was held. `changed_pages` are the pages read because the source's WAL named
+    them, None where none were read that way. `full` says that every row was read, `exact` is false
+    where only the cursor was trusted; `events` say
     what happened to the source's partitions; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
     """
 
@@ -47,6 +49,7 @@ class Receipt:
     rows_only_in_target: int | None = None
     rows_left_scope: int | None = None
     leaves: int = 1
+    changed_pages: int | None = None
     full: bool = False
     exact: bool = True
     dry_run: bool = False

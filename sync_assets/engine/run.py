@@ -8,11 +8,12 @@ from datetime import datetime, timezone
 from pathlib import Path
 
 from sync_assets.engine.blocking import MAX_BLOCKING
+from sync_assets.engine.blocks import Position, advanced
 from sync_assets.engine.catalog import Relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import Plan, known_leaf, schema_fingerprint, storage
+from sync_assets.engine.plan import KeyMap, Plan, known_leaf, schema_fingerprint, storage
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.samples import kept
@@ -91,6 +92,7 @@ def receipt_of(
         rows_left_scope=merged.left_scope,
         leaves=len(plan.view.relation.leaves),
         full=plan.full,
+        changed_pages=plan.changed_pages,
         exact=plan.exact,
         dry_run=plan.table.dry_run,
         cursor_mark=plan.cursor.mark if plan.cursor else None,
@@ -115,7 +117,7 @@ def _watermark(plan: Plan, known: Known | None) -> int:
 
 def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
     """Live rows: exact after a pass over every row; later what our own writes made of it."""
-    if plan.compares_keys:
+    if plan.reads_all_keys:
         return done.keys
     if plan.full:
         return done.rows + (merged.only_in_target or 0)
@@ -148,6 +150,8 @@ def state_after(
         cursor_mark=plan.cursor.mark if plan.cursor else None,
         samples=kept(before, staged.newest),
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
+        positions=_positions(plan, known, receipt.watermark),
+        mapped=plan.key_map is not KeyMap.NONE,
         columns=shape_of(
             plan.view.relation,
             plan.view.types,
@@ -155,3 +159,11 @@ def state_after(
             known.columns if known else None,
         ),
     )
+
+
+def _positions(plan: Plan, known: Known | None, watermark: int) -> tuple[Position, ...]:
+    """Where a later window may start. What was read in another history of the source is void."""
+    before = known.positions if known is not None and not plan.full else ()
+    if plan.position is None:
+        return before
+    return advanced(before, plan.position, watermark)

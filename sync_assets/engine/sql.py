@@ -8,7 +8,7 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.alter import column_definition
-from sync_assets.engine.plan import Chunk, How, Plan
+from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import written
 from sync_assets.engine.table import RelationName
@@ -30,10 +30,22 @@ IN_SCOPE = "sync_assets.in_scope"
 """The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""
 
 
+LEAF, PAGE = "sync_assets.leaf", "sync_assets.page"
+"""Where a key was read: the leaf's oid on the source, and the page."""
+
+
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     """COPY one chunk: rows followed by their 64-bit xid, or every row's key alone."""
-    conditions = [*_pages(chunk), *_wanted(plan, chunk), *_filter(plan, chunk)]
-    return SQL("COPY (SELECT {columns} FROM {relation}{where}) TO STDOUT (FORMAT csv)").format(
+    # One branch for each range: conditions joined by OR would become a scan of all pages.
+    ranges: list[tuple[int | None, int | None]] = [(run.first, run.end) for run in chunk.runs]
+    ranges = ranges or [(chunk.first, chunk.end)]
+    branches = [_selected(plan, chunk, *pages) for pages in ranges]
+    return SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(SQL(" UNION ALL ").join(branches))
+
+
+def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
+    conditions = [*_pages(first, end), *_wanted(plan, chunk), *_filter(plan, chunk)]
+    return SQL("SELECT {columns} FROM {relation}{where}").format(
         columns=_exported(plan, chunk),
         relation=_read_from(plan, chunk),
         where=SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL(""),
@@ -47,11 +59,11 @@ def _read_from(plan: Plan, chunk: Chunk) -> Composable:
     return SQL("ONLY {}" if only else "{}").format(relation(chunk.leaf.name))
 
 
-def _pages(chunk: Chunk) -> Iterator[Composable]:
-    if chunk.first is not None:
-        yield SQL("ctid >= {}").format(_first_of(chunk.first))
-    if chunk.end is not None:
-        yield SQL("ctid < {}").format(_first_of(chunk.end))
+def _pages(first: int | None, end: int | None) -> Iterator[Composable]:
+    if first is not None:
+        yield SQL("ctid >= {}").format(_first_of(first))
+    if end is not None:
+        yield SQL("ctid < {}").format(_first_of(end))
 
 
 def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
@@ -82,7 +94,10 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
     layout = plan.layout
     key = layout.key_columns
     if chunk.keys_only:
-        return names(key)
+        place = []
+        if plan.key_map is not KeyMap.NONE and chunk.leaf is not None:
+            place = [sql.Literal(chunk.leaf.oid), SQL("(ctid::text::point)[0]::bigint")]
+        return SQL(", ").join([names(key), *place])
     versioned = plan.view.relation.has_versions and (chunk.leaf is None or chunk.leaf.kind == "r")
     xid = SQL(widened(plan.window.end) if versioned else "NULL")
     if not plan.flags_scope:
@@ -109,6 +124,12 @@ def staged_columns(plan: Plan) -> tuple[str, ...]:
     return (*plan.layout.names, plan.table.xmin_column, *flag)
 
 
+def staged_keys(plan: Plan) -> tuple[str, ...]:
+    """The columns of the staging table for keys, in the order in which a batch file has them."""
+    place = () if plan.key_map is KeyMap.NONE else (LEAF, PAGE)
+    return (*plan.layout.key_columns, *place)
+
+
 def _first_of(page: int) -> Composable:
     return SQL("'({},0)'::pg_catalog.tid").format(sql.Literal(page))
 
@@ -131,10 +152,16 @@ def staging_columns(plan: Plan) -> Composable:
 
 
 def key_columns(plan: Plan) -> Composable:
-    """Column definitions of a table that holds keys alone."""
-    key = plan.layout.key_columns
-    found = [_definition(f, strict=False) for f in plan.layout.fields if f.name in key]
-    return SQL(", ").join(found)
+    """Column definitions of the staging table for keys, and for where they lie on the source."""
+    place = [] if plan.key_map is KeyMap.NONE else [_ours(LEAF, "bigint"), _ours(PAGE, "bigint")]
+    found = [_definition(field, strict=False) for field in key_fields(plan)]
+    return SQL(", ").join([*found, *place])
+
+
+def key_fields(plan: Plan) -> tuple[Field, ...]:
+    """The fields of the key, in its order."""
+    fields = {field.name: field for field in plan.layout.fields}
+    return tuple(fields[name] for name in plan.layout.key_columns)
 
 
 def _ours(name: str, type_: str) -> Composable:

@@ -5,6 +5,7 @@ It lives beside the data, in the target's schema `sync_assets`, and commits with
 
 from __future__ import annotations
 
+import hashlib
 import json
 from dataclasses import dataclass
 from datetime import datetime
@@ -12,6 +13,7 @@ from datetime import datetime
 import psycopg2.extensions
 
 from sync_assets.engine import errors
+from sync_assets.engine.blocks import Position
 from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.retention import receipts_kept
@@ -35,7 +37,7 @@ WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND 
 class KnownLeaf:
     """A leaf of the source as the last run saw it.
 
-    Where it is stored is kept for what reads by position; today only oid and fingerprint decide.
+    Where it is stored counts for what reads by page; oid and fingerprint decide the rest.
     """
 
     oid: int
@@ -55,7 +57,11 @@ class Sample:
 
 @dataclass(frozen=True, slots=True)
 class Known:
-    """The state of one table after its last run; `version` guards against a lost update."""
+    """The state of one table after its last run; `version` guards against a lost update.
+
+    `positions` are where the next run's WAL window may start. `mapped` says that the target has a
+    map of the source's keys by page.
+    """
 
     version: int
     watermark: int
@@ -75,6 +81,8 @@ class Known:
     cursor_mark: str | None
     samples: tuple[Sample, ...]
     leaves: tuple[KnownLeaf, ...]
+    positions: tuple[Position, ...] = ()
+    mapped: bool = False
     columns: Shape | None = None
 
 
@@ -97,8 +105,17 @@ _FIELDS = {
     "cursor_mark": "cursor_mark",
     "columns": "columns",
     "samples": "samples",
+    "positions": "positions",
+    "mapped": "mapped",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
+
+
+def map_of(target: RelationName) -> RelationName:
+    """The table that maps the source's pages to a target's keys (`page_map`)."""
+    text = f"{target.schema}\0{target.name}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    return RelationName("sync_assets", f"keys_by_page_{digest}")
 
 
 def read(cursor: Cursor, target: RelationName) -> Known | None:
@@ -121,7 +138,12 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
     if not found:
         return None
     values = dict(zip(_FIELDS.values(), found[0], strict=True))
+    if values["mapped"]:
+        # Whoever drops the map has it made again.
+        there = row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (str(map_of(target)),))
+        (values["mapped"],) = there
     values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
+    values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
     known = (
         KnownLeaf(oid, filenode, tablespace, fingerprint, leaf_columns(seen))
@@ -187,6 +209,7 @@ def advance(
     kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
     values |= kept | {
         "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
+        "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
         "columns": after.columns.as_json() if after.columns else None,
     }
     place = {"target_schema": target.schema, "target_table": target.name}

@@ -17,6 +17,7 @@ from sync_assets.engine import catalog, errors, load, samples, schema, snapshot,
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.cursor_range import read_range
+from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
@@ -91,9 +92,10 @@ def stage(
     report = run.report
     with run.sessions.connected("source") as source:
         report.spent("connect")
+        outlook = look_out(source, tables)
         with snapshot.taken(source, tables, report.begin) as views:
             held_from = time.monotonic()
-            plans = plan_tables(run, tables, views, source, target, known)
+            plans = plan_tables(run, tables, views, source, target, known, outlook)
             staged = fill(run, plans, source, target, folder, cleanup, held_from)
         seen = views[0].snapshot
         snapshot.ensure_flushed(source, run.sessions.connected("source"), seen.lsn)
@@ -108,12 +110,16 @@ def plan_tables(
     source: Connection,
     target: Connection,
     known: KnownStates,
+    outlook: Outlook,
 ) -> list[Plan]:
-    """Plan the tables of a snapshot that `source` is inside of."""
+    """Plan the tables of a snapshot that `source` is inside of; `outlook` is older than it."""
     run.report.begin("plan")
     plans = [
         decide(source, target, table, view, known[table.target])
         for table, view in zip(tables, views, strict=True)
+    ]
+    plans = [
+        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook) for plan in plans
     ]
     run.report.spent("plan")
     return plans

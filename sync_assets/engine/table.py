@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import enum
+import math
 import re
 from dataclasses import dataclass
 
@@ -59,6 +60,17 @@ class LateCommits(Choice):
 
     XID = "xid"
     LOOKBACK = "lookback"
+
+
+class ChangedBlocks(Choice):
+    """Whether a run asks the source's WAL which pages changed, and reads only those.
+
+    `auto` does where that is possible and pays; `require` fails where it is not possible.
+    """
+
+    AUTO = "auto"
+    OFF = "off"
+    REQUIRE = "require"
 
 
 class OnSchemaChange(Choice):
@@ -161,7 +173,8 @@ class Table:
     `columns` or `exclude` choose what travels; `expressions` are (column, SQL) pairs computed on
     the source in the column's place; `where` is an SQL condition on the source's rows. `only`
     reads a table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
-    number, by the cursor's type) and `late_commits` belong to `incremental_sync`. A `dry_run`
+    number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
+    many seconds `changed_blocks` may wait for the source's WAL to be summarized. A `dry_run`
     does all of the work and publishes nothing.
     """
 
@@ -177,6 +190,8 @@ class Table:
     cursor: str | None = None
     lookback: str | None = None
     late_commits: LateCommits = LateCommits.XID
+    changed_blocks: ChangedBlocks = ChangedBlocks.OFF
+    blocks_wait: float = 0.0
     deletes: Deletes = Deletes.IGNORE
     on_schema_change: OnSchemaChange = OnSchemaChange.EVOLVE
     xmin_column: str = "source_xmin"
@@ -200,6 +215,10 @@ class Table:
                 raise ConfigurationError(
                     f"{name} is {value}", remedy="It must be a whole number from 0 up."
                 )
+        if not 0 <= self.blocks_wait < math.inf:
+            raise ConfigurationError(
+                f"blocks_wait is {self.blocks_wait}", remedy="It must be seconds, from 0 up."
+            )
         if not 0 <= self.max_delete_ratio <= 1:
             raise ConfigurationError(
                 f"max_delete_ratio is {self.max_delete_ratio}", remedy="It must be from 0 to 1."

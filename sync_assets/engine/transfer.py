@@ -121,7 +121,9 @@ def _import(
             remedy=f"Drop that first: sync-assets forget {target}.",
         )
     stored = _storage(cursor, target) if trust_target else UNKNOWN_STORAGE
-    parts = {**table, "state": [{**table["state"], "target_storage": stored}]}
+    # The map of keys by page stays where it was: the next run makes one.
+    state = {**table["state"], "target_storage": stored, "mapped": False}
+    parts = {**table, "state": [state]}
     for part in PARTS:
         _insert(cursor, part, parts[part])
 

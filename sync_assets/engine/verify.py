@@ -16,6 +16,7 @@ from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
+from sync_assets.engine.discovery import Outlook, look_out
 from sync_assets.engine.lock import locked
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
@@ -40,10 +41,10 @@ def verify_tables(
         run.sessions.connected("target") as target,
         locked(target, targets),
         run.sessions.connected("source") as source,
-        snapshot.taken(source, tables, run.report.begin) as views,
     ):
-        held = _Held(run, source, target)
-        with _giving_way(run):
+        outlook = look_out(source, tables)
+        held = _Held(run, source, target, outlook)
+        with snapshot.taken(source, tables, run.report.begin) as views, _giving_way(run):
             receipts = held.synced(tables, views) if sync else [None] * len(tables)
             return tuple(
                 held.verified(*each, repair=repair, examples=examples)
@@ -85,6 +86,7 @@ class _Held:
     run: Run
     source: Connection
     target: Connection
+    outlook: Outlook
 
     def synced(self, tables: Sequence[Table], views: Sequence[SourceView]) -> tuple[Receipt, ...]:
         """One run on the snapshot, which outlives it."""
@@ -92,7 +94,7 @@ class _Held:
         known, held_from = known_states(target, tables), time.monotonic()
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
-            plans = plan_tables(run, tables, views, source, target, known)
+            plans = plan_tables(run, tables, views, source, target, known, self.outlook)
             group = fill(run, plans, source, target, folder, cleanup, held_from, hold=True)
             lsn = views[0].snapshot.lsn
             snapshot.ensure_flushed(source, run.sessions.connected("source"), lsn)

@@ -33,6 +33,10 @@ NOT_RUN = {
     ("CONTRIBUTING.md", "make check"),
     ("CONTRIBUTING.md", "make test ARGS='-k watermark'"),
     ("README.md", "make demo"),
+    (
+        "docs/changed-blocks.md",
+        "ALTER SYSTEM SET summarize_wal = on;  SELECT pg_reload_conf();      -- 17 and later",
+    ),
     ("docs/command-line.md", 'eval "$(_SYNC_ASSETS_COMPLETE=zsh_source sync-assets)"'),
     ("docs/command-line.md", "sync-assets state export state.json"),
     ("docs/index.md", "make demo"),

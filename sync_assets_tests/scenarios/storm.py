@@ -23,23 +23,26 @@ from psycopg2.extensions import connection, cursor
 from sync_assets_tests.fixtures.pair import execute
 
 WRITERS = 6
-KEYS = 3000
+KEYS = 6000
 """Most keys are below; a bulk load takes a range above."""
 
 PLAIN, PARTITIONED = "public.storm", "public.storm_parts"
 TABLES = (PLAIN, PARTITIONED)
 
 _COLUMNS = "id integer PRIMARY KEY, n integer NOT NULL, tag integer, v text, big text"
+_LOW, _HIGH = f"{PARTITIONED}_low", f"{PARTITIONED}_high"
+# Few rows on a page, so that most pages are not touched between two rounds.
+_LOOSE = "fillfactor = 10, autovacuum_enabled = off"
 _FILL = (
     "INSERT INTO {t} SELECT i, 0, i % 7, md5(i::text), NULL "
     "FROM generate_series(1, {keys}) i ON CONFLICT DO NOTHING"
 )
 
 SCHEMA = (
-    f"CREATE TABLE {PLAIN} ({_COLUMNS}) WITH (fillfactor = 80, autovacuum_enabled = off)",
+    f"CREATE TABLE {PLAIN} ({_COLUMNS}) WITH ({_LOOSE})",
     f"CREATE TABLE {PARTITIONED} ({_COLUMNS}) PARTITION BY RANGE (id)",
-    f"CREATE TABLE {PARTITIONED}_low PARTITION OF {PARTITIONED} FOR VALUES FROM (0) TO (1000)",
-    f"CREATE TABLE {PARTITIONED}_high PARTITION OF {PARTITIONED} DEFAULT",
+    f"CREATE TABLE {_LOW} PARTITION OF {PARTITIONED} FOR VALUES FROM (0) TO (2000) WITH ({_LOOSE})",
+    f"CREATE TABLE {_HIGH} PARTITION OF {PARTITIONED} DEFAULT WITH ({_LOOSE})",
     *(f"ALTER TABLE {table} ALTER big SET STORAGE EXTERNAL" for table in TABLES),
     *(f"CREATE INDEX ON {table} (tag)" for table in TABLES),
     *(_FILL.format(t=table, keys=KEYS) for table in TABLES),
@@ -74,13 +77,14 @@ CARE = (
     "VACUUM (TRUNCATE, INDEX_CLEANUP ON) {t}",
     "ANALYZE {t}",
     "CHECKPOINT",
-    "VACUUM FULL {t}",
-    "CLUSTER {plain} USING storm_pkey",
 )
 REWRITES = (
     "ALTER TABLE {t} ALTER n TYPE integer USING n + 1",
     "TRUNCATE {t}; " + _FILL,
 )
+MOVES = ("VACUUM FULL {t}", "CLUSTER {plain} USING storm_pkey")
+"""Rewrites that change no row."""
+
 SETBACKS = (
     errors.UniqueViolation,
     errors.DeadlockDetected,
@@ -95,17 +99,19 @@ Choice = random.Random
 class Storm:
     """A storm over `TABLES` of one database while inside the `with`; the same seed, the same dice.
 
+    `calm` is how many seconds lie between two rewrites of a table.
     Leaving it raises what any of its sessions did not expect.
     """
 
-    def __init__(self, url: str, seed: str, writers: int = WRITERS) -> None:
+    def __init__(self, url: str, seed: str, calm: float = 0.4) -> None:
         self.url = url
         self.commits = 0
+        self._calm = calm
         self.rewrites = Counter[str]()
-        self._wanted: queue.SimpleQueue[str] = queue.SimpleQueue()
+        self._wanted: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._failures: list[BaseException] = []
-        works = [*([self._write] * writers), self._care, self._rewrite]
+        works = [*([self._write] * WRITERS), self._care, self._rewrite]
         self._threads = [
             threading.Thread(target=self._run, args=(work, f"{seed}/{number}"))
             for number, work in enumerate(works)
@@ -123,6 +129,7 @@ class Storm:
         trace: TracebackType | None,
     ) -> None:
         self._stopped.set()
+        self._wanted.put(None)
         for thread in self._threads:
             thread.join()
         _roll_back_prepared(self.url)
@@ -179,10 +186,18 @@ class Storm:
             at.execute(_worded(chance.choice(CARE), chance))
 
     def _rewrite(self, session: connection, chance: Choice) -> None:
+        """Rewrite the table that somebody waits for, or now and then one, in one way or another."""
         try:
-            table = self._wanted.get(timeout=chance.uniform(0.2, 0.6))
+            wanted = self._wanted.get(timeout=self._calm * chance.uniform(0.5, 1.5))
         except queue.Empty:
-            table = chance.choice(TABLES)
+            wanted = chance.choice(TABLES)
+            if chance.random() < 0.3:
+                session.cursor().execute(_worded(chance.choice(MOVES), chance, wanted))
+                return
+        if wanted is not None:
+            self._rewrite_table(session, wanted, chance)
+
+    def _rewrite_table(self, session: connection, table: str, chance: Choice) -> None:
         with session.cursor() as at:
             try:
                 at.execute(f"BEGIN; {_worded(chance.choice(REWRITES), chance, table)}; COMMIT")

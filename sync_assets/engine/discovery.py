@@ -1,0 +1,168 @@
+"""From a plan that reads by xid to one that reads the changed pages alone, where that can be known.
+
+The result is the same rows: a page that the WAL does not name holds none that the last run lacks.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from sync_assets.engine import errors, snapshot, wal
+from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
+from sync_assets.engine.page_map import can_map
+from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
+from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
+from sync_assets.engine.state import Known
+from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
+from sync_assets.engine.wal import ChangedPages, Storage, Tools, Window
+
+SMALL = 128
+"""Pages of a relation below which `auto` scans: asking costs as much."""
+
+
+@dataclass(frozen=True, slots=True)
+class Outlook:
+    """What was seen before the snapshot: how the source can be asked, and where WAL may start."""
+
+    tools: Tools
+    position: Position | None
+
+    def without_checkpoint(self) -> Outlook:
+        """The same, for who only looks."""
+        return dataclasses.replace(self, tools=dataclasses.replace(self.tools, checkpoint=False))
+
+
+NOTHING = Outlook(Tools(summaries=False, reader=None, checkpoint=False), None)
+
+
+def look_out(source: Connection, tables: Sequence[Table]) -> Outlook:
+    """Read what must be read before the snapshot; nothing where no table could use it."""
+    if not any(_asks(table) for table in tables):
+        return NOTHING
+    with transaction(source, CATALOG_NAMES) as cursor:
+        tools = wal.read_tools(cursor)
+    return Outlook(tools, wal.read_position(source) if tools.any else None)
+
+
+def _asks(table: Table) -> bool:
+    return table.changed_blocks is not ChangedBlocks.OFF and table.mode is not SyncMode.FULL_SYNC
+
+
+def by_blocks(
+    sessions: Sessions, source: Connection, plan: Plan, known: Known | None, outlook: Outlook
+) -> Plan:
+    """Read changed pages where the WAL can name them; `source` is inside the plan's snapshot.
+
+    Raises ChangesUnknown where they are required.
+    """
+    plan = dataclasses.replace(plan, mapped=known is not None and known.mapped)
+    if not _asks(plan.table):
+        return plan
+    plan = dataclasses.replace(plan, position=outlook.position)
+    if known is None or plan.full or not plan.reads_by_xid or plan.view.relation.through_parent:
+        return plan
+    required = plan.table.changed_blocks is ChangedBlocks.REQUIRE
+    pages = sum(leaf.pages for leaf in plan.view.relation.leaves)
+    if not required and (not outlook.tools.any or pages < SMALL):
+        return plan
+    start = safe_start(known.positions, known.watermark)
+    if outlook.tools.any and start is None:
+        # Not an error where they are required: only a run that succeeds can leave a start.
+        return _scanning(plan, "the last run has left no start for a window of WAL")
+    with source.cursor() as cursor:
+        wanted = _storages(plan, known, wal.default_tablespace(cursor))
+    asked = _ask(sessions, source, plan, wanted, start or 0, outlook.tools)
+    if asked.pages is None:
+        if required:
+            raise errors.ChangesUnknown(f"the changed pages are not known: {asked.how}")
+        return _scanning(plan, asked.how)
+    runs = {oid: asked.pages[storage] for oid, storage in wanted.items()}
+    return _with_pages(plan, known, runs, asked.how)
+
+
+def _scanning(plan: Plan, why: str) -> Plan:
+    return dataclasses.replace(plan, reason=f"{plan.reason}; no changed pages: {why}")
+
+
+def _ask(
+    sessions: Sessions,
+    source: Connection,
+    plan: Plan,
+    wanted: Mapping[int, Storage],
+    start: int,
+    tools: Tools,
+) -> ChangedPages:
+    """Ask for what was written since `start`, once all of it is on disk."""
+    seen = plan.view.snapshot
+    if seen.identity.timeline is None:
+        return ChangedPages(None, "this role may not know the source's timeline")
+    snapshot.ensure_flushed(source, sessions.connected("source"), seen.lsn)
+    required = plan.table.changed_blocks is ChangedBlocks.REQUIRE
+    size = sum(leaf.bytes for leaf in plan.view.relation.leaves)
+    with source.cursor() as cursor:
+        return wal.changed_pages(
+            cursor,
+            Window(seen.identity.timeline, seen.identity.database, start, seen.lsn),
+            set(wanted.values()),
+            tools,
+            wait=plan.table.blocks_wait,
+            # Where there is more WAL than table, a scan is quicker.
+            most=wal.TAIL if required else min(wal.TAIL, size),
+            check=sessions.check,
+        )
+
+
+def _storages(plan: Plan, known: Known, default: int) -> dict[int, Storage]:
+    """Where the leaves lie that are still where they were, by oid."""
+    before = {leaf.oid: (leaf.filenode, leaf.tablespace) for leaf in known.leaves}
+    return {
+        leaf.oid: Storage(leaf.tablespace or default, leaf.filenode)
+        for leaf in (read.leaf for read in plan.reads if read.how is How.XID)
+        if leaf.kind == "r"
+        and not leaf.unlogged
+        and before.get(leaf.oid) == (leaf.filenode, leaf.tablespace)
+    }
+
+
+def _with_pages(
+    plan: Plan, known: Known, runs: Mapping[int, tuple[PageRun, ...]], how: str
+) -> Plan:
+    """Decide for each leaf, and for the keys (pure)."""
+    always = plan.table.changed_blocks is ChangedBlocks.REQUIRE
+    reads = tuple(_read_of(read, runs.get(read.leaf.oid), always=always) for read in plan.reads)
+    here = {leaf.oid for leaf in plan.view.relation.leaves}
+    changed = dataclasses.replace(
+        plan,
+        reads=reads,
+        gone_leaves=tuple(leaf.oid for leaf in known.leaves if leaf.oid not in here),
+        key_map=_key_map(plan, reads),
+    )
+    return dataclasses.replace(changed, reason=f"{plan.reason}{_pages_read(changed, how)}")
+
+
+def _read_of(read: LeafRead, runs: tuple[PageRun, ...] | None, *, always: bool) -> LeafRead:
+    if read.how is not How.XID:
+        return read
+    if runs is None:
+        return dataclasses.replace(read, reason="rows by their xid: rewritten or not in the WAL")
+    if too_many(runs, read.leaf.pages) and not always:
+        return dataclasses.replace(read, reason="rows by their xid: many pages changed")
+    return LeafRead(read.leaf, How.BLOCKS, "rows of changed pages by their xid", runs)
+
+
+def _key_map(plan: Plan, reads: Sequence[LeafRead]) -> KeyMap:
+    leaves = plan.view.relation.leaves
+    if not plan.compares_keys or not can_map(plan) or any(leaf.kind != "r" for leaf in leaves):
+        return KeyMap.NONE
+    by_page = any(read.how is How.BLOCKS for read in reads)
+    return KeyMap.USE if plan.mapped and by_page else KeyMap.BUILD
+
+
+def _pages_read(plan: Plan, how: str) -> str:
+    scanned = [read.reason for read in plan.reads if read.how is How.XID]
+    also = f"; {len(scanned)} scanned: {scanned[0].partition(': ')[2]}" if scanned else ""
+    if plan.changed_pages is None:
+        return also
+    return f" in {plan.changed_pages} changed pages ({how}){also}"

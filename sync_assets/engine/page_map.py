@@ -1,0 +1,137 @@
+"""Which keys lie on which page of the source: what makes deletes exact without reading all keys.
+
+The target keeps one row for each page of the source, with the keys of the rows on it. A page that
+was written since is read again: keys that were on such pages, and are on none of them now, are
+gone. No other row can have gone or moved, for that writes its page. A row for each page takes a
+tenth of what a row for each key would (docs/changed-blocks.md).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine import merge_sql, sql
+from sync_assets.engine.blocks import PageRun
+from sync_assets.engine.catalog import Cursor, Key
+from sync_assets.engine.load import Staging
+from sync_assets.engine.plan import How, KeyMap, Plan
+from sync_assets.engine.state import map_of
+
+WHOLE = PageRun(0, None)
+
+
+def can_map(plan: Plan) -> bool:
+    """Whether the keys can be kept as arrays: those of an array type would lose their bounds."""
+    return all(not field.type.endswith("]") for field in sql.key_fields(plan))
+
+
+def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composable:
+    """Fill a temporary table with the keys that are gone from the pages read; return its name."""
+    pages, gone = _temporary(staging, "pages"), _temporary(staging, "gone")
+    _list_pages(cursor, plan, pages)
+    cursor.execute(
+        SQL(
+            "CREATE TEMP TABLE {gone} ON COMMIT DROP AS SELECT t.* FROM ({before}) AS t "
+            "WHERE NOT EXISTS (SELECT FROM {now} AS s WHERE {joined})"
+        ).format(
+            gone=gone,
+            before=_keys_before(plan, key, pages),
+            now=staging.all_keys,
+            joined=merge_sql.joined(key),
+        )
+    )
+    cursor.execute(SQL("ANALYZE {}").format(gone))
+    return gone
+
+
+def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
+    """Bring the map to the run's snapshot, build it, or drop one that is no longer kept up."""
+    name = sql.relation(map_of(plan.table.target))
+    if plan.key_map is KeyMap.USE:
+        pages = _temporary(staging, "pages")
+        cursor.execute(
+            SQL("DELETE FROM {} AS m USING {} AS p WHERE {}").format(name, pages, SQL(_SAME_PAGE))
+        )
+        for leaf, first in _open_ends(plan):
+            condition = SQL("leaf = {} AND page >= {}").format(Literal(leaf), Literal(first))
+            cursor.execute(SQL("DELETE FROM {} WHERE {}").format(name, condition))
+        cursor.execute(SQL("INSERT INTO {} {}").format(name, _grouped(plan, staging)))
+    elif plan.mapped or plan.key_map is KeyMap.BUILD:
+        cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(name))
+    if plan.key_map is KeyMap.BUILD:
+        cursor.execute(SQL("CREATE TABLE {} AS {}").format(name, _grouped(plan, staging)))
+        cursor.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (leaf, page)").format(name))
+        cursor.execute(SQL("ANALYZE {}").format(name))
+
+
+_SAME_PAGE = "m.leaf = p.leaf AND m.page = p.page"
+
+
+def _temporary(staging: Staging, what: str) -> Composable:
+    return Identifier("pg_temp", f"{staging.name.name}_{what}")
+
+
+def _runs(plan: Plan) -> Iterator[tuple[int, PageRun]]:
+    """The pages whose keys were read, by leaf; all that a leaf ever had where it was read whole."""
+    for read in plan.reads:
+        if read.how is not How.CURSOR:
+            for run in read.runs if read.how is How.BLOCKS else (WHOLE,):
+                yield read.leaf.oid, run
+    for leaf in plan.gone_leaves:
+        yield leaf, WHOLE
+
+
+def _open_ends(plan: Plan) -> list[tuple[int, int]]:
+    return [(leaf, run.first) for leaf, run in _runs(plan) if run.end is None]
+
+
+def _list_pages(cursor: Cursor, plan: Plan, pages: Composable) -> None:
+    """Fill a table with the single pages, so that the planner knows how few they are."""
+    closed = [(leaf, run.first, run.end - 1) for leaf, run in _runs(plan) if run.end is not None]
+    leaves, firsts, lasts = ([each[n] for each in closed] for n in range(3))
+    cursor.execute(
+        SQL(
+            "CREATE TEMP TABLE {} ON COMMIT DROP AS SELECT leaf, page FROM "
+            "unnest({}::bigint[], {}::bigint[], {}::bigint[]) AS run (leaf, first, last) "
+            "CROSS JOIN LATERAL generate_series(first, last) AS page"
+        ).format(pages, Literal(leaves), Literal(firsts), Literal(lasts))
+    )
+    cursor.execute(SQL("ANALYZE {}").format(pages))
+
+
+def _keys_before(plan: Plan, key: Key, pages: Composable) -> Composable:
+    """The keys that the map has for the pages read."""
+    name, arrays = sql.relation(map_of(plan.table.target)), _arrays(plan)
+    chosen = [
+        SQL("SELECT m.* FROM {} AS m JOIN {} AS p ON {}").format(name, pages, SQL(_SAME_PAGE)),
+        *(
+            SQL("SELECT m.* FROM {} AS m WHERE leaf = {} AND page >= {}").format(
+                name, Literal(leaf), Literal(first)
+            )
+            for leaf, first in _open_ends(plan)
+        ),
+    ]
+    return SQL("SELECT k.* FROM ({}) AS m CROSS JOIN LATERAL unnest({}) AS k ({})").format(
+        SQL(" UNION ALL ").join(chosen), sql.names(arrays, Identifier("m")), sql.names(key.columns)
+    )
+
+
+def _arrays(plan: Plan) -> tuple[str, ...]:
+    return tuple(f"keys_{number}" for number, _ in enumerate(plan.layout.key_columns, 1))
+
+
+def _grouped(plan: Plan, staging: Staging) -> Composable:
+    aggregated = [
+        SQL("array_agg({}) AS {}").format(Identifier(column), Identifier(array))
+        for column, array in zip(plan.layout.key_columns, _arrays(plan), strict=True)
+    ]
+    return SQL(
+        "SELECT {leaf} AS leaf, {page} AS page, {keys} FROM {staged} GROUP BY {leaf}, {page}"
+    ).format(
+        leaf=Identifier(sql.LEAF),
+        page=Identifier(sql.PAGE),
+        keys=SQL(", ").join(aggregated),
+        staged=staging.all_keys,
+    )

@@ -1,0 +1,237 @@
+"""Which pages were written, asked of real servers in every way that they offer."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from dataclasses import dataclass
+
+import psycopg2
+import pytest
+
+from sync_assets.demo.server import PostgresServer
+from sync_assets.engine import wal
+from sync_assets.engine.blocks import Position
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    READ_SNAPSHOT,
+    Connection,
+    row,
+    transaction,
+)
+from sync_assets.engine.wal import ChangedPages, Storage, Tools, Window
+from sync_assets_tests.fixtures.pair import execute
+from sync_assets_tests.fixtures.servers import NewDatabase
+
+ROWS = 20_000
+
+
+@pytest.fixture(params=["15", "18"])
+def source(request: pytest.FixtureRequest, new_database: NewDatabase) -> str:
+    """A database with a table of many pages, on 15, and on 18 with summaries."""
+    name = "server15" if request.param == "15" else "summarizing"
+    return prepared(new_database(request.getfixturevalue(name)))
+
+
+@pytest.fixture
+def source18(summarizing: PostgresServer, new_database: NewDatabase) -> str:
+    return prepared(new_database(summarizing))
+
+
+def prepared(url: str) -> str:
+    execute(
+        url,
+        "CREATE EXTENSION pg_walinspect",
+        "CREATE TABLE t (id integer PRIMARY KEY, v text) WITH (autovacuum_enabled = off)",
+        f"INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, {ROWS}) i",
+        "VACUUM FREEZE t",
+        "CHECKPOINT",
+    )
+    return url
+
+
+@dataclass
+class Asked:
+    """A session that asks which pages of `t` were written since it began."""
+
+    url: str
+    session: Connection
+    begun: Position
+    tools: Tools
+
+    def do(self, *statements: str) -> None:
+        execute(self.url, *statements)
+
+    def pages(self, wait: float = 0.0, begun: int | None = None, **tools: object) -> ChangedPages:
+        """Ask, with some of the tools taken away."""
+        self.do("SELECT pg_logical_emit_message(true, 'test', '')")  # its COMMIT flushes
+        with transaction(self.session, CATALOG_NAMES, begin=READ_SNAPSHOT) as cursor:
+            end, database, timeline = row(
+                cursor,
+                "SELECT (pg_current_wal_flush_lsn() - '0/0'::pg_lsn)::bigint, oid::bigint, "
+                "timeline_id FROM pg_database, pg_control_checkpoint() "
+                "WHERE datname = current_database()",
+            )
+            window = Window(timeline, database, begun or self.begun.lsn, end)
+            chosen = dataclasses.replace(self.tools, **tools)  # type: ignore[arg-type]
+            return wal.changed_pages(cursor, window, [self.storage(cursor)], chosen, wait=wait)
+
+    def storage(self, cursor: Cursor) -> Storage:
+        (filenode,) = row(cursor, "SELECT pg_relation_filenode('public.t')::bigint")
+        return Storage(wal.default_tablespace(cursor), filenode)
+
+    def pages_of(self, condition: str) -> set[int]:
+        """The pages of the rows that meet a condition."""
+        found = execute(
+            self.url, f"SELECT DISTINCT (ctid::text::point)[0]::bigint FROM t WHERE {condition}"
+        )
+        return {page for (page,) in found}
+
+
+@contextlib.contextmanager
+def asking(url: str) -> Iterator[Asked]:
+    with closing(psycopg2.connect(url)) as session:
+        session.autocommit = True
+        with transaction(session, CATALOG_NAMES) as cursor:
+            tools = wal.read_tools(cursor)
+        yield Asked(url, session, wal.read_position(session), tools)
+
+
+@pytest.fixture
+def asked(source: str) -> Iterator[Asked]:
+    with asking(source) as found:
+        yield found
+
+
+@pytest.fixture
+def asked18(source18: str) -> Iterator[Asked]:
+    with asking(source18) as found:
+        yield found
+
+
+def covered(answer: ChangedPages) -> set[int]:
+    assert answer.pages is not None, answer.how
+    (runs,) = answer.pages.values()
+    return {page for run in runs for page in range(run.first, run.end or 1000)}
+
+
+def change(asked: Asked) -> set[int]:
+    """Change some rows in every way, and return the pages that must be among the changed ones."""
+    some = "id IN (5, 5000, 12345)"
+    old = asked.pages_of(f"{some} OR id IN (700, 9000)")
+    asked.do(
+        f"UPDATE t SET v = 'x' WHERE {some}",
+        "DELETE FROM t WHERE id = 700",
+        "UPDATE t SET id = -9000 WHERE id = 9000",
+        f"INSERT INTO t VALUES ({ROWS + 1}, 'new')",
+    )
+    return old | asked.pages_of(f"{some} OR id IN (-9000, {ROWS + 1})")
+
+
+def test_the_pages_of_old_and_new_versions_are_found_and_few_others(asked: Asked) -> None:
+    expected = change(asked)
+    found = covered(asked.pages())
+    assert found >= expected
+    assert len(found) <= len(expected) + 5
+
+
+def test_nothing_written_is_nothing_found(asked: Asked) -> None:
+    asked.do("CREATE TABLE other AS SELECT generate_series(1, 1000)")
+    answer = asked.pages()
+    assert covered(answer) == set()
+    assert covered(asked.pages(begun=2**62)) == set()
+
+
+def test_without_a_tool_there_is_no_answer(asked: Asked) -> None:
+    change(asked)
+    answer = asked.pages(summaries=False, reader=None)
+    assert answer.pages is None
+    assert "neither" in answer.how
+
+
+def test_a_summary_answers_alone_once_a_checkpoint_has_passed_the_snapshot(asked18: Asked) -> None:
+    expected = change(asked18)
+    answer = asked18.pages(reader=None, checkpoint=True)
+    assert covered(answer) >= expected
+    assert answer.how == "WAL summaries"
+
+
+def test_a_summary_and_the_rest_of_the_wal_answer_together(asked18: Asked) -> None:
+    expected = change(asked18)
+    asked18.pages(reader=None, checkpoint=True)
+    expected |= asked18.pages_of("id = 3000")
+    asked18.do("UPDATE t SET v = 'y' WHERE id = 3000")
+    answer = asked18.pages()
+    assert covered(answer) >= expected
+    assert answer.how.startswith("WAL summaries and ")
+
+
+def test_a_window_that_summaries_do_not_cover_is_not_used(asked18: Asked) -> None:
+    change(asked18)
+    answer = asked18.pages(reader=None)
+    assert answer.pages is None
+    assert "no summary covers" in answer.how
+
+
+def test_waiting_for_a_summary_is_worth_it_when_a_checkpoint_comes(asked18: Asked) -> None:
+    expected = change(asked18)
+    later = threading.Timer(0.5, asked18.do, ("CHECKPOINT",))
+    later.start()
+    assert covered(asked18.pages(reader=None, wait=20)) >= expected
+    later.join()
+
+
+def test_pages_cut_off_by_vacuum_count_as_changed(asked18: Asked) -> None:
+    last = max(asked18.pages_of("true"))
+    asked18.do(f"DELETE FROM t WHERE (ctid::text::point)[0] > {last - 5}", "VACUUM t")
+    assert max(asked18.pages_of("true")) == last - 5
+    found = covered(asked18.pages(reader=None, checkpoint=True))
+    assert found >= set(range(last - 4, last + 1))
+
+
+def test_the_next_id_is_the_one_handed_out_next(source: str) -> None:
+    with closing(psycopg2.connect(source)) as session, closing(psycopg2.connect(source)) as writer:
+        session.autocommit = True
+        with writer.cursor() as cursor:
+            (open_xid,) = row(cursor, "SELECT pg_current_xact_id()::text::bigint")
+        position = wal.read_position(session)
+        writer.rollback()
+        assert position.next_xid == open_xid + 1
+        assert wal.read_position(session).next_xid == position.next_xid
+        ((taken,),) = execute(source, "SELECT pg_current_xact_id()::text::bigint")
+        assert taken == position.next_xid
+
+
+def test_segments_that_were_recycled_are_found_in_summaries(asked18: Asked) -> None:
+    expected = change(asked18)
+    asked18.do("ALTER SYSTEM SET wal_keep_size = 0", "SELECT pg_reload_conf()")
+    for _ in range(3):
+        asked18.do("SELECT pg_switch_wal()", "CREATE TABLE IF NOT EXISTS filler ()", "CHECKPOINT")
+        asked18.do("DROP TABLE filler")
+    assert covered(asked18.pages()) >= expected
+    answer = asked18.pages(summaries=False)
+    asked18.do("ALTER SYSTEM RESET wal_keep_size", "SELECT pg_reload_conf()")
+    assert answer.pages is None
+    assert "cannot be read" in answer.how
+
+
+def test_the_reader_needs_one_granted_function(source18: str) -> None:
+    role = "CREATE ROLE reader LOGIN"
+    execute(source18, role, "GRANT SELECT ON t TO reader")
+    with closing(psycopg2.connect(source18, user="reader")) as session:
+        session.autocommit = True
+        with transaction(session, CATALOG_NAMES) as cursor:
+            assert wal.read_tools(cursor) == Tools(summaries=True, reader=None, checkpoint=False)
+        execute(
+            source18,
+            "GRANT EXECUTE ON FUNCTION pg_get_wal_block_info(pg_lsn, pg_lsn, boolean) TO reader",
+            "GRANT pg_checkpoint TO reader",
+        )
+        with transaction(session, CATALOG_NAMES) as cursor:
+            found = wal.read_tools(cursor)
+    execute(source18, "DROP OWNED BY reader", "DROP ROLE reader")
+    assert found == Tools(True, ("public", "pg_get_wal_block_info"), checkpoint=True)

@@ -1,0 +1,199 @@
+"""Rounds of syncs in the middle of a storm, each compared with the truth of its own snapshot."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import logging
+import os
+import random
+from collections.abc import Callable, Iterator
+from contextlib import closing
+from dataclasses import dataclass, field
+from typing import Any
+
+import psycopg2
+import pytest
+
+from sync_assets.engine import Receipt, RelationName, TransientError, snapshot
+from sync_assets.engine.errors import RecoveryConflict
+from sync_assets.engine.session import row
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import map_of
+from sync_assets_tests.fixtures.pair import Pair, execute
+from sync_assets_tests.fixtures.servers import SETTINGS, running_server
+from sync_assets_tests.fixtures.standby import running_standby
+from sync_assets_tests.scenarios.storm import TABLES, Storm, create_tables
+
+LONG = "SYNC_TEST_STORM_ROUNDS" in os.environ
+ROUNDS = int(os.environ.get("SYNC_TEST_STORM_ROUNDS", "4"))
+SEED = os.environ.get("SYNC_TEST_STORM_SEED") or str(random.SystemRandom().randrange(2**32))
+CATCHES = 5 if LONG else 1
+"""How many wrong rounds a control must produce."""
+
+PATIENCE = 60
+"""Rounds a control gets for each of them."""
+
+Row = str
+"""A row as COPY writes it."""
+
+ROWS = "SELECT id, n, tag, v, big FROM {}"
+PLACES = "SELECT tableoid::bigint, (ctid::text::point)[0]::bigint, id FROM {}"
+MAPPED = "SELECT leaf, page, unnest(keys_1) FROM {}"
+"""Where each key lies on the source, and where the target believes it to lie."""
+
+STREAMING = {
+    **SETTINGS,
+    "summarize_wal": "on",
+    # A standby that lets a run read for a while before replay cancels it.
+    "max_standby_streaming_delay": "5s",
+    "hot_standby_feedback": "on",
+}
+
+log = logging.getLogger(__name__)
+
+
+@dataclass
+class Watch:
+    """Reads the truth behind every run, on the snapshot that the run holds."""
+
+    storm: Storm
+    chance: random.Random
+    rewrites_awaited: float = 0.1
+    rows: frozenset[Row] = frozenset()
+    places: frozenset[Row] = frozenset()
+    views: list[SourceView] = field(default_factory=list)
+
+    @contextlib.contextmanager
+    def over(self, taken: Any, held: Any, *arguments: Any) -> Iterator[tuple[SourceView, ...]]:
+        """`snapshot.taken`, with the truth read and some time let pass before the run goes on."""
+        with taken(held, *arguments) as views:
+            (view,) = views
+            (exported,) = row(held.cursor(), "SELECT pg_export_snapshot()")
+            table = str(view.relation.name)
+            try:
+                self.rows = copied(held.dsn, ROWS.format(table), exported)
+                self.places = copied(held.dsn, PLACES.format(table), exported)
+            except (psycopg2.errors.UndefinedObject, psycopg2.errors.SerializationFailure):
+                # A standby's replay has ended the run that holds the snapshot, or this reader.
+                raise RecoveryConflict("the truth could not be read") from None
+            self.views.append(view)
+            if self.chance.random() < self.rewrites_awaited:
+                self.storm.rewrites_table(table, 1.0)
+            elif self.chance.random() < 0.5:
+                self.storm.moves_on(20, 0.5)
+            yield views
+
+
+@dataclass
+class Rounds:
+    """Syncs in the middle of a storm, and how many of them were wrong."""
+
+    pair: Pair
+    watch: Watch
+    done: int = 0
+    retried: int = 0
+    wrong: list[str] = field(default_factory=list)
+    spoilt: set[str] = field(default_factory=set)
+    options: dict[str, Any] = field(default_factory=dict)
+    by_pages: int = 0
+    maps: int = 0
+
+    def sync(self, table: str, after: Callable[[Receipt], None] = lambda _: None) -> None:
+        """One run, again while somebody is only in the way, and its comparison."""
+        receipt = self._run(table)
+        self.done += 1
+        self.by_pages += receipt.changed_pages is not None
+        self.spoilt.discard(table)
+        self._compare(table, receipt, ROWS.format(table), self.watch.rows)
+        name = map_of(RelationName.parse(table))
+        if self.pair.target(f"SELECT to_regclass('{name}')") != [(None,)]:
+            self.maps += 1
+            self._compare(table, receipt, MAPPED.format(name), self.watch.places)
+        after(receipt)
+
+    def _compare(self, table: str, receipt: Receipt, query: str, truth: frozenset[Row]) -> None:
+        there = copied(self.pair.target_url, query)
+        if there != truth and table not in self.spoilt:
+            self.spoilt.add(table)
+            self.wrong.append(
+                f"seed {SEED}, round {self.done}, {table} ({receipt.reason}): {len(truth - there)} "
+                f"missing, {sorted(truth - there)[:3]}; {len(there - truth)} too many, "
+                f"{sorted(there - truth)[:3]}"
+            )
+
+    def _run(self, table: str) -> Receipt:
+        """What a wrong round has lost would be missing in every later one: hence the full pass."""
+        said = ""
+        for _ in range(30):
+            try:
+                return self.pair.sync(
+                    table,
+                    deletes="hard",
+                    max_delete_ratio=1.0,
+                    allow_empty=True,
+                    full_refresh=table in self.spoilt,
+                    **self.options,
+                )
+            except TransientError as error:
+                said = str(error)
+                log.info("again: %s", said)
+            self.retried += 1
+        pytest.fail(f"seed {SEED}, round {self.done}: {table} could not be synced: {said}")
+
+    def __str__(self) -> str:
+        share = f", {self.by_pages} by changed pages, {self.maps} maps" * bool(self.by_pages)
+        again = f"{self.retried} tried again"
+        return f"{self.done} rounds{share}, {again}, {len(self.wrong)} wrong"
+
+
+def copied(url: str, query: str, exported: str | None = None) -> frozenset[Row]:
+    """The rows of a query, on an exported snapshot or as they are now."""
+    into = io.StringIO()
+    with closing(psycopg2.connect(url)) as session, session.cursor() as at:
+        at.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        if exported:
+            at.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
+        at.copy_expert(f"COPY ({query}) TO STDOUT", into)
+    return frozenset(into.getvalue().splitlines())
+
+
+@contextlib.contextmanager
+def stormy(
+    primary_url: str, pair: Pair, monkeypatch: pytest.MonkeyPatch, calm: float = 0.4
+) -> Iterator[Rounds]:
+    """A storm over a primary, and rounds that read from it or from its standby.
+
+    `calm` is how many seconds lie between two tables rewritten.
+    """
+    log.info("seed %s", SEED)
+    with Storm(primary_url, SEED, calm) as storm:
+        watch = Watch(storm, random.Random(SEED), 0.1 if calm < 1 else 0.0)
+        taken = snapshot.taken
+        monkeypatch.setattr(snapshot, "taken", lambda *given: watch.over(taken, *given))
+        rounds = Rounds(pair, watch)
+        yield rounds
+    log.info("%s", rounds)
+
+
+@contextlib.contextmanager
+def on_a_standby(
+    target_url: str, monkeypatch: pytest.MonkeyPatch, calm: float = 0.4
+) -> Iterator[Rounds]:
+    """Rounds that read from a standby of 18, in a storm over its primary."""
+    with running_server("18", STREAMING) as primary:
+        primary_url = primary.create_database("storm")
+        execute(primary_url, "CREATE EXTENSION pg_walinspect")
+        create_tables(primary_url)
+        with running_standby(primary, "18", STREAMING) as standby:
+            pair = Pair(standby.url("storm"), target_url)
+            with stormy(primary_url, pair, monkeypatch, calm) as found:
+                yield found
+
+
+def go_through(rounds: Rounds) -> None:
+    """Sync all tables again and again; none of it may be wrong."""
+    for _ in range(ROUNDS):
+        for table in TABLES:
+            rounds.sync(table)
+            assert rounds.wrong == []

@@ -1,0 +1,290 @@
+"""Runs that read only the pages which the source's WAL names, deletes included."""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+from collections.abc import Iterator
+from contextlib import closing
+from typing import Any
+
+import psycopg2
+import pytest
+
+from sync_assets.demo.server import PostgresServer
+from sync_assets.engine import Deletes, Receipt, RelationName, Table
+from sync_assets.engine.errors import ChangesUnknown, DeleteGuard
+from sync_assets.engine.table import ChangedBlocks
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import NewDatabase
+
+ROWS = 30_000
+CREATE = "CREATE TABLE t (id integer PRIMARY KEY, v text) WITH (autovacuum_enabled = off)"
+FILL = f"INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, {ROWS}) i"
+PARTITIONED = (
+    "CREATE TABLE t (id integer PRIMARY KEY, v text) PARTITION BY RANGE (id)",
+    "CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (0) TO (10000)",
+    "CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (10000) TO (100000)",
+)
+T = RelationName("public", "t")
+MAPS = "SELECT relname::text FROM pg_class WHERE relname LIKE 'keys_by_page%' AND relkind = 'r'"
+
+
+@pytest.fixture(params=["15", "18"])
+def blocks(
+    request: pytest.FixtureRequest, server18: PostgresServer, new_database: NewDatabase
+) -> Pair:
+    """A source whose WAL can be asked, on 15 and on 18, and a target."""
+    name = "server15" if request.param == "15" else "summarizing"
+    pair = Pair(new_database(request.getfixturevalue(name)), new_database(server18))
+    pair.source("CREATE EXTENSION pg_walinspect")
+    return pair
+
+
+def sync(pair: Pair, **options: Any) -> Receipt:
+    chosen = {"changed_blocks": "require", "deletes": "hard", **options}
+    receipt = pair.sync(**chosen)
+    assert pair.is_exact()
+    return receipt
+
+
+def begun(pair: Pair, *statements: str, **options: Any) -> None:
+    """Load a table, and run once more: that run builds the map of keys."""
+    pair.source(*(statements or (CREATE, FILL)))
+    sync(pair, **options)
+    sync(pair, **options)
+
+
+def test_a_run_reads_the_pages_of_changed_rows_and_finds_what_was_deleted(blocks: Pair) -> None:
+    begun(blocks)
+    blocks.source(
+        "UPDATE t SET v = 'x' WHERE id IN (1, 20000)",
+        "DELETE FROM t WHERE id IN (7, 15000)",
+        "UPDATE t SET id = -5 WHERE id = 12000",
+        f"INSERT INTO t VALUES ({ROWS + 1}, 'new')",
+    )
+    receipt = sync(blocks)
+    assert (receipt.rows_updated, receipt.rows_inserted, receipt.rows_deleted) == (2, 2, 3)
+    assert receipt.rows_exported == 4
+    assert receipt.changed_pages is not None
+    assert receipt.changed_pages <= 12
+    assert f"in {receipt.changed_pages} changed pages" in receipt.reason
+    assert receipt.rows_in_target == ROWS - 1
+
+
+def test_a_table_that_was_not_written_is_not_read(blocks: Pair) -> None:
+    begun(blocks)
+    receipt = sync(blocks)
+    assert receipt.changed_pages == receipt.chunks == receipt.bytes == 0
+
+
+def test_a_row_deleted_put_back_and_deleted_again(blocks: Pair) -> None:
+    begun(blocks)
+    for statement, counts in (
+        ("DELETE FROM t WHERE id = 7", (0, 1)),
+        ("INSERT INTO t VALUES (7, 'again')", (1, 0)),
+        ("DELETE FROM t WHERE id = 7", (0, 1)),
+    ):
+        blocks.source(statement)
+        receipt = sync(blocks)
+        assert receipt.changed_pages is not None
+        assert (receipt.rows_inserted, receipt.rows_deleted) == counts
+
+
+def test_soft_deletes_are_marked_from_changed_pages(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL)
+    options: dict[str, Any] = {"changed_blocks": "require", "deletes": "soft"}
+    blocks.sync(**options)
+    blocks.sync(**options)
+    blocks.source("DELETE FROM t WHERE id IN (7, 8)")
+    receipt = blocks.sync(**options)
+    assert (receipt.rows_deleted, receipt.changed_pages) == (2, 1)
+    marked = "SELECT id FROM t WHERE deleted_at IS NOT NULL ORDER BY id"
+    assert blocks.target(marked) == [(7,), (8,)]
+    blocks.source("INSERT INTO t VALUES (8, 'again')")
+    blocks.sync(**options)
+    assert blocks.target(marked) == [(7,)]
+
+
+def test_a_rewritten_table_is_scanned_and_its_map_renewed(blocks: Pair) -> None:
+    begun(blocks)
+    blocks.source("DELETE FROM t WHERE id < 100", "VACUUM FULL t")
+    receipt = sync(blocks)
+    assert receipt.changed_pages is None
+    assert (receipt.rows_exported, receipt.rows_deleted) == (0, 99)
+    blocks.source("DELETE FROM t WHERE id = 20000")
+    again = sync(blocks)
+    assert again.rows_deleted == 1
+    assert again.changed_pages is not None
+
+
+def test_rows_that_move_between_partitions_and_partitions_that_come_and_go(blocks: Pair) -> None:
+    begun(blocks, *PARTITIONED, FILL)
+    blocks.source("UPDATE t SET id = 40000 WHERE id = 5", "DELETE FROM t WHERE id = 20000")
+    moved = sync(blocks)
+    assert (moved.rows_inserted, moved.rows_deleted) == (1, 2)
+    assert moved.changed_pages is not None
+    blocks.source(
+        "CREATE TABLE t_new PARTITION OF t FOR VALUES FROM (100000) TO (200000)",
+        "INSERT INTO t VALUES (150000, 'new')",
+        "TRUNCATE t_low",
+    )
+    truncated = sync(blocks)
+    assert (truncated.rows_inserted, truncated.rows_deleted) == (1, 9998)
+    assert truncated.changed_pages is not None
+    blocks.source("ALTER TABLE t DETACH PARTITION t_new", "DELETE FROM t WHERE id = 25000")
+    detached = sync(blocks)
+    assert detached.rows_deleted == 2
+    assert detached.changed_pages is not None
+
+
+def test_a_key_of_several_columns_of_awkward_types(blocks: Pair) -> None:
+    blocks.source(
+        'CREATE TABLE t ("a b" numeric(9,3), leaf varchar(7), page timestamptz, '
+        'd "char", v text, PRIMARY KEY ("a b", leaf, page, d))',
+        "INSERT INTO t SELECT i / 7.0, (i % 7)::text || ',\"x', now() + i * interval '1 s', 'q', "
+        "md5(i::text) FROM generate_series(1, 9000) i",
+    )
+    sync(blocks)
+    sync(blocks)
+    blocks.source("DELETE FROM t WHERE v = md5('77')", "UPDATE t SET leaf = '' WHERE v = md5('78')")
+    receipt = sync(blocks)
+    assert (receipt.rows_deleted, receipt.rows_inserted) == (2, 1)
+    assert receipt.changed_pages is not None
+
+
+def test_a_key_of_arrays_is_compared_as_a_whole(blocks: Pair) -> None:
+    blocks.source(
+        "CREATE TABLE t (id integer[] PRIMARY KEY)",
+        "INSERT INTO t SELECT ARRAY[i, i] FROM generate_series(1, 5000) i",
+    )
+    sync(blocks)
+    blocks.source("DELETE FROM t WHERE id = '{5,5}'", "INSERT INTO t VALUES ('[3:4]={1,1}')")
+    receipt = sync(blocks)
+    assert (receipt.rows_deleted, receipt.rows_inserted) == (1, 1)
+    assert blocks.target(MAPS) == []
+
+
+def test_rows_that_leave_a_filter_are_found_too(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL)
+    options: dict[str, Any] = {
+        "changed_blocks": "require",
+        "deletes": "hard",
+        "where": "v <> 'hidden'",
+    }
+    blocks.sync(**options)
+    blocks.sync(**options)
+    blocks.source("UPDATE t SET v = 'hidden' WHERE id IN (7, 8)")
+    receipt = blocks.sync(**options)
+    assert (receipt.rows_deleted, receipt.rows_exported) == (2, 0)
+    assert receipt.changed_pages is not None
+    assert blocks.target("SELECT count(*) FROM t") == [(ROWS - 2,)]
+
+
+def test_deletes_are_guarded_as_ever(blocks: Pair) -> None:
+    begun(blocks)
+    blocks.source("DELETE FROM t WHERE id > 1000")
+    with pytest.raises(DeleteGuard, match="max_delete_ratio"):
+        blocks.sync(changed_blocks="require", deletes="hard")
+    blocks.source("DELETE FROM t")
+    with pytest.raises(DeleteGuard, match="is empty"):
+        blocks.sync(changed_blocks="require", deletes="hard")
+    sync(blocks, confirm_deletes=ROWS)
+
+
+def test_a_transaction_open_across_runs_arrives_from_its_own_pages(blocks: Pair) -> None:
+    begun(blocks)
+    with closing(psycopg2.connect(blocks.source_url)) as slow:
+        slow.cursor().execute("UPDATE t SET v = 'late' WHERE id = 7; DELETE FROM t WHERE id = 9")
+        for key in range(3):
+            blocks.source(f"UPDATE t SET v = 'quick' WHERE id = {20000 + key}")
+            sync(blocks)
+        slow.commit()
+    blocks.source("UPDATE t SET v = 'last' WHERE id = 25000")
+    receipt = sync(blocks)
+    assert receipt.rows_deleted == 1
+    assert receipt.changed_pages is not None
+
+
+def test_the_map_goes_where_nothing_keeps_it_up(blocks: Pair) -> None:
+    begun(blocks)
+    assert len(blocks.target(MAPS)) == 1
+    blocks.source("DELETE FROM t WHERE id = 5")
+    sync(blocks, changed_blocks="off")
+    assert blocks.target(MAPS) == []
+    blocks.source("DELETE FROM t WHERE id = 6")
+    assert sync(blocks).rows_deleted == 1
+    blocks.source("DELETE FROM t WHERE id = 7")
+    assert sync(blocks).rows_deleted == 1
+
+
+def test_without_deletes_no_map_is_kept(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL)
+    blocks.sync(changed_blocks="require")
+    blocks.source("UPDATE t SET v = 'x' WHERE id = 5")
+    receipt = blocks.sync(changed_blocks="require")
+    assert (receipt.rows_exported, receipt.rows_updated) == (1, 1)
+    assert receipt.changed_pages is not None
+    assert blocks.target(MAPS) == []
+
+
+def test_what_cannot_be_known_fails_where_it_is_required_and_is_scanned_else(pair: Pair) -> None:
+    pair.source(CREATE, FILL)
+    pair.sync()
+    pair.source("UPDATE t SET v = 'x' WHERE id = 5")
+    with pytest.raises(ChangesUnknown, match="neither"):
+        pair.sync(changed_blocks="require")
+    receipt = pair.sync()
+    assert receipt.rows_updated == 1
+    assert receipt.changed_pages is None
+
+
+def test_auto_takes_the_scan_when_many_pages_changed(blocks: Pair) -> None:
+    begun(blocks, changed_blocks="auto")
+    blocks.source("UPDATE t SET v = 'x' WHERE id = 5")
+    assert sync(blocks, changed_blocks="auto").changed_pages == 2
+    blocks.source("UPDATE t SET v = 'y' WHERE id % 50 = 0")
+    receipt = sync(blocks, changed_blocks="auto")
+    assert receipt.changed_pages is None
+    assert "many pages changed" in receipt.reason
+
+
+@contextlib.contextmanager
+def reading_role(pair: Pair) -> Iterator[Pair]:
+    """The pair, its source read by a role that may SELECT and nothing else."""
+    pair.source("CREATE ROLE reader LOGIN", "GRANT SELECT ON t TO reader")
+    url = pair.source_url.replace("postgres@", "reader@")
+    yield Pair(url, pair.target_url)
+    pair.source("DROP OWNED BY reader", "DROP ROLE reader")
+
+
+def test_a_role_that_may_only_select_gets_it_by_waiting_for_a_checkpoint(
+    summarizing: PostgresServer, server18: PostgresServer, new_database: NewDatabase
+) -> None:
+    owner = Pair(new_database(summarizing), new_database(server18))
+    # Or the load would be in the same summary as what is written after it.
+    owner.source(CREATE, FILL, "VACUUM t", "CHECKPOINT")
+    with reading_role(owner) as reader:
+        reader.sync(changed_blocks="auto")
+        owner.source("UPDATE t SET v = 'x' WHERE id = 5")
+        unknown = reader.sync(changed_blocks="auto")
+        assert unknown.changed_pages is None
+        assert "no summary covers" in unknown.reason
+        owner.source("UPDATE t SET v = 'y' WHERE id = 6")
+        checkpoint = threading.Timer(0.5, owner.source, ("CHECKPOINT",))
+        checkpoint.start()
+        receipt = reader.sync(changed_blocks="auto", blocks_wait=60)
+        checkpoint.join()
+        assert receipt.rows_updated == 1
+        assert receipt.changed_pages is not None
+        assert "WAL summaries" in receipt.reason
+
+
+def test_a_forecast_says_which_pages_would_be_read(blocks: Pair) -> None:
+    begun(blocks)
+    blocks.source("UPDATE t SET v = 'x' WHERE id = 5")
+    table = Table(
+        T, T, deletes=Deletes.HARD, changed_blocks=ChangedBlocks.REQUIRE, blocks_wait=30.0
+    )
+    (leaf,) = blocks.engine().plan(table).leaves
+    assert (leaf.how, leaf.pages) == ("blocks", 2)
