@@ -7,6 +7,8 @@ rows with the newest xids that it saw, and the next one looks for them by their 
 
 from __future__ import annotations
 
+import dataclasses
+
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
@@ -40,7 +42,7 @@ def kept(before: tuple[Sample, ...], now: tuple[Sample, ...]) -> tuple[Sample, .
     return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
 
 
-def missed(cursor: Cursor, plan: Plan, key: Key | None, known: Known) -> str | None:
+def missed(cursor: Cursor, plan: Plan, known: Known) -> str | None:
     """The reason to read everything, if none of the remembered rows is there.
 
     Raises SourceIdentityChanged if one is there in a version from before the stored mark: every
@@ -48,6 +50,7 @@ def missed(cursor: Cursor, plan: Plan, key: Key | None, known: Known) -> str | N
     """
     view, samples = plan.view, known.samples
     comparable = view.relation.has_versions and not _were_replaced(view, known)
+    key = _source_key(plan)
     if key is None or not samples or not comparable:
         return None
     found = rows(cursor, _versions(view, key, samples))
@@ -59,6 +62,17 @@ def missed(cursor: Cursor, plan: Plan, key: Key | None, known: Known) -> str | N
         )
     if not found and len(samples) >= ENOUGH:
         return f"full pass: none of the {len(samples)} newest rows is on the source"
+    return None
+
+
+def _source_key(plan: Plan) -> Key | None:
+    """The source's key, its columns in the order that samples are kept in: the target's."""
+    order = plan.layout.key_columns
+    for key in plan.view.relation.keys:
+        if sorted(key.columns) == sorted(order):
+            operators = dict(zip(key.columns, key.operators, strict=True))
+            found = tuple(operators[column] for column in order)
+            return dataclasses.replace(key, columns=order, operators=found)
     return None
 
 

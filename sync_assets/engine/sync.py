@@ -13,7 +13,7 @@ import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, samples, schema, snapshot, state
+from sync_assets.engine import catalog, errors, load, samples, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.cursor_range import read_range
@@ -170,9 +170,7 @@ def decide(
         plan = make_plan(table, view, layout, known, there, cursor_range)
         if known is None or plan.full:
             return plan
-        suspicion = samples.missed(
-            reading, plan, schema.choose_key(table, view.relation, there), known
-        )
+        suspicion = samples.missed(reading, plan, known)
     if suspicion is None or table.accept_source:
         return plan
     return make_plan(table, view, layout, known, there, cursor_range, suspicion)
