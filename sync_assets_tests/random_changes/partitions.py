@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import random
+import re
 
 from sync_assets_tests.random_changes.rows import insertion
 from sync_assets_tests.random_changes.shape import (
@@ -19,10 +21,9 @@ from sync_assets_tests.random_changes.values import number_of, part, some
 
 
 def _free(shape: Shape) -> tuple[str, int]:
-    """The name and the first number of a partition that is not there."""
-    taken = {each.first for each in shape.partitions}
-    first = next(number for number in range(0, 10_000, 10) if number not in taken)
-    return f"{SCHEMA}.t_{first}", first
+    """The name and the first number of a partition that is not there, nor beside the table."""
+    names = ((f"{TABLE}_{first}", first) for first in itertools.count(0, 10))
+    return next(each for each in names if each[0] not in shape.tables)
 
 
 def _bound(first: int) -> str:
@@ -40,7 +41,6 @@ def create_partition(shape: Shape, chance: random.Random) -> list[str]:
     name, first = _free(shape)
     rows = [insertion(_only(shape, first), chance, TABLE, chance.randrange(1, 40))]
     return [
-        f"DROP TABLE IF EXISTS {name}",
         f"CREATE TABLE {name} PARTITION OF {TABLE} {_bound(first)}",
         *rows * (chance.random() < 0.7),
     ]
@@ -50,7 +50,6 @@ def sub_partition(shape: Shape, chance: random.Random) -> list[str]:
     """A partition that has partitions."""
     name, first = _free(shape)
     return [
-        f"DROP TABLE IF EXISTS {name}",
         f"CREATE TABLE {name} PARTITION OF {TABLE} {_bound(first)} PARTITION BY RANGE ({PART})",
         f"CREATE TABLE {name}_a PARTITION OF {name} FOR VALUES FROM ({first}) TO ({first + 5})",
         f"CREATE TABLE {name}_b PARTITION OF {name} DEFAULT",
@@ -71,8 +70,8 @@ def default_partition(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def attach_partition(shape: Shape, chance: random.Random) -> list[str]:
-    """A table with rows, whose columns come in another order between dropped ones."""
+def prepare_partition(shape: Shape, chance: random.Random) -> list[str]:
+    """A table with rows to attach later, its columns in another order between dropped ones."""
     name, first = _free(shape)
     definitions = [f"gone_{number} integer" for number in range(chance.randrange(3))]
     gone = len(definitions)
@@ -83,12 +82,20 @@ def attach_partition(shape: Shape, chance: random.Random) -> list[str]:
         definitions.append(f"{column.name} {column.type}{computed}{not_null}")
     chance.shuffle(definitions)
     return [
-        f"DROP TABLE IF EXISTS {name}",
         f"CREATE TABLE {name} ({', '.join(definitions)})",
         *(f"ALTER TABLE {name} DROP COLUMN gone_{number}" for number in range(gone)),
         insertion(_only(shape, first), chance, name, chance.randrange(1, 60)),
-        f"ALTER TABLE {TABLE} ATTACH PARTITION {name} {_bound(first)}",
     ]
+
+
+def attach_partition(shape: Shape, chance: random.Random) -> list[str]:
+    """A table that was prepared or detached before, with rows as old as that, or a new one."""
+    there = [re.fullmatch(rf"{TABLE}_(\d+)", name) for name in shape.spare]
+    firsts = [int(found[1]) for found in there if found]
+    prepared, first = [], chance.choice(firsts) if firsts else _free(shape)[1]
+    if not firsts:
+        prepared = prepare_partition(shape, chance)
+    return [*prepared, f"ALTER TABLE {TABLE} ATTACH PARTITION {TABLE}_{first} {_bound(first)}"]
 
 
 def _removable(shape: Shape, chance: random.Random) -> tuple[list[str], Partition | None]:

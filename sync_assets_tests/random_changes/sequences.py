@@ -1,10 +1,12 @@
-"""What hypothesis draws: a table, and rounds of operations that end with a sync each."""
+"""What hypothesis draws: a table, and operations on it with a sync now and then."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from random import Random
+from typing import Any
 
 from hypothesis import strategies as st
 
@@ -23,12 +25,24 @@ DML: Mapping[str, Render] = {
         rows.update_key,
     )
 }
-DDL: Mapping[str, Render] = {
+STORAGE: Mapping[str, Render] = {
+    each.__name__: each
+    for each in (
+        rows.truncate,
+        rows.truncate_and_refill,
+        storage.vacuum_full,
+        storage.vacuum_freeze,
+        storage.cluster,
+        storage.set_unlogged,
+        storage.set_logged,
+        storage.change_primary_key,
+        storage.repeat_former_key,
+    )
+}
+COLUMNS: Mapping[str, Render] = {
     **{
         each.__name__: each
         for each in (
-            rows.truncate,
-            rows.truncate_and_refill,
             columns.add_column,
             columns.add_column_with_constant,
             columns.add_column_not_null,
@@ -43,13 +57,6 @@ DDL: Mapping[str, Render] = {
             columns.drop_not_null,
             columns.add_enum_value,
             columns.rename_enum_value,
-            storage.vacuum_full,
-            storage.vacuum_freeze,
-            storage.cluster,
-            storage.set_unlogged,
-            storage.set_logged,
-            storage.change_primary_key,
-            storage.repeat_former_key,
             types.to_any_type,
         )
     },
@@ -61,6 +68,7 @@ PARTITIONS: Mapping[str, Render] = {
         partitions.create_partition,
         partitions.sub_partition,
         partitions.default_partition,
+        partitions.prepare_partition,
         partitions.attach_partition,
         partitions.detach_partition,
         partitions.drop_partition,
@@ -69,7 +77,9 @@ PARTITIONS: Mapping[str, Render] = {
         partitions.move_rows,
     )
 }
-PLAIN: Mapping[str, Render] = {"swap_table": storage.swap_table}
+PLAIN: Mapping[str, Render] = {
+    each.__name__: each for each in (storage.prepare_copy, storage.swap_table)
+}
 TARGET = {
     each.__name__: each
     for each in (
@@ -79,21 +89,22 @@ TARGET = {
         target.rename_target_column,
     )
 }
-SOURCE: Mapping[str, Render] = {**DML, **DDL, **PARTITIONS, **PLAIN}
+SOURCE: Mapping[str, Render] = {**DML, **STORAGE, **COLUMNS, **PARTITIONS, **PLAIN}
 KINDS = (*SOURCE, *TARGET)
 """Every kind of operation, by name."""
 
-MODES: Mapping[str, tuple[str, str | None]] = {
-    "xmin": ("xmin_incremental", None),
-    "moved": ("incremental_sync", MOVED),
-    "moved_at": ("incremental_sync", MOVED_AT),
-    "full": ("full_sync", None),
+MODES: Mapping[str, Mapping[str, Any]] = {
+    "xmin": {"sync_mode": "xmin_incremental", "changed_blocks": "auto"},
+    "blocks": {"sync_mode": "xmin_incremental", "changed_blocks": "require"},
+    "moved": {"sync_mode": "incremental_sync", "cursor": MOVED, "changed_blocks": "require"},
+    "moved_at": {"sync_mode": "incremental_sync", "cursor": MOVED_AT},
+    "full": {"sync_mode": "full_sync"},
 }
-"""What a sync is asked for: the mode and the cursor."""
+"""What a sync is asked for."""
 
 LATE = ("commits", "rolls_back", "held")
 """What a transaction does that is open while a sync reads: it has written before and commits
-afterwards, or rolls back; or it has its xid, and writes and commits some operations later."""
+afterwards, or rolls back; or it has its xid, and writes and commits before the next sync."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,16 +112,16 @@ class Operation:
     """A kind, and the seed of what it is done to."""
 
     kind: str
-    seed: int
+    seed: str
 
 
 @dataclass(frozen=True, slots=True)
-class Round:
-    """Operations and the sync after them, perhaps with a transaction left open across it."""
+class Sync:
+    """A sync, perhaps with a transaction left open across it, and the seed of what that writes."""
 
-    operations: tuple[Operation, ...]
     mode: str
     late: str | None
+    seed: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -119,54 +130,67 @@ class Story:
 
     partitioned: bool
     seed: int
-    rounds: tuple[Round, ...]
+    steps: tuple[Operation | Sync, ...]
+
+
+Choice = str | tuple[str, str | None]
+"""The kind of an operation, or the mode of a sync and what is late in it."""
+
+_SYNCS: Sequence[Choice] = [
+    (mode, late)
+    for mode in ("xmin", "xmin", "blocks", "blocks", "blocks", "moved", "moved_at", "full")
+    for late in (None, None, None, *LATE)
+]
+
+
+def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
+    """What a step may be, as often as it is to come up; a fourth are syncs.
+
+    What not every table allows is drawn more often.
+    """
+    anywhere = (*DML, *STORAGE, *TARGET)
+    if calm:
+        own = (*PARTITIONS,) * 4 if partitioned else (*PLAIN,) * 10
+        return (*_SYNCS, *anywhere * 5, *own)
+    own = (*PARTITIONS,) * 4 if partitioned else (*PLAIN,) * 3
+    rare = (*types.TYPE_CHANGES, columns.set_expression.__name__, columns.drop_not_null.__name__)
+    rarest = ("timestamp_to_timestamptz", "timestamptz_to_timestamp", "bigint_to_integer")
+    return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2)
 
 
 def stories() -> st.SearchStrategy[Story]:
-    """Stories of one to six rounds, a third of them of a partitioned table."""
-    return st.sampled_from((False, False, True)).flatmap(
-        lambda partitioned: st.builds(
-            Story, st.just(partitioned), _SEEDS, _tuples(_rounds(partitioned=partitioned), 6)
-        )
+    """Stories of some twenty steps, a third of them of a partitioned table.
+
+    In every fourth the columns stay what they are, so that tables put aside fit later.
+    """
+    tables = [(False, False)] * 4 + [(True, False)] * 2 + [(False, True), (True, True)]
+    return st.sampled_from(tables).flatmap(lambda table: _stories(*table))
+
+
+def _stories(partitioned: bool, calm: bool) -> st.SearchStrategy[Story]:
+    choices = _choices(partitioned=partitioned, calm=calm)
+    # One text, and not a list: hypothesis makes most of its lists by repeating parts of others,
+    # and many kinds would hardly ever come up. A text's letters are drawn alike up to 256.
+    last = chr(ord(NO_STEP) + len(choices))
+    letters = st.characters(min_codepoint=ord(NO_STEP), max_codepoint=ord(last))
+    return st.tuples(st.integers(0, 2**16), st.text(letters, min_size=16, max_size=40)).map(
+        lambda drawn: Story(partitioned, drawn[0], tuple(_steps(choices, *drawn)))
     )
 
 
-_SEEDS = st.integers(0, 2**16)
+NO_STEP = "0"
+"""The letter that a text shrinks to."""
 
 
-def _tuples(each: st.SearchStrategy[object], most: int) -> st.SearchStrategy[tuple[object, ...]]:
-    return st.lists(each, min_size=1, max_size=most).map(tuple)
+def _steps(choices: Sequence[Choice], seed: int, text: str) -> Iterator[Operation | Sync]:
+    """The steps that letters stand for.
 
-
-def _kinds(*, partitioned: bool) -> tuple[str, ...]:
-    # Partitions are a third of the stories, so that they are drawn there more often.
-    own = (*PARTITIONS, *PARTITIONS) if partitioned else tuple(PLAIN)
-    return (*DML, *DDL, *own, *TARGET)
-
-
-_MODES = ("xmin", "xmin", "xmin", "moved", "moved_at", "full")
-_LATE = (None, None, None, *LATE)
-
-
-def _rounds(*, partitioned: bool) -> st.SearchStrategy[Round]:
-    operations = st.builds(Operation, st.sampled_from(_kinds(partitioned=partitioned)), _SEEDS)
-    return st.builds(Round, _tuples(operations, 5), st.sampled_from(_MODES), st.sampled_from(_LATE))
-
-
-def even_story(chance: Random, seen: Mapping[str, int]) -> Story:
-    """A story that prefers the kinds seen least, for those who tell very many.
-
-    Hypothesis draws some kinds far more often than others, which is good at finding the shortest
-    story and bad at covering all.
+    A step's seed is made of how often its kind has been before, so that it stays what it was when
+    others are left out.
     """
-    partitioned = chance.random() < 1 / 3
-    kinds = _kinds(partitioned=partitioned)
-    weights = [1 / (1 + seen.get(kind, 0)) ** 2 for kind in kinds]
-
-    def round_() -> Round:
-        chosen: Sequence[str] = chance.choices(kinds, weights, k=chance.randint(1, 5))
-        operations = tuple(Operation(kind, chance.randrange(2**16)) for kind in chosen)
-        return Round(operations, chance.choice(_MODES), chance.choice(_LATE))
-
-    rounds = tuple(round_() for _ in range(chance.randint(1, 6)))
-    return Story(partitioned, chance.randrange(2**16), rounds)
+    seen: Counter[Choice] = Counter()
+    for letter in text.replace(NO_STEP, ""):
+        choice = choices[ord(letter) - ord(NO_STEP) - 1]
+        seen[choice] += 1
+        own = f"{seed} {choice} {seen[choice]}"
+        yield Operation(choice, own) if isinstance(choice, str) else Sync(*choice, own)

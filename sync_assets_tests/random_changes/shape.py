@@ -58,7 +58,7 @@ class Partition:
 class Shape:
     """What a rendered operation needs to know.
 
-    `tables` are all tables of the schema, `spare` those with the same columns.
+    `tables` are all tables of the schema, `spare` those with the same columns and no other key.
     """
 
     columns: tuple[Column, ...]
@@ -127,7 +127,10 @@ ORDER BY c.relname
 
 _LEAVES = "SELECT relid::text FROM pg_partition_tree(%s::regclass) WHERE isleaf ORDER BY 1"
 
-_TABLES = "SELECT oid::regclass::text FROM pg_class WHERE relnamespace = %s::regnamespace"
+_TABLES = """
+SELECT oid::regclass::text FROM pg_class
+WHERE relnamespace = %s::regnamespace AND relkind IN ('r', 'p') ORDER BY relname
+"""
 
 _SPARE = """
 WITH shape AS (
@@ -139,8 +142,12 @@ WITH shape AS (
 )
 SELECT other.oid::regclass::text FROM shape JOIN shape other USING (columns)
 JOIN pg_class c ON c.oid = other.oid
+LEFT JOIN pg_constraint own ON own.conrelid = other.oid AND own.contype = 'p'
+LEFT JOIN pg_constraint k ON k.conrelid = shape.oid AND k.contype = 'p'
 WHERE shape.oid = %s::regclass AND other.oid <> shape.oid AND c.relkind = 'r'
-  AND NOT c.relispartition ORDER BY other.relname
+  AND NOT c.relispartition
+  AND (own.oid IS NULL OR pg_get_constraintdef(own.oid) = pg_get_constraintdef(k.oid))
+ORDER BY other.relname
 """
 
 _LABELS = """

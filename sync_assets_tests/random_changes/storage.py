@@ -41,27 +41,30 @@ def set_logged(shape: Shape, chance: random.Random) -> list[str]:
     return [f"ALTER TABLE {leaf} SET UNLOGGED", f"ALTER TABLE {leaf} SET LOGGED"]
 
 
-def swap_table(shape: Shape, chance: random.Random) -> list[str]:
-    """Another table takes the name: a copy with other rows, or the one of before."""
-    new, statements = shape.unused_table(), []
-    if shape.spare and chance.random() < 0.5:
-        new = chance.choice(shape.spare)
-    else:
-        names = ", ".join(column.name for column in shape.writable)
-        statements = [
-            f"CREATE TABLE {new} (LIKE {TABLE} INCLUDING ALL)",
-            (
-                f"INSERT INTO {new} ({names}) SELECT {names} FROM {TABLE} "
-                f"WHERE NOT ({some(shape, chance, chance.randrange(2, 9))})"
-            ),
-            insertion(shape, chance, new, chance.randrange(1, 30)),
-        ]
-    beside, bare = f"{SCHEMA}.beside", new.removeprefix(f"{SCHEMA}.")
+def prepare_copy(shape: Shape, chance: random.Random) -> list[str]:
+    """Another table with some of the rows and others, to take the name later."""
+    new, names = shape.unused_table(), ", ".join(column.name for column in shape.writable)
     return [
-        *statements,
+        f"CREATE TABLE {new} (LIKE {TABLE} INCLUDING ALL)",
+        (
+            f"INSERT INTO {new} ({names}) SELECT {names} FROM {TABLE} "
+            f"WHERE NOT ({some(shape, chance, chance.randrange(2, 9))})"
+        ),
+        insertion(shape, chance, new, chance.randrange(1, 30)),
+    ]
+
+
+def swap_table(shape: Shape, chance: random.Random) -> list[str]:
+    """Another table takes the name: one of before, perhaps with other columns, or a new copy."""
+    copies = [name for name in shape.tables if name.startswith(f"{TABLE}_copy_")]
+    prepared, new = [], chance.choice(copies) if copies else shape.unused_table()
+    if not copies:
+        prepared = prepare_copy(shape, chance)
+    return [
+        *prepared,
         (
             f"ALTER TABLE {TABLE} RENAME TO beside; ALTER TABLE {new} RENAME TO t; "
-            f"ALTER TABLE {beside} RENAME TO {bare}"
+            f"ALTER TABLE {SCHEMA}.beside RENAME TO {new.removeprefix(f'{SCHEMA}.')}"
         ),
     ]
 

@@ -22,8 +22,8 @@ from sync_assets_tests.random_changes.sequences import (
     SOURCE,
     TARGET,
     Operation,
-    Round,
     Story,
+    Sync,
 )
 from sync_assets_tests.random_changes.shape import (
     IDENTIFIES,
@@ -35,7 +35,7 @@ from sync_assets_tests.random_changes.shape import (
     SCHEMA,
     TABLE,
 )
-from sync_assets_tests.random_changes.values import TYPES
+from sync_assets_tests.random_changes.values import TIMES, TYPES
 
 
 class StoryFailed(AssertionError):
@@ -123,21 +123,18 @@ class Telling:
             self.since.append(operation.kind)
             self.ever.add(operation.kind)
 
-    def play(self, round_: Round) -> None:
-        """The operations and the sync, with what is open meanwhile."""
-        for operation in round_.operations:
-            self.operate(operation)
+    def sync_across(self, sync: Sync) -> None:
+        """A sync, with what is open meanwhile."""
         self.end_held()
-        with contextlib.ExitStack() as after:
-            if round_.late == "held":
-                self.hold()
-            elif round_.late:
-                late = after.enter_context(closing(self.late()))
-                self.do(late, *self.written_late(round_))
-                self.sync(round_.mode)
-                self.do(late, "COMMIT" if round_.late == "commits" else "ROLLBACK")
-                return
-            self.sync(round_.mode)
+        if sync.late == "held":
+            self.held = self.late()
+        if sync.late in {None, "held"}:
+            self.sync(sync.mode)
+            return
+        with closing(self.late()) as late:
+            self.do(late, *self.written_late(sync))
+            self.sync(sync.mode)
+            self.do(late, "COMMIT" if sync.late == "commits" else "ROLLBACK")
 
     def late(self) -> connection:
         """A session with a transaction and an xid."""
@@ -146,14 +143,10 @@ class Telling:
         self.do(session, "SET search_path = pg_catalog; BEGIN; SELECT pg_current_xact_id()")
         return session
 
-    def written_late(self, round_: Round) -> list[str]:
+    def written_late(self, sync: Sync) -> list[str]:
         """What the transaction writes."""
-        chance = Random(round_.operations[0].seed)
+        chance = Random(sync.seed)
         return DML[chance.choice(list(DML))](self.shape(), chance)
-
-    def hold(self) -> None:
-        """Leave a transaction open that has an xid and no lock."""
-        self.held = self.held or self.late()
 
     def end_held(self) -> None:
         """Write and commit with an xid that is older than syncs since."""
@@ -178,18 +171,17 @@ class Telling:
     def _sync(self, mode: str) -> None:
         self.tally.syncs += 1
         self.script.append(f"-- sync {mode}")
-        name, cursor = MODES[mode]
+        self.flush()
         receipt = self.pair.engine(workers=1).copy_table_data(
-            TABLE,
-            TABLE,
-            name,
-            deletes="hard",
-            cursor=cursor,
-            allow_empty=True,
-            max_delete_ratio=1,
+            TABLE, TABLE, deletes="hard", allow_empty=True, max_delete_ratio=1, **MODES[mode]
         )
         self.script.append(f"-- {receipt.reason}")
         assert self.pair.is_exact(TABLE), "the ends differ"
+
+    def flush(self) -> None:
+        """Have the source's WAL on disk, or the run would wait for the server's own time."""
+        with self.source.cursor() as cursor:
+            cursor.execute("SELECT pg_logical_emit_message(true, 'flush', '')")
 
     def refuse(self, error: SyncError) -> None:
         """Count a refusal, if it is one that may be."""
@@ -206,14 +198,17 @@ class Telling:
 
 
 def tell(pair: Pair, story: Story, tally: Tally, allowed: Collection[tuple[str, str, str]]) -> None:
-    """Play all rounds, and one more sync when nothing is open any more."""
+    """Take all steps, and sync once more when nothing is open any more."""
     with _session(pair.source_url) as source, _session(pair.target_url) as target:
         telling = Telling(pair, tally, allowed, source, target)
         try:
             telling.begin(story)
             telling.sync("xmin")
-            for round_ in story.rounds:
-                telling.play(round_)
+            for step in story.steps:
+                if isinstance(step, Sync):
+                    telling.sync_across(step)
+                else:
+                    telling.operate(step)
             telling.end_held()
             telling.sync("xmin")
         except Exception as error:
@@ -229,10 +224,12 @@ def creation(story: Story) -> list[str]:
     """The statements that make the table, its type and its numbers."""
     chance = Random(story.seed)
     part = [f"{PART} integer NOT NULL"] * story.partitioned
+    types = [chance.choice(TIMES), *chance.sample(TYPES, 3)]
     drawn = [
         f"{name} {type_}" + " NOT NULL" * (chance.random() < 0.2)
-        for name, type_ in zip(chance.sample(NAMES, 4), chance.sample(TYPES, 4), strict=True)
+        for name, type_ in zip(chance.sample(NAMES, 4), types, strict=True)
     ]
+    generated = [f"computed numeric GENERATED ALWAYS AS ({MOVED} % 7) STORED"]
     columns = [
         "id integer NOT NULL",
         "code text NOT NULL",
@@ -241,6 +238,7 @@ def creation(story: Story) -> list[str]:
         "gone integer",
         *part,
         *drawn,
+        *generated * (chance.random() < 0.4),
     ]
     chance.shuffle(columns)
     ranges = [

@@ -15,6 +15,7 @@ from sync_assets_tests.random_changes.shape import (
     Shape,
 )
 
+TIMES = ("timestamp without time zone", "timestamp with time zone")
 TYPES = (
     "integer",
     "bigint",
@@ -22,8 +23,7 @@ TYPES = (
     "character varying(20)",
     "numeric(10,2)",
     "numeric",
-    "timestamp without time zone",
-    "timestamp with time zone",
+    *TIMES,
     "date",
     "boolean",
     "double precision",
