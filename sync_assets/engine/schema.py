@@ -247,6 +247,13 @@ def _key_on_target(table: Table, key: Key, target: Relation) -> Key:
         if sorted(candidate.columns) == sorted(key.columns):
             _require_writable(table, candidate, target)
             return candidate
+    lacking = [column for column in key.columns if target.column(column) is None]
+    if lacking:
+        raise errors.SchemaConflict(
+            f"the target {table.target} lacks {', '.join(lacking)}, which its rows are told apart by",
+            remedy="Give the column its name back, or drop the target, to be loaded anew: "
+            f"DROP TABLE {table.target.as_sql}.",
+        )
     columns = ", ".join(map(quoted, key.columns))
     raise errors.SchemaConflict(
         f"the target {table.target} has no unique index on its key ({', '.join(key.columns)}), "

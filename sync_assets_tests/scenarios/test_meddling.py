@@ -37,6 +37,19 @@ def test_a_column_lost_on_the_target_comes_back_with_all_its_values(
 
 
 @both_ways
+@pytest.mark.parametrize("change", ["DROP COLUMN id", "RENAME COLUMN id TO number"])
+def test_a_key_lost_on_the_target_is_named_with_what_mends_it(pair: Pair, change: str) -> None:
+    pair.source(CREATE, FILL)
+    pair.sync()
+    pair.target(f"ALTER TABLE t {change}")
+    with pytest.raises(SchemaConflict, match="lacks id") as caught:
+        pair.sync()
+    pair.target(caught.value.remedy.rpartition(": ")[2].rstrip("."))
+    pair.sync()
+    assert pair.is_exact()
+
+
+@both_ways
 def test_a_target_truncated_during_a_run_is_not_marked_as_up_to_date(pair: Pair) -> None:
     pair.source(CREATE, FILL)
     pair.sync()
