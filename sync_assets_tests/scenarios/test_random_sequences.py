@@ -39,8 +39,11 @@ ALLOWED: Mapping[tuple[str, str, str], str] = {
     ("SchemaConflict", "change_primary_key", "the key; a value that is there does not allow it"): (
         "the target's rows, as they were, are not unique by the key that the source has now"
     ),
-    ("SchemaConflict", "drop_target_column", "has no unique index on its key"): (
+    ("SchemaConflict", "drop_target_column", "which its rows are told apart by"): (
         "somebody dropped a column of the target that the source has made part of the key since"
+    ),
+    ("SchemaConflict", "rename_target_column", "which its rows are told apart by"): (
+        "somebody renamed a column of the target that the source has made part of the key since"
     ),
     ("SchemaConflict", "rename_column", "has no unique index on its key"): (
         "the key took the name of a column that the source dropped and the target keeps"
