@@ -141,19 +141,20 @@ class _Following:
         }:
             # Partitions under another parent; a table of its own is new and read whole anyway.
             self._read_all("the source is another table than before")
-        wanted = {
+        renamed = {
             then.name: column.name
             for column, then in self.pairs()
-            if then is not None and then.name != column.name and self.target.column(then.name)
+            if then is not None and then.name != column.name
         }
+        wanted = {old: new for old, new in renamed.items() if self.target.column(old)}
         there = [column.name for column in self.target.columns]
         steps = renames(wanted, there)
         for old, new in steps:
             self.alterations.append(alter.rename_column(self.table.target, old, new))
             self.replace(old, renamed=new)
             self.renamed.add(new)
-        if any(new in there for new in wanted.values()):
-            # Somebody may have renamed them already.
+        if any(new in there for new in renamed.values()):
+            # Somebody may have renamed them already, or it is what a dropped column has left.
             self._read_all("a column took another one's name")
 
     def _read_all(self, reason: str) -> None:

@@ -168,6 +168,12 @@ def test_a_column_that_takes_the_name_of_a_dropped_one_is_loaded_anew(pair: Pair
     assert pair.target("SELECT count(v) FROM t") == [(50,)]
 
 
+def test_that_holds_where_the_target_lacks_the_renamed_column_too(pair: Pair) -> None:
+    synced(pair, CREATE.replace("n integer", "n varchar(20)"), FILL)
+    pair.target("ALTER TABLE t RENAME COLUMN v TO mine")
+    follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
+
+
 @pytest.mark.parametrize(
     ("column", "type_", "using"),
     [
