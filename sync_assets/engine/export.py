@@ -204,8 +204,9 @@ class Export:
             cursor.execute("; ".join((*leave, *enter)))
 
     def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
-        path = self._folder / f"{chunk.number:08d}.csv"
         plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
+        suffix = "copy" if plan.binary and not chunk.keys_only else "csv"
+        path = self._folder / f"{chunk.number:08d}.{suffix}"
 
         def written(count: int) -> None:
             nonlocal size

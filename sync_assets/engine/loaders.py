@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from sync_assets.engine import load
 from sync_assets.engine.batches import Batch
@@ -46,25 +47,22 @@ class Loaders:
         if self._failure is not None:
             raise self._failure
 
-    def _guarded(self, work: object) -> None:
+    def _guarded(self, work: Callable[[], None]) -> None:
         try:
-            work()  # type: ignore[operator]
+            work()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for all
             with self._turn:
                 self._failure = self._failure or error
             self._export.give_up(error)
 
     def _join(self) -> None:
-        try:
-            joined = self._sessions.connected("target")
-            connection = joined.__enter__()
-        except Exception:  # noqa: BLE001 - whatever it was, the others load on
-            self._sessions.check()
-            return
-        try:
+        with contextlib.ExitStack() as stack:
+            try:
+                connection = stack.enter_context(self._sessions.connected("target"))
+            except Exception:  # noqa: BLE001 - whatever it was, the others load on
+                self._sessions.check()
+                return
             self._work(connection)
-        finally:
-            joined.__exit__(None, None, None)
 
     def _work(self, connection: Connection) -> None:
         for batch in self._taken():

@@ -256,7 +256,7 @@ def test_types_that_travel_as_binary_data_to_a_server_that_is_not_older(
 
     def look(progress: Progress) -> None:
         if progress.phase == "load":
-            began.update(file.read_bytes()[:6] for file in tmp_path.glob("*/*.csv"))
+            began.update(file.read_bytes()[:6] for file in tmp_path.glob("*/*.c*"))
 
     engine = pair.engine(batch_dir=tmp_path, workers=1, on_progress=look)
     engine.copy_table_data_with_xmin("public.t", "public.t")
