@@ -298,12 +298,6 @@ def _behind(known: Known, snapshot: Snapshot) -> bool:
     return seen < known.lsn or snapshot.xmax < known.snapshot_xmax
 
 
-def schema_fingerprint(view: SourceView) -> str:
-    """Changes with the columns and with the types behind them."""
-    text = view.relation.fingerprint + repr(view.types)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def storage(target: Relation) -> str:
     """Changes when the target was replaced, truncated or rewritten."""
     return repr((target.oid, [(leaf.oid, leaf.filenode) for leaf in target.leaves]))
@@ -311,7 +305,7 @@ def storage(target: Relation) -> str:
 
 def known_leaf(leaf: Leaf) -> KnownLeaf:
     """What the state keeps of a leaf."""
-    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, leaf.fingerprint, places(leaf))
+    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
 
 
 def _leaf_reads(
