@@ -159,16 +159,49 @@ def test_columns_that_take_each_other_s_names_keep_their_values(pair: Pair) -> N
     assert type_of(pair, "v") == "integer"
 
 
-def test_a_column_that_takes_the_name_of_a_dropped_one_is_loaded_anew(pair: Pair) -> None:
+def test_a_dropped_column_makes_way_for_the_one_that_takes_its_name(pair: Pair) -> None:
     synced(pair)
-    follow(
-        pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n", deletes="hard"
-    )
+    before = pair.target(PLACES)
+    follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
     assert type_of(pair, "n") == "character varying(20)"
-    assert pair.target("SELECT count(v) FROM t") == [(50,)]
+    assert pair.target("SELECT sum(n_dropped) FROM t") == [(1275,)]
+    assert pair.target(PLACES) == before
+    follow(pair, "ALTER TABLE t RENAME COLUMN n TO v", "ALTER TABLE t ADD COLUMN n integer")
+    follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
+    assert pair.target("SELECT count(n_dropped), count(n_dropped_2) FROM t") == [(50, 0)]
 
 
-def test_that_holds_where_the_target_lacks_the_renamed_column_too(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("n", ["ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN id TO n"]),
+        (
+            "id",
+            [
+                "ALTER TABLE t DROP COLUMN id",
+                "ALTER TABLE t RENAME COLUMN n TO id",
+                "ALTER TABLE t ADD PRIMARY KEY (id)",
+            ],
+        ),
+    ],
+    ids=["the key takes a name", "the key gives its name away"],
+)
+def test_a_key_is_followed_when_it_changes_names_with_a_dropped_column(
+    pair: Pair, key: str, changes: list[str]
+) -> None:
+    synced(pair, CREATE.replace("n integer", "n integer NOT NULL"), FILL)
+    before = pair.target("SELECT ctid FROM t ORDER BY id")
+    follow(pair, *changes)
+    assert pair.target(f"SELECT ctid FROM t ORDER BY {key}") == before
+    follow(
+        pair,
+        f"INSERT INTO t ({key}, v) VALUES (51, 'x')",
+        f"DELETE FROM t WHERE {key} = 1",
+        deletes="hard",
+    )
+
+
+def test_a_column_whose_name_the_target_has_from_a_dropped_one_is_loaded_anew(pair: Pair) -> None:
     synced(pair, CREATE.replace("n integer", "n varchar(20)"), FILL)
     pair.target("ALTER TABLE t RENAME COLUMN v TO mine")
     follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
