@@ -230,7 +230,7 @@ def _why_all(
 ) -> str | None:
     """The reason to read every row, or None where the last run's mark can be trusted."""
     if known is not None and not table.accept_source:
-        _require_same_source(known, view.snapshot)
+        require_same_source(known, view.snapshot)
     if layout.creates:
         return "first load: the target does not exist"
     if known is None or target is None:
@@ -272,7 +272,8 @@ def _other_source(known: Known, snapshot: Snapshot) -> bool:
     return (known.system_identifier, known.database) != (now.system_identifier, now.database)
 
 
-def _require_same_source(known: Known, snapshot: Snapshot) -> None:
+def require_same_source(known: Known, snapshot: Snapshot) -> None:
+    """Raises SourceIdentityChanged or SourceBehind where going on from the last run loses rows."""
     now = snapshot.identity
     if _other_source(known, snapshot) and None not in (
         known.system_identifier,
