@@ -13,7 +13,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_assets.engine import alter, errors
-from sync_assets.engine.alter import Alteration
+from sync_assets.engine.alter import Alteration, Narrowing
 from sync_assets.engine.catalog import Column, Key, Leaf, Relation
 from sync_assets.engine.column_types import UserType, renames
 from sync_assets.engine.schema import MOST_COLUMNS, Layout, choose_key, fit, holds, object_name
@@ -81,6 +81,8 @@ def evolution_of(
     following.rename()
     following.change_types()
     following.add()
+    # A key among the new columns tells which rows only the target has.
+    following.alterations += following.retypes
     following.change_key()
     following.let_be_null()
     following.compare_types(types)
@@ -102,6 +104,7 @@ class _Following:
     leaves: Sequence[KnownLeaf]
     target: Relation
     alterations: list[Alteration] = field(default_factory=list)
+    retypes: list[Alteration] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     whole: dict[int, str] = field(default_factory=dict)
     renamed: set[str] = field(default_factory=set)
@@ -207,13 +210,15 @@ class _Following:
         resent = self.table.deletes is not Deletes.SOFT and (
             self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is Deletes.HARD
         )
-        self.alterations.append(
+        narrowed = retyped and not resent and not holds(there.type, type_)
+        self.retypes.append(
             alter.set_type(
                 self.table.target,
                 column.name,
                 type_,
                 column.collation,
                 may_clear=retyped and resent and not in_key,
+                narrows=Narrowing(column.name, there.type, type_) if narrowed else None,
             )
         )
         self.replace(column.name, type=type_, type_oid=column.type_oid, collation=column.collation)

@@ -241,6 +241,44 @@ def test_a_value_that_does_not_convert_is_never_lost_without_being_told(pair: Pa
     assert pair.is_exact()
 
 
+@pytest.mark.parametrize(
+    ("deletes", "before", "value", "after", "kept"),
+    [
+        ("ignore", "numeric(12,4)", "1.2345", "numeric(10,2)", "1.5"),
+        ("soft", "double precision", "0.1", "real", "0.5"),
+        ("ignore", "timestamptz", "2026-01-02 03:04:05+09", "date", "2026-01-02 00:00:00+00"),
+        ("ignore", "text", "007", "integer", "7"),
+        ("soft", "text", "no number", "integer", "7"),
+        ("ignore", "json", '{"a":1,"a":2}', "jsonb", '{"a": 1}'),
+    ],
+)
+def test_a_row_that_only_the_target_has_loses_nothing_by_another_type(
+    pair: Pair, deletes: str, before: str, value: str, after: str, kept: str
+) -> None:
+    synced(
+        pair,
+        f"CREATE TABLE t (id integer PRIMARY KEY, v {before})",
+        f"INSERT INTO t VALUES (1, '{value}'), (2, '{kept}'), (3, '{kept}'), (4, NULL)",
+    )
+    pair.source("DELETE FROM t WHERE id < 3", "UPDATE t SET id = 33 WHERE id = 3")
+    pair.sync(deletes=deletes)
+    pair.source(
+        "ALTER TABLE t ALTER id TYPE bigint, "
+        f"ALTER v TYPE {after} USING '{kept}'::{before}::{after}"
+    )
+    with pytest.raises(SchemaConflict, match="that only the target has would not keep") as caught:
+        pair.sync(deletes=deletes)
+    assert "ALTER TABLE" in caught.value.remedy
+    assert pair.target(f"SELECT v::text = '{value}'::{before}::text FROM t WHERE id = 1") == [
+        (True,)
+    ]
+    pair.target("DELETE FROM t WHERE id = 1")
+    pair.sync(deletes=deletes)
+    assert type_of(pair, "v") == after
+    gone = "ARRAY(SELECT id FROM t ORDER BY id), count(v)"
+    assert pair.target(f"SELECT {gone} FROM t") == [([2, 3, 4, 33], 4)]
+
+
 def test_a_view_on_the_target_that_holds_a_type_is_named(pair: Pair) -> None:
     synced(pair)
     pair.target("CREATE VIEW watched AS SELECT n FROM t")
