@@ -22,7 +22,16 @@ ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]',
   ADD mapped boolean NOT NULL DEFAULT false
 """
 
-MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES, POSITIONS_AND_MAPS)
+NO_SCHEMA_FINGERPRINTS = """
+ALTER TABLE sync_assets.state DROP fingerprint;
+ALTER TABLE sync_assets.state_leaf DROP fingerprint
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    CURSORS_COLUMNS_AND_SAMPLES,
+    POSITIONS_AND_MAPS,
+    NO_SCHEMA_FINGERPRINTS,
+)
 """The first goes from version 1 to 2, and so on."""
 
 
