@@ -16,9 +16,9 @@ from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
     CATALOG_NAMES,
-    OWN_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -186,6 +186,7 @@ class Export:
     def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
         path = self._folder / f"{chunk.number:08d}.csv"
         plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
+        names = own_names(plan.table, plan.view.relation.columns, plan.view.types)
 
         def written(count: int) -> None:
             nonlocal size
@@ -197,18 +198,12 @@ class Export:
 
         with connection.cursor() as cursor, opened(path, written) as file:
             cursor.execute(
-                "; ".join(("SAVEPOINT chunk", *_settings(plan), *_locking(plan, chunk, connection)))
+                "; ".join(("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection)))
             )
             cursor.copy_expert(sql.export_chunk(plan, chunk), file)
             rows = cursor.rowcount
             cursor.execute("ROLLBACK TO chunk; RELEASE chunk")
         return Batch(path, rows, size, chunk.member, chunk.keys_only)
-
-
-def _settings(plan: Plan) -> tuple[str, ...]:
-    """The operator's own SQL finds its functions where the role would; ours names its schemas."""
-    own = plan.table.where is not None or plan.table.expressions
-    return (OWN_NAMES,) if own else ()
 
 
 def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:
