@@ -94,6 +94,7 @@ class Chunk:
 class Plan:
     """A run, decided. `full` says that every row of the source is read.
 
+    `binary` says that rows travel as binary COPY data, and not as CSV.
     `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
     keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
     there at the last run.
@@ -113,6 +114,7 @@ class Plan:
     key_map: KeyMap = KeyMap.NONE
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
+    binary: bool = False
 
     @property
     def removal(self) -> Removal:
