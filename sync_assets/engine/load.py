@@ -27,7 +27,7 @@ from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
-from sync_assets.engine.scope import require_immutable
+from sync_assets.engine.scope import own_names, require_immutable
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
@@ -97,7 +97,8 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
             lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
-            require_immutable(cursor, plan.table, view.columns, view.probe_types)
+            names = own_names(plan.table, view.relation.columns, view.types)
+            require_immutable(cursor, plan.table, view.columns, view.probe_types, names)
         if not plan.loads:
             return staging
         if not plan.table.dry_run:

@@ -9,12 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, schema, snapshot, sql
+from sync_assets.engine import catalog, errors, load, snapshot, sql, state
 from sync_assets.engine.batches import Batch, batch_folder
+from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import How, LeafRead, Plan, chunks, make_plan, useful_workers
+from sync_assets.engine.migrations import migrate
+from sync_assets.engine.plan import (
+    How,
+    LeafRead,
+    Plan,
+    chunks,
+    make_plan,
+    require_same_source,
+    useful_workers,
+)
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
@@ -92,11 +102,23 @@ def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
         transaction(target, CATALOG_NAMES) as cursor,
     ):
         there = catalog.read_relation(cursor, table.target)
-    return make_plan(table, view, schema.fit(table, view.relation, there), None, there)
+        migrate(cursor)
+        known = state.read(cursor, table.target)
+        # An older version's state stays as it is.
+        cursor.execute("ROLLBACK")
+    if known is not None and not table.accept_source:
+        require_same_source(known, view.snapshot)
+    layout = lay_out(table, view.relation, view.types, there, known)
+    return make_plan(table, view, layout, None, there)
 
 
 def _since(plan: Plan, since: int) -> Plan:
     end = plan.window.end
+    why = plan.layout.full or next(iter(plan.layout.full_leaves.values()), None)
+    if since and why is not None:
+        raise errors.ConfigurationError(
+            f"every row must be exported: {why}", remedy="Leave since out, once."
+        )
     if not 0 <= since <= end:
         raise errors.ConfigurationError(
             f"since is {since}, and the source's next transaction {end}",
