@@ -69,7 +69,11 @@ class LeafColumn:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A relation that holds rows itself: the table, or one partition of it."""
+    """A relation that holds rows itself: the table, or one partition of it.
+
+    `tablespace` is where it lies, its database's own where the catalog says 0: somebody may move
+    the database.
+    """
 
     oid: int
     name: RelationName
@@ -186,7 +190,9 @@ WITH leaf AS (
   SELECT %(oid)s::oid WHERE %(kind)s <> 'p'
 )
 SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(am.amname, ''),
-       coalesce(pg_relation_filenode(c.oid), 0)::bigint, c.reltablespace::bigint,
+       coalesce(pg_relation_filenode(c.oid), 0)::bigint, coalesce(
+         nullif(c.reltablespace, 0),
+         (SELECT dattablespace FROM pg_database WHERE datname = current_database()))::bigint,
        c.relpersistence = 'u', has_table_privilege(c.oid, 'SELECT'),
        (SELECT md5(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname),
                  format_type(a.atttypid, a.atttypmod), a.attgenerated,

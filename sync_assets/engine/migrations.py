@@ -18,8 +18,7 @@ ALTER TABLE sync_assets.state_leaf ADD columns jsonb
 """
 
 POSITIONS_AND_MAPS = """
-ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]',
-  ADD mapped boolean NOT NULL DEFAULT false
+ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]', ADD map text
 """
 
 MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES, POSITIONS_AND_MAPS)

@@ -28,7 +28,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   cursor_column text, cursor_mark text,
   columns jsonb,
   samples jsonb NOT NULL DEFAULT '[]',
-  positions jsonb NOT NULL DEFAULT '[]', mapped boolean NOT NULL DEFAULT false,
+  positions jsonb NOT NULL DEFAULT '[]', map text,
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );

@@ -19,7 +19,8 @@ import pytest
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import discovery, wal
 from sync_assets.engine.blocks import Position, runs_of
-from sync_assets.engine.session import Connection, row
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.session import row
 from sync_assets.engine.wal import Window
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
@@ -128,10 +129,8 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
 def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The id after the last one that ended is taken for the next one to be assigned."""
 
-    def read_position(connection: Connection) -> Position:
-        with connection.cursor() as cursor:
-            (lsn,) = row(cursor, wal._INSERT_POSITION)
-            (xmax,) = row(cursor, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+    def read_position(cursor: Cursor) -> Position:
+        lsn, xmax, _ = row(cursor, wal._POSITION)
         return Position(xmax, lsn)
 
     monkeypatch.setattr(wal, "read_position", read_position)
