@@ -41,14 +41,15 @@ NOTHING = Outlook(Tools(summaries=False, reader=None, checkpoint=False), None)
 
 def look_out(source: Connection, tables: Sequence[Table]) -> Outlook:
     """Read what must be read before the snapshot; nothing where no table could use it."""
-    if not any(_asks(table) for table in tables):
+    if not any(asks(table) for table in tables):
         return NOTHING
     with transaction(source, CATALOG_NAMES) as cursor:
         tools = wal.read_tools(cursor)
         return Outlook(tools, wal.read_position(cursor) if tools.any else None)
 
 
-def _asks(table: Table) -> bool:
+def asks(table: Table) -> bool:
+    """Whether its runs ask for changed pages at all."""
     return table.changed_blocks is not ChangedBlocks.OFF and table.mode is not SyncMode.FULL_SYNC
 
 
@@ -66,7 +67,7 @@ def by_blocks(
     the snapshot's locks for `max_blocking` seconds.
     """
     plan = dataclasses.replace(plan, mapped=known is not None and known.mapped)
-    if not _asks(plan.table):
+    if not asks(plan.table):
         return plan
     plan = dataclasses.replace(plan, position=outlook.position)
     if known is None or plan.full or not plan.reads_by_xid or plan.view.relation.through_parent:
