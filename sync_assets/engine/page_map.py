@@ -41,6 +41,11 @@ def can_map(plan: Plan) -> bool:
     )
 
 
+def reads_pages(plan: Plan) -> bool:
+    """Whether any page was read, or lost with its leaf; else the map is what it was."""
+    return any(_runs(plan))
+
+
 def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composable:
     """Fill a temporary table with the keys that are gone from the pages read; return its name."""
     pages, gone = _temporary(staging, "pages"), _temporary(staging, "gone")
@@ -63,6 +68,8 @@ def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composa
 def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Bring the map to the run's snapshot, build it, or drop one that is no longer kept up."""
     name = sql.relation(map_of(plan.table.target))
+    if plan.key_map is KeyMap.USE and not reads_pages(plan):
+        return
     if plan.key_map is KeyMap.USE:
         pages = _temporary(staging, "pages")
         cursor.execute(
