@@ -7,14 +7,15 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors, snapshot, wal
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
+from sync_assets.engine.catalog import Column
 from sync_assets.engine.page_map import can_map
-from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan, schema_fingerprint
+from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
@@ -181,9 +182,18 @@ def _key_map(plan: Plan, known: Known, reads: Sequence[LeafRead]) -> KeyMap:
     if not plan.compares_keys or not can_map(plan) or any(leaf.kind != "r" for leaf in leaves):
         return KeyMap.NONE
     by_page = any(read.how is How.BLOCKS for read in reads)
-    # A key's column may have another type or collation now, in which the map's no longer compare.
-    same_shape = known.fingerprint == schema_fingerprint(plan.view)
-    return KeyMap.USE if plan.mapped and by_page and same_shape else KeyMap.BUILD
+    return KeyMap.USE if plan.mapped and by_page and _same_key(plan, known) else KeyMap.BUILD
+
+
+def _same_key(plan: Plan, known: Known) -> bool:
+    """Whether a key compares with one of the last run: not in another type or collation."""
+
+    def shown(columns: Iterable[Column]) -> set[tuple[str, str, str | None]]:
+        key = plan.layout.key_columns
+        return {(each.name, each.type, each.collation) for each in columns if each.name in key}
+
+    before = known.columns.columns if known.columns else ()
+    return shown(before) == shown(plan.view.relation.columns)
 
 
 def _pages_read(plan: Plan, how: str) -> str:

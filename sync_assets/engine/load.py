@@ -14,6 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
+from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.column_types import (
     add_labels,
     alter_types,
@@ -21,6 +22,7 @@ from sync_assets.engine.column_types import (
     missing_types,
     require_collations,
 )
+from sync_assets.engine.export import Exported
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
@@ -29,6 +31,7 @@ from sync_assets.engine.scope import require_immutable
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
+    UNFLUSHED,
     Connection,
     create_schema,
     row,
@@ -92,7 +95,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
     """
     target, layout = plan.table.target, plan.layout
     staging = staging_for(plan)
-    with transaction(connection, CATALOG_NAMES) as cursor:
+    with transaction(connection, CATALOG_NAMES, UNFLUSHED) as cursor:
         lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
@@ -131,11 +134,11 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
     if batch.keys_only:
-        statement = sql.load_batch(staging.all_keys, sql.staged_keys(plan))
+        statement = sql.load_keys(plan, staging.all_keys)
     else:
-        statement = sql.load_batch(staging.identifier, sql.staged_columns(plan))
+        statement = sql.load_rows(plan, staging.identifier)
     with (
-        transaction(connection, CATALOG_NAMES, *PINNED) as cursor,
+        transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
     ):
         cursor.copy_expert(statement, file, BUFFER)
@@ -145,11 +148,13 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
             )
 
 
-def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Sample, ...]:
+def finish(
+    connection: Connection, staging: Staging, plan: Plan, done: Exported
+) -> tuple[Sample, ...]:
     """Give a first load its key, let the planner know the rows; return the newest of them."""
-    if not plan.loads:
+    if not plan.loads or (staging.temporary and not done.rows + done.keys):
         return ()
-    with transaction(connection, CATALOG_NAMES, *PINNED) as cursor:
+    with transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor:
         key = plan.layout.key
         if key and not staging.temporary:
             cursor.execute(
@@ -160,10 +165,17 @@ def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Sample
                     sql.names(key.columns),
                 )
             )
-        cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
+        if staging.temporary or not _analyzes_itself(cursor):
+            cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
         if staging.keys:
             cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
         return newest(cursor, plan, staging.identifier)
+
+
+def _analyzes_itself(cursor: Cursor) -> bool:
+    """Whether autovacuum will analyze a new table, so that a first load need not wait for it."""
+    settings = "current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean"
+    return bool(row(cursor, f"SELECT {settings}")[0])
 
 
 def constraint_name(table: str) -> str:

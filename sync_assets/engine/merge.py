@@ -9,7 +9,7 @@ from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import alter, errors, merge_sql, page_map, sql
+from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
 from sync_assets.engine.catalog import Cursor, Key, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
@@ -103,11 +103,12 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
         yield alteration.statement
 
 
-def evolve(cursor: Cursor, plan: Plan) -> None:
+def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
     if plan.layout.alterations:
         with pinned(cursor):
             for alteration in plan.layout.alterations:
+                narrowing.require_nothing_lost(cursor, plan, staging, alteration)
                 alter.apply(cursor, plan.table.target, alteration)
 
 

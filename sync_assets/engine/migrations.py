@@ -18,10 +18,25 @@ ALTER TABLE sync_assets.state_leaf ADD columns jsonb
 """
 
 POSITIONS_AND_MAPS = """
-ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]', ADD map text
+ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]',
+  ADD mapped boolean NOT NULL DEFAULT false
 """
 
-MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES, POSITIONS_AND_MAPS)
+NO_SCHEMA_FINGERPRINTS = """
+ALTER TABLE sync_assets.state DROP fingerprint;
+ALTER TABLE sync_assets.state_leaf DROP fingerprint
+"""
+
+MAPS_BY_STORAGE = """
+ALTER TABLE sync_assets.state DROP mapped, ADD map text
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    CURSORS_COLUMNS_AND_SAMPLES,
+    POSITIONS_AND_MAPS,
+    NO_SCHEMA_FINGERPRINTS,
+    MAPS_BY_STORAGE,
+)
 """The first goes from version 1 to 2, and so on."""
 
 

@@ -94,6 +94,7 @@ class Chunk:
 class Plan:
     """A run, decided. `full` says that every row of the source is read.
 
+    `binary` says that rows travel as binary COPY data, and not as CSV.
     `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
     keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
     there at the last run.
@@ -113,6 +114,7 @@ class Plan:
     key_map: KeyMap = KeyMap.NONE
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
+    binary: bool = False
 
     @property
     def removal(self) -> Removal:
@@ -230,7 +232,7 @@ def _why_all(
 ) -> str | None:
     """The reason to read every row, or None where the last run's mark can be trusted."""
     if known is not None and not table.accept_source:
-        _require_same_source(known, view.snapshot)
+        require_same_source(known, view.snapshot)
     if layout.creates:
         return "first load: the target does not exist"
     if known is None or target is None:
@@ -272,7 +274,8 @@ def _other_source(known: Known, snapshot: Snapshot) -> bool:
     return (known.system_identifier, known.database) != (now.system_identifier, now.database)
 
 
-def _require_same_source(known: Known, snapshot: Snapshot) -> None:
+def require_same_source(known: Known, snapshot: Snapshot) -> None:
+    """Raises SourceIdentityChanged or SourceBehind where going on from the last run loses rows."""
     now = snapshot.identity
     if _other_source(known, snapshot) and None not in (
         known.system_identifier,
@@ -298,12 +301,6 @@ def _behind(known: Known, snapshot: Snapshot) -> bool:
     return seen < known.lsn or snapshot.xmax < known.snapshot_xmax
 
 
-def schema_fingerprint(view: SourceView) -> str:
-    """Changes with the columns and with the types behind them."""
-    text = view.relation.fingerprint + repr(view.types)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def storage(target: Relation) -> str:
     """Changes when the target was replaced, truncated or rewritten."""
     return repr((target.oid, [(leaf.oid, leaf.filenode) for leaf in target.leaves]))
@@ -311,7 +308,7 @@ def storage(target: Relation) -> str:
 
 def known_leaf(leaf: Leaf) -> KnownLeaf:
     """What the state keeps of a leaf."""
-    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, leaf.fingerprint, places(leaf))
+    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
 
 
 def _leaf_reads(

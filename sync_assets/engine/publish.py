@@ -31,14 +31,14 @@ def publish_rows(
         if staged.plan.layout.creates:
             if not staged.plan.table.dry_run:
                 merge.become_target(cursor, staged.plan, staged.staging)
-                merge.evolve(cursor, staged.plan)
+                merge.evolve(cursor, staged.plan, staged.staging)
             merged[staged.target] = Merged(staged.done.rows, 0)
         else:
             there[staged.target] = staged
     for target in sorted(there):
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
-        merge.evolve(cursor, staged.plan)
+        merge.evolve(cursor, staged.plan, staged.staging)
     merged |= _write(cursor, there)
     for staged in there.values():
         page_map.renew(cursor, staged.plan, staged.staging)

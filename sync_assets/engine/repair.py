@@ -74,12 +74,23 @@ def repair_rows(
     with contextlib.ExitStack() as cleanup:
         folder = cleanup.enter_context(batch_folder(run.batch_dir))
         plan = decide(source, target, narrow, view, known)
+        _require_followed(plan)
         (staged,) = fill(run, [plan], source, target, folder, cleanup, time.monotonic(), hold=True)
         if wrong.rows.key:
             return _publish(run, table, target, staged, known, wrong)
         # Rows without a key are told apart by the whole of them, so all of them were read.
         (receipt,) = publish(run, target, [staged], {table.target: known})
     return receipt
+
+
+def _require_followed(plan: Plan) -> None:
+    """A column that changes is written in every row, and here only the wrong ones are sent."""
+    changes = "; ".join(each.says for each in plan.layout.alterations)
+    if changes:
+        raise errors.SchemaConflict(
+            f"the target {plan.table.target} must follow its source first: {changes}",
+            remedy="Sync the table first, or repair it without --no-sync.",
+        )
 
 
 def _narrowed(table: Table, source: Connection, wrong: Wrong) -> Table:
@@ -105,7 +116,6 @@ def _publish(
     with transaction(target) as cursor:
         require_lock(cursor, table.target)
         merge.lock_target(cursor, plan, None)
-        merge.evolve(cursor, plan)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
         cursor.execute(CATALOG_NAMES)

@@ -53,6 +53,9 @@ UNHURRIED = (
     # The catalog's own words, format_type() among them, are compared between the two ends.
     "SET LOCAL quote_all_identifiers = off",
 )
+UNFLUSHED = "SET LOCAL synchronous_commit = off"
+"""For what counts only once a later transaction has published it: its COMMIT flushes this too."""
+
 READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 

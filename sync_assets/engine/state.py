@@ -37,13 +37,12 @@ WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND 
 class KnownLeaf:
     """A leaf of the source as the last run saw it.
 
-    Where it is stored counts for what reads by page; oid and fingerprint decide the rest.
+    Where it is stored counts for what reads by page; oid and columns decide the rest.
     """
 
     oid: int
     filenode: int
     tablespace: int
-    fingerprint: str
     columns: tuple[LeafColumn, ...] = ()
 
 
@@ -72,7 +71,6 @@ class Known:
     database: int
     timeline: int | None
     postmaster_start: datetime
-    fingerprint: str
     configuration: str
     target_storage: str
     rows_in_target: int | None
@@ -96,7 +94,6 @@ _FIELDS = {
     "source_database": "database",
     "timeline": "timeline",
     "postmaster_start": "postmaster_start",
-    "fingerprint": "fingerprint",
     "configuration": "configuration",
     "target_storage": "target_storage",
     "rows_in_target": "rows_in_target",
@@ -137,7 +134,7 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
     )
     leaves = rows(
         cursor,
-        "SELECT leaf, filenode, tablespace, fingerprint, columns FROM sync_assets.state_leaf "
+        "SELECT leaf, filenode, tablespace, columns FROM sync_assets.state_leaf "
         "WHERE target_schema = %s AND target_table = %s",
         (target.schema, target.name),
     )
@@ -148,8 +145,8 @@ def read(cursor: Cursor, target: RelationName) -> Known | None:
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
     known = (
-        KnownLeaf(oid, filenode, tablespace, fingerprint, leaf_columns(seen))
-        for oid, filenode, tablespace, fingerprint, seen in leaves
+        KnownLeaf(oid, filenode, tablespace, leaf_columns(seen))
+        for oid, filenode, tablespace, seen in leaves
     )
     return Known(**values, leaves=tuple(known))
 
@@ -262,14 +259,13 @@ def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf,
     cursor.execute(
         "INSERT INTO sync_assets.state_leaf "
         "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], "
-        "%s::text[], %s::jsonb[])",
+        "%s::jsonb[])",
         (
             target.schema,
             target.name,
             [leaf.oid for leaf in leaves],
             [leaf.filenode for leaf in leaves],
             [leaf.tablespace for leaf in leaves],
-            [leaf.fingerprint for leaf in leaves],
             [leaf_json(leaf.columns) for leaf in leaves],
         ),
     )

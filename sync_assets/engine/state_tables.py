@@ -5,7 +5,7 @@ from __future__ import annotations
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import Connection, create_schema, row, transaction
 
-STATE_VERSION = 3
+STATE_VERSION = 5
 """Raise it with every change of the tables below, and migrate."""
 
 _TABLES = """
@@ -22,7 +22,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   source_max_xmin bigint,
   system_identifier text, source_database bigint NOT NULL, timeline integer,
   postmaster_start timestamptz NOT NULL,
-  fingerprint text NOT NULL, configuration text NOT NULL, target_storage text NOT NULL,
+  configuration text NOT NULL, target_storage text NOT NULL,
   rows_in_target bigint,
   snapshot_at timestamptz NOT NULL,
   cursor_column text, cursor_mark text,
@@ -38,7 +38,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state_leaf (
   target_schema text, target_table text, leaf bigint,
   PRIMARY KEY (target_schema, target_table, leaf),
   FOREIGN KEY (target_schema, target_table) REFERENCES sync_assets.state ON DELETE CASCADE,
-  filenode bigint NOT NULL, tablespace bigint NOT NULL, fingerprint text NOT NULL,
+  filenode bigint NOT NULL, tablespace bigint NOT NULL,
   columns jsonb
 );
 CREATE TABLE IF NOT EXISTS sync_assets.receipt (

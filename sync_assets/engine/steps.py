@@ -146,7 +146,7 @@ class TempTable:
             load.create_staging(self._target, plan)
             for batch in self._exported.batches:
                 load.load_batch(self._target, self._staging, plan, batch)
-            load.finish(self._target, self._staging, plan)
+            load.finish(self._target, self._staging, plan, self._exported.done)
         return self
 
     def merge(self) -> Merged:

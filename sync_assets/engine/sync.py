@@ -9,11 +9,14 @@ published in the same transaction.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, samples, snapshot, state
+from sync_assets.engine.batch_format import is_binary
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.cursor_range import read_range
@@ -21,6 +24,7 @@ from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staging
+from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import Plan, chunks, make_plan
@@ -140,9 +144,7 @@ def fill(
     """Export what is planned and load it; `source` lets its snapshot go, unless told to hold it."""
     staged = [_prepare(target, plan, cleanup) for plan in plans]
     export = _move(run, plans, source, target, staged, folder, hold=hold)
-    newest = [
-        load.finish(target, staging, plan) for staging, plan in zip(staged, plans, strict=True)
-    ]
+    newest = [load.finish(target, *each) for each in zip(staged, plans, export.done, strict=True)]
     run.report.spent("load")
     held = export.ended - held_from
     return tuple(
@@ -169,12 +171,14 @@ def decide(
         if table.mode is SyncMode.INCREMENTAL_SYNC:
             cursor_range = read_range(reading, table, view, known)
         plan = make_plan(table, view, layout, known, there, cursor_range)
-        if known is None or plan.full:
-            return plan
-        suspicion = samples.missed(reading, plan, known)
-    if suspicion is None or table.accept_source:
-        return plan
-    return make_plan(table, view, layout, known, there, cursor_range, suspicion)
+        suspicion = None
+        if known is not None and not plan.full:
+            suspicion = samples.missed(reading, plan, known)
+    if suspicion is not None and not table.accept_source:
+        plan = make_plan(table, view, layout, known, there, cursor_range, suspicion)
+    versions = (source.server_version, target.server_version)
+    binary = is_binary(view.relation.columns, layout.fields, *versions)
+    return dataclasses.replace(plan, binary=binary)
 
 
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
@@ -209,19 +213,15 @@ def _move(
     limits = (run.max_batch_disk, run.max_blocking)
     export = Export(run.sessions, plans, cut, folder, moved, *limits, hold=hold)
     report.begin("export")
-    with contextlib.closing(export.batches(source, max(1, min(most, len(cut))))) as batches:
-        loading = False
-        for batch in batches:
-            report.spent("export")
-            if not loading:
-                report.begin("load")
-            loading = True
-            if plans[batch.member].loads:
-                load.load_batch(target, staged[batch.member], plans[batch.member], batch)
-            export.discard(batch)
-            run.sessions.check()
+    workers = max(1, min(most, len(cut)))
+    with contextlib.closing(export.batches(source, workers)) as batches:
+        first = next(batches, None)
+        report.spent("export")
+        if first is not None:
+            report.begin("load")
+            loaders = Loaders(run.sessions, plans, staged, export)
+            loaders.load(target, itertools.chain([first], batches), workers)
             report.spent("load")
-    report.spent("export")
     return export
 
 
