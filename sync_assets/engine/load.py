@@ -79,24 +79,22 @@ def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
     return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
-def drop_leftovers(connection: Connection, target: RelationName) -> None:
-    """Drop the staging table of a first load that never finished. Needs the target's lock."""
-    name = _staging_name(target, temporary=False)
-    with transaction(connection) as cursor:
-        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (name.as_sql,))[0]:
-            cursor.execute(SQL("DROP TABLE {}").format(sql.relation(name)))
-
-
 def create_staging(connection: Connection, plan: Plan) -> Staging:
-    """Create the staging table, and the types it needs.
+    """Create the staging table, and the types it needs; drop what a killed first load has left.
 
+    Needs the target's lock.
     Raises SchemaConflict, PrivilegeError, or ConfigurationError for a filter or an expression
     that an incremental mode cannot follow.
     """
     target, layout = plan.table.target, plan.layout
     staging = staging_for(plan)
     with transaction(connection, CATALOG_NAMES, UNFLUSHED) as cursor:
-        lock_ddl(cursor)
+        if not plan.table.dry_run:
+            left = sql.relation(_staging_name(target, temporary=False))
+            quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
+            cursor.execute(quiet.format(left))
+        if layout.creates or plan.view.types or plan.view.probe_types:
+            lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
             names = own_names(plan.table, view.relation.columns, view.types)

@@ -16,7 +16,15 @@ from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import How, LeafRead, Plan, chunks, make_plan, require_same_source
+from sync_assets.engine.plan import (
+    How,
+    LeafRead,
+    Plan,
+    chunks,
+    make_plan,
+    require_same_source,
+    useful_workers,
+)
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
@@ -84,7 +92,7 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     cut = list(chunks([plan], workers, run.workers.batch_size))
     # Nothing is loaded meanwhile, so the files may take all the room there is.
     export = Export(run.sessions, [plan], cut, folder, lambda *_: None, sys.maxsize)
-    batches = export.batches(source, max(1, min(workers, len(cut))))
+    batches = export.batches(source, min(workers, useful_workers(cut)))
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
 
 
@@ -119,7 +127,13 @@ def _since(plan: Plan, since: int) -> Plan:
     how = How.WHOLE if since == 0 else How.XID
     reads = tuple(LeafRead(leaf, how, "asked for") for leaf in plan.view.relation.leaves)
     return dataclasses.replace(
-        plan, window=XidWindow(since, end), reads=reads, full=since == 0, reason="asked for"
+        plan,
+        window=XidWindow(since, end),
+        reads=reads,
+        full=since == 0,
+        reason="asked for",
+        # A map that there may be would not know of the rows: merging them drops it.
+        mapped=True,
     )
 
 
@@ -150,7 +164,6 @@ class TempTable:
         with self._closed_on_failure():
             self._target = self._stack.enter_context(self.sessions.connected("target"))
             self._stack.enter_context(locked(self._target, [plan.table.target]))
-            load.drop_leftovers(self._target, plan.table.target)
             load.create_staging(self._target, plan)
             for batch in self._exported.batches:
                 load.load_batch(self._target, self._staging, plan, batch)
