@@ -386,6 +386,8 @@ def _require_extension(cursor: Cursor, wanted: UserType) -> None:
 def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
     """See that the target has these collations, written as SQL; raises SchemaConflict."""
     wanted = sorted({name for name in names if name})
+    if not wanted:
+        return
     missing = rows(
         cursor,
         "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",

@@ -16,9 +16,9 @@ from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
     CATALOG_NAMES,
-    OWN_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -199,7 +199,8 @@ class Export:
             return
         plan = self._plans[chunk.member]
         leave = _LEAVE if before else ()
-        enter = ("SAVEPOINT chunk", *_settings(plan), *_locking(plan, chunk, connection))
+        names = own_names(plan.table, plan.view.relation.columns, plan.view.types)
+        enter = ("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection))
         with connection.cursor() as cursor:
             cursor.execute("; ".join((*leave, *enter)))
 
@@ -223,12 +224,6 @@ class Export:
 
 
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
-
-
-def _settings(plan: Plan) -> tuple[str, ...]:
-    """The operator's own SQL finds its functions where the role would; ours names its schemas."""
-    own = plan.table.where is not None or plan.table.expressions
-    return (OWN_NAMES,) if own else ()
 
 
 def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:

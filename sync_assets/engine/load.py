@@ -27,7 +27,7 @@ from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
-from sync_assets.engine.scope import require_immutable
+from sync_assets.engine.scope import own_names, require_immutable
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
@@ -79,27 +79,26 @@ def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
     return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
-def drop_leftovers(connection: Connection, target: RelationName) -> None:
-    """Drop the staging table of a first load that never finished. Needs the target's lock."""
-    name = _staging_name(target, temporary=False)
-    with transaction(connection) as cursor:
-        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (name.as_sql,))[0]:
-            cursor.execute(SQL("DROP TABLE {}").format(sql.relation(name)))
-
-
 def create_staging(connection: Connection, plan: Plan) -> Staging:
-    """Create the staging table, and the types it needs.
+    """Create the staging table, and the types it needs; drop what a killed first load has left.
 
+    Needs the target's lock.
     Raises SchemaConflict, PrivilegeError, or ConfigurationError for a filter or an expression
     that an incremental mode cannot follow.
     """
     target, layout = plan.table.target, plan.layout
     staging = staging_for(plan)
     with transaction(connection, CATALOG_NAMES, UNFLUSHED) as cursor:
-        lock_ddl(cursor)
+        if not plan.table.dry_run:
+            left = sql.relation(_staging_name(target, temporary=False))
+            quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
+            cursor.execute(quiet.format(left))
+        if layout.creates or plan.view.types or plan.view.probe_types:
+            lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
-            require_immutable(cursor, plan.table, view.columns, view.probe_types)
+            names = own_names(plan.table, view.relation.columns, view.types)
+            require_immutable(cursor, plan.table, view.columns, view.probe_types, names)
         if not plan.loads:
             return staging
         if not plan.table.dry_run:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
-from sync_assets.engine.catalog import Cursor, Key, read_relation
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal, storage
@@ -85,13 +85,19 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
     cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
     if expected_storage is None:
         return
-    cursor.execute(CATALOG_NAMES)
-    there = read_relation(cursor, target)
-    cursor.execute(OWN_NAMES)
+    there = published(cursor, plan)
     if there is None or storage(there) != expected_storage:
         raise errors.ConcurrentRun(
             f"{target} was truncated or replaced during the run", remedy="Run it again."
         )
+
+
+def published(cursor: Cursor, plan: Plan) -> Relation | None:
+    """The target as it is now, inside the publishing transaction."""
+    cursor.execute(CATALOG_NAMES)
+    found = read_relation(cursor, plan.table.target)
+    cursor.execute(OWN_NAMES)
+    return found
 
 
 def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:

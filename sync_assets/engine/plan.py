@@ -28,6 +28,9 @@ SMALL_PORTION, LARGE_PORTION = 64, 500
 """Page ranges in one statement: each costs a tenth of a millisecond, and planning grows with them."""
 
 CHUNK_BYTES = 64 << 20
+WORTH_A_WORKER = 16 << 20
+"""Bytes: a connection with a password takes 10 ms, in which a worker scans as much."""
+
 CHUNKS_PER_WORKER = 4
 ROWS_PER_PAGE_GUESS = 50
 REASONS = 3
@@ -367,6 +370,21 @@ def _reason(reads: Sequence[LeafRead], start: int, cursor: CursorRange | None) -
     if cursor is not None and any(read.how is How.CURSOR for read in reads):
         parts.append(f"{cursor.column} from {cursor.since}")
     return f"{' and '.join(parts)}{also}".removeprefix("; ")
+
+
+def useful_workers(cut: Sequence[Chunk]) -> int:
+    """How many connections the chunks keep busy for longer than it takes to open them."""
+    return max(1, min(len(cut), sum(map(_bytes_read, cut)) // WORTH_A_WORKER))
+
+
+def _bytes_read(chunk: Chunk) -> int:
+    leaf = chunk.leaf
+    if leaf is None or not leaf.pages:
+        return 0
+    if chunk.runs:
+        return pages_in(chunk.runs, leaf.pages) * leaf.bytes // leaf.pages
+    first, end = chunk.first or 0, chunk.end or leaf.pages
+    return (end - first) * leaf.bytes // leaf.pages
 
 
 def chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:

@@ -14,6 +14,7 @@ from sync_assets.engine.foreign_keys import (
     read_foreign_keys,
 )
 from sync_assets.engine.merge import Merged, Removed
+from sync_assets.engine.plan import Removal
 from sync_assets.engine.run import Staged
 from sync_assets.engine.table import RelationName
 
@@ -46,7 +47,8 @@ def publish_rows(
 
 
 def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[RelationName, Merged]:
-    keys = read_foreign_keys(cursor, tuple(there)) if there else ()
+    moves = any(each.done.rows or each.plan.removal is not Removal.NONE for each in there.values())
+    keys = read_foreign_keys(cursor, tuple(there)) if moves else ()
     ordered = parents_first(tuple(there), keys)
     removed: dict[RelationName, Removed] = {}
     written: dict[RelationName, tuple[int, int]] = {}
@@ -56,7 +58,10 @@ def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[Relatio
         removed[target] = merge.remove_missing(cursor, staged.plan, staged.staging, staged.done)
 
     def write(target: RelationName) -> None:
-        written[target] = merge.merge_rows(cursor, there[target].plan, there[target].staging)
+        staged = there[target]
+        written[target] = (0, 0)
+        if staged.done.rows:
+            written[target] = merge.merge_rows(cursor, staged.plan, staged.staging)
 
     with deferred(cursor, keys) as put_off:
         if put_off and not acts_within(ordered, keys):

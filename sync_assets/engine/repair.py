@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import catalog, errors, merge, merge_sql, state
+from sync_assets.engine import errors, merge, merge_sql, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.checksum import Rows, has_key_hash
@@ -24,7 +24,7 @@ from sync_assets.engine.plan import Plan, Removal
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of
 from sync_assets.engine.scope import written
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, transaction
+from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.sync import decide, fill, known_states, publish
@@ -118,9 +118,7 @@ def _publish(
         merge.lock_target(cursor, plan, None)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
-        cursor.execute(CATALOG_NAMES)
-        published = catalog.read_relation(cursor, table.target)
-        cursor.execute(OWN_NAMES)
+        published = merge.published(cursor, plan)
         merged = Merged(inserted, updated, deleted)
         receipt = dataclasses.replace(
             receipt_of(run, staged, merged, known, published),

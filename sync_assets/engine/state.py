@@ -17,9 +17,9 @@ from sync_assets.engine.blocks import Position
 from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.retention import receipts_kept
-from sync_assets.engine.session import row, rows
+from sync_assets.engine.session import rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
-from sync_assets.engine.state_tables import STATE_VERSION
+from sync_assets.engine.state_tables import version_of
 from sync_assets.engine.table import RelationName
 
 Cursor = psycopg2.extensions.cursor
@@ -124,49 +124,37 @@ def map_of(target: RelationName) -> RelationName:
 
 def read(cursor: Cursor, target: RelationName) -> Known | None:
     """The state of a target table, or None before its first run."""
-    if not _exists(cursor):
-        return None
+    return recall(cursor, target) if version_of(cursor) is not None else None
+
+
+def recall(cursor: Cursor, target: RelationName) -> Known | None:
+    """The same where the state's tables are there."""
     found = rows(
         cursor,
-        f"SELECT {', '.join(_READ)} FROM sync_assets.state "  # noqa: S608 - constants only
+        f"SELECT {', '.join(_READ)}, "  # noqa: S608 - constants only
+        "(SELECT json_agg(json_build_array(leaf, filenode, tablespace, columns) ORDER BY leaf) "
+        "FROM sync_assets.state_leaf WHERE (target_schema, target_table) = "
+        "(s.target_schema, s.target_table)) "
+        "FROM sync_assets.state AS s "
         "WHERE target_schema = %(schema)s AND target_table = %(table)s",
         {"schema": target.schema, "table": target.name, "map_name": str(map_of(target))},
     )
-    leaves = rows(
-        cursor,
-        "SELECT leaf, filenode, tablespace, columns FROM sync_assets.state_leaf "
-        "WHERE target_schema = %s AND target_table = %s",
-        (target.schema, target.name),
-    )
     if not found:
         return None
-    values = dict(zip(_FIELDS.values(), found[0], strict=True))
+    *values_found, leaves = found[0]
+    values = dict(zip(_FIELDS.values(), values_found, strict=True))
     values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
     known = (
         KnownLeaf(oid, filenode, tablespace, leaf_columns(seen))
-        for oid, filenode, tablespace, seen in leaves
+        for oid, filenode, tablespace, seen in leaves or ()
     )
     return Known(**values, leaves=tuple(known))
 
 
-def _exists(cursor: Cursor) -> bool:
-    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
-        return False
-    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
-    if version > STATE_VERSION:
-        raise errors.UnsupportedVersion(
-            f"the target's state has version {version}, this program knows up to {STATE_VERSION}",
-            remedy="Use the version of sync-assets that synced into this target last.",
-        )
-    return True
-
-
 def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | None:
-    """The receipt a run has left; found when the reply to its COMMIT was lost."""
-    if not _exists(cursor):
-        return None
+    """The receipt a run has left; found when the reply to its COMMIT was lost. Needs the tables."""
     found = rows(
         cursor,
         "SELECT receipt FROM sync_assets.receipt "
@@ -178,7 +166,7 @@ def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | N
 
 def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
     """How long the last runs of this kind took, over every row or not."""
-    if not _exists(cursor):
+    if version_of(cursor) is None:
         return []
     found = rows(
         cursor,
@@ -219,7 +207,8 @@ def advance(
         _execute_update(cursor, values, {**place, **mapping}, before.version)
     if cursor.rowcount != 1:
         raise errors.ConcurrentRun(f"another run has changed the state of {target} meanwhile")
-    _write_leaves(cursor, target, after.leaves)
+    if before is None or before.leaves != after.leaves:
+        _write_leaves(cursor, target, after.leaves)
     cursor.execute(
         "INSERT INTO sync_assets.receipt (target_schema, target_table, run_id, receipt) "
         "VALUES (%s, %s, %s, %s)",

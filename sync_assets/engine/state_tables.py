@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import Connection, create_schema, row, transaction
 
@@ -50,6 +52,19 @@ CREATE TABLE IF NOT EXISTS sync_assets.receipt (
   UNIQUE (target_schema, target_table, run_id)
 );
 """
+
+
+def version_of(cursor: Cursor) -> int | None:
+    """The version of the state's tables, None where there are none; raises UnsupportedVersion."""
+    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
+        return None
+    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
+    if version > STATE_VERSION:
+        raise errors.UnsupportedVersion(
+            f"the target's state has version {version}, this program knows up to {STATE_VERSION}",
+            remedy="Use the version of sync-assets that synced into this target last.",
+        )
+    return int(version)
 
 
 def prepare(connection: Connection) -> None:
