@@ -17,6 +17,7 @@ from sync_assets.engine.blocks import PageRun
 from sync_assets.engine.catalog import Cursor, Key
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import How, KeyMap, Plan
+from sync_assets.engine.session import row
 from sync_assets.engine.state import map_of
 from sync_assets.engine.table import RelationName
 
@@ -81,7 +82,7 @@ def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
         cursor.execute(SQL("INSERT INTO {} {}").format(name, _grouped(plan, staging)))
     elif plan.mapped or plan.key_map is KeyMap.BUILD:
         drop(cursor, plan.table.target)
-    if plan.key_map is KeyMap.BUILD:
+    if plan.key_map is KeyMap.BUILD and _may_create(cursor):
         cursor.execute(SQL("CREATE TABLE {} AS {}").format(name, _grouped(plan, staging)))
         cursor.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (leaf, page)").format(name))
         cursor.execute(SQL("ANALYZE {}").format(name))
@@ -90,6 +91,12 @@ def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
 def drop(cursor: Cursor, target: RelationName) -> None:
     """Drop a target's map, if it has one: the next run that can use one builds it."""
     cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(sql.relation(map_of(target))))
+
+
+def _may_create(cursor: Cursor) -> bool:
+    """Whether this role may: somebody else may have made the schema, and the state's tables."""
+    (allowed,) = row(cursor, "SELECT pg_catalog.has_schema_privilege('sync_assets', 'CREATE')")
+    return bool(allowed)
 
 
 _SAME_PAGE = "m.leaf = p.leaf AND m.page = p.page"

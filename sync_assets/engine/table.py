@@ -192,7 +192,7 @@ class Table:
     cursor: str | None = None
     lookback: str | None = None
     late_commits: LateCommits = LateCommits.XID
-    changed_blocks: ChangedBlocks = ChangedBlocks.OFF
+    changed_blocks: ChangedBlocks = ChangedBlocks.AUTO
     blocks_wait: float = 0.0
     deletes: Deletes = Deletes.IGNORE
     on_schema_change: OnSchemaChange = OnSchemaChange.EVOLVE

@@ -374,6 +374,37 @@ def test_what_cannot_be_known_fails_where_it_is_required_and_is_scanned_else(pai
     receipt = pair.sync()
     assert receipt.rows_updated == 1
     assert receipt.changed_pages is None
+    assert receipt.reason == f"changes since transaction {receipt.watermark_before}"
+
+
+def test_it_is_the_default_where_the_source_offers_it(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL, "CHECKPOINT")
+    for _ in range(2):
+        blocks.sync(deletes="hard")
+    blocks.source("UPDATE t SET v = 'x' WHERE id = 5", "DELETE FROM t WHERE id = 20000")
+    receipt = blocks.sync(deletes="hard")
+    assert (receipt.rows_updated, receipt.rows_deleted, receipt.changed_pages) == (1, 1, 3)
+    assert blocks.is_exact()
+
+
+def test_a_role_that_may_not_create_the_map_does_without(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL)
+    sync(blocks)
+    blocks.target("CREATE ROLE writer LOGIN", "GRANT ALL ON t TO writer")
+    try:
+        blocks.target(
+            "GRANT USAGE ON SCHEMA sync_assets TO writer",
+            "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO writer",
+        )
+        writer = Pair(blocks.source_url, blocks.target_url.replace("postgres@", "writer@"))
+        for key in (5, 6):
+            blocks.source(f"DELETE FROM t WHERE id = {key}")
+            receipt = sync(writer)
+            assert receipt.rows_deleted == 1
+            assert receipt.changed_pages is not None
+        assert blocks.target(MAPS) == []
+    finally:
+        blocks.target("DROP OWNED BY writer", "DROP ROLE writer")
 
 
 def test_auto_takes_the_scan_when_many_pages_changed(blocks: Pair) -> None:
