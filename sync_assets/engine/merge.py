@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import alter, errors, merge_sql, page_map, sql
-from sync_assets.engine.catalog import Cursor, Key, read_relation
+from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal, storage
@@ -84,13 +85,19 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
     cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
     if expected_storage is None:
         return
-    cursor.execute(CATALOG_NAMES)
-    there = read_relation(cursor, target)
-    cursor.execute(OWN_NAMES)
+    there = published(cursor, plan)
     if there is None or storage(there) != expected_storage:
         raise errors.ConcurrentRun(
             f"{target} was truncated or replaced during the run", remedy="Run it again."
         )
+
+
+def published(cursor: Cursor, plan: Plan) -> Relation | None:
+    """The target as it is now, inside the publishing transaction."""
+    cursor.execute(CATALOG_NAMES)
+    found = read_relation(cursor, plan.table.target)
+    cursor.execute(OWN_NAMES)
+    return found
 
 
 def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
@@ -102,11 +109,12 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
         yield alteration.statement
 
 
-def evolve(cursor: Cursor, plan: Plan) -> None:
+def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
     if plan.layout.alterations:
         with pinned(cursor):
             for alteration in plan.layout.alterations:
+                narrowing.require_nothing_lost(cursor, plan, staging, alteration)
                 alter.apply(cursor, plan.table.target, alteration)
 
 
@@ -162,6 +170,8 @@ def _remove_gone(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what has gone from the pages that were read."""
+    if not page_map.reads_pages(plan):
+        return Removed()
     gone = page_map.find_gone(cursor, plan, key, staging)
     if plan.removal is Removal.MARK:
         cursor.execute(merge_sql.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
@@ -209,7 +219,9 @@ def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
         )
     if deleted < table.min_deletes:
         return
-    before = row(cursor, merge_sql.count_live(plan))[0] + deleted
+    # So many rows that are left make it a small share: the other ones need not be counted.
+    enough = math.ceil(deleted / table.max_delete_ratio) if table.max_delete_ratio else None
+    before = row(cursor, merge_sql.count_live(plan, enough))[0] + deleted
     if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
             f"{deleted} of {before} rows of {table.target} would be deleted, "
