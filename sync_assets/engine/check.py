@@ -42,7 +42,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_targets.missing_schemas,
     check_targets.closed_target_schemas,
     check_targets.target_rights,
-    check_targets.columns_to_add,
+    check_targets.columns_to_change,
     check_targets.target_rules,
     check_targets.closed_state,
     check_servers.old_xids,

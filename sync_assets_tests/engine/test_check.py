@@ -14,7 +14,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import check_servers, check_targets
+from sync_assets.engine import DataCopyEngine, check_servers, check_targets
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.extension_facts import MissingExtension
@@ -151,7 +151,17 @@ def test_missing_rights_on_the_target_come_with_their_grants(checking: Checking)
     assert "no CREATE on the schema public" in checking.mended("closed_target_schemas")
     checking.pair.target("CREATE TABLE t (id int PRIMARY KEY, note text)")
     assert "no SELECT, INSERT, UPDATE, DELETE" in checking.mended("target_rights")
-    assert "must add columns" in checking.mended("columns_to_add")
+    assert "must change its columns" in checking.mended("columns_to_change")
+    assert checking().findings == ()
+
+
+@both_ways
+def test_what_a_run_follows_by_itself_is_no_finding(checking: Checking) -> None:
+    pair = checking.pair
+    pair.source("ALTER TABLE t ADD COLUMN n integer")
+    DataCopyEngine(checking.source_url, checking.target_url).sync(T)
+    assert checking().findings == ()
+    pair.source("ALTER TABLE t ALTER n TYPE text", "ALTER TABLE t RENAME id TO number")
     assert checking().findings == ()
 
 
