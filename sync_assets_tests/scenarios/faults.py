@@ -119,9 +119,20 @@ class Ends:
         files = [str(each) for each in self.batch_dir.iterdir()]
         return [*(each for each in found if each not in dropped), *files]
 
+    def held(self) -> list[str]:
+        """What of it must go even where the target could not be reached any more.
+
+        The staging table of a first load is then the next run's to drop.
+        """
+        return [each for each in self.left() if not each.startswith("sync_assets_staging")]
+
     def nothing_is_left(self) -> bool:
         """Whether all has gone; a server needs a moment to end a session."""
         return eventually(lambda: self.left() == [], 10)
+
+    def nothing_is_held(self) -> bool:
+        """The same of sessions, locks and batch files."""
+        return eventually(lambda: self.held() == [], 10)
 
 
 Strike = Callable[[Ends], None]

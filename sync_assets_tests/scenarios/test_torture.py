@@ -147,8 +147,8 @@ class Torture:
         self.ends.mend()
         roll_back_prepared(self.ends.direct.source_url, 3)
         where = f"seed {SEED}, {fault} at {moment}, {lane.target}"
-        if fault != OUR_KILL and not self.ends.nothing_is_left():
-            self.totals.wrong.append(f"{where}: left {self.ends.left()}")
+        if fault != OUR_KILL and not self.ends.nothing_is_held():
+            self.totals.wrong.append(f"{where}: left {self.ends.held()}")
         self._check(lane, where)
         if not self.ends.nothing_is_left():
             self.totals.wrong.append(f"{where}: left at last {self.ends.left()}")
