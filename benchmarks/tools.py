@@ -113,7 +113,9 @@ TOOLS: Sequence[Tool] = (
         steps=("initial", "changes"),
         follows=True,
     ),
-    Tool("ADBC script", "peer", _python("adbc_table.py"), by_cursor=True, venv="adbc", packages=ADBC),
+    Tool(
+        "ADBC script", "peer", _python("adbc_table.py"), by_cursor=True, venv="adbc", packages=ADBC
+    ),
     Tool("postgres_fdw", "peer", _shell("fdw.sh"), by_cursor=True),
     Tool("pgcopydb", "peer", _shell("pgcopydb.sh"), again=True, program="pgcopydb"),
     Tool(
