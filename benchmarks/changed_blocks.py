@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import statistics
 import sys
-import tempfile
 from collections.abc import Callable
-from contextlib import ExitStack, closing
-from pathlib import Path
 
-import psycopg2
+from servers import execute, private_pair
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
 from sync_assets.engine import DataCopyEngine, Receipt
 
 SETTINGS = {
@@ -40,14 +36,6 @@ CHANGE = (
     "INSERT INTO t SELECT {rows} + {turn} * 10 + g, 'new' FROM generate_series(0, 9) g",
     "DELETE FROM t WHERE id IN (SELECT {step} * g + {turn} FROM generate_series(81, 90) g)",
 )
-
-
-def execute(url: str, *statements: str) -> None:
-    """Execute statements, each on its own."""
-    with closing(psycopg2.connect(url)) as session, session.cursor() as at:
-        session.autocommit = True
-        for statement in statements:
-            at.execute(statement)
 
 
 def milliseconds(receipt: Receipt) -> float:
@@ -96,13 +84,7 @@ def main() -> None:
     sizes = [float(word) for word in sys.argv[1:]] or [1.0, 5.0]
     print("| rows | pages read | 100 changed | none changed | scan | times | map built |")
     print("|---|---|---|---|---|---|---|")
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o711)
-        source, target = (
-            stack.enter_context(PostgresServer(folder / end, embedded_binaries(), SETTINGS))
-            for end in ("source", "target")
-        )
+    with private_pair(SETTINGS) as (source, target):
         for millions in sizes:
             print(measure(source.url(), target.url(), int(millions * 1_000_000)), flush=True)
 

@@ -161,6 +161,11 @@ def chosen(words: str) -> list[Tool]:
     return [tool for tool in TOOLS if {"all", tool.name, tool.kind} & asked]
 
 
+def named(*names: str) -> list[Tool]:
+    """The tools of these names."""
+    return [tool for tool in TOOLS if tool.name in names]
+
+
 def _install(folder: Path, packages: Sequence[str]) -> str:
     """Make a virtual environment, once; the last line of what pip said if it failed."""
     done = folder / "installed"
