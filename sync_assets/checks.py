@@ -143,9 +143,8 @@ def _row_count(synced: SyncedTable, source: str, target: str) -> Verdict:
 
 
 def _removes(synced: SyncedTable) -> bool:
-    if synced.table.mode is SyncMode.FULL_SYNC:
-        return True
-    return synced.table.deletes is not Deletes.IGNORE and not synced.automation.delete_schedule
+    table = synced.between_sweeps
+    return table.mode is SyncMode.FULL_SYNC or table.deletes is not Deletes.IGNORE
 
 
 def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: str) -> Verdict:
@@ -160,7 +159,7 @@ def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> V
     run_id = context.run.run_id
     engine = DataCopyEngine(source, target, run_id=run_id)
     with stopped_with_run(context.instance, run_id, engine.cancel):
-        found = engine.verify(synced.table, sync=False)
+        found = engine.verify(synced.between_sweeps, sync=False)
     sentence = (
         f"Of {found.rows_source:,} rows {found.rows_wrong:,} are wrong on the target,"
         f" {found.rows_pending:,} wait for the next sync."

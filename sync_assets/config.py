@@ -266,6 +266,16 @@ class SyncedTable:
     defined_at: tuple[str, int] | None = None
     workers: WorkerConfig = field(default_factory=WorkerConfig)
 
+    @property
+    def between_sweeps(self) -> Table:
+        """The table as a run treats it that leaves deleted rows to `delete_schedule`.
+
+        A full_sync reads every row anyway, and would not stop deleting but stop marking.
+        """
+        if self.automation.delete_schedule is None or self.table.mode is SyncMode.FULL_SYNC:
+            return self.table
+        return dataclasses.replace(self.table, deletes=Deletes.IGNORE)
+
 
 class TableSyncConfig(StrictModel):
     """The `attributes` of a `sync_assets.TableSync`."""

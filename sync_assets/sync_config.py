@@ -9,7 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from sync_assets.config import SyncedTable
-from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import SyncMode, Table, WorkerConfig
 
 
 class SyncConfig(dg.Config):
@@ -37,16 +37,19 @@ class SyncConfig(dg.Config):
         options: dict[str, Any] = {}
         if self.sync_mode != "as configured":
             options["mode"] = SyncMode.parse(self.sync_mode)
-        if synced.automation.delete_schedule and not (self.sweep_deletes or self.full_refresh):
-            options["deletes"] = Deletes.IGNORE
+        synced = dataclasses.replace(synced, table=dataclasses.replace(synced.table, **options))
         return dataclasses.replace(
-            synced.table,
+            synced.table if self._sweeps else synced.between_sweeps,
             full_refresh=self.full_refresh,
             accept_source=self.accept_source,
             confirm_deletes=self.confirm_deletes,
             dry_run=self.dry_run,
-            **options,
         )
+
+    @property
+    def _sweeps(self) -> bool:
+        # Who confirms deletes wants them done.
+        return self.sweep_deletes or self.full_refresh or self.confirm_deletes is not None
 
     def limits(self, workers: WorkerConfig) -> WorkerConfig:
         """The workers as this run may use them; raises ConfigurationError."""

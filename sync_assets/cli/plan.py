@@ -56,11 +56,16 @@ def _planned(
 
     ends = (synced.source_connection, synced.target_connection)
     engine = DataCopyEngine(*(os.environ[url_variable(end)] for end in ends))
-    table = dataclasses.replace(synced.table, full_refresh=full_refresh)
+    # Reading everything looks for deleted rows, too.
+    chosen = synced.table if full_refresh else synced.between_sweeps
     try:
-        return synced, engine.plan(table)
+        found = engine.plan(dataclasses.replace(chosen, full_refresh=full_refresh))
     except SyncError as error:
         return synced, error
+    if chosen is not synced.table:
+        until = f"{found.deletes} until delete_schedule: {synced.automation.delete_schedule}"
+        found = dataclasses.replace(found, deletes=until)
+    return synced, found
 
 
 def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any]:

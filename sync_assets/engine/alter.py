@@ -15,17 +15,28 @@ Cursor = psycopg2.extensions.cursor
 
 
 @dataclass(frozen=True, slots=True)
+class Narrowing:
+    """A column whose new type may not hold all of its values, by types as SQL."""
+
+    column: str
+    before: str
+    after: str
+
+
+@dataclass(frozen=True, slots=True)
 class Alteration:
     """One change of the target; `says` is what a plan prints.
 
     `converts` does it where PostgreSQL has no cast of its own, and `clears` where a value does
-    not convert: only where every row is sent again.
+    not convert: only where every row is sent again. Where rows stay that are not, `narrows` is what
+    they might lose by.
     """
 
     statement: Composable
     says: str
     converts: Composable | None = None
     clears: Composable | None = None
+    narrows: Narrowing | None = None
 
 
 _NO_CAST = ("42804", "42846")
@@ -142,7 +153,13 @@ def drop_not_null(target: RelationName, name: str, why: str) -> Alteration:
 
 
 def set_type(
-    target: RelationName, name: str, type_: str, collation: str | None, *, may_clear: bool
+    target: RelationName,
+    name: str,
+    type_: str,
+    collation: str | None,
+    *,
+    may_clear: bool,
+    narrows: Narrowing | None,
 ) -> Alteration:
     """Change a column's type; `may_clear` where all rows of the target are written again."""
     collated = SQL(f" COLLATE {collation}" if collation else "")
@@ -154,6 +171,7 @@ def set_type(
         f"change column {quoted(name)} to {type_}",
         converts=_table(target, change + " USING {column}::pg_catalog.text::{type}", **parts),
         clears=_table(target, cleared, **parts) if may_clear else None,
+        narrows=narrows,
     )
 
 

@@ -69,7 +69,11 @@ class LeafColumn:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A relation that holds rows itself: the table, or one partition of it."""
+    """A relation that holds rows itself: the table, or one partition of it.
+
+    `tablespace` is where it lies, its database's own where the catalog says 0: somebody may move
+    the database.
+    """
 
     oid: int
     name: RelationName
@@ -135,83 +139,91 @@ class Relation:
         return next((column for column in self.columns if column.name == name), None)
 
 
-_RELATION = """
-SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
-       has_table_privilege(c.oid, 'SELECT'), obj_description(c.oid, 'pg_class')
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s
-"""
-
 _COLUMNS = """
-SELECT a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid,
-       a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
-       CASE WHEN a.attcollation <> t.typcollation
-            THEN (SELECT format('%%I.%%I', cn.nspname, co.collname)
-                  FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
-                  WHERE co.oid = a.attcollation) END,
-       a.attgenerated <> '', a.attidentity = 'a', NULL, col_description(a.attrelid, a.attnum)
+SELECT json_agg(json_build_array(
+         a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint,
+         a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
+         CASE WHEN a.attcollation <> t.typcollation
+              THEN (SELECT format('%%I.%%I', cn.nspname, co.collname)
+                    FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
+                    WHERE co.oid = a.attcollation) END,
+         a.attgenerated <> '', a.attidentity = 'a', NULL, col_description(a.attrelid, a.attnum)
+       ) ORDER BY a.attnum)
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
-WHERE a.attrelid = %s AND a.attnum > 0 AND NOT a.attisdropped
-ORDER BY a.attnum
+WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 """
 
 _KEYS = """
-SELECT array_agg(a.attname::text ORDER BY k.ord),
-       array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord),
-       i.indisprimary,
-       (SELECT k.conname::text FROM pg_constraint k
-        WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u'))
-FROM pg_index i
-JOIN pg_class ic ON ic.oid = i.indexrelid
-JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
-CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
-     WITH ORDINALITY AS k (attnum, opclass, ord)
-JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-JOIN pg_opclass oc ON oc.oid = k.opclass
-JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
-     AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
-JOIN pg_operator op ON op.oid = ao.amopopr
-JOIN pg_namespace opn ON opn.oid = op.oprnamespace
-WHERE i.indrelid = %s AND i.indisunique AND i.indisvalid AND i.indimmediate
-  AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-GROUP BY ic.relname, i.indexrelid, i.indisprimary, i.indnkeyatts
-HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
-ORDER BY i.indisprimary DESC, i.indnkeyatts, ic.relname
+SELECT json_agg(json_build_array(columns, operators, indisprimary, conname)
+                ORDER BY indisprimary DESC, indnkeyatts, relname)
+FROM (
+  SELECT array_agg(a.attname::text ORDER BY k.ord) AS columns,
+         array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord) AS operators,
+         i.indisprimary, i.indnkeyatts, ic.relname,
+         (SELECT k.conname::text FROM pg_constraint k
+          WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u')) AS conname
+  FROM pg_index i
+  JOIN pg_class ic ON ic.oid = i.indexrelid
+  JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
+  CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
+       WITH ORDINALITY AS k (attnum, opclass, ord)
+  JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
+  JOIN pg_opclass oc ON oc.oid = k.opclass
+  JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
+       AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+  JOIN pg_operator op ON op.oid = ao.amopopr
+  JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+  WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
+    AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+  GROUP BY ic.relname, i.indexrelid, i.indisprimary, i.indnkeyatts
+  HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
+) AS usable
 """
 
 _LEAVES = """
-WITH leaf AS (
-  SELECT relid::oid AS oid FROM pg_partition_tree(%(oid)s) WHERE isleaf
+SELECT json_agg(json_build_array(
+         l.oid::bigint, n.nspname, l.relname, l.relkind, coalesce(am.amname, ''),
+         coalesce(pg_relation_filenode(l.oid), 0)::bigint,
+         coalesce(nullif(l.reltablespace, 0),
+           (SELECT dattablespace FROM pg_database WHERE datname = current_database()))::bigint,
+         l.relpersistence = 'u', has_table_privilege(l.oid, 'SELECT'),
+         (SELECT md5(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname),
+                   format_type(a.atttypid, a.atttypmod), a.attgenerated,
+                   CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END),
+                 ',' ORDER BY a.attnum))
+          FROM pg_attribute a
+          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+          WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped),
+         CASE WHEN l.relkind IN ('r', 'm')
+              THEN pg_relation_size(l.oid, 'main') / current_setting('block_size')::bigint
+              ELSE 0 END,
+         l.reltuples, CASE WHEN l.relkind IN ('r', 'm') THEN pg_table_size(l.oid) ELSE 0 END,
+         -- An array of one: its only element's text, which array_to_string() does not quote.
+         (SELECT json_agg(json_build_array(a.attnum, a.attname,
+                   CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, '') END,
+                   CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END)
+                 ORDER BY a.attnum)
+          FROM pg_attribute a
+          LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
+          WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped)
+       ) ORDER BY l.oid)
+FROM (
+  SELECT relid::oid AS oid FROM pg_partition_tree(c.oid) WHERE isleaf
   UNION
-  SELECT %(oid)s::oid WHERE %(kind)s <> 'p'
-)
-SELECT c.oid, n.nspname, c.relname, c.relkind, coalesce(am.amname, ''),
-       coalesce(pg_relation_filenode(c.oid), 0)::bigint, c.reltablespace::bigint,
-       c.relpersistence = 'u', has_table_privilege(c.oid, 'SELECT'),
-       (SELECT md5(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname),
-                 format_type(a.atttypid, a.atttypmod), a.attgenerated,
-                 CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END),
-               ',' ORDER BY a.attnum))
-        FROM pg_attribute a
-        LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-        WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped),
-       CASE WHEN c.relkind IN ('r', 'm')
-            THEN pg_relation_size(c.oid, 'main') / current_setting('block_size')::bigint
-            ELSE 0 END,
-       c.reltuples, CASE WHEN c.relkind IN ('r', 'm') THEN pg_table_size(c.oid) ELSE 0 END,
-       -- An array of one: its only element's text, which array_to_string() does not quote.
-       ARRAY(SELECT ARRAY[a.attnum::text, a.attname::text,
-               CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, '') END,
-               CASE WHEN a.attgenerated <> '' THEN pg_get_expr(d.adbin, d.adrelid) END]
-             FROM pg_attribute a
-             LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
-             WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-             ORDER BY a.attnum)
-FROM leaf JOIN pg_class c ON c.oid = leaf.oid
-JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_am am ON am.oid = c.relam
-ORDER BY c.oid
+  SELECT c.oid WHERE c.relkind <> 'p'
+) AS leaf JOIN pg_class l ON l.oid = leaf.oid
+JOIN pg_namespace n ON n.oid = l.relnamespace
+LEFT JOIN pg_am am ON am.oid = l.relam
 """
+
+_RELATION = f"""
+SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
+       has_table_privilege(c.oid, 'SELECT'), obj_description(c.oid, 'pg_class'),
+       ({_COLUMNS}), ({_KEYS}), ({_LEAVES})
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE n.nspname = %s AND c.relname = %s
+"""  # noqa: S608 - constants only
+"""One statement, since each is a round trip."""
 
 _KINDS = {
     "v": "a view",
@@ -230,34 +242,26 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
     found = rows(cursor, _RELATION, (name.schema, name.name))
     if not found:
         return None
-    oid, kind, has_children, readable, comment = found[0]
-    columns = tuple(Column(*values) for values in rows(cursor, _COLUMNS, (oid,)))
-    keys = tuple(
-        Key(tuple(names), tuple(operators), *rest)
-        for names, operators, *rest in rows(cursor, _KEYS, (oid,))
-    )
-    leaves = tuple(_leaf(*values) for values in rows(cursor, _LEAVES, {"oid": oid, "kind": kind}))
+    oid, kind, has_children, readable, comment, columns, keys, leaves = found[0]
+    fields = tuple(Column(*values) for values in columns or ())
     return Relation(
         oid,
         name,
         kind,
         has_children,
         readable,
-        columns,
-        keys,
-        leaves,
-        _fingerprint(columns),
+        fields,
+        tuple(Key(tuple(names), tuple(by), *rest) for names, by, *rest in keys or ()),
+        tuple(_leaf(*values) for values in leaves or ()),
+        _fingerprint(fields),
         comment,
     )
 
 
 def _leaf(oid: int, schema: str, name: str, *values: Any) -> Leaf:
-    columns = (
-        LeafColumn(int(number), column, missing, generation)
-        for number, column, missing, generation in values[-1]
-    )
+    columns = tuple(LeafColumn(*each) for each in values[-1] or ())
     leaf = Leaf(oid, RelationName(schema, name), *values[:-1])
-    return dataclasses.replace(leaf, columns=tuple(columns))
+    return dataclasses.replace(leaf, columns=columns)
 
 
 def _fingerprint(columns: Iterable[Column]) -> str:

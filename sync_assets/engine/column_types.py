@@ -43,6 +43,9 @@ class UserType:
         return sql.Identifier(self.schema, self.name)
 
 
+FIRST_UNASSIGNED = 10_000
+"""Types below it are PostgreSQL's own: it assigns their OIDs by hand (transam.h)."""
+
 _NEEDED = """
 WITH RECURSIVE needed (oid) AS (
   SELECT unnest(%s::oid[])
@@ -119,9 +122,10 @@ ORDER BY t.oid
 
 def read_types(cursor: Cursor, oids: Iterable[int]) -> tuple[UserType, ...]:
     """The types behind these column types that PostgreSQL does not bring along, needed first."""
-    found = {
-        values[0]: _user_type(*values) for values in rows(cursor, _NEEDED, (sorted(set(oids)),))
-    }
+    others = sorted({oid for oid in oids if oid >= FIRST_UNASSIGNED})
+    if not others:
+        return ()
+    found = {values[0]: _user_type(*values) for values in rows(cursor, _NEEDED, (others,))}
     return tuple(_in_order(found))
 
 
@@ -382,6 +386,8 @@ def _require_extension(cursor: Cursor, wanted: UserType) -> None:
 def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
     """See that the target has these collations, written as SQL; raises SchemaConflict."""
     wanted = sorted({name for name in names if name})
+    if not wanted:
+        return
     missing = rows(
         cursor,
         "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",

@@ -7,6 +7,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Relation
 from sync_assets.engine.checksum import Rows
+from sync_assets.engine.plan import require_same_source
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.scope import written
 from sync_assets.engine.snapshot import SourceView
@@ -50,20 +51,15 @@ def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
 def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
     """The condition on source rows that the next run reads by their version; None: it has none.
 
-    Raises SourceBehind, or SourceIdentityChanged where its versions mean nothing to the mark.
+    Raises SourceBehind or SourceIdentityChanged, as a run would.
     """
+    if known is not None:
+        require_same_source(known, view.snapshot)
     relation = view.relation
     if not relation.has_versions or any(leaf.kind != "r" for leaf in relation.leaves):
         return None
     if known is None:
         return SQL("true")
-    systems = {known.system_identifier, view.snapshot.identity.system_identifier}
-    if None not in systems and len(systems) > 1:
-        raise errors.SourceIdentityChanged(
-            "the source is another database than the one of the last run"
-        )
-    if view.snapshot.xmax < known.snapshot_xmax:
-        raise errors.SourceBehind("the source shows an older state than the last run saw")
     by_xid = SQL(XidWindow(known.watermark, view.snapshot.xmax).predicate())
     if not known.leaves:
         return by_xid

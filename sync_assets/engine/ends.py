@@ -11,10 +11,9 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.catalog import Cursor, Relation, read_relation
 from sync_assets.engine.lock import locked
-from sync_assets.engine.scope import written
+from sync_assets.engine.scope import own_names, written
 from sync_assets.engine.session import (
     CATALOG_NAMES,
-    OWN_NAMES,
     PINNED,
     Connection,
     Sessions,
@@ -114,9 +113,8 @@ def _with_cursors(
         relation = target_relation(there, table)
         if known is None:
             raise _not_synced(table)
-        if table.where or table.expressions:
-            # The operator's SQL finds its functions where the role does.
-            here.execute(OWN_NAMES)
+        for setting in own_names(table, view.relation.columns, view.types):
+            here.execute(setting)
         return work(Ends(table, view, known, relation, here, there))
 
 

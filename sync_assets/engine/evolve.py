@@ -13,10 +13,10 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from sync_assets.engine import alter, errors
-from sync_assets.engine.alter import Alteration
+from sync_assets.engine.alter import Alteration, Narrowing
 from sync_assets.engine.catalog import Column, Key, Leaf, Relation
 from sync_assets.engine.column_types import UserType, renames
-from sync_assets.engine.schema import Layout, choose_key, fit, holds
+from sync_assets.engine.schema import MOST_COLUMNS, Layout, choose_key, fit, holds, object_name
 from sync_assets.engine.shape import Shape
 from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, OnSchemaChange, SyncMode, Table, quoted
@@ -81,6 +81,8 @@ def evolution_of(
     following.rename()
     following.change_types()
     following.add()
+    # A key among the new columns tells which rows only the target has.
+    following.alterations += following.retypes
     following.change_key()
     following.let_be_null()
     following.compare_types(types)
@@ -102,9 +104,11 @@ class _Following:
     leaves: Sequence[KnownLeaf]
     target: Relation
     alterations: list[Alteration] = field(default_factory=list)
+    retypes: list[Alteration] = field(default_factory=list)
     reasons: list[str] = field(default_factory=list)
     whole: dict[int, str] = field(default_factory=dict)
     renamed: set[str] = field(default_factory=set)
+    moved: dict[str, str] = field(default_factory=dict)
 
     def pairs(self) -> Iterator[tuple[Column, Column | None]]:
         """Each column of the source with what it was at the last run."""
@@ -148,14 +152,34 @@ class _Following:
         }
         wanted = {old: new for old, new in renamed.items() if self.target.column(old)}
         there = [column.name for column in self.target.columns]
-        steps = renames(wanted, there)
-        for old, new in steps:
-            self.alterations.append(alter.rename_column(self.table.target, old, new))
-            self.replace(old, renamed=new)
+        for name in self._in_the_way(wanted):
+            self.moved[name] = self._free_name(name)
+            self._rename(name, self.moved[name])
+        for old, new in renames(wanted, [column.name for column in self.target.columns]):
+            self._rename(old, new)
             self.renamed.add(new)
         if any(new in there for new in renamed.values()):
             # Somebody may have renamed them already, or it is what a dropped column has left.
             self._read_all("a column took another one's name")
+
+    def _in_the_way(self, wanted: Mapping[str, str]) -> list[str]:
+        """The columns that the source dropped and whose names others are to have now."""
+        kept = {each.name for each in (*self.before.columns, *self.before.kept)}
+        return [
+            new
+            for new in wanted.values()
+            if new in kept and new not in wanted and self.target.column(new)
+        ]
+
+    def _free_name(self, name: str) -> str:
+        taken = {column.name for column in (*self.target.columns, *self.source.columns)}
+        tails = ("dropped", *(f"dropped_{number}" for number in range(2, MOST_COLUMNS)))
+        names = (object_name(name, tail) for tail in tails)
+        return next(each for each in names if each not in taken)
+
+    def _rename(self, old: str, new: str) -> None:
+        self.alterations.append(alter.rename_column(self.table.target, old, new))
+        self.replace(old, renamed=new)
 
     def _read_all(self, reason: str) -> None:
         if reason not in self.reasons:
@@ -186,13 +210,15 @@ class _Following:
         resent = self.table.deletes is not Deletes.SOFT and (
             self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is Deletes.HARD
         )
-        self.alterations.append(
+        narrowed = retyped and not resent and not holds(there.type, type_)
+        self.retypes.append(
             alter.set_type(
                 self.table.target,
                 column.name,
                 type_,
                 column.collation,
                 may_clear=retyped and resent and not in_key,
+                narrows=Narrowing(column.name, there.type, type_) if narrowed else None,
             )
         )
         self.replace(column.name, type=type_, type_oid=column.type_oid, collation=column.collation)
@@ -264,7 +290,7 @@ class _Following:
         key = choose_key(self.table, self.source, self.target)
         target = self.table.target
         sources = [sorted(each.columns) for each in self.source.keys]
-        renamed = {then.name: column.name for column, then in self.pairs() if then}
+        renamed = self.moved | {then.name: column.name for column, then in self.pairs() if then}
         old = sorted(renamed.get(name, name) for name in self.before.key)
         if self.source.has_versions and old and old not in sources:
             for each in self.target.keys:
@@ -295,12 +321,10 @@ class _Following:
             was = self._was(column, then)
             if was and was.not_null and not column.not_null:
                 self._drop_not_null(there, in_key, "the source lets it")
-        for each in self.before.columns:
-            there = self.target.column(each.name)
-            if each.name not in now and there is not None:
-                self._drop_not_null(
-                    there, in_key, "the source no longer has it, the target keeps it"
-                )
+        gone = [each.name for each in self.before.columns if each.name not in now]
+        for name in (*gone, *self.moved.values()):
+            there = self.target.column(name)
+            self._drop_not_null(there, in_key, "the source no longer has it, the target keeps it")
 
     def _drop_not_null(self, there: Column | None, in_key: set[str], why: str) -> None:
         if there is None or not there.not_null or there.generated or there.name in in_key:

@@ -16,9 +16,9 @@ from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
     CATALOG_NAMES,
-    OWN_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -36,6 +36,13 @@ class Exported:
     rows: int = 0
     keys: int = 0
     bytes: int = 0
+
+    def __add__(self, other: Exported) -> Exported:
+        """What two exports have moved together."""
+        return Exported(*map(sum, zip(self._counts(), other._counts(), strict=True)))
+
+    def _counts(self) -> tuple[int, ...]:
+        return (self.chunks, self.chunks_done, self.rows, self.keys, self.bytes)
 
 
 class Export:
@@ -89,7 +96,7 @@ class Export:
         try:
             for thread in threads:
                 thread.start()
-            with giving_way(self._sessions, self._max_blocking, self._give_up):
+            with giving_way(self._sessions, self._max_blocking, self.give_up):
                 yield from self._collect(len(threads))
         except BaseException:
             self._stopped.set()
@@ -107,7 +114,7 @@ class Export:
         batch.discard()
         self._budget.change(-batch.bytes)
 
-    def _give_up(self, error: BaseException) -> None:
+    def give_up(self, error: BaseException) -> None:
         """Let go of the source at once; whoever collects hears of it after what is ready."""
         self._finished.put(error)
         self._stopped.set()
@@ -163,13 +170,16 @@ class Export:
     def _read(self, connection: Connection) -> None:
         with self._lock:
             self.workers += 1
+        before = None
         while not self._stopped.is_set():
             self._budget.wait_for_room(self._stopped.is_set)
             self._sessions.check()
             try:
                 chunk = self._chunks.get_nowait()
             except queue.Empty:
-                return
+                break
+            self._move_on(connection, before, chunk)
+            before = chunk
             batch = self._copy(connection, chunk)
             done = self.done[chunk.member]
             with self._lock:
@@ -182,10 +192,29 @@ class Export:
                 self._finished.put(batch)
             else:
                 batch.discard()
+        if before and self._hold:
+            with connection.cursor() as cursor:
+                cursor.execute("; ".join(_LEAVE))
+
+    def _move_on(self, connection: Connection, before: Chunk | None, chunk: Chunk) -> None:
+        """Lock the chunk's leaf in this session too, and no other.
+
+        A lock on every leaf of a large table, held by every worker, would be more than the server
+        has room for.
+        """
+        if before and (before.member, before.leaf) == (chunk.member, chunk.leaf):
+            return
+        plan = self._plans[chunk.member]
+        leave = _LEAVE if before else ()
+        names = own_names(plan.table, plan.view.relation.columns, plan.view.types)
+        enter = ("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection))
+        with connection.cursor() as cursor:
+            cursor.execute("; ".join((*leave, *enter)))
 
     def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
-        path = self._folder / f"{chunk.number:08d}.csv"
         plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
+        suffix = "copy" if plan.binary and not chunk.keys_only else "csv"
+        path = self._folder / f"{chunk.number:08d}.{suffix}"
 
         def written(count: int) -> None:
             nonlocal size
@@ -196,19 +225,12 @@ class Export:
             self._on_bytes(chunk.member, done)
 
         with connection.cursor() as cursor, opened(path, written) as file:
-            cursor.execute(
-                "; ".join(("SAVEPOINT chunk", *_settings(plan), *_locking(plan, chunk, connection)))
-            )
             cursor.copy_expert(sql.export_chunk(plan, chunk), file)
             rows = cursor.rowcount
-            cursor.execute("ROLLBACK TO chunk; RELEASE chunk")
         return Batch(path, rows, size, chunk.member, chunk.keys_only)
 
 
-def _settings(plan: Plan) -> tuple[str, ...]:
-    """The operator's own SQL finds its functions where the role would; ours names its schemas."""
-    own = plan.table.where is not None or plan.table.expressions
-    return (OWN_NAMES,) if own else ()
+_LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
 
 
 def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:

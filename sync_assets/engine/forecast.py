@@ -10,7 +10,7 @@ from sync_assets.engine import merge, snapshot, state
 from sync_assets.engine.blocks import pages_in
 from sync_assets.engine.discovery import by_blocks, look_out
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks
+from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks, useful_workers
 from sync_assets.engine.run import Run
 from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
 from sync_assets.engine.state import Known
@@ -90,7 +90,7 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
     distinct = {read.leaf.oid: _leaf(read) for read in plan.reads}.values()
     rows = [leaf.rows for leaf in distinct if leaf.rows is not None]
     workers = choose_workers(run.workers, run.workers.max_workers)
-    cut = len(list(chunks([plan], workers, run.workers.batch_size)))
+    cut = list(chunks([plan], workers, run.workers.batch_size))
     with transaction(target, CATALOG_NAMES) as cursor:
         past = state.past_seconds(cursor, plan.table.target, plan.table.mode.value, full=plan.full)
         ddl = tuple(
@@ -111,8 +111,8 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
         deletes=DELETES[plan.removal],
         ddl=ddl,
         events=plan.events,
-        chunks=cut,
-        workers=max(1, min(workers, cut)),
+        chunks=len(cut),
+        workers=min(workers, useful_workers(cut)),
         watermark_before=known.watermark if known else None,
         transactions_since=plan.view.snapshot.xmax - known.watermark if known else None,
         seconds_expected=round(statistics.median(past), 3) if past else None,

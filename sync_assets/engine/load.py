@@ -14,6 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
+from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.column_types import (
     add_labels,
     alter_types,
@@ -21,14 +22,16 @@ from sync_assets.engine.column_types import (
     missing_types,
     require_collations,
 )
+from sync_assets.engine.export import Exported
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
-from sync_assets.engine.scope import require_immutable
+from sync_assets.engine.scope import own_names, require_immutable
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
+    UNFLUSHED,
     Connection,
     create_schema,
     row,
@@ -76,27 +79,26 @@ def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
     return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
-def drop_leftovers(connection: Connection, target: RelationName) -> None:
-    """Drop the staging table of a first load that never finished. Needs the target's lock."""
-    name = _staging_name(target, temporary=False)
-    with transaction(connection) as cursor:
-        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (name.as_sql,))[0]:
-            cursor.execute(SQL("DROP TABLE {}").format(sql.relation(name)))
-
-
 def create_staging(connection: Connection, plan: Plan) -> Staging:
-    """Create the staging table, and the types it needs.
+    """Create the staging table, and the types it needs; drop what a killed first load has left.
 
+    Needs the target's lock.
     Raises SchemaConflict, PrivilegeError, or ConfigurationError for a filter or an expression
     that an incremental mode cannot follow.
     """
     target, layout = plan.table.target, plan.layout
     staging = staging_for(plan)
-    with transaction(connection, CATALOG_NAMES) as cursor:
-        lock_ddl(cursor)
+    with transaction(connection, CATALOG_NAMES, UNFLUSHED) as cursor:
+        if not plan.table.dry_run:
+            left = sql.relation(_staging_name(target, temporary=False))
+            quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
+            cursor.execute(quiet.format(left))
+        if layout.creates or plan.view.types or plan.view.probe_types:
+            lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
-            require_immutable(cursor, plan.table, view.columns, view.probe_types)
+            names = own_names(plan.table, view.relation.columns, view.types)
+            require_immutable(cursor, plan.table, view.columns, view.probe_types, names)
         if not plan.loads:
             return staging
         if not plan.table.dry_run:
@@ -131,11 +133,11 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
     if batch.keys_only:
-        statement = sql.load_batch(staging.all_keys, sql.staged_keys(plan))
+        statement = sql.load_keys(plan, staging.all_keys)
     else:
-        statement = sql.load_batch(staging.identifier, sql.staged_columns(plan))
+        statement = sql.load_rows(plan, staging.identifier)
     with (
-        transaction(connection, CATALOG_NAMES, *PINNED) as cursor,
+        transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
     ):
         cursor.copy_expert(statement, file, BUFFER)
@@ -145,11 +147,13 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
             )
 
 
-def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Sample, ...]:
+def finish(
+    connection: Connection, staging: Staging, plan: Plan, done: Exported
+) -> tuple[Sample, ...]:
     """Give a first load its key, let the planner know the rows; return the newest of them."""
-    if not plan.loads:
+    if not plan.loads or (staging.temporary and not done.rows + done.keys):
         return ()
-    with transaction(connection, CATALOG_NAMES, *PINNED) as cursor:
+    with transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor:
         key = plan.layout.key
         if key and not staging.temporary:
             cursor.execute(
@@ -160,10 +164,17 @@ def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Sample
                     sql.names(key.columns),
                 )
             )
-        cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
+        if staging.temporary or not _analyzes_itself(cursor):
+            cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
         if staging.keys:
             cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
         return newest(cursor, plan, staging.identifier)
+
+
+def _analyzes_itself(cursor: Cursor) -> bool:
+    """Whether autovacuum will analyze a new table, so that a first load need not wait for it."""
+    settings = "current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean"
+    return bool(row(cursor, f"SELECT {settings}")[0])
 
 
 def constraint_name(table: str) -> str:

@@ -47,9 +47,11 @@ def locked(connection: Connection, targets: Iterable[RelationName]) -> Iterator[
 
 def _lock(connection: Connection, target: RelationName) -> None:
     key = advisory_key(target)
+    patience = f"SET LOCAL lock_timeout = '{PATIENCE}'"
     try:
-        with transaction(connection, f"SET LOCAL lock_timeout = '{PATIENCE}'") as cursor:
-            cursor.execute("SELECT pg_advisory_lock(%s)", (key,))
+        # A number, so it needs no parameter: all of it is one round trip.
+        with transaction(connection, patience, f"SELECT pg_advisory_lock({key})"):
+            pass
     except psycopg2.errors.LockNotAvailable:
         with connection.cursor() as cursor:
             holder = _holder(cursor, key)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import alter, errors, merge_sql, page_map, sql
-from sync_assets.engine.catalog import Cursor, Key, read_relation
+from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal, storage
@@ -84,13 +86,19 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
     cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
     if expected_storage is None:
         return
-    cursor.execute(CATALOG_NAMES)
-    there = read_relation(cursor, target)
-    cursor.execute(OWN_NAMES)
+    there = published(cursor, plan)
     if there is None or storage(there) != expected_storage:
         raise errors.ConcurrentRun(
             f"{target} was truncated or replaced during the run", remedy="Run it again."
         )
+
+
+def published(cursor: Cursor, plan: Plan) -> Relation | None:
+    """The target as it is now, inside the publishing transaction."""
+    cursor.execute(CATALOG_NAMES)
+    found = read_relation(cursor, plan.table.target)
+    cursor.execute(OWN_NAMES)
+    return found
 
 
 def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
@@ -102,11 +110,12 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
         yield alteration.statement
 
 
-def evolve(cursor: Cursor, plan: Plan) -> None:
+def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
     if plan.layout.alterations:
         with pinned(cursor):
             for alteration in plan.layout.alterations:
+                narrowing.require_nothing_lost(cursor, plan, staging, alteration)
                 alter.apply(cursor, plan.table.target, alteration)
 
 
@@ -149,12 +158,33 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
         return Removed()
     if plan.key_map is KeyMap.USE:
         return _remove_gone(cursor, plan, key, staging, staged)
+    return _remove_lacking(cursor, plan, key, keys, staged)
+
+
+def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = None) -> Composable:
+    """Delete or mark the target rows whose key is not among `keys`, of those that are `within`."""
     if plan.removal is Removal.MARK:
-        cursor.execute(merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at))
+        return merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at, within)
+    return merge_sql.delete_missing(plan, key, keys, within)
+
+
+def _remove_lacking(
+    cursor: Cursor, plan: Plan, key: Key, keys: Composable, staged: Exported
+) -> Removed:
+    """Delete or mark what is not among all keys, or has gone from the buckets that differ."""
+    buckets = plan.key_buckets
+    if buckets is None:
+        cursor.execute(removal(plan, key, keys))
+        deleted = cursor.rowcount
+        guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+    elif not buckets.prefixes:
+        deleted = 0
     else:
-        cursor.execute(merge_sql.delete_missing(plan, key, keys))
-    deleted = cursor.rowcount
-    guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+        hashed = [SQL("t.{}").format(Identifier(name)) for name in key.columns]
+        with pinned(cursor):
+            cursor.execute(removal(plan, key, keys, has_key_hash(hashed, buckets.prefixes)))
+            deleted = cursor.rowcount
+        guard(cursor, plan, deleted, buckets.rows)
     return Removed(deleted, 0)
 
 
@@ -162,6 +192,8 @@ def _remove_gone(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what has gone from the pages that were read."""
+    if not page_map.reads_pages(plan):
+        return Removed()
     gone = page_map.find_gone(cursor, plan, key, staging)
     if plan.removal is Removal.MARK:
         cursor.execute(merge_sql.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
@@ -209,7 +241,9 @@ def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
         )
     if deleted < table.min_deletes:
         return
-    before = row(cursor, merge_sql.count_live(plan))[0] + deleted
+    # So many rows that are left make it a small share: the other ones need not be counted.
+    enough = math.ceil(deleted / table.max_delete_ratio) if table.max_delete_ratio else None
+    before = row(cursor, merge_sql.count_live(plan, enough))[0] + deleted
     if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
             f"{deleted} of {before} rows of {table.target} would be deleted, "

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import lock_ddl
-from sync_assets.engine.session import row
-from sync_assets.engine.state_tables import STATE_VERSION
+from sync_assets.engine.state_tables import STATE_VERSION, version_of
 
 CURSORS_COLUMNS_AND_SAMPLES = """
 ALTER TABLE sync_assets.state ADD cursor_column text, ADD cursor_mark text, ADD columns jsonb,
@@ -22,27 +21,35 @@ ALTER TABLE sync_assets.state ADD positions jsonb NOT NULL DEFAULT '[]',
   ADD mapped boolean NOT NULL DEFAULT false
 """
 
-MIGRATIONS: tuple[str, ...] = (CURSORS_COLUMNS_AND_SAMPLES, POSITIONS_AND_MAPS)
+NO_SCHEMA_FINGERPRINTS = """
+ALTER TABLE sync_assets.state DROP fingerprint;
+ALTER TABLE sync_assets.state_leaf DROP fingerprint
+"""
+
+MAPS_BY_STORAGE = """
+ALTER TABLE sync_assets.state DROP mapped, ADD map text
+"""
+
+MIGRATIONS: tuple[str, ...] = (
+    CURSORS_COLUMNS_AND_SAMPLES,
+    POSITIONS_AND_MAPS,
+    NO_SCHEMA_FINGERPRINTS,
+    MAPS_BY_STORAGE,
+)
 """The first goes from version 1 to 2, and so on."""
 
 
-def migrate(cursor: Cursor) -> None:
+def migrate(cursor: Cursor) -> bool:
     """Bring the state's tables to this program's version, within the transaction of `cursor`.
 
-    Nothing happens where there are none, where they are up to date, or newer: who reads them then
-    says so.
+    Returns whether there are any; raises UnsupportedVersion where they are newer.
     """
-    if _version(cursor) >= STATE_VERSION:
-        return
+    version = version_of(cursor)
+    if version is None or version == STATE_VERSION:
+        return version is not None
     lock_ddl(cursor)
     # Another run may have done it while this one waited.
-    for step in MIGRATIONS[_version(cursor) - 1 : STATE_VERSION - 1]:
+    for step in MIGRATIONS[(version_of(cursor) or version) - 1 : STATE_VERSION - 1]:
         cursor.execute(step)
     cursor.execute("UPDATE sync_assets.version SET version = %s", (STATE_VERSION,))
-
-
-def _version(cursor: Cursor) -> int:
-    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
-        return STATE_VERSION
-    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
-    return int(version)
+    return True

@@ -21,13 +21,16 @@ from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
 from sync_assets.engine.xid import XidWindow
 
-SMALL_CHUNK, LARGE_CHUNK = 128, 8192
+SMALL_CHUNK, LARGE_CHUNK = 1024, 8192
 """Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""
 
 SMALL_PORTION, LARGE_PORTION = 64, 500
 """Page ranges in one statement: each costs a tenth of a millisecond, and planning grows with them."""
 
 CHUNK_BYTES = 64 << 20
+WORTH_A_WORKER = 16 << 20
+"""Bytes: a connection with a password takes 10 ms, in which a worker scans as much."""
+
 CHUNKS_PER_WORKER = 4
 ROWS_PER_PAGE_GUESS = 50
 REASONS = 3
@@ -57,6 +60,17 @@ class KeyMap(str, enum.Enum):
     NONE = "none"
     BUILD = "build"
     USE = "use"
+
+
+@dataclass(frozen=True, slots=True)
+class KeyBuckets:
+    """Where keys may be gone: what the hash of their text begins with (`key_buckets`).
+
+    `rows` are those of the source in scope, of which only the keys in these buckets are listed.
+    """
+
+    prefixes: tuple[str, ...]
+    rows: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,9 +108,10 @@ class Chunk:
 class Plan:
     """A run, decided. `full` says that every row of the source is read.
 
+    `binary` says that rows travel as binary COPY data, and not as CSV.
     `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
     keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
-    there at the last run.
+    there at the last run. `keys_later` says that keys are read after the rows, those of `key_buckets`.
     """
 
     table: Table
@@ -113,6 +128,9 @@ class Plan:
     key_map: KeyMap = KeyMap.NONE
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
+    binary: bool = False
+    keys_later: bool = False
+    key_buckets: KeyBuckets | None = None
 
     @property
     def removal(self) -> Removal:
@@ -230,7 +248,7 @@ def _why_all(
 ) -> str | None:
     """The reason to read every row, or None where the last run's mark can be trusted."""
     if known is not None and not table.accept_source:
-        _require_same_source(known, view.snapshot)
+        require_same_source(known, view.snapshot)
     if layout.creates:
         return "first load: the target does not exist"
     if known is None or target is None:
@@ -272,7 +290,8 @@ def _other_source(known: Known, snapshot: Snapshot) -> bool:
     return (known.system_identifier, known.database) != (now.system_identifier, now.database)
 
 
-def _require_same_source(known: Known, snapshot: Snapshot) -> None:
+def require_same_source(known: Known, snapshot: Snapshot) -> None:
+    """Raises SourceIdentityChanged or SourceBehind where going on from the last run loses rows."""
     now = snapshot.identity
     if _other_source(known, snapshot) and None not in (
         known.system_identifier,
@@ -298,12 +317,6 @@ def _behind(known: Known, snapshot: Snapshot) -> bool:
     return seen < known.lsn or snapshot.xmax < known.snapshot_xmax
 
 
-def schema_fingerprint(view: SourceView) -> str:
-    """Changes with the columns and with the types behind them."""
-    text = view.relation.fingerprint + repr(view.types)
-    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
 def storage(target: Relation) -> str:
     """Changes when the target was replaced, truncated or rewritten."""
     return repr((target.oid, [(leaf.oid, leaf.filenode) for leaf in target.leaves]))
@@ -311,7 +324,7 @@ def storage(target: Relation) -> str:
 
 def known_leaf(leaf: Leaf) -> KnownLeaf:
     """What the state keeps of a leaf."""
-    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, leaf.fingerprint, places(leaf))
+    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
 
 
 def _leaf_reads(
@@ -372,6 +385,21 @@ def _reason(reads: Sequence[LeafRead], start: int, cursor: CursorRange | None) -
     return f"{' and '.join(parts)}{also}".removeprefix("; ")
 
 
+def useful_workers(cut: Sequence[Chunk]) -> int:
+    """How many connections the chunks keep busy for longer than it takes to open them."""
+    return max(1, min(len(cut), sum(map(_bytes_read, cut)) // WORTH_A_WORKER))
+
+
+def _bytes_read(chunk: Chunk) -> int:
+    leaf = chunk.leaf
+    if leaf is None or not leaf.pages:
+        return 0
+    if chunk.runs:
+        return pages_in(chunk.runs, leaf.pages) * leaf.bytes // leaf.pages
+    first, end = chunk.first or 0, chunk.end or leaf.pages
+    return (end - first) * leaf.bytes // leaf.pages
+
+
 def chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:
     """Cut what a group of plans reads into what one COPY reads each."""
     pages = sum(leaf.pages for plan in plans for leaf in plan.view.relation.leaves)
@@ -402,8 +430,20 @@ def _member_chunks(plan: Plan, pages: int, workers: int, batch_size: int) -> Ite
         for first, end in page_ranges(leaf, pages, workers, batch_size):
             if by_page:
                 yield from _with_keys(plan, Chunk(0, 0, leaf, by_page.how, first, end))
-            elif plan.reads_all_keys:
+            elif plan.reads_all_keys and not plan.keys_later:
                 yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
+
+
+def key_chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:
+    """Cut what is read of keys, once it is known in which buckets any may be gone."""
+    pages = sum(leaf.pages for plan in plans for leaf in plan.view.relation.leaves)
+    numbers = itertools.count()
+    for member, plan in enumerate(plans):
+        if plan.key_buckets is None or not plan.key_buckets.prefixes:
+            continue
+        for leaf in plan.view.relation.leaves:
+            for pages_ in page_ranges(leaf, pages, workers, batch_size):
+                yield Chunk(next(numbers), member, leaf, How.WHOLE, *pages_, keys_only=True)
 
 
 def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
@@ -414,7 +454,7 @@ def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
 
 def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:
     yield chunk
-    if plan.compares_keys:
+    if plan.compares_keys and not plan.keys_later:
         yield dataclasses.replace(chunk, how=How.WHOLE, keys_only=True)
 
 

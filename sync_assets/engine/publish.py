@@ -14,6 +14,7 @@ from sync_assets.engine.foreign_keys import (
     read_foreign_keys,
 )
 from sync_assets.engine.merge import Merged, Removed
+from sync_assets.engine.plan import Removal
 from sync_assets.engine.run import Staged
 from sync_assets.engine.table import RelationName
 
@@ -31,14 +32,14 @@ def publish_rows(
         if staged.plan.layout.creates:
             if not staged.plan.table.dry_run:
                 merge.become_target(cursor, staged.plan, staged.staging)
-                merge.evolve(cursor, staged.plan)
+                merge.evolve(cursor, staged.plan, staged.staging)
             merged[staged.target] = Merged(staged.done.rows, 0)
         else:
             there[staged.target] = staged
     for target in sorted(there):
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
-        merge.evolve(cursor, staged.plan)
+        merge.evolve(cursor, staged.plan, staged.staging)
     merged |= _write(cursor, there)
     for staged in there.values():
         page_map.renew(cursor, staged.plan, staged.staging)
@@ -46,7 +47,8 @@ def publish_rows(
 
 
 def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[RelationName, Merged]:
-    keys = read_foreign_keys(cursor, tuple(there)) if there else ()
+    moves = any(each.done.rows or each.plan.removal is not Removal.NONE for each in there.values())
+    keys = read_foreign_keys(cursor, tuple(there)) if moves else ()
     ordered = parents_first(tuple(there), keys)
     removed: dict[RelationName, Removed] = {}
     written: dict[RelationName, tuple[int, int]] = {}
@@ -56,7 +58,10 @@ def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[Relatio
         removed[target] = merge.remove_missing(cursor, staged.plan, staged.staging, staged.done)
 
     def write(target: RelationName) -> None:
-        written[target] = merge.merge_rows(cursor, there[target].plan, there[target].staging)
+        staged = there[target]
+        written[target] = (0, 0)
+        if staged.done.rows:
+            written[target] = merge.merge_rows(cursor, staged.plan, staged.staging)
 
     with deferred(cursor, keys) as put_off:
         if put_off and not acts_within(ordered, keys):

@@ -14,17 +14,17 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import catalog, errors, merge, merge_sql, state
+from sync_assets.engine import errors, merge, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.checksum import Rows, has_key_hash
 from sync_assets.engine.lock import require_lock
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import Plan, Removal
+from sync_assets.engine.plan import Plan
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of
 from sync_assets.engine.scope import written
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, transaction
+from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.sync import decide, fill, known_states, publish
@@ -74,12 +74,23 @@ def repair_rows(
     with contextlib.ExitStack() as cleanup:
         folder = cleanup.enter_context(batch_folder(run.batch_dir))
         plan = decide(source, target, narrow, view, known)
+        _require_followed(plan)
         (staged,) = fill(run, [plan], source, target, folder, cleanup, time.monotonic(), hold=True)
         if wrong.rows.key:
             return _publish(run, table, target, staged, known, wrong)
         # Rows without a key are told apart by the whole of them, so all of them were read.
         (receipt,) = publish(run, target, [staged], {table.target: known})
     return receipt
+
+
+def _require_followed(plan: Plan) -> None:
+    """A column that changes is written in every row, and here only the wrong ones are sent."""
+    changes = "; ".join(each.says for each in plan.layout.alterations)
+    if changes:
+        raise errors.SchemaConflict(
+            f"the target {plan.table.target} must follow its source first: {changes}",
+            remedy="Sync the table first, or repair it without --no-sync.",
+        )
 
 
 def _narrowed(table: Table, source: Connection, wrong: Wrong) -> Table:
@@ -105,12 +116,9 @@ def _publish(
     with transaction(target) as cursor:
         require_lock(cursor, table.target)
         merge.lock_target(cursor, plan, None)
-        merge.evolve(cursor, plan)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
-        cursor.execute(CATALOG_NAMES)
-        published = catalog.read_relation(cursor, table.target)
-        cursor.execute(OWN_NAMES)
+        published = merge.published(cursor, plan)
         merged = Merged(inserted, updated, deleted)
         receipt = dataclasses.replace(
             receipt_of(run, staged, merged, known, published),
@@ -135,13 +143,8 @@ def _remove(cursor: Cursor, plan: Plan, staged: Staged, wrong: Wrong) -> int:
     if key is None:
         raise AssertionError(f"{plan.table.target} is repaired by a key that it does not have")
     keys, within = staged.staging.all_keys, wrong.on_target()
-    if plan.removal is Removal.MARK:
-        at = plan.view.snapshot.taken_at
-        statement = merge_sql.mark_missing(plan, key, keys, at, within)
-    else:
-        statement = merge_sql.delete_missing(plan, key, keys, within)
     with merge.pinned(cursor):
-        cursor.execute(statement)
+        cursor.execute(merge.removal(plan, key, keys, within))
         deleted = cursor.rowcount
     merge.guard(cursor, plan, deleted, wrong.rows_source)
     return deleted

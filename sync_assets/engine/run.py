@@ -13,7 +13,7 @@ from sync_assets.engine.catalog import Relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import KeyMap, Plan, known_leaf, schema_fingerprint, storage
+from sync_assets.engine.plan import KeyMap, Plan, known_leaf, storage
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.samples import kept
@@ -117,6 +117,8 @@ def _watermark(plan: Plan, known: Known | None) -> int:
 
 def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
     """Live rows: exact after a pass over every row; later what our own writes made of it."""
+    if plan.key_buckets is not None:
+        return plan.key_buckets.rows
     if plan.reads_all_keys:
         return done.keys
     if plan.full:
@@ -141,7 +143,6 @@ def state_after(
         database=seen.identity.database,
         timeline=seen.identity.timeline,
         postmaster_start=seen.postmaster_start,
-        fingerprint=schema_fingerprint(plan.view),
         configuration=plan.fingerprint,
         target_storage=storage(published),
         rows_in_target=receipt.rows_in_target,

@@ -8,14 +8,14 @@ row, or a row could change its place without changing its version.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 
 import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
-from sync_assets.engine.column_types import UserType, create_types, missing_types
+from sync_assets.engine.column_types import UserType, create_types, missing_types, read_types
 from sync_assets.engine.expression import require_expression
 from sync_assets.engine.session import OWN_NAMES
 from sync_assets.engine.table import Table
@@ -23,6 +23,37 @@ from sync_assets.engine.table import Table
 INSUFFICIENT_PRIVILEGE = "42501"
 COMPUTED = 0
 """The attribute number of a column that only an expression makes."""
+
+_NAMES_OF_OBJECTS = frozenset(
+    f"reg{kind}"
+    for kind in [
+        "class",
+        "collation",
+        "config",
+        "dictionary",
+        "oper",
+        "operator",
+        "proc",
+        "procedure",
+        "type",
+    ]
+)
+"""Types whose text leaves out a schema that is in the search_path."""
+
+
+def own_names(
+    table: Table, columns: Iterable[Column], types: Iterable[UserType]
+) -> tuple[str, ...]:
+    """What sets the search_path of the operator's SQL.
+
+    It finds its functions where the role would, unless the text of a value that is read beside it
+    depends on that: then it must name their schemas.
+    """
+    if table.where is None and not table.expressions:
+        return ()
+    parts = (part for each in types for part in (each.base, *(type_ for _, type_ in each.parts)))
+    texts = {(text or "").rstrip("[]") for text in (*(c.type for c in columns), *parts)}
+    return () if texts & _NAMES_OF_OBJECTS else (OWN_NAMES,)
 
 
 def written(text: str) -> Composable:
@@ -38,11 +69,11 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     _require_columns(table, relation)
     for place, text in _texts(table):
         require_expression(text, place)
-    computed = _computed_columns(cursor, table)
+    travelling = [column for column in relation.columns if _travels(table, column.name)]
+    computed = _computed_columns(cursor, table, travelling)
     columns = [
         dataclasses.replace(computed.pop(column.name, column), number=column.number)
-        for column in relation.columns
-        if _travels(table, column.name)
+        for column in travelling
     ]
     columns += computed.values()
     names = {column.name for column in columns}
@@ -84,10 +115,27 @@ def _texts(table: Table) -> Iterator[tuple[str, str]]:
         yield f"the expression for {name!r}", text
 
 
-def _computed_columns(cursor: Cursor, table: Table) -> dict[str, Column]:
+def _computed_columns(
+    cursor: Cursor, table: Table, travelling: Iterable[Column]
+) -> dict[str, Column]:
     """What the source makes of the expressions and the filter, without reading a row."""
     if not table.expressions and table.where is None:
         return {}
+    replaced = {name for name, _ in table.expressions}
+    kept = [column for column in travelling if column.name not in replaced]
+    names = _own_names(cursor, table, kept)
+    computed = _computed(cursor, table, names)
+    if names and not _own_names(cursor, table, computed.values()):
+        computed = _computed(cursor, table, ())
+    return computed
+
+
+def _own_names(cursor: Cursor, table: Table, columns: Collection[Column]) -> tuple[str, ...]:
+    types = read_types(cursor, (column.type_oid for column in columns))
+    return own_names(table, columns, types)
+
+
+def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, Column]:
     chosen = [written(text) for _, text in table.expressions] or [SQL("1")]
     statement = SQL("SELECT {} FROM {} WHERE {} LIMIT 0").format(
         SQL(", ").join(chosen),
@@ -95,8 +143,7 @@ def _computed_columns(cursor: Cursor, table: Table) -> dict[str, Column]:
         written(table.where or "true"),
     )
     problem = None
-    cursor.execute("SAVEPOINT scope")
-    cursor.execute(OWN_NAMES)
+    cursor.execute("; ".join(("SAVEPOINT scope", *names)))
     try:
         cursor.execute(statement)
         oids = [column.type_code for column in cursor.description or ()]
@@ -108,7 +155,11 @@ def _computed_columns(cursor: Cursor, table: Table) -> dict[str, Column]:
     if problem is not None:
         raise errors.ConfigurationError(
             f"the source {table.source} refuses its filter or an expression: {problem}",
-            remedy="Correct where or expressions; both are SQL over the source's own columns.",
+            remedy="Correct where or expressions; both are SQL over the source's own columns."
+            + (
+                " Beside values of types like regclass they name the schemas of functions."
+                * (not names)
+            ),
         )
     types = formatted_types(cursor, oids)
     return {
@@ -133,12 +184,16 @@ def _is_about_the_text(error: psycopg2.Error) -> bool:
 
 
 def require_immutable(
-    cursor: Cursor, table: Table, columns: Iterable[Column], types: Iterable[UserType]
+    cursor: Cursor,
+    table: Table,
+    columns: Iterable[Column],
+    types: Iterable[UserType],
+    names: Sequence[str],
 ) -> None:
     """Prove on an empty table at the target that filter and expressions depend on the row alone.
 
     PostgreSQL allows only immutable functions in an index predicate, and there in no subquery
-    (the manual, "CREATE INDEX"). Raises ConfigurationError. Nothing stays on the target.
+    (the manual, "CREATE INDEX"). `names` are the settings by which they find their functions. Raises ConfigurationError. Nothing stays on the target.
     """
     texts = list(_texts(table))
     if not texts:
@@ -158,7 +213,8 @@ def require_immutable(
     try:
         create_types(cursor, missing_types(cursor, types))
         cursor.execute(SQL("CREATE TEMP TABLE sync_assets_probe ({})").format(definitions))
-        cursor.execute(OWN_NAMES)
+        for setting in names:
+            cursor.execute(setting)
         cursor.execute(
             SQL("CREATE INDEX ON {} ((1)) WHERE {}").format(probe, SQL(" AND ").join(conditions))
         )

@@ -12,6 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from typing import Any, TypeVar
 
 import psycopg2
+import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
@@ -53,6 +54,9 @@ UNHURRIED = (
     # The catalog's own words, format_type() among them, are compared between the two ends.
     "SET LOCAL quote_all_identifiers = off",
 )
+UNFLUSHED = "SET LOCAL synchronous_commit = off"
+"""For what counts only once a later transaction has published it: its COMMIT flushes this too."""
+
 READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
@@ -196,12 +200,14 @@ def _greet(connection: Connection, side: Side) -> None:
         settings.append("SET transaction_timeout = 0")
     if side == "source":
         settings.append("SET default_transaction_read_only = on")
+    # A server that looks for its client stops working for a process that was killed.
+    # Not every platform can; there, it notices when it next writes to us.
+    looks = "SET client_connection_check_interval = '2s'"
     with connection.cursor() as cursor:
-        cursor.execute("; ".join(settings))
-        # A server that looks for its client stops working for a process that was killed.
-        # Not every platform can; there, it notices when it next writes to us.
-        with contextlib.suppress(psycopg2.Error):
-            cursor.execute("SET client_connection_check_interval = '2s'")
+        try:
+            cursor.execute("; ".join((*settings, looks)))
+        except psycopg2.errors.InvalidParameterValue:
+            cursor.execute("; ".join(settings))
 
 
 @contextlib.contextmanager
@@ -213,8 +219,8 @@ def transaction(
     Who is inside may commit earlier.
     """
     with connection.cursor() as cursor:
-        cursor.execute("; ".join((begin, *UNHURRIED, *settings)))
         try:
+            cursor.execute("; ".join((begin, *UNHURRIED, *settings)))
             yield cursor
         except BaseException:
             # In the middle of a COPY a rollback would first read it to its end: closing the

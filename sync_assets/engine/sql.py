@@ -8,6 +8,7 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.alter import column_definition
+from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import written
@@ -40,7 +41,14 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     ranges: list[tuple[int | None, int | None]] = [(run.first, run.end) for run in chunk.runs]
     ranges = ranges or [(chunk.first, chunk.end)]
     branches = [_selected(plan, chunk, *pages) for pages in ranges]
-    return SQL("COPY ({}) TO STDOUT (FORMAT csv)").format(SQL(" UNION ALL ").join(branches))
+    binary = plan.binary and not chunk.keys_only
+    return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
+        SQL(" UNION ALL ").join(branches), _format(binary=binary)
+    )
+
+
+def _format(*, binary: bool) -> Composable:
+    return SQL("binary" if binary else "csv")
 
 
 def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
@@ -70,7 +78,7 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     """The condition that tells changed rows from those that are known."""
     if chunk.how is How.WHOLE:
         return
-    by_xid = SQL(plan.window.predicate())
+    by_xid = SQL(plan.window.quick_predicate())
     cursor = plan.cursor.predicate() if plan.cursor and plan.cursor.since is not None else None
     if chunk.how is How.CURSOR and cursor:
         # A row that the other statement reads by its xid must not come twice.
@@ -88,6 +96,9 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
 def _filter(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     if plan.table.where is not None and (chunk.keys_only or not plan.flags_scope):
         yield written(plan.table.where)
+    if chunk.keys_only and plan.key_buckets is not None:
+        key = [Identifier(name) for name in plan.layout.key_columns]
+        yield has_key_hash(key, plan.key_buckets.prefixes)
 
 
 def _exported(plan: Plan, chunk: Chunk) -> Composable:
@@ -173,6 +184,17 @@ def _definition(field: Field, *, strict: bool) -> Composable:
     return SQL("{}{}").format(definition, SQL(" NOT NULL" if strict and field.not_null else ""))
 
 
-def load_batch(staging: Composable, columns: Iterable[str]) -> Composable:
-    """COPY one batch file into the staging table."""
-    return SQL("COPY {} ({}) FROM STDIN (FORMAT csv)").format(staging, names(columns))
+def load_rows(plan: Plan, staging: Composable) -> Composable:
+    """COPY a batch of rows into the staging table."""
+    return _load(staging, staged_columns(plan), binary=plan.binary)
+
+
+def load_keys(plan: Plan, staging: Composable) -> Composable:
+    """COPY a batch of keys into theirs."""
+    return _load(staging, staged_keys(plan), binary=False)
+
+
+def _load(staging: Composable, columns: Iterable[str], *, binary: bool) -> Composable:
+    return SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        staging, names(columns), _format(binary=binary)
+    )

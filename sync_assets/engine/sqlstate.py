@@ -12,6 +12,7 @@ from typing import Literal
 import psycopg2
 
 from sync_assets.engine import errors
+from sync_assets.engine.table import RelationName, quoted
 
 Side = Literal["source", "target"]
 
@@ -30,6 +31,7 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
     return kind(f"cannot connect to the {side}: {text}", remedy=errors.ConnectionFailed("").remedy)
 
 
+_NOT_NULL = "23502"
 _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("08", errors.ConnectionLost),
     ("57P", errors.ConnectionLost),
@@ -56,7 +58,10 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
     where = f"the {side}" if side else "the server"
     kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
     if kind is None:
-        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
+        # Without a SQLSTATE nothing came from the server: libpq itself lost it, and in the middle
+        # of a COPY or of a script the driver raises no more than the plain base class for that.
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        lost = (lost or type(error) is psycopg2.DatabaseError) and not code
         kind = errors.ConnectionLost if lost else errors.DatabaseError
     if kind is errors.RecoveryConflict and side == "target":
         kind = errors.LockTimeout
@@ -66,7 +71,19 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
         said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])
     constraint = error.diag.constraint_name if code.startswith("23") else None
     named = f" (constraint {constraint} of {error.diag.table_name})" if constraint else ""
-    return kind(f"{where} said: {said}{named}")
+    return kind(f"{where} said: {said}{named}", remedy=_remedy(error, code))
+
+
+def _remedy(error: psycopg2.Error, code: str) -> str | None:
+    """What mends it, where the server names the place."""
+    seen = error.diag
+    if code != _NOT_NULL or not (seen.schema_name and seen.table_name and seen.column_name):
+        return None
+    table = RelationName(seen.schema_name, seen.table_name)
+    return (
+        "If somebody renamed the column on the target, give it its name back. Or run on the target: "
+        f"ALTER TABLE {table.as_sql} ALTER COLUMN {quoted(seen.column_name)} DROP NOT NULL."
+    )
 
 
 def disk_failure(error: OSError) -> errors.SyncError | None:

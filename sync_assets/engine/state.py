@@ -17,9 +17,9 @@ from sync_assets.engine.blocks import Position
 from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.retention import receipts_kept
-from sync_assets.engine.session import row, rows
+from sync_assets.engine.session import rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
-from sync_assets.engine.state_tables import STATE_VERSION
+from sync_assets.engine.state_tables import version_of
 from sync_assets.engine.table import RelationName
 
 Cursor = psycopg2.extensions.cursor
@@ -37,13 +37,12 @@ WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND 
 class KnownLeaf:
     """A leaf of the source as the last run saw it.
 
-    Where it is stored counts for what reads by page; oid and fingerprint decide the rest.
+    Where it is stored counts for what reads by page; oid and columns decide the rest.
     """
 
     oid: int
     filenode: int
     tablespace: int
-    fingerprint: str
     columns: tuple[LeafColumn, ...] = ()
 
 
@@ -72,7 +71,6 @@ class Known:
     database: int
     timeline: int | None
     postmaster_start: datetime
-    fingerprint: str
     configuration: str
     target_storage: str
     rows_in_target: int | None
@@ -96,7 +94,6 @@ _FIELDS = {
     "source_database": "database",
     "timeline": "timeline",
     "postmaster_start": "postmaster_start",
-    "fingerprint": "fingerprint",
     "configuration": "configuration",
     "target_storage": "target_storage",
     "rows_in_target": "rows_in_target",
@@ -106,9 +103,16 @@ _FIELDS = {
     "columns": "columns",
     "samples": "samples",
     "positions": "positions",
-    "mapped": "mapped",
+    "map": "mapped",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
+
+
+# A map that was dropped, emptied or restored from elsewhere is not the one that was written.
+_MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to_regclass(%(map_name)s))"
+_READ = [f"coalesce(map = {_MAP}, false)" if name == "map" else name for name in _FIELDS]
+_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {_MAP} END"}
+"""What a column is written as where it is not a plain value."""
 
 
 def map_of(target: RelationName) -> RelationName:
@@ -120,54 +124,37 @@ def map_of(target: RelationName) -> RelationName:
 
 def read(cursor: Cursor, target: RelationName) -> Known | None:
     """The state of a target table, or None before its first run."""
-    if not _exists(cursor):
-        return None
-    place = (target.schema, target.name)
+    return recall(cursor, target) if version_of(cursor) is not None else None
+
+
+def recall(cursor: Cursor, target: RelationName) -> Known | None:
+    """The same where the state's tables are there."""
     found = rows(
         cursor,
-        f"SELECT {', '.join(_FIELDS)} FROM sync_assets.state "  # noqa: S608 - constants only
-        "WHERE target_schema = %s AND target_table = %s",
-        place,
-    )
-    leaves = rows(
-        cursor,
-        "SELECT leaf, filenode, tablespace, fingerprint, columns FROM sync_assets.state_leaf "
-        "WHERE target_schema = %s AND target_table = %s",
-        place,
+        f"SELECT {', '.join(_READ)}, "  # noqa: S608 - constants only
+        "(SELECT json_agg(json_build_array(leaf, filenode, tablespace, columns) ORDER BY leaf) "
+        "FROM sync_assets.state_leaf WHERE (target_schema, target_table) = "
+        "(s.target_schema, s.target_table)) "
+        "FROM sync_assets.state AS s "
+        "WHERE target_schema = %(schema)s AND target_table = %(table)s",
+        {"schema": target.schema, "table": target.name, "map_name": str(map_of(target))},
     )
     if not found:
         return None
-    values = dict(zip(_FIELDS.values(), found[0], strict=True))
-    if values["mapped"]:
-        # Whoever drops the map has it made again.
-        there = row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (str(map_of(target)),))
-        (values["mapped"],) = there
+    *values_found, leaves = found[0]
+    values = dict(zip(_FIELDS.values(), values_found, strict=True))
     values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
     known = (
-        KnownLeaf(oid, filenode, tablespace, fingerprint, leaf_columns(seen))
-        for oid, filenode, tablespace, fingerprint, seen in leaves
+        KnownLeaf(oid, filenode, tablespace, leaf_columns(seen))
+        for oid, filenode, tablespace, seen in leaves or ()
     )
     return Known(**values, leaves=tuple(known))
 
 
-def _exists(cursor: Cursor) -> bool:
-    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
-        return False
-    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
-    if version > STATE_VERSION:
-        raise errors.UnsupportedVersion(
-            f"the target's state has version {version}, this program knows up to {STATE_VERSION}",
-            remedy="Use the version of sync-assets that synced into this target last.",
-        )
-    return True
-
-
 def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | None:
-    """The receipt a run has left; found when the reply to its COMMIT was lost."""
-    if not _exists(cursor):
-        return None
+    """The receipt a run has left; found when the reply to its COMMIT was lost. Needs the tables."""
     found = rows(
         cursor,
         "SELECT receipt FROM sync_assets.receipt "
@@ -179,7 +166,7 @@ def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | N
 
 def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
     """How long the last runs of this kind took, over every row or not."""
-    if not _exists(cursor):
+    if version_of(cursor) is None:
         return []
     found = rows(
         cursor,
@@ -207,6 +194,7 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
+    mapping = {"mapped": after.mapped, "map_name": str(map_of(target))}
     values |= kept | {
         "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
         "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
@@ -214,12 +202,13 @@ def advance(
     }
     place = {"target_schema": target.schema, "target_table": target.name}
     if before is None:
-        _execute_insert(cursor, values | place)
+        _execute_insert(cursor, values | place, mapping)
     else:
-        _execute_update(cursor, values, place, before.version)
+        _execute_update(cursor, values, {**place, **mapping}, before.version)
     if cursor.rowcount != 1:
         raise errors.ConcurrentRun(f"another run has changed the state of {target} meanwhile")
-    _write_leaves(cursor, target, after.leaves)
+    if before is None or before.leaves != after.leaves:
+        _write_leaves(cursor, target, after.leaves)
     cursor.execute(
         "INSERT INTO sync_assets.receipt (target_schema, target_table, run_id, receipt) "
         "VALUES (%s, %s, %s, %s)",
@@ -228,20 +217,20 @@ def advance(
     cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
 
 
-def _execute_insert(cursor: Cursor, values: dict[str, object]) -> None:
+def _execute_insert(cursor: Cursor, values: dict[str, object], mapping: dict[str, object]) -> None:
     names = ", ".join(values)
-    marks = ", ".join(f"%({name})s" for name in values)
+    marks = ", ".join(_WRITTEN.get(name, f"%({name})s") for name in values)
     cursor.execute(
         f"INSERT INTO sync_assets.state (version, {names}) "  # noqa: S608 - our own column names
         f"VALUES (1, {marks}) ON CONFLICT DO NOTHING",
-        values,
+        values | mapping,
     )
 
 
 def _execute_update(
-    cursor: Cursor, values: dict[str, object], place: dict[str, str], version: int
+    cursor: Cursor, values: dict[str, object], place: dict[str, object], version: int
 ) -> None:
-    assignments = ", ".join(f"{name} = %({name})s" for name in values)
+    assignments = ", ".join(f"{name} = {_WRITTEN.get(name, f'%({name})s')}" for name in values)
     cursor.execute(
         f"UPDATE sync_assets.state SET {assignments}, "  # noqa: S608 - our own column names
         "version = version + 1, synced_at = clock_timestamp() "
@@ -259,14 +248,13 @@ def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf,
     cursor.execute(
         "INSERT INTO sync_assets.state_leaf "
         "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], "
-        "%s::text[], %s::jsonb[])",
+        "%s::jsonb[])",
         (
             target.schema,
             target.name,
             [leaf.oid for leaf in leaves],
             [leaf.filenode for leaf in leaves],
             [leaf.tablespace for leaf in leaves],
-            [leaf.fingerprint for leaf in leaves],
             [leaf_json(leaf.columns) for leaf in leaves],
         ),
     )

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import Connection, create_schema, row, transaction
 
-STATE_VERSION = 3
+STATE_VERSION = 5
 """Raise it with every change of the tables below, and migrate."""
 
 _TABLES = """
@@ -22,13 +24,13 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   source_max_xmin bigint,
   system_identifier text, source_database bigint NOT NULL, timeline integer,
   postmaster_start timestamptz NOT NULL,
-  fingerprint text NOT NULL, configuration text NOT NULL, target_storage text NOT NULL,
+  configuration text NOT NULL, target_storage text NOT NULL,
   rows_in_target bigint,
   snapshot_at timestamptz NOT NULL,
   cursor_column text, cursor_mark text,
   columns jsonb,
   samples jsonb NOT NULL DEFAULT '[]',
-  positions jsonb NOT NULL DEFAULT '[]', mapped boolean NOT NULL DEFAULT false,
+  positions jsonb NOT NULL DEFAULT '[]', map text,
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );
@@ -38,7 +40,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state_leaf (
   target_schema text, target_table text, leaf bigint,
   PRIMARY KEY (target_schema, target_table, leaf),
   FOREIGN KEY (target_schema, target_table) REFERENCES sync_assets.state ON DELETE CASCADE,
-  filenode bigint NOT NULL, tablespace bigint NOT NULL, fingerprint text NOT NULL,
+  filenode bigint NOT NULL, tablespace bigint NOT NULL,
   columns jsonb
 );
 CREATE TABLE IF NOT EXISTS sync_assets.receipt (
@@ -50,6 +52,19 @@ CREATE TABLE IF NOT EXISTS sync_assets.receipt (
   UNIQUE (target_schema, target_table, run_id)
 );
 """
+
+
+def version_of(cursor: Cursor) -> int | None:
+    """The version of the state's tables, None where there are none; raises UnsupportedVersion."""
+    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
+        return None
+    (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
+    if version > STATE_VERSION:
+        raise errors.UnsupportedVersion(
+            f"the target's state has version {version}, this program knows up to {STATE_VERSION}",
+            remedy="Use the version of sync-assets that synced into this target last.",
+        )
+    return int(version)
 
 
 def prepare(connection: Connection) -> None:

@@ -9,12 +9,22 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, schema, snapshot, sql
+from sync_assets.engine import catalog, errors, load, snapshot, sql, state
 from sync_assets.engine.batches import Batch, batch_folder
+from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import How, LeafRead, Plan, chunks, make_plan
+from sync_assets.engine.migrations import migrate
+from sync_assets.engine.plan import (
+    How,
+    LeafRead,
+    Plan,
+    chunks,
+    make_plan,
+    require_same_source,
+    useful_workers,
+)
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
@@ -82,7 +92,7 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     cut = list(chunks([plan], workers, run.workers.batch_size))
     # Nothing is loaded meanwhile, so the files may take all the room there is.
     export = Export(run.sessions, [plan], cut, folder, lambda *_: None, sys.maxsize)
-    batches = export.batches(source, max(1, min(workers, len(cut))))
+    batches = export.batches(source, min(workers, useful_workers(cut)))
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
 
 
@@ -92,11 +102,23 @@ def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
         transaction(target, CATALOG_NAMES) as cursor,
     ):
         there = catalog.read_relation(cursor, table.target)
-    return make_plan(table, view, schema.fit(table, view.relation, there), None, there)
+        migrate(cursor)
+        known = state.read(cursor, table.target)
+        # An older version's state stays as it is.
+        cursor.execute("ROLLBACK")
+    if known is not None and not table.accept_source:
+        require_same_source(known, view.snapshot)
+    layout = lay_out(table, view.relation, view.types, there, known)
+    return make_plan(table, view, layout, None, there)
 
 
 def _since(plan: Plan, since: int) -> Plan:
     end = plan.window.end
+    why = plan.layout.full or next(iter(plan.layout.full_leaves.values()), None)
+    if since and why is not None:
+        raise errors.ConfigurationError(
+            f"every row must be exported: {why}", remedy="Leave since out, once."
+        )
     if not 0 <= since <= end:
         raise errors.ConfigurationError(
             f"since is {since}, and the source's next transaction {end}",
@@ -105,7 +127,13 @@ def _since(plan: Plan, since: int) -> Plan:
     how = How.WHOLE if since == 0 else How.XID
     reads = tuple(LeafRead(leaf, how, "asked for") for leaf in plan.view.relation.leaves)
     return dataclasses.replace(
-        plan, window=XidWindow(since, end), reads=reads, full=since == 0, reason="asked for"
+        plan,
+        window=XidWindow(since, end),
+        reads=reads,
+        full=since == 0,
+        reason="asked for",
+        # A map that there may be would not know of the rows: merging them drops it.
+        mapped=True,
     )
 
 
@@ -136,11 +164,10 @@ class TempTable:
         with self._closed_on_failure():
             self._target = self._stack.enter_context(self.sessions.connected("target"))
             self._stack.enter_context(locked(self._target, [plan.table.target]))
-            load.drop_leftovers(self._target, plan.table.target)
             load.create_staging(self._target, plan)
             for batch in self._exported.batches:
                 load.load_batch(self._target, self._staging, plan, batch)
-            load.finish(self._target, self._staging, plan)
+            load.finish(self._target, self._staging, plan, self._exported.done)
         return self
 
     def merge(self) -> Merged:

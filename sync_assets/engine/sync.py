@@ -9,26 +9,30 @@ published in the same transaction.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
+import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, samples, snapshot, state
+from sync_assets.engine import catalog, errors, load, merge, samples, snapshot, state
+from sync_assets.engine.batch_format import is_binary
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
+from sync_assets.engine.key_buckets import by_buckets, compared
 from sync_assets.engine.load import Staging
+from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import Plan, chunks, make_plan
+from sync_assets.engine.plan import Chunk, Plan, chunks, key_chunks, make_plan, useful_workers
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of, state_after
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Connection, transaction
+from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
@@ -58,9 +62,10 @@ def _remembered(
 ) -> tuple[KnownStates, tuple[Receipt, ...]]:
     """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target, CATALOG_NAMES) as cursor:
-        migrate(cursor)
+        if not migrate(cursor):
+            return {table.target: None for table in tables}, ()
         receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
-        known = _states(cursor, tables)
+        known = {table.target: state.recall(cursor, table.target) for table in tables}
         if all(table.dry_run for table in tables):
             cursor.execute("ROLLBACK")
     done = tuple(receipt for receipt in receipts if receipt is not None)
@@ -70,11 +75,7 @@ def _remembered(
 def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
     """What the target remembers of the tables."""
     with transaction(target, CATALOG_NAMES) as cursor:
-        return _states(cursor, tables)
-
-
-def _states(cursor: Cursor, tables: Sequence[Table]) -> KnownStates:
-    return {table.target: state.read(cursor, table.target) for table in tables}
+        return {table.target: state.read(cursor, table.target) for table in tables}
 
 
 def stage(
@@ -119,8 +120,10 @@ def plan_tables(
         for table, view in zip(tables, views, strict=True)
     ]
     plans = [
-        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook) for plan in plans
+        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook, run.max_blocking)
+        for plan in plans
     ]
+    plans = [by_buckets(source, target, plan) for plan in plans]
     run.report.spent("plan")
     return plans
 
@@ -138,15 +141,22 @@ def fill(
 ) -> tuple[Staged, ...]:
     """Export what is planned and load it; `source` lets its snapshot go, unless told to hold it."""
     staged = [_prepare(target, plan, cleanup) for plan in plans]
-    export = _move(run, plans, source, target, staged, folder, hold=hold)
-    newest = [
-        load.finish(target, staging, plan) for staging, plan in zip(staged, plans, strict=True)
-    ]
+    later = any(plan.keys_later for plan in plans)
+    export = _move(run, plans, chunks, source, target, staged, folder, hold=hold or later)
+    done, workers = export.done, export.workers
+    if later:
+        plans = [
+            compared(run, plan, source, target, staging) if plan.keys_later else plan
+            for plan, staging in zip(plans, staged, strict=True)
+        ]
+        export = _move(run, plans, key_chunks, source, target, staged, folder, hold=hold)
+        done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
+    newest = [load.finish(target, *each) for each in zip(staged, plans, done, strict=True)]
     run.report.spent("load")
     held = export.ended - held_from
     return tuple(
-        Staged(*each, export.workers, held)
-        for each in zip(plans, staged, export.done, newest, strict=True)
+        Staged(*each, max(workers, export.workers), held)
+        for each in zip(plans, staged, done, newest, strict=True)
     )
 
 
@@ -168,18 +178,19 @@ def decide(
         if table.mode is SyncMode.INCREMENTAL_SYNC:
             cursor_range = read_range(reading, table, view, known)
         plan = make_plan(table, view, layout, known, there, cursor_range)
-        if known is None or plan.full:
-            return plan
-        suspicion = samples.missed(reading, plan, known)
-    if suspicion is None or table.accept_source:
-        return plan
-    return make_plan(table, view, layout, known, there, cursor_range, suspicion)
+        suspicion = None
+        if known is not None and not plan.full:
+            suspicion = samples.missed(reading, plan, known)
+    if suspicion is not None and not table.accept_source:
+        plan = make_plan(table, view, layout, known, there, cursor_range, suspicion)
+    versions = (source.server_version, target.server_version)
+    binary = is_binary(view.relation.columns, layout.fields, *versions)
+    return dataclasses.replace(plan, binary=binary)
 
 
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
     if not plan.table.dry_run:
         prepare(target)
-        load.drop_leftovers(target, plan.table.target)
     staging = load.create_staging(target, plan)
     cleanup.push(_dropping_on_failure(target, staging))
     return staging
@@ -188,6 +199,7 @@ def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> S
 def _move(
     run: Run,
     plans: Sequence[Plan],
+    cutting: Callable[[Sequence[Plan], int, int], Iterator[Chunk]],
     source: Connection,
     target: Connection,
     staged: Sequence[Staging],
@@ -199,7 +211,7 @@ def _move(
     report = run.report
     report.begin("chunk")
     most = choose_workers(run.workers, run.workers.max_workers)
-    cut = list(chunks(plans, most, run.workers.batch_size))
+    cut = list(cutting(plans, most, run.workers.batch_size))
 
     def moved(member: int, done: Exported) -> None:
         name = str(plans[member].table.target)
@@ -208,19 +220,15 @@ def _move(
     limits = (run.max_batch_disk, run.max_blocking)
     export = Export(run.sessions, plans, cut, folder, moved, *limits, hold=hold)
     report.begin("export")
-    with contextlib.closing(export.batches(source, max(1, min(most, len(cut))))) as batches:
-        loading = False
-        for batch in batches:
-            report.spent("export")
-            if not loading:
-                report.begin("load")
-            loading = True
-            if plans[batch.member].loads:
-                load.load_batch(target, staged[batch.member], plans[batch.member], batch)
-            export.discard(batch)
-            run.sessions.check()
+    workers = min(most, useful_workers(cut))
+    with contextlib.closing(export.batches(source, workers)) as batches:
+        first = next(batches, None)
+        report.spent("export")
+        if first is not None:
+            report.begin("load")
+            loaders = Loaders(run.sessions, plans, staged, export)
+            loaders.load(target, itertools.chain([first], batches), workers)
             report.spent("load")
-    report.spent("export")
     return export
 
 
@@ -251,9 +259,7 @@ def publish(
         receipts = []
         for staged in group:
             name, before = staged.target, known[staged.target]
-            cursor.execute(CATALOG_NAMES)
-            published = catalog.read_relation(cursor, name)
-            cursor.execute(OWN_NAMES)
+            published = merge.published(cursor, staged.plan)
             receipt = receipt_of(run, staged, merged[name], before, published)
             receipts.append(receipt)
             if published is not None and not staged.plan.table.dry_run:

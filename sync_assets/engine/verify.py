@@ -22,7 +22,8 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
 from sync_assets.engine.run import Run
 from sync_assets.engine.scan import End
-from sync_assets.engine.session import OWN_NAMES, Connection
+from sync_assets.engine.scope import own_names
+from sync_assets.engine.session import Connection
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.sync import fill, known_states, plan_tables, publish
 from sync_assets.engine.table import Table
@@ -115,8 +116,7 @@ class _Held:
     ) -> Verification:
         """Compare one table, and repair it."""
         judge, rows = self._judged(table, view, synced=receipt is not None)
-        # What an operator wrote finds its functions where the role would.
-        own = (OWN_NAMES,) if table.where is not None or table.expressions else ()
+        own = own_names(table, view.relation.columns, view.types)
         comparison = Comparison(self.run, table, End("source", rows, self.source, own))
         tally = Tally(judge, rows.key, examples)
         comparison.compare(tally)

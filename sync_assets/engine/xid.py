@@ -11,6 +11,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RING = 1 << 32
+FIRST = 3
+"""The lowest 32-bit id that a transaction gets."""
+
+YOUNG = 1 << 30
+"""So many ids a window may span to be told by age(), which is a signed 32-bit number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,6 +48,26 @@ class XidWindow:
         joined_by = "AND" if low < high else "OR"
         value = f"{column}::text::bigint"
         return f"({value} >= {low} {joined_by} {value} < {high})"
+
+    def quick_predicate(self, column: str = "xmin") -> str:
+        """The same by age(), at a third of the cost; no parallel plan can have it.
+
+        age() counts from the next id at its first call in a transaction, or from the transaction's
+        own: only for sessions that have none. Should that be 2^31 ids past the window's start,
+        where ages wrap, every row is taken.
+        """
+        first, last = _usable(self.start, 1), _usable(self.end - 1, -1)
+        if self.start == self.end or self.end - self.start > YOUNG or first > last:
+            return self.predicate(column)
+        age, oldest = f"pg_catalog.age({column})", f"pg_catalog.age('{first % RING}'::xid)"
+        newest = f"pg_catalog.age('{last % RING}'::xid)"
+        return f"({age} <= {oldest} AND {age} >= {newest} OR {oldest} < 0)"
+
+
+def _usable(xid: int, step: int) -> int:
+    while xid % RING < FIRST:
+        xid += step
+    return xid
 
 
 def widened(end: int, column: str = "xmin") -> str:

@@ -84,3 +84,19 @@ def test_people_read_a_table_and_a_line_for_each(configured: Pair) -> None:
     assert "public.t: first load: the target does not exist" in result.stdout
     assert "  CREATE TABLE" in result.stdout
     assert "public.missing: a run would fail: " in result.stdout
+
+
+def test_deletes_that_wait_for_their_schedule_are_not_planned_before(
+    configured: Pair, tmp_path: Path
+) -> None:
+    waits = TABLES.replace("deletes: hard", "deletes: hard\n      delete_schedule: '@daily'")
+    (tmp_path / "defs.yaml").write_text(waits)
+    configured.sync()
+    planned, *_ = printed("plan")["tables"]
+    assert not planned["compares_keys"]
+    assert (
+        planned["deletes"]
+        == "rows that are gone from the source stay until delete_schedule: @daily"
+    )
+    planned, *_ = printed("plan", "--full-refresh")["tables"]
+    assert planned["deletes"] == "rows that are gone from the source are deleted"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -9,7 +10,7 @@ from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
 from sync_assets_tests.fixtures.documents import valid
-from sync_assets_tests.fixtures.pair import execute
+from sync_assets_tests.fixtures.pair import Pair, execute
 
 DEFS = """\
 type: sync_assets.TableSync
@@ -81,6 +82,23 @@ def test_without_a_sync_nothing_is_written(project: Path, source_url: str, targe
     assert (notes["rows_pending"], notes["rows_only_in_target"], notes["synced"]) == (2, 1, False)
     assert execute(target_url, state) == before
     assert execute(target_url, "SELECT count(*) FROM notes WHERE v = 'later'") == [(0,)]
+
+
+def test_deleted_rows_that_wait_for_their_schedule_are_no_fault(
+    project: Path, source_url: str, target_url: str
+) -> None:
+    waits = "deletes: hard\n      delete_schedule: '@daily'"
+    (project / "defs.yaml").write_text(DEFS.replace("deletes: hard", waits))
+    _verify()
+    execute(
+        source_url, "INSERT INTO notes VALUES ('x', 'y')", "DELETE FROM notes WHERE name <> 'x'"
+    )
+    Pair(source_url, target_url).sync("public.notes")
+    result = _verify("public.notes", "--no-sync", "--json")
+    assert result.exit_code == 0
+    assert json.loads(result.stdout)["tables"][0]["rows_unexplained"] == 1
+    assert _verify("public.notes").exit_code == 0
+    assert execute(target_url, "SELECT name FROM notes") == [("x",)]
 
 
 def test_a_table_that_cannot_be_compared_leaves_the_others(project: Path, source_url: str) -> None:

@@ -19,7 +19,6 @@ from sync_assets.engine.plan import (
     configuration,
     known_leaf,
     make_plan,
-    schema_fingerprint,
     storage,
 )
 from sync_assets.engine.schema import fit
@@ -61,7 +60,6 @@ KNOWN = Known(
     database=5,
     timeline=1,
     postmaster_start=STARTED,
-    fingerprint=schema_fingerprint(VIEW),
     configuration=configuration(TABLE, fit(TABLE, SOURCE, TARGET)),
     target_storage=storage(TARGET),
     rows_in_target=50_000,

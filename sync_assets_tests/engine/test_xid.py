@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_assets.engine.xid import RING, XidWindow, widened
+from sync_assets.engine.xid import FIRST, RING, YOUNG, XidWindow, widened
 
 ids = st.integers(min_value=3, max_value=3 * RING)
 lengths = st.one_of(
@@ -53,6 +55,53 @@ def test_a_row_s_64_bit_id_is_the_newest_one_below_the_snapshot_s_xmax(end: int,
     if true_id >= 0:
         text = widened(end).replace("xmin::text::bigint", str(true_id % RING))
         assert eval(text) == true_id
+
+
+def aged(now: int, raw: int) -> int:
+    """PostgreSQL's age() of a raw xid, for a session whose next one is `now`."""
+    if raw < FIRST:
+        return (1 << 31) - 1
+    age = (now - raw) % RING
+    return age - RING if age >= 1 << 31 else age
+
+
+def holds_by_age(predicate: str, now: int, raw: int) -> bool:
+    ages = re.sub(r"pg_catalog\.age\(xmin\)", str(aged(now, raw)), predicate)
+    ages = re.sub(
+        r"pg_catalog\.age\('(\d+)'::xid\)", lambda found: str(aged(now, int(found[1]))), ages
+    )
+    return holds(ages, raw)
+
+
+@given(
+    ids,
+    st.integers(min_value=0, max_value=YOUNG + 5),
+    st.integers(min_value=0, max_value=YOUNG),
+    st.integers(min_value=0, max_value=RING),
+)
+def test_ages_tell_the_same_rows_apart(start: int, length: int, later: int, step: int) -> None:
+    window = XidWindow(start, start + length)
+    now = window.end + later % (RING // 2 - YOUNG)
+    for raw in ((start + step) % RING, window.end % RING, (start - 1) % RING, now % RING):
+        if raw >= FIRST:
+            told = holds_by_age(window.quick_predicate(), now, raw)
+            assert told is holds(window.predicate(), raw)
+
+
+@given(ids, st.integers(min_value=1, max_value=YOUNG), st.integers(min_value=0, max_value=RING))
+def test_where_ages_have_wrapped_no_row_of_the_window_is_left_out(
+    start: int, length: int, step: int
+) -> None:
+    window = XidWindow(start, start + length)
+    inside = (start + step % length) % RING
+    now = start + RING // 2 + step % (RING // 4)
+    if inside >= FIRST:
+        assert holds_by_age(window.quick_predicate(), now, inside)
+
+
+def test_a_long_window_is_told_without_ages() -> None:
+    assert "age" not in XidWindow(5, 6 + YOUNG).quick_predicate()
+    assert "age" in XidWindow(5, 5 + YOUNG).quick_predicate()
 
 
 def test_a_window_that_ends_before_it_starts_is_refused() -> None:

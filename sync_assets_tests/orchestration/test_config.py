@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 from textwrap import dedent
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -14,6 +15,7 @@ from sync_assets.config_errors import parse_component
 from sync_assets.defs_folder import locate, read_components
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.sync_config import SyncConfig
 from sync_assets.yaml_file import read_documents
 
 HEAD = "type: sync_assets.TableSync\nattributes:\n"
@@ -376,3 +378,24 @@ def test_tags_are_judged_as_dagster_does(key: str, value: str) -> None:
         return True
 
     assert bool(TAG_KEY.fullmatch(key) and TAG_VALUE.fullmatch(value)) == dagster_accepts()
+
+
+@pytest.mark.parametrize(
+    ("mode", "asked", "deletes"),
+    [
+        ("xmin_incremental", {}, "ignore"),
+        ("xmin_incremental", {"sweep_deletes": True}, "soft"),
+        ("xmin_incremental", {"full_refresh": True}, "soft"),
+        ("xmin_incremental", {"confirm_deletes": 7}, "soft"),
+        ("xmin_incremental", {"sync_mode": "full_sync"}, "soft"),
+        # It would delete what it is to mark.
+        ("full_sync", {}, "soft"),
+        ("full_sync", {"sync_mode": "xmin_incremental"}, "ignore"),
+    ],
+)
+def test_deletes_wait_for_their_schedule_in_runs_that_need_not_read_all_keys(
+    mode: str, asked: dict[str, Any], deletes: str
+) -> None:
+    entry = {"source": "a", "sync_mode": mode, "deletes": "soft", "delete_schedule": "@daily"}
+    (synced,) = TableSyncConfig.model_validate({"tables": [entry]}).synced_tables("g")
+    assert SyncConfig(**asked).applied_to(synced).deletes.value == deletes

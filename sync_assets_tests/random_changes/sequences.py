@@ -154,7 +154,13 @@ def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
         return (*_SYNCS, *anywhere * 5, *own)
     own = (*PARTITIONS,) * 4 if partitioned else (*PLAIN,) * 3
     rare = (*types.TYPE_CHANGES, columns.set_expression.__name__, columns.drop_not_null.__name__)
-    rarest = ("timestamp_to_timestamptz", "timestamptz_to_timestamp", "bigint_to_integer")
+    rarest = (
+        "timestamp_to_timestamptz",
+        "timestamptz_to_timestamp",
+        "bigint_to_integer",
+        "lengthen_varchar",
+        "shorten_varchar",
+    )
     return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2)
 
 

@@ -159,16 +159,49 @@ def test_columns_that_take_each_other_s_names_keep_their_values(pair: Pair) -> N
     assert type_of(pair, "v") == "integer"
 
 
-def test_a_column_that_takes_the_name_of_a_dropped_one_is_loaded_anew(pair: Pair) -> None:
+def test_a_dropped_column_makes_way_for_the_one_that_takes_its_name(pair: Pair) -> None:
     synced(pair)
-    follow(
-        pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n", deletes="hard"
-    )
+    before = pair.target(PLACES)
+    follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
     assert type_of(pair, "n") == "character varying(20)"
-    assert pair.target("SELECT count(v) FROM t") == [(50,)]
+    assert pair.target("SELECT sum(n_dropped) FROM t") == [(1275,)]
+    assert pair.target(PLACES) == before
+    follow(pair, "ALTER TABLE t RENAME COLUMN n TO v", "ALTER TABLE t ADD COLUMN n integer")
+    follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
+    assert pair.target("SELECT count(n_dropped), count(n_dropped_2) FROM t") == [(50, 0)]
 
 
-def test_that_holds_where_the_target_lacks_the_renamed_column_too(pair: Pair) -> None:
+@pytest.mark.parametrize(
+    ("key", "changes"),
+    [
+        ("n", ["ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN id TO n"]),
+        (
+            "id",
+            [
+                "ALTER TABLE t DROP COLUMN id",
+                "ALTER TABLE t RENAME COLUMN n TO id",
+                "ALTER TABLE t ADD PRIMARY KEY (id)",
+            ],
+        ),
+    ],
+    ids=["the key takes a name", "the key gives its name away"],
+)
+def test_a_key_is_followed_when_it_changes_names_with_a_dropped_column(
+    pair: Pair, key: str, changes: list[str]
+) -> None:
+    synced(pair, CREATE.replace("n integer", "n integer NOT NULL"), FILL)
+    before = pair.target("SELECT ctid FROM t ORDER BY id")
+    follow(pair, *changes)
+    assert pair.target(f"SELECT ctid FROM t ORDER BY {key}") == before
+    follow(
+        pair,
+        f"INSERT INTO t ({key}, v) VALUES (51, 'x')",
+        f"DELETE FROM t WHERE {key} = 1",
+        deletes="hard",
+    )
+
+
+def test_a_column_whose_name_the_target_has_from_a_dropped_one_is_loaded_anew(pair: Pair) -> None:
     synced(pair, CREATE.replace("n integer", "n varchar(20)"), FILL)
     pair.target("ALTER TABLE t RENAME COLUMN v TO mine")
     follow(pair, "ALTER TABLE t DROP COLUMN n", "ALTER TABLE t RENAME COLUMN v TO n")
@@ -206,6 +239,44 @@ def test_a_value_that_does_not_convert_is_never_lost_without_being_told(pair: Pa
     assert pair.target("SELECT v FROM t WHERE id = 1") == [("v1",)]
     pair.sync(deletes="hard")
     assert pair.is_exact()
+
+
+@pytest.mark.parametrize(
+    ("deletes", "before", "value", "after", "kept"),
+    [
+        ("ignore", "numeric(12,4)", "1.2345", "numeric(10,2)", "1.5"),
+        ("soft", "double precision", "0.1", "real", "0.5"),
+        ("ignore", "timestamptz", "2026-01-02 03:04:05+09", "date", "2026-01-02 00:00:00+00"),
+        ("ignore", "text", "007", "integer", "7"),
+        ("soft", "text", "no number", "integer", "7"),
+        ("ignore", "json", '{"a":1,"a":2}', "jsonb", '{"a": 1}'),
+    ],
+)
+def test_a_row_that_only_the_target_has_loses_nothing_by_another_type(
+    pair: Pair, deletes: str, before: str, value: str, after: str, kept: str
+) -> None:
+    synced(
+        pair,
+        f"CREATE TABLE t (id integer PRIMARY KEY, v {before})",
+        f"INSERT INTO t VALUES (1, '{value}'), (2, '{kept}'), (3, '{kept}'), (4, NULL)",
+    )
+    pair.source("DELETE FROM t WHERE id < 3", "UPDATE t SET id = 33 WHERE id = 3")
+    pair.sync(deletes=deletes)
+    pair.source(
+        "ALTER TABLE t ALTER id TYPE bigint, "
+        f"ALTER v TYPE {after} USING '{kept}'::{before}::{after}"
+    )
+    with pytest.raises(SchemaConflict, match="that only the target has would not keep") as caught:
+        pair.sync(deletes=deletes)
+    assert "ALTER TABLE" in caught.value.remedy
+    assert pair.target(f"SELECT v::text = '{value}'::{before}::text FROM t WHERE id = 1") == [
+        (True,)
+    ]
+    pair.target("DELETE FROM t WHERE id = 1")
+    pair.sync(deletes=deletes)
+    assert type_of(pair, "v") == after
+    gone = "ARRAY(SELECT id FROM t ORDER BY id), count(v)"
+    assert pair.target(f"SELECT {gone} FROM t") == [([2, 3, 4, 33], 4)]
 
 
 def test_a_view_on_the_target_that_holds_a_type_is_named(pair: Pair) -> None:

@@ -73,6 +73,8 @@ def test_a_source_restored_to_an_earlier_state_is_not_synced_from(
     apart = Pair(lazy.url("source"), apart.target_url)
     with pytest.raises(SourceBehind):
         apart.sync()
+    with pytest.raises(SourceBehind):
+        apart.verify()
     assert apart.target("SELECT count(*) FROM t") == [(1000,)]
 
 
@@ -88,6 +90,19 @@ def test_another_database_under_the_same_name_stops_the_run_until_accepted(
     receipt = other.sync(accept_source=True)
     assert (receipt.rows_inserted, receipt.rows_only_in_target) == (1, 1)
     assert other.sync().rows_exported == 0
+
+
+def test_another_database_of_the_same_server_is_another_source(
+    server18: PostgresServer, apart: Pair, new_database: NewDatabase
+) -> None:
+    first, other = (Pair(new_database(server18), apart.target_url) for _ in range(2))
+    for each in (first, other):
+        each.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    first.sync()
+    with pytest.raises(SourceIdentityChanged):
+        other.sync()
+    with pytest.raises(SourceIdentityChanged):
+        other.verify()
 
 
 def test_a_failover_is_seen_by_its_timeline(lazy: PostgresServer, apart: Pair) -> None:

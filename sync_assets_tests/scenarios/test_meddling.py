@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -50,6 +51,21 @@ def test_a_key_lost_on_the_target_is_named_with_what_mends_it(pair: Pair, change
 
 
 @both_ways
+def test_a_column_renamed_on_the_target_that_takes_no_null_is_named_with_what_mends_it(
+    pair: Pair,
+) -> None:
+    pair.source("CREATE TABLE t (id integer PRIMARY KEY, v text NOT NULL)")
+    pair.sync()
+    pair.target("ALTER TABLE t RENAME v TO mine")
+    pair.source("INSERT INTO t VALUES (1, 'a')")
+    with pytest.raises(SchemaConflict, match='null value in column "mine"') as caught:
+        pair.sync()
+    (mend,) = re.findall("ALTER TABLE.*NULL", caught.value.remedy)
+    pair.target(mend)
+    pair.sync()
+    assert pair.is_exact()
+
+
 def test_a_target_truncated_during_a_run_is_not_marked_as_up_to_date(pair: Pair) -> None:
     pair.source(CREATE, FILL)
     pair.sync()

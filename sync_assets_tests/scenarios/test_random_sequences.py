@@ -45,9 +45,6 @@ ALLOWED: Mapping[tuple[str, str, str], str] = {
     ("SchemaConflict", "rename_target_column", "which its rows are told apart by"): (
         "somebody renamed a column of the target that the source has made part of the key since"
     ),
-    ("SchemaConflict", "rename_column", "has no unique index on its key"): (
-        "the key took the name of a column that the source dropped and the target keeps"
-    ),
 }
 """What may be refused: the error, the change and words of the message, and why no run could go on
 by itself."""

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import Deletes
-from sync_assets.engine.errors import DeleteGuard
+from sync_assets.engine.errors import DeleteGuard, SchemaConflict
 from sync_assets.engine.table import SyncMode
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -58,6 +58,17 @@ def test_extra_rows_stay_where_the_target_keeps_them(pair: Pair) -> None:
     assert seen.repaired is not None
     assert (seen.repaired.rows_deleted, seen.rows_unexplained, seen.rows_left) == (0, 2, 0)
     assert pair.target("SELECT count(*) FROM t WHERE id < 0") == [(2,)]
+
+
+def test_a_target_that_has_yet_to_follow_its_source_is_not_repaired(pair: Pair) -> None:
+    pair.source(TABLE.replace("text", "varchar(20)"), ROWS.format(10))
+    pair.sync()
+    pair.target("UPDATE t SET v = 'broken' WHERE id = 7")
+    pair.source("ALTER TABLE t ALTER v TYPE varchar(30)")
+    with pytest.raises(SchemaConflict, match='follow its source first: change column "v"'):
+        pair.verify(repair=True, sync=False)
+    assert pair.target("SELECT v FROM t WHERE id = 7") == [("broken",)]
+    assert pair.verify(repair=True, sync=True).equal
 
 
 def test_extra_rows_are_marked_where_deletes_are_soft(pair: Pair) -> None:

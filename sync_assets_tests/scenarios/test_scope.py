@@ -6,6 +6,7 @@ from typing import Any
 
 import pytest
 
+from sync_assets.engine import Deletes
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -63,6 +64,15 @@ def test_an_expression_replaces_what_must_not_leave(pair: Pair) -> None:
     changed = pair.target("SELECT domain FROM t WHERE email = md5('new@example.com')")
     assert changed == [("example.com",)]
     assert pair.target("SELECT count(*) FROM t WHERE t::text ~ '@'") == [(0,)]
+
+
+def test_what_an_expression_replaces_is_never_filled_from_the_catalog(pair: Pair) -> None:
+    pair.sync()
+    pair.source("DELETE FROM t WHERE id = 1", "ALTER TABLE t ADD phone text DEFAULT '555 1234'")
+    pair.sync(expressions={"phone": "md5(phone)"})
+    seen = "SELECT phone = md5('555 1234'), count(*) FROM t GROUP BY 1 ORDER BY 1"
+    # The row that only the target has was never older than the column.
+    assert pair.target(seen) == [(True, 99), (None, 1)]
 
 
 def test_an_expression_s_type_flows_into_the_target(pair: Pair) -> None:
@@ -194,3 +204,69 @@ def test_a_wrong_scope_is_refused_in_words(pair: Pair, options: dict[str, Any], 
         pair.sync(**options)
     assert caught.value.remedy
     assert pair.target("SELECT to_regclass('t') IS NULL") == [(True,)]
+
+
+NAMED = {
+    "regclass": ("public.t", "pg_catalog.pg_class"),
+    "regtype": ("public.mood", "integer"),
+    "regproc": ("public.f", "pg_catalog.now"),
+    "regprocedure": ("public.f(integer)", "pg_catalog.abs(integer)"),
+    "regcollation": ('public."odd one"', 'pg_catalog."C"'),
+    "regnamespace": ("public", "pg_catalog"),
+    "regrole": ("postgres", "postgres"),
+    "aclitem": ("postgres=r/postgres", "=r/postgres"),
+    "refcursor": ("public.t", ""),
+    "regclass[]": ("{public.t,NULL}", "{}"),
+    "place": ("(public.t)", "(pg_catalog.pg_class)"),
+}
+
+
+@pytest.fixture
+def named(pair: Pair) -> Pair:
+    """Values whose text says less, the more schemas the reader's search_path has."""
+    objects = (
+        "CREATE TYPE mood AS ENUM ('calm')",
+        "CREATE FUNCTION f(integer) RETURNS integer LANGUAGE sql IMMUTABLE AS 'SELECT $1'",
+        'CREATE COLLATION "odd one" FROM pg_catalog."C"',
+        "CREATE TYPE place AS (at regclass)",
+    )
+    pair.target(*objects, "CREATE TABLE t ()")
+    pair.source(*objects, f"CREATE TABLE named (id integer PRIMARY KEY, {typed()})", fill())
+    return pair
+
+
+def typed() -> str:
+    return ", ".join(f"c{number} {type_}" for number, type_ in enumerate(NAMED))
+
+
+def fill() -> str:
+    rows = zip(*NAMED.values(), strict=True)
+    return "INSERT INTO named VALUES " + ", ".join(
+        f"({number}, {', '.join(f'{value!r}' for value in values)})"
+        for number, values in enumerate(rows)
+    )
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"where": "id < 100"}, {"expressions": (("twice", "id * 2"), ("again", "c0"))}],
+    ids=["where", "expressions"],
+)
+def test_names_of_objects_arrive_with_their_schemas(named: Pair, options: dict[str, Any]) -> None:
+    named.sync("named", **options)
+    # Each end says the same under a path without any schema.
+    for number in range(len(NAMED)):
+        shown = (
+            "SET search_path = pg_catalog",
+            f"SELECT c{number}::text FROM public.named ORDER BY id",
+        )
+        assert named.target(*shown) == named.source(*shown)
+    named.source("UPDATE named SET id = 7 WHERE id = 1")
+    assert named.verify("named", sync=True, deletes=Deletes.HARD, **options).equal
+
+
+def test_beside_them_a_function_is_named_with_its_schema(named: Pair) -> None:
+    with pytest.raises(ConfigurationError, match=r"f\(integer\) does not exist.*the schemas"):
+        named.sync("named", where="f(id) = 1")
+    assert named.sync("named", where="public.f(id) = 1").rows_inserted == 1
+    assert named.sync("named", where="f(id) = 1", columns=["id"]).rows_unchanged == 1

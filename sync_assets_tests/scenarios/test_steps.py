@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+from typing import Any
 
 import pytest
 
@@ -70,15 +71,39 @@ def test_steps_on_an_existing_target_merge_what_changed(pair: Pair, engine: Data
     assert pair.is_exact()
 
 
-def test_steps_never_advance_the_mark(pair: Pair, engine: DataCopyEngine) -> None:
-    engine.copy_table_data("t", "t")
-    state = pair.target("SELECT version, watermark FROM sync_assets.state")
-    pair.source("UPDATE t SET v = 'x' WHERE id <= 3")
-    exported = engine.export_to_csv_with_xmin("t")
+def by_steps(engine: DataCopyEngine, **options: Any) -> None:
+    exported = engine.export_to_csv_with_xmin("t", **options)
     temp = engine.import_csv_to_temp_table(exported)
     engine.execute_merge_with_xmin(temp)
     engine.cleanup_temp_table(temp)
     engine.cleanup_temp_files(exported)
+
+
+def test_steps_follow_the_source_s_columns_as_a_run_does(
+    pair: Pair, engine: DataCopyEngine
+) -> None:
+    mark = engine.copy_table_data("t", "t").watermark
+    pair.source("ALTER TABLE t RENAME v TO w", "ALTER TABLE t ADD c integer DEFAULT 7")
+    pair.source("ALTER TABLE t ADD r float DEFAULT random()")
+    with pytest.raises(ConfigurationError, match="every row must be exported: column r"):
+        by_steps(engine, since=mark)
+    by_steps(engine)
+    columns = "SELECT attname::text FROM pg_attribute WHERE attrelid = 't'::regclass AND attnum > 0"
+    assert pair.target(f"{columns} ORDER BY attnum") == [
+        (name,) for name in ("id", "w", "source_xmin", "c", "r")
+    ]
+    assert pair.is_exact()
+    # The state still has the columns of the last run.
+    pair.source("DELETE FROM t WHERE id = 1")
+    assert engine.copy_table_data_with_xmin("t", "t", deletes="hard").rows_written == 1
+    assert pair.is_exact()
+
+
+def test_steps_never_advance_the_mark(pair: Pair, engine: DataCopyEngine) -> None:
+    engine.copy_table_data("t", "t")
+    state = pair.target("SELECT version, watermark FROM sync_assets.state")
+    pair.source("UPDATE t SET v = 'x' WHERE id <= 3")
+    by_steps(engine)
     assert pair.target("SELECT version, watermark FROM sync_assets.state") == state
     assert engine.copy_table_data_with_xmin("t", "t").rows_unchanged == 3
 

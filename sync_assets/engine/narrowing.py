@@ -1,0 +1,119 @@
+"""Rows that only the target has, when a column's type changes: nobody sends their values again."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import psycopg2
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors, sql
+from sync_assets.engine.alter import Alteration, Narrowing
+from sync_assets.engine.catalog import Cursor, Key
+from sync_assets.engine.load import Staging
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.session import row
+
+_NO_SUCH_CAST_OR_OPERATOR = ("42846", "42883")
+_DIRECTLY, _AS_TEXT = SQL(""), SQL("::pg_catalog.text")
+
+
+def require_nothing_lost(
+    cursor: Cursor, plan: Plan, staging: Staging, alteration: Alteration
+) -> None:
+    """Refuse a change of type that such a row would lose a part of its value by.
+
+    Rows that the source has are staged, and written after the change. Raises SchemaConflict.
+    """
+    narrows, key = alteration.narrows, plan.layout.key
+    if narrows is None or key is None:
+        return
+    # By now a type may have followed its source to another name.
+    before = _type_there(cursor, plan, narrows.column)
+    lost = _lost(cursor, plan, key, staging, dataclasses.replace(narrows, before=before))
+    if lost == 0:
+        return
+    target = plan.table.target
+    rows = "rows" if lost is None else f"{lost} row{'s' if lost > 1 else ''}"
+    raise errors.SchemaConflict(
+        f"the target must follow its source: {alteration.says}; {rows} that only the target has "
+        f"would not keep the value, which is {narrows.before} now",
+        remedy="Change the target by hand, if that may be, on the target: "
+        f"{alteration.statement.as_string(cursor)}. Or have such rows deleted: deletes: hard. "
+        f"Or drop the target, to be loaded anew: DROP TABLE {target.as_sql}.",
+    )
+
+
+def _type_there(cursor: Cursor, plan: Plan, column: str) -> str:
+    (type_,) = row(
+        cursor,
+        "SELECT pg_catalog.format_type(atttypid, atttypmod) FROM pg_catalog.pg_attribute "
+        "WHERE attrelid = %s::pg_catalog.regclass AND attname = %s",
+        (plan.table.target.as_sql, column),
+    )
+    return str(type_)
+
+
+def _lost(cursor: Cursor, plan: Plan, key: Key, staging: Staging, narrows: Narrowing) -> int | None:
+    """How many such rows there are; None where a value does not convert at all."""
+    for through in (_DIRECTLY, _AS_TEXT):
+        for differ in (_BY_VALUE, _BY_TEXT):
+            statement = _count(plan, key, staging, narrows, through, differ)
+            cursor.execute("SAVEPOINT narrowing")
+            try:
+                (count,) = row(cursor, statement)
+            except psycopg2.Error as error:
+                code = error.pgcode or ""
+                if code not in _NO_SUCH_CAST_OR_OPERATOR and code[:2] not in ("22", "23"):
+                    raise
+                cursor.execute("ROLLBACK TO narrowing; RELEASE narrowing")
+                if code not in _NO_SUCH_CAST_OR_OPERATOR:
+                    return None
+            else:
+                cursor.execute("RELEASE narrowing")
+                return int(count)
+    return None
+
+
+_BY_VALUE = SQL("value IS DISTINCT FROM ({back})")
+_BY_TEXT = SQL("value::pg_catalog.text IS DISTINCT FROM ({back})::pg_catalog.text")
+"""json, for one, has no equality."""
+
+
+def _count(
+    plan: Plan,
+    key: Key,
+    staging: Staging,
+    narrows: Narrowing,
+    through: Composable,
+    differ: SQL,
+) -> Composable:
+    back = SQL("value{through}::{after}{through}::{before}").format(
+        through=through, after=SQL(narrows.after), before=SQL(narrows.before)
+    )
+    # Materialized: only values of these rows are converted, whatever the others hold.
+    return SQL(
+        "WITH only_here AS MATERIALIZED (SELECT t.{column} AS value FROM {target} AS t "
+        "WHERE t.{column} IS NOT NULL AND NOT EXISTS (SELECT FROM {staging} AS s WHERE {joined})) "
+        "SELECT count(*) FROM only_here WHERE {differ}"
+    ).format(
+        column=Identifier(narrows.column),
+        target=sql.relation(plan.table.target),
+        staging=staging.identifier,
+        joined=_joined(plan, key, through),
+        differ=differ.format(back=back),
+    )
+
+
+def _joined(plan: Plan, key: Key, through: Composable) -> Composable:
+    """Key columns may be about to change their type, too; the staged ones have it already."""
+    types = {field.name: field.type for field in plan.layout.fields}
+    return SQL(" AND ").join(
+        SQL("t.{column}{through}::{type} {operator} s.{column}").format(
+            column=Identifier(column),
+            through=through,
+            type=SQL(types[column]),
+            operator=SQL(operator),
+        )
+        for column, operator in zip(key.columns, key.operators, strict=True)
+    )
