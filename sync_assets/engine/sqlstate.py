@@ -58,7 +58,10 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
     where = f"the {side}" if side else "the server"
     kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
     if kind is None:
-        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError) and not code
+        # Without a SQLSTATE nothing came from the server: libpq itself lost it, and in the middle
+        # of a COPY or of a script the driver raises no more than the plain base class for that.
+        lost = isinstance(error, psycopg2.OperationalError | psycopg2.InterfaceError)
+        lost = (lost or type(error) is psycopg2.DatabaseError) and not code
         kind = errors.ConnectionLost if lost else errors.DatabaseError
     if kind is errors.RecoveryConflict and side == "target":
         kind = errors.LockTimeout

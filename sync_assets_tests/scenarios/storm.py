@@ -99,19 +99,27 @@ Choice = random.Random
 class Storm:
     """A storm over `TABLES` of one database while inside the `with`; the same seed, the same dice.
 
-    `calm` is how many seconds lie between two rewrites of a table.
+    `calm` is how many seconds lie between two rewrites of a table; `outlived` are errors after
+    which a session connects anew, such as those of a crash.
     Leaving it raises what any of its sessions did not expect.
     """
 
-    def __init__(self, url: str, seed: str, calm: float = 0.4) -> None:
+    def __init__(
+        self,
+        url: str,
+        seed: str,
+        calm: float = 0.4,
+        writers: int = WRITERS,
+        outlived: tuple[type[psycopg2.Error], ...] = (),
+    ) -> None:
         self.url = url
         self.commits = 0
-        self._calm = calm
+        self._calm, self._outlived = calm, outlived
         self.rewrites = Counter[str]()
         self._wanted: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._failures: list[BaseException] = []
-        works = [*([self._write] * WRITERS), self._care, self._rewrite]
+        works = [*([self._write] * writers), self._care, self._rewrite]
         self._threads = [
             threading.Thread(target=self._run, args=(work, f"{seed}/{number}"))
             for number, work in enumerate(works)
@@ -132,7 +140,7 @@ class Storm:
         self._wanted.put(None)
         for thread in self._threads:
             thread.join()
-        _roll_back_prepared(self.url)
+        roll_back_prepared(self.url)
         if self._failures and error is None:
             raise self._failures[0]
 
@@ -155,16 +163,20 @@ class Storm:
     def _run(self, work: Callable[[connection, Choice], None], seed: str) -> None:
         chance = random.Random(seed)
         try:
-            with closing(psycopg2.connect(self.url)) as session:
-                session.autocommit = True
-                session.cursor().execute(
-                    "SET lock_timeout = '300ms'; SET deadlock_timeout = '50ms'"
-                )
-                while not self._stopped.is_set():
-                    with contextlib.suppress(*SETBACKS):
-                        work(session, chance)
+            while not self._stopped.is_set():
+                with contextlib.suppress(*self._outlived):
+                    self._work(work, chance)
+                self._stopped.wait(0.05)
         except BaseException as error:  # noqa: BLE001 - raised where the storm is left
             self._failures.append(error)
+
+    def _work(self, work: Callable[[connection, Choice], None], chance: Choice) -> None:
+        with closing(psycopg2.connect(self.url)) as session:
+            session.autocommit = True
+            session.cursor().execute("SET lock_timeout = '300ms'; SET deadlock_timeout = '50ms'")
+            while not self._stopped.is_set():
+                with contextlib.suppress(*SETBACKS):
+                    work(session, chance)
 
     def _write(self, session: connection, chance: Choice) -> None:
         """One transaction, or what is left of it after a setback."""
@@ -258,9 +270,12 @@ def _pause(at: cursor, seconds: float) -> None:
     at.execute("SELECT pg_sleep(%s)", (seconds,))
 
 
-def _roll_back_prepared(url: str) -> None:
-    """A session that failed may have left one; it would keep its database from being dropped."""
-    mine = "SELECT gid FROM pg_prepared_xacts WHERE database = current_database()"
+def roll_back_prepared(url: str, seconds: int = 0) -> None:
+    """End what a failed session left prepared so long ago: it holds locks, and its database."""
+    mine = (
+        "SELECT gid FROM pg_prepared_xacts WHERE database = current_database() "
+        f"AND prepared <= now() - interval '{seconds} s'"
+    )
     for (name,) in execute(url, mine):
         execute(url, f"ROLLBACK PREPARED '{name}'")
 
