@@ -46,8 +46,8 @@ docs: install  ## build the documentation's site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
-	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_TORTURE_SEED=$(or $(SEED),$(shell date +%s)) \
-		$(BIN)/pytest sync_assets_tests/scenarios/test_torture.py -rP --log-cli-level=WARNING $(ARGS)
+	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
+		$(BIN)/pytest sync_assets_tests/scenarios/test_torture.py --log-cli-level=INFO $(ARGS)
 
 check: lint docs test  ## what CI runs
 
