@@ -46,7 +46,7 @@ from sync_assets_tests.scenarios.torture_tables import (
 from sync_assets_tests.scenarios.torture_tables import create_tables as create_subjects
 
 WAYS = (("18", "15"), ("15", "18"))
-CONTROL_ROUNDS = 6
+CONTROL_ROUNDS = 8
 """Rounds of each control in an hour; five of them must be caught."""
 
 MEGABYTES = 256

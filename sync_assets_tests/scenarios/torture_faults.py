@@ -227,7 +227,7 @@ def _change(side: Side, *choices: str) -> Callable[[Attempt], None]:
 
 def _move_partition(attempt: Attempt) -> None:
     source = attempt.ends.direct.source_url
-    attached = f"SELECT FROM pg_inherits WHERE inhrelid = to_regclass('{MIDDLE}')"
+    attached = f"SELECT 1 FROM pg_inherits WHERE inhrelid = to_regclass('{MIDDLE}')"
     patience = "SET lock_timeout = '1500ms'"
     if execute(source, attached):
         execute(source, patience, attempt.chance.choice((DETACH, SWAP)))
