@@ -49,8 +49,8 @@ bench: install  ## measure beside floors and other tools (ARGS='--tools ours,flo
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
-	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_TORTURE_SEED=$(or $(SEED),$(shell date +%s)) \
-		$(BIN)/pytest sync_assets_tests/scenarios/test_torture.py -rP --log-cli-level=WARNING $(ARGS)
+	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
+		$(BIN)/pytest sync_assets_tests/scenarios/test_torture.py --log-cli-level=INFO $(ARGS)
 
 check: lint docs test  ## what CI runs
 
