@@ -141,7 +141,7 @@ class Torture:
     def cycle(self) -> None:
         """A run under a fault, then one that has to be exact."""
         lane = self.chance.choice(LANES)
-        fault = self.chance.choice((OUR_KILL, OUR_KILL, *FAULTS))
+        fault = self.chance.choice((OUR_KILL, OUR_KILL, *self._possible()))
         moment = self._moment()
         self._strike(lane, fault, moment)
         self.ends.mend()
@@ -152,6 +152,11 @@ class Torture:
         self._check(lane, where)
         if not self.ends.nothing_is_left():
             self.totals.wrong.append(f"{where}: left at last {self.ends.left()}")
+
+    def _possible(self) -> list[str]:
+        """Where no small file system can be mounted, no disk can be filled."""
+        refused = self.ends.batch_disk.refusal or self.ends.target_disk.refusal
+        return [fault for fault in FAULTS if not (refused and "full" in fault)]
 
     def _moment(self) -> str | Bytes:
         if self.chance.random() < 0.5:
