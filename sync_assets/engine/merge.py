@@ -7,6 +7,7 @@ import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
@@ -83,7 +84,13 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
     plan would lack the rows below the mark for ever. Raises ConcurrentRun.
     """
     target = plan.table.target
-    cursor.execute(SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target)))
+    statement = SQL("LOCK TABLE {} IN SHARE ROW EXCLUSIVE MODE").format(sql.relation(target))
+    try:
+        cursor.execute(statement)
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
+        raise errors.ConcurrentRun(
+            f"{target} was dropped during the run", remedy="Run it again."
+        ) from None
     if expected_storage is None:
         return
     there = published(cursor, plan)

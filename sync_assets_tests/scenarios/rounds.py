@@ -14,6 +14,7 @@ from typing import Any
 
 import psycopg2
 import pytest
+from psycopg2.extensions import cursor
 
 from sync_assets.engine import Receipt, RelationName, TransientError, snapshot
 from sync_assets.engine.errors import RecoveryConflict
@@ -113,13 +114,11 @@ class Rounds:
         after(receipt)
 
     def _compare(self, table: str, receipt: Receipt, query: str, truth: frozenset[Row]) -> None:
-        there = copied(self.pair.target_url, query)
-        if there != truth and table not in self.spoilt:
+        wrong = difference(copied(self.pair.target_url, query), truth)
+        if wrong and table not in self.spoilt:
             self.spoilt.add(table)
             self.wrong.append(
-                f"seed {SEED}, round {self.done}, {table} ({receipt.reason}): {len(truth - there)} "
-                f"missing, {sorted(truth - there)[:3]}; {len(there - truth)} too many, "
-                f"{sorted(there - truth)[:3]}"
+                f"seed {SEED}, round {self.done}, {table} ({receipt.reason}): {wrong}"
             )
 
     def _run(self, table: str) -> Receipt:
@@ -147,14 +146,29 @@ class Rounds:
         return f"{self.done} rounds{share}, {again}, {len(self.wrong)} wrong"
 
 
+def difference(there: frozenset[Row], truth: frozenset[Row]) -> str | None:
+    """What tells a target from the truth, None where nothing does."""
+    if there == truth:
+        return None
+    return (
+        f"{len(truth - there)} missing, {sorted(truth - there)[:3]}; "
+        f"{len(there - truth)} too many, {sorted(there - truth)[:3]}"
+    )
+
+
 def copied(url: str, query: str, exported: str | None = None) -> frozenset[Row]:
     """The rows of a query, on an exported snapshot or as they are now."""
-    into = io.StringIO()
     with closing(psycopg2.connect(url)) as session, session.cursor() as at:
         at.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         if exported:
             at.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
-        at.copy_expert(f"COPY ({query}) TO STDOUT", into)
+        return copied_by(at, query)
+
+
+def copied_by(at: cursor, query: str) -> frozenset[Row]:
+    """The rows of a query as a session sees them."""
+    into = io.StringIO()
+    at.copy_expert(f"COPY ({query}) TO STDOUT", into)
     return frozenset(into.getvalue().splitlines())
 
 

@@ -12,7 +12,7 @@ import queue
 import random
 import threading
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from types import TracebackType
 
@@ -90,14 +90,17 @@ SETBACKS = (
     errors.DeadlockDetected,
     errors.LockNotAvailable,
     errors.SerializationFailure,
+    # A row for a partition that somebody has detached.
+    errors.CheckViolation,
 )
 """What sessions do to each other; a transaction that meets one is rolled back."""
 
 Choice = random.Random
+Work = Callable[[connection, Choice], None]
 
 
 class Storm:
-    """A storm over `TABLES` of one database while inside the `with`; the same seed, the same dice.
+    """A storm over tables of one database while inside the `with`; the same seed, the same dice.
 
     `calm` is how many seconds lie between two rewrites of a table; `outlived` are errors after
     which a session connects anew, such as those of a crash.
@@ -111,15 +114,17 @@ class Storm:
         calm: float = 0.4,
         writers: int = WRITERS,
         outlived: tuple[type[psycopg2.Error], ...] = (),
+        tables: Sequence[str] = TABLES,
     ) -> None:
         self.url = url
+        self.tables = tables
         self.commits = 0
         self._calm, self._outlived = calm, outlived
         self.rewrites = Counter[str]()
         self._wanted: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
         self._failures: list[BaseException] = []
-        works = [*([self._write] * writers), self._care, self._rewrite]
+        works = self._works(writers)
         self._threads = [
             threading.Thread(target=self._run, args=(work, f"{seed}/{number}"))
             for number, work in enumerate(works)
@@ -160,7 +165,11 @@ class Storm:
             if reached() or self._stopped.wait(0.02):
                 return
 
-    def _run(self, work: Callable[[connection, Choice], None], seed: str) -> None:
+    def _works(self, writers: int) -> list[Work]:
+        """What each of the sessions does again and again."""
+        return [*([self._write] * writers), self._care, self._rewrite]
+
+    def _run(self, work: Work, seed: str) -> None:
         chance = random.Random(seed)
         try:
             while not self._stopped.is_set():
@@ -170,7 +179,7 @@ class Storm:
         except BaseException as error:  # noqa: BLE001 - raised where the storm is left
             self._failures.append(error)
 
-    def _work(self, work: Callable[[connection, Choice], None], chance: Choice) -> None:
+    def _work(self, work: Work, chance: Choice) -> None:
         with closing(psycopg2.connect(self.url)) as session:
             session.autocommit = True
             session.cursor().execute("SET lock_timeout = '300ms'; SET deadlock_timeout = '50ms'")
@@ -187,7 +196,7 @@ class Storm:
             try:
                 if chance.random() < 0.3:
                     at.execute("SET LOCAL synchronous_commit = off")
-                _changes(at, chance)
+                _changes(at, chance, self.tables)
                 self.commits += _end(at, chance)
             except SETBACKS:
                 at.execute("ROLLBACK")
@@ -195,16 +204,16 @@ class Storm:
     def _care(self, session: connection, chance: Choice) -> None:
         with session.cursor() as at:
             _pause(at, chance.uniform(0.0, 0.3))
-            at.execute(_worded(chance.choice(CARE), chance))
+            at.execute(_worded(chance.choice(CARE), chance, self.tables))
 
     def _rewrite(self, session: connection, chance: Choice) -> None:
         """Rewrite the table that somebody waits for, or now and then one, in one way or another."""
         try:
             wanted = self._wanted.get(timeout=self._calm * chance.uniform(0.5, 1.5))
         except queue.Empty:
-            wanted = chance.choice(TABLES)
+            wanted = chance.choice(self.tables)
             if chance.random() < 0.3:
-                session.cursor().execute(_worded(chance.choice(MOVES), chance, wanted))
+                session.cursor().execute(_worded(chance.choice(MOVES), chance, (wanted,)))
                 return
         if wanted is not None:
             self._rewrite_table(session, wanted, chance)
@@ -212,41 +221,39 @@ class Storm:
     def _rewrite_table(self, session: connection, table: str, chance: Choice) -> None:
         with session.cursor() as at:
             try:
-                at.execute(f"BEGIN; {_worded(chance.choice(REWRITES), chance, table)}; COMMIT")
+                at.execute(f"BEGIN; {_worded(chance.choice(REWRITES), chance, (table,))}; COMMIT")
             except SETBACKS:
                 at.execute("ROLLBACK")
                 return
         self.rewrites[table] += 1
 
 
-def _changes(at: cursor, chance: Choice) -> None:
+def _changes(at: cursor, chance: Choice, tables: Sequence[str]) -> None:
     for _ in range(chance.randrange(1, 6)):
         if chance.random() < 0.3:
-            _under_a_savepoint(at, chance)
+            _under_a_savepoint(at, chance, tables)
         else:
-            at.execute(_change(chance))
+            at.execute(_change(chance, tables))
         long = chance.random() < 0.02
         _pause(at, chance.uniform(0.3, 1.2) if long else chance.expovariate(100))
 
 
-def _under_a_savepoint(at: cursor, chance: Choice, depth: int = 0) -> None:
+def _under_a_savepoint(at: cursor, chance: Choice, tables: Sequence[str], depth: int = 0) -> None:
     name = f"s{depth}"
-    at.execute(f"SAVEPOINT {name}; {_change(chance)}")
+    at.execute(f"SAVEPOINT {name}; {_change(chance, tables)}")
     if depth < 3 and chance.random() < 0.4:
-        _under_a_savepoint(at, chance, depth + 1)
+        _under_a_savepoint(at, chance, tables, depth + 1)
     undone = f"ROLLBACK TO {name}; " if chance.random() < 0.4 else ""
     at.execute(f"{undone}RELEASE {name}")
 
 
-def _change(chance: Choice) -> str:
-    return _worded(chance.choice(BULK if chance.random() < 0.04 else CHANGES), chance)
+def _change(chance: Choice, tables: Sequence[str]) -> str:
+    return _worded(chance.choice(BULK if chance.random() < 0.04 else CHANGES), chance, tables)
 
 
-def _worded(statement: str, chance: Choice, table: str | None = None) -> str:
+def _worded(statement: str, chance: Choice, tables: Sequence[str]) -> str:
     a, b = chance.randrange(KEYS), chance.randrange(KEYS)
-    return statement.format(
-        t=table or chance.choice(TABLES), a=a, b=b, k=KEYS, keys=KEYS, plain=PLAIN
-    )
+    return statement.format(t=chance.choice(tables), a=a, b=b, k=KEYS, keys=KEYS, plain=PLAIN)
 
 
 def _end(at: cursor, chance: Choice) -> bool:

@@ -7,12 +7,14 @@ import threading
 from collections.abc import Callable
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, SyncError, TransientError
 from sync_assets.engine.errors import ConnectionLost, PrivilegeError, SchemaConflict, SourceChanged
 from sync_assets.engine.progress import Progress
+from sync_assets.engine.sqlstate import classify
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.proxy import Proxy
 from sync_assets_tests.fixtures.servers import both_ways
@@ -183,3 +185,20 @@ def test_a_malicious_value_is_data_and_reaches_no_message(pair: Pair) -> None:
 
 def _escaped(text: str) -> str:
     return "".join(f"\\x{ord(each):02x}" for each in text)
+
+
+@both_ways
+def test_a_connection_that_breaks_off_within_a_copy_is_lost_and_not_refused(
+    source_url: str, source_server: PostgresServer
+) -> None:
+    with Proxy(source_server.sockets / ".s.PGSQL.5432") as proxy:
+        session = psycopg2.connect(proxy.url(source_url))
+        rows = "SELECT repeat('x', 1000) FROM generate_series(1, 50000)"
+        proxy.after(1_000_000, proxy.cut)
+        with session.cursor() as cursor, pytest.raises(psycopg2.Error) as caught:
+            cursor.copy_expert(f"COPY ({rows}) TO STDOUT", io.StringIO())
+        session.close()
+    assert caught.value.pgcode is None
+    lost = classify(caught.value, "source")
+    assert isinstance(lost, ConnectionLost)
+    assert lost.message == "the connection to the source broke off"

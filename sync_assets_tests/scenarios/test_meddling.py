@@ -66,19 +66,29 @@ def test_a_column_renamed_on_the_target_that_takes_no_null_is_named_with_what_me
     assert pair.is_exact()
 
 
-def test_a_target_truncated_during_a_run_is_not_marked_as_up_to_date(pair: Pair) -> None:
-    pair.source(CREATE, FILL)
-    pair.sync()
-    pair.source("UPDATE t SET v = 'x' WHERE id = 1")
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        ("TRUNCATE s.t", "truncated or replaced"),
+        ("DROP TABLE s.t", "dropped"),
+        ("DROP SCHEMA s CASCADE", "dropped"),
+    ],
+)
+def test_a_target_lost_during_a_run_is_not_marked_as_up_to_date(
+    pair: Pair, change: str, said: str
+) -> None:
+    pair.source("CREATE SCHEMA s", "SET search_path = s", CREATE, FILL)
+    pair.sync("s.t")
+    pair.source("UPDATE s.t SET v = 'x' WHERE id = 1")
 
-    def truncate(progress: Progress) -> None:
+    def meddle(progress: Progress) -> None:
         if progress.phase == "merge":
-            pair.target("TRUNCATE t")
+            pair.target(change)
 
-    with pytest.raises(ConcurrentRun, match="truncated or replaced"):
-        pair.engine(on_progress=truncate).copy_table_data_with_xmin("t", "t")
-    assert pair.sync().rows_inserted == 100
-    assert pair.is_exact()
+    with pytest.raises(ConcurrentRun, match=said):
+        pair.engine(on_progress=meddle).copy_table_data_with_xmin("s.t", "s.t")
+    assert pair.sync("s.t").rows_inserted == 100
+    assert pair.is_exact("s.t")
 
 
 @both_ways

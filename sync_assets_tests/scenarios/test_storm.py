@@ -9,15 +9,14 @@ nothing if it could not.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import snapshot
-from sync_assets.engine.xid import XidWindow
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
+from sync_assets_tests.scenarios.controls import CONTROLS, Control
 from sync_assets_tests.scenarios.rounds import (
     CATCHES,
     LONG,
@@ -66,38 +65,11 @@ def test_every_round_on_a_standby_equals_its_own_snapshot(standby_rounds: Rounds
     go_through(standby_rounds)
 
 
-def max_xmin(rounds: Rounds, _: pytest.MonkeyPatch) -> None:
-    """The mark is the highest xmin that was seen."""
-    rounds.pair.target(
-        "UPDATE sync_assets.state SET watermark = coalesce(source_max_xmin, watermark)"
-    )
-
-
-def xip_list(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mark is the snapshot's xmax, and its list of open transactions is read besides."""
-    rounds.pair.target("UPDATE sync_assets.state SET watermark = snapshot_xmax")
-    last = {view.relation.name: view.snapshot.text for view in rounds.watch.views}
-    open_then = {xid for text in last.values() for xid in text.split(":")[2].split(",") if xid}
-    listed = ", ".join(f"'{int(xid) % 2**32}'" for xid in open_then) or "NULL"
-    monkeypatch.setattr(
-        XidWindow, "predicate", lambda window: f"({PREDICATE(window)} OR xmin IN ({listed}))"
-    )
-
-
-def no_lock(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Nothing keeps the table as it was when the snapshot was taken."""
-    rounds.watch.rewrites_awaited = 1.0
-    monkeypatch.setattr(snapshot, "_lock", lambda *_: None)
-
-
-PREDICATE = XidWindow.predicate
-
-
 @pytest.mark.timeout(120 + 10 * PATIENCE * CATCHES)
-@pytest.mark.parametrize("control", [max_xmin, xip_list, no_lock], ids=lambda each: each.__name__)
+@pytest.mark.parametrize("control", CONTROLS, ids=lambda each: each.__name__)
 def test_the_comparison_catches(
     rounds: Rounds,
-    control: Callable[[Rounds, pytest.MonkeyPatch], None],
+    control: Control,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     while len(rounds.wrong) < CATCHES and rounds.done < PATIENCE * CATCHES:
