@@ -131,7 +131,7 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
 def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark is the highest xmin that was seen; the window is the right one's."""
     without_summaries(monkeypatch)
-    read = state.read
+    read = state.recall
 
     def misread(cursor: Cursor, target: RelationName) -> Known | None:
         known = read(cursor, target)
@@ -142,7 +142,7 @@ def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
             known, watermark=known.source_max_xmin, positions=(Position(0, start),)
         )
 
-    monkeypatch.setattr(state, "read", misread)
+    monkeypatch.setattr(state, "recall", misread)
 
 
 def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
