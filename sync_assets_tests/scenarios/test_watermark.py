@@ -11,6 +11,7 @@ from psycopg2.extensions import connection
 
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.scenarios.faults import MANY_WORKERS
 
 pytestmark = both_ways
 
@@ -141,7 +142,8 @@ def test_rows_that_move_between_chunks_during_an_export_are_neither_lost_nor_dou
                 "INSERT INTO t SELECT i, 'new' FROM generate_series(10001, 12000) i",
             )
 
-    receipt = pair.engine(on_progress=move).copy_table_data_with_xmin("t", "t")
+    with MANY_WORKERS():
+        receipt = pair.engine(on_progress=move).copy_table_data_with_xmin("t", "t")
     assert receipt.chunks > 1
     assert receipt.rows_inserted == 10_000
     assert pair.target("SELECT count(*), count(DISTINCT id), max(length(v)) FROM t") == [
