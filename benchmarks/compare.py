@@ -41,8 +41,8 @@ SETTINGS = {
     "wal_level": "logical",
     "max_wal_senders": "10",
     "max_replication_slots": "10",
-    # Its work is done between the steps instead, for everybody alike.
-    "autovacuum": "off",
+    # On, as everywhere, but asleep: its work is done between the steps, for everybody alike.
+    "autovacuum_naptime": "1d",
 }
 SLOW = 20.0
 """A peer whose step takes more seconds is measured once."""
