@@ -11,6 +11,9 @@ import yaml
 
 from sync_assets.engine.errors import ConfigurationError
 
+MOST_VALUES = 1_000_000
+"""More than any list of tables has; a few lines of aliases to aliases can stand for billions."""
+
 KeyPath = tuple[str | int, ...]
 """The way from the top of a document to one value: mapping keys and list positions."""
 
@@ -71,9 +74,24 @@ class _Loader(yaml.SafeLoader):
 def _documents(file: str, loader: _Loader) -> Iterator[Document]:
     while loader.check_node():
         node: yaml.Node = loader.get_node()  # type: ignore[assignment]  # there is one: checked
+        if _expanded(node, {}) > MOST_VALUES:
+            problem = f"its aliases stand for more than {MOST_VALUES:,} values"
+            raise ConfigurationError(f"{file}:{node.start_mark.line + 1}: {problem}", remedy="")
         # Lines first: building the values folds merge keys (<<) into the nodes.
         lines = dict(_lines(file, node, (), node.start_mark.line + 1, ()))
         yield Document(file, loader.construct_document(node), lines)
+
+
+def _expanded(node: yaml.Node, known: dict[int, int]) -> int:
+    """How many values a node stands for once its aliases are followed."""
+    if id(node) not in known:
+        # An alias within itself is told of later, with its line.
+        known[id(node)] = 0
+        inner = node.value if isinstance(node, yaml.CollectionNode) else ()
+        pairs = isinstance(node, yaml.MappingNode)
+        children = (child for pair in inner for child in pair) if pairs else inner
+        known[id(node)] = 1 + sum(_expanded(child, known) for child in children)
+    return known[id(node)]
 
 
 def _lines(

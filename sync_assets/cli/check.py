@@ -38,7 +38,8 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
 
     Connects to both ends and looks at versions, rights, keys, unsupported relations, row-level
     security, targets in the way, open transactions that hold the watermark back, transaction id
-    age, standby settings, time-outs, poolers, connections, clocks, and disk for batch files. Each
+    age, changed pages, standby settings, time-outs, poolers, connections, clocks, and disk for batch
+    files. Each
     finding comes with its mend, ready to paste.
 
     SELECT names tables as for `run`; without it all are looked at. The exit code is 1 where a
@@ -109,20 +110,25 @@ def _is_blocking(finding: Finding) -> bool:
 
 
 def _document(found: list[Checked]) -> dict[str, Any]:
-    servers = [server for each in found for server in (each.source, each.target) if server]
     return {
-        "servers": [_server(server) for server in servers],
+        "servers": [
+            _server(server, changed_pages)
+            for each in found
+            for server, changed_pages in ((each.source, each.changed_pages), (each.target, None))
+            if server
+        ],
         "findings": [dataclasses.asdict(finding) for each in found for finding in each.findings],
     }
 
 
-def _server(server: Server) -> dict[str, Any]:
+def _server(server: Server, changed_pages: str | None) -> dict[str, Any]:
     return {
         "side": server.side,
         "version": server.version_text,
         "database": server.database,
         "role": server.role,
         "standby": server.standby,
+        "changed_pages": changed_pages,
     }
 
 
@@ -135,6 +141,8 @@ def _print(found: list[Checked]) -> None:
                     f"{server.side}: PostgreSQL {server.version_text} ({kind}), database"
                     f" {server.database}, role {server.role}"
                 )
+        if each.changed_pages:
+            click.echo(f"source: names the pages that changed, by {each.changed_pages}")
         for finding in each.findings:
             _print_finding(finding)
     findings = [finding for each in found for finding in each.findings]

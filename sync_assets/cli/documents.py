@@ -75,13 +75,14 @@ class WorkersDocument(WorkerReport, Versioned):
 
 @dataclass(frozen=True)
 class CheckedServer:
-    """An end that answered."""
+    """An end that answered; `changed_pages` says by what a source names them, where it can."""
 
     side: Literal["source", "target"]
     version: str
     database: str
     role: str
     standby: bool
+    changed_pages: str | None
 
 
 @dataclass(frozen=True)

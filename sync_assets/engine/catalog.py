@@ -69,7 +69,11 @@ class LeafColumn:
 
 @dataclass(frozen=True, slots=True)
 class Leaf:
-    """A relation that holds rows itself: the table, or one partition of it."""
+    """A relation that holds rows itself: the table, or one partition of it.
+
+    `tablespace` is where it lies, its database's own where the catalog says 0: somebody may move
+    the database.
+    """
 
     oid: int
     name: RelationName
@@ -179,7 +183,9 @@ FROM (
 _LEAVES = """
 SELECT json_agg(json_build_array(
          l.oid::bigint, n.nspname, l.relname, l.relkind, coalesce(am.amname, ''),
-         coalesce(pg_relation_filenode(l.oid), 0)::bigint, l.reltablespace::bigint,
+         coalesce(pg_relation_filenode(l.oid), 0)::bigint,
+         coalesce(nullif(l.reltablespace, 0),
+           (SELECT dattablespace FROM pg_database WHERE datname = current_database()))::bigint,
          l.relpersistence = 'u', has_table_privilege(l.oid, 'SELECT'),
          (SELECT md5(string_agg(concat_ws(' ', a.attnum, quote_ident(a.attname),
                    format_type(a.atttypid, a.atttypmod), a.attgenerated,

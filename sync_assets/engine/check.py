@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import check_servers, check_tables, check_targets
+from sync_assets.engine import check_blocks, check_servers, check_tables, check_targets
 from sync_assets.engine.batches import base_folder
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.extension_facts import MissingExtension, read_missing_extensions
@@ -24,6 +24,7 @@ from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, tran
 from sync_assets.engine.sqlstate import Side
 from sync_assets.engine.table import Table
 from sync_assets.engine.table_facts import TablePair, paired, read_source, read_target
+from sync_assets.engine.wal_facts import WalFacts, read_wal_facts
 
 SIDES: tuple[Side, ...] = ("source", "target")
 BESIDE_WORKERS = 2
@@ -41,7 +42,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_targets.missing_schemas,
     check_targets.closed_target_schemas,
     check_targets.target_rights,
-    check_targets.columns_to_add,
+    check_targets.columns_to_change,
     check_targets.target_rules,
     check_targets.closed_state,
     check_servers.old_xids,
@@ -60,16 +61,21 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_servers.untested_versions,
     check_servers.time_outs,
     check_targets.deletes_left_behind,
+    check_blocks.unknown_changes,
 )
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """Who was asked, and what was found: what blocks first. An end that did not answer is None."""
+    """Who was asked, and what was found: what blocks first. An end that did not answer is None.
+
+    `changed_pages` says by what the source names them, where it can.
+    """
 
     source: Server | None
     target: Server | None
     findings: tuple[Finding, ...]
+    changed_pages: str | None = None
 
 
 def check(
@@ -92,7 +98,9 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
             for side, connection in ends.items()
         )
         pairs, extensions = _pairs(ends["source"], ends["target"], tables)
-    facts = Facts(source, target, pairs, _room(pairs, max_workers, runs, failures), extensions)
+        wal = _wal(ends["source"])
+    room = _room(pairs, max_workers, runs, failures)
+    facts = Facts(source, target, pairs, room, extensions, wal)
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS
@@ -103,6 +111,7 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
         source,
         target,
         tuple(sorted([*failures, *found], key=lambda finding: order.index(finding.severity))),
+        str(wal) if wal is not None and wal.tools.any else None,
     )
 
 
@@ -134,6 +143,13 @@ def _pairs(
         )
         relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
         return pairs, read_missing_extensions(reading, writing, relations)
+
+
+def _wal(source: Connection | None) -> WalFacts | None:
+    if source is None:
+        return None
+    with transaction(source, CATALOG_NAMES) as cursor:
+        return read_wal_facts(cursor)
 
 
 def _room(pairs: Sequence[TablePair], max_workers: int, runs: int, failures: list[Finding]) -> Room:

@@ -92,13 +92,13 @@ def target_rights(facts: Facts) -> Iterator[Finding]:
             )
 
 
-def columns_to_add(facts: Facts) -> Iterator[Finding]:
-    """Columns that a run must add to a table that belongs to somebody else."""
+def columns_to_change(facts: Facts) -> Iterator[Finding]:
+    """Columns that a run must add or change in a table that belongs to somebody else."""
     for pair in facts.tables:
-        if pair.adds_columns and not pair.target.owned:
+        if pair.alters_target and not pair.target.owned:
             yield blocking(
                 _target(pair),
-                f"a run must add columns to it, and the role {_target_role(facts)} does not own it",
+                f"a run must change its columns, and the role {_target_role(facts)} does not own it",
                 f"ALTER TABLE {pair.table.target.as_sql} OWNER TO {quoted(_target_role(facts))};",
             )
 

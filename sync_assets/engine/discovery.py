@@ -5,12 +5,15 @@ The result is the same rows: a page that the WAL does not name holds none that t
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors, snapshot, wal
+from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
+from sync_assets.engine.catalog import Column
 from sync_assets.engine.page_map import can_map
 from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
@@ -39,26 +42,33 @@ NOTHING = Outlook(Tools(summaries=False, reader=None, checkpoint=False), None)
 
 def look_out(source: Connection, tables: Sequence[Table]) -> Outlook:
     """Read what must be read before the snapshot; nothing where no table could use it."""
-    if not any(_asks(table) for table in tables):
+    if not any(asks(table) for table in tables):
         return NOTHING
     with transaction(source, CATALOG_NAMES) as cursor:
         tools = wal.read_tools(cursor)
-    return Outlook(tools, wal.read_position(source) if tools.any else None)
+        return Outlook(tools, wal.read_position(cursor) if tools.any else None)
 
 
-def _asks(table: Table) -> bool:
+def asks(table: Table) -> bool:
+    """Whether its runs ask for changed pages at all."""
     return table.changed_blocks is not ChangedBlocks.OFF and table.mode is not SyncMode.FULL_SYNC
 
 
 def by_blocks(
-    sessions: Sessions, source: Connection, plan: Plan, known: Known | None, outlook: Outlook
+    sessions: Sessions,
+    source: Connection,
+    plan: Plan,
+    known: Known | None,
+    outlook: Outlook,
+    max_blocking: float = MAX_BLOCKING,
 ) -> Plan:
     """Read changed pages where the WAL can name them; `source` is inside the plan's snapshot.
 
-    Raises ChangesUnknown where they are required.
+    Raises ChangesUnknown where they are required, and BlockingOthers once somebody has waited for
+    the snapshot's locks for `max_blocking` seconds.
     """
     plan = dataclasses.replace(plan, mapped=known is not None and known.mapped)
-    if not _asks(plan.table):
+    if not asks(plan.table):
         return plan
     plan = dataclasses.replace(plan, position=outlook.position)
     if known is None or plan.full or not plan.reads_by_xid or plan.view.relation.through_parent:
@@ -71,15 +81,29 @@ def by_blocks(
     if outlook.tools.any and start is None:
         # Not an error where they are required: only a run that succeeds can leave a start.
         return _scanning(plan, "the last run has left no start for a window of WAL")
-    with source.cursor() as cursor:
-        wanted = _storages(plan, known, wal.default_tablespace(cursor))
-    asked = _ask(sessions, source, plan, wanted, start or 0, outlook.tools)
+    wanted = _storages(plan, known)
+    with _giving_way(sessions, max_blocking) as check:
+        asked = _ask(sessions, source, plan, wanted, start or 0, outlook.tools, check)
     if asked.pages is None:
         if required:
             raise errors.ChangesUnknown(f"the changed pages are not known: {asked.how}")
         return _scanning(plan, asked.how)
     runs = {oid: asked.pages[storage] for oid, storage in wanted.items()}
     return _with_pages(plan, known, runs, asked.how)
+
+
+@contextlib.contextmanager
+def _giving_way(sessions: Sessions, longest: float) -> Iterator[Callable[[], None]]:
+    """What raises once the run was cancelled, or keeps somebody waiting: a summary may take long."""
+    blocked: list[BaseException] = []
+
+    def check() -> None:
+        sessions.check()
+        if blocked:
+            raise blocked[0]
+
+    with giving_way(sessions, longest, blocked.append):
+        yield check
 
 
 def _scanning(plan: Plan, why: str) -> Plan:
@@ -93,6 +117,7 @@ def _ask(
     wanted: Mapping[int, Storage],
     start: int,
     tools: Tools,
+    check: Callable[[], None],
 ) -> ChangedPages:
     """Ask for what was written since `start`, once all of it is on disk."""
     seen = plan.view.snapshot
@@ -110,15 +135,15 @@ def _ask(
             wait=plan.table.blocks_wait,
             # Where there is more WAL than table, a scan is quicker.
             most=wal.TAIL if required else min(wal.TAIL, size),
-            check=sessions.check,
+            check=check,
         )
 
 
-def _storages(plan: Plan, known: Known, default: int) -> dict[int, Storage]:
+def _storages(plan: Plan, known: Known) -> dict[int, Storage]:
     """Where the leaves lie that are still where they were, by oid."""
     before = {leaf.oid: (leaf.filenode, leaf.tablespace) for leaf in known.leaves}
     return {
-        leaf.oid: Storage(leaf.tablespace or default, leaf.filenode)
+        leaf.oid: Storage(leaf.tablespace, leaf.filenode)
         for leaf in (read.leaf for read in plan.reads if read.how is How.XID)
         if leaf.kind == "r"
         and not leaf.unlogged
@@ -137,7 +162,7 @@ def _with_pages(
         plan,
         reads=reads,
         gone_leaves=tuple(leaf.oid for leaf in known.leaves if leaf.oid not in here),
-        key_map=_key_map(plan, reads),
+        key_map=_key_map(plan, known, reads),
     )
     return dataclasses.replace(changed, reason=f"{plan.reason}{_pages_read(changed, how)}")
 
@@ -152,12 +177,23 @@ def _read_of(read: LeafRead, runs: tuple[PageRun, ...] | None, *, always: bool) 
     return LeafRead(read.leaf, How.BLOCKS, "rows of changed pages by their xid", runs)
 
 
-def _key_map(plan: Plan, reads: Sequence[LeafRead]) -> KeyMap:
+def _key_map(plan: Plan, known: Known, reads: Sequence[LeafRead]) -> KeyMap:
     leaves = plan.view.relation.leaves
     if not plan.compares_keys or not can_map(plan) or any(leaf.kind != "r" for leaf in leaves):
         return KeyMap.NONE
     by_page = any(read.how is How.BLOCKS for read in reads)
-    return KeyMap.USE if plan.mapped and by_page else KeyMap.BUILD
+    return KeyMap.USE if plan.mapped and by_page and _same_key(plan, known) else KeyMap.BUILD
+
+
+def _same_key(plan: Plan, known: Known) -> bool:
+    """Whether a key compares with one of the last run: not in another type or collation."""
+
+    def shown(columns: Iterable[Column]) -> set[tuple[str, str, str | None]]:
+        key = plan.layout.key_columns
+        return {(each.name, each.type, each.collation) for each in columns if each.name in key}
+
+    before = known.columns.columns if known.columns else ()
+    return shown(before) == shown(plan.view.relation.columns)
 
 
 def _pages_read(plan: Plan, how: str) -> str:

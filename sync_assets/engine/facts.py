@@ -8,6 +8,7 @@ from pathlib import Path
 from sync_assets.engine.extension_facts import MissingExtension
 from sync_assets.engine.server_facts import Server
 from sync_assets.engine.table_facts import TablePair
+from sync_assets.engine.wal_facts import WalFacts
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,6 +31,7 @@ class Facts:
     tables: tuple[TablePair, ...]
     room: Room
     extensions: tuple[MissingExtension, ...] = ()
+    wal: WalFacts | None = None
 
     @property
     def servers(self) -> tuple[Server, ...]:

@@ -4,14 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL
-
-from sync_assets.engine import errors
+from sync_assets.engine import errors, page_map
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import locked
 from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
-from sync_assets.engine.sql import relation
-from sync_assets.engine.state import map_of
 from sync_assets.engine.table import RelationName
 
 
@@ -67,7 +63,7 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
                 "WHERE target_schema = %s AND target_table = %s",
                 (target.schema, target.name),
             )
-        cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(relation(map_of(target))))
+        page_map.drop(cursor, target)
     return dropped
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 
@@ -176,6 +177,8 @@ def _remove_gone(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what has gone from the pages that were read."""
+    if not page_map.reads_pages(plan):
+        return Removed()
     gone = page_map.find_gone(cursor, plan, key, staging)
     if plan.removal is Removal.MARK:
         cursor.execute(merge_sql.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
@@ -223,7 +226,9 @@ def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
         )
     if deleted < table.min_deletes:
         return
-    before = row(cursor, merge_sql.count_live(plan))[0] + deleted
+    # So many rows that are left make it a small share: the other ones need not be counted.
+    enough = math.ceil(deleted / table.max_delete_ratio) if table.max_delete_ratio else None
+    before = row(cursor, merge_sql.count_live(plan, enough))[0] + deleted
     if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
             f"{deleted} of {before} rows of {table.target} would be deleted, "

@@ -167,10 +167,10 @@ def count_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
     )
 
 
-def count_live(plan: Plan) -> Composable:
-    """Count the target rows that are not marked as deleted."""
-    return SQL("SELECT count(*) FROM {} AS t WHERE {}").format(
-        relation(plan.table.target), _live(plan)
+def count_live(plan: Plan, most: int | None = None) -> Composable:
+    """Count the target rows that are not marked as deleted, up to `most` of them."""
+    return SQL("SELECT count(*) FROM (SELECT FROM {} AS t WHERE {} LIMIT {}) AS live").format(
+        relation(plan.table.target), _live(plan), Literal(most)
     )
 
 

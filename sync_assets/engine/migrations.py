@@ -26,10 +26,15 @@ ALTER TABLE sync_assets.state DROP fingerprint;
 ALTER TABLE sync_assets.state_leaf DROP fingerprint
 """
 
+MAPS_BY_STORAGE = """
+ALTER TABLE sync_assets.state DROP mapped, ADD map text
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     CURSORS_COLUMNS_AND_SAMPLES,
     POSITIONS_AND_MAPS,
     NO_SCHEMA_FINGERPRINTS,
+    MAPS_BY_STORAGE,
 )
 """The first goes from version 1 to 2, and so on."""
 

@@ -17,14 +17,34 @@ from sync_assets.engine.blocks import PageRun
 from sync_assets.engine.catalog import Cursor, Key
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import How, KeyMap, Plan
+from sync_assets.engine.session import row
 from sync_assets.engine.state import map_of
+from sync_assets.engine.table import RelationName
 
 WHOLE = PageRun(0, None)
 
 
+UNMAPPABLE = ("int2vector", "oidvector", "record")
+"""Types whose arrays cannot be taken apart again, besides arrays and composites."""
+
+
 def can_map(plan: Plan) -> bool:
-    """Whether the keys can be kept as arrays: those of an array type would lose their bounds."""
-    return all(not field.type.endswith("]") for field in sql.key_fields(plan))
+    """Whether the keys can be kept as arrays, and read from them as they were.
+
+    Arrays would be taken apart down to their elements, composites to their parts; and a domain
+    that a table's array holds could no longer be altered.
+    """
+    kinds = {column.name: column.type_oid for column in plan.view.relation.columns}
+    chosen = {kinds.get(name) for name in plan.layout.key_columns}
+    unfit = {each.oid for each in plan.view.types if each.kind in ("c", "d", "table")}
+    return not chosen & unfit and not any(
+        field.type.endswith("]") or field.type in UNMAPPABLE for field in sql.key_fields(plan)
+    )
+
+
+def reads_pages(plan: Plan) -> bool:
+    """Whether any page was read, or lost with its leaf; else the map is what it was."""
+    return any(_runs(plan))
 
 
 def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composable:
@@ -49,6 +69,8 @@ def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composa
 def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Bring the map to the run's snapshot, build it, or drop one that is no longer kept up."""
     name = sql.relation(map_of(plan.table.target))
+    if plan.key_map is KeyMap.USE and not reads_pages(plan):
+        return
     if plan.key_map is KeyMap.USE:
         pages = _temporary(staging, "pages")
         cursor.execute(
@@ -59,11 +81,22 @@ def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             cursor.execute(SQL("DELETE FROM {} WHERE {}").format(name, condition))
         cursor.execute(SQL("INSERT INTO {} {}").format(name, _grouped(plan, staging)))
     elif plan.mapped or plan.key_map is KeyMap.BUILD:
-        cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(name))
-    if plan.key_map is KeyMap.BUILD:
+        drop(cursor, plan.table.target)
+    if plan.key_map is KeyMap.BUILD and _may_create(cursor):
         cursor.execute(SQL("CREATE TABLE {} AS {}").format(name, _grouped(plan, staging)))
         cursor.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (leaf, page)").format(name))
         cursor.execute(SQL("ANALYZE {}").format(name))
+
+
+def drop(cursor: Cursor, target: RelationName) -> None:
+    """Drop a target's map, if it has one: the next run that can use one builds it."""
+    cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(sql.relation(map_of(target))))
+
+
+def _may_create(cursor: Cursor) -> bool:
+    """Whether this role may: somebody else may have made the schema, and the state's tables."""
+    (allowed,) = row(cursor, "SELECT pg_catalog.has_schema_privilege('sync_assets', 'CREATE')")
+    return bool(allowed)
 
 
 _SAME_PAGE = "m.leaf = p.leaf AND m.page = p.page"

@@ -21,7 +21,7 @@ from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
 from sync_assets.engine.xid import XidWindow
 
-SMALL_CHUNK, LARGE_CHUNK = 128, 8192
+SMALL_CHUNK, LARGE_CHUNK = 1024, 8192
 """Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""
 
 SMALL_PORTION, LARGE_PORTION = 64, 500

@@ -17,7 +17,7 @@ from sync_assets.engine.blocks import Position
 from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.retention import receipts_kept
-from sync_assets.engine.session import row, rows
+from sync_assets.engine.session import rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
 from sync_assets.engine.state_tables import version_of
 from sync_assets.engine.table import RelationName
@@ -103,9 +103,16 @@ _FIELDS = {
     "columns": "columns",
     "samples": "samples",
     "positions": "positions",
-    "mapped": "mapped",
+    "map": "mapped",
 }
 """Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
+
+
+# A map that was dropped, emptied or restored from elsewhere is not the one that was written.
+_MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to_regclass(%(map_name)s))"
+_READ = [f"coalesce(map = {_MAP}, false)" if name == "map" else name for name in _FIELDS]
+_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {_MAP} END"}
+"""What a column is written as where it is not a plain value."""
 
 
 def map_of(target: RelationName) -> RelationName:
@@ -124,21 +131,18 @@ def recall(cursor: Cursor, target: RelationName) -> Known | None:
     """The same where the state's tables are there."""
     found = rows(
         cursor,
-        f"SELECT {', '.join(_FIELDS)}, "  # noqa: S608 - constants only
+        f"SELECT {', '.join(_READ)}, "  # noqa: S608 - constants only
         "(SELECT json_agg(json_build_array(leaf, filenode, tablespace, columns) ORDER BY leaf) "
         "FROM sync_assets.state_leaf WHERE (target_schema, target_table) = "
         "(s.target_schema, s.target_table)) "
-        "FROM sync_assets.state AS s WHERE target_schema = %s AND target_table = %s",
-        (target.schema, target.name),
+        "FROM sync_assets.state AS s "
+        "WHERE target_schema = %(schema)s AND target_table = %(table)s",
+        {"schema": target.schema, "table": target.name, "map_name": str(map_of(target))},
     )
     if not found:
         return None
     *values_found, leaves = found[0]
     values = dict(zip(_FIELDS.values(), values_found, strict=True))
-    if values["mapped"]:
-        # Whoever drops the map has it made again.
-        there = row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (str(map_of(target)),))
-        (values["mapped"],) = there
     values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
@@ -190,6 +194,7 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
+    mapping = {"mapped": after.mapped, "map_name": str(map_of(target))}
     values |= kept | {
         "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
         "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
@@ -197,9 +202,9 @@ def advance(
     }
     place = {"target_schema": target.schema, "target_table": target.name}
     if before is None:
-        _execute_insert(cursor, values | place)
+        _execute_insert(cursor, values | place, mapping)
     else:
-        _execute_update(cursor, values, place, before.version)
+        _execute_update(cursor, values, {**place, **mapping}, before.version)
     if cursor.rowcount != 1:
         raise errors.ConcurrentRun(f"another run has changed the state of {target} meanwhile")
     if before is None or before.leaves != after.leaves:
@@ -212,20 +217,20 @@ def advance(
     cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
 
 
-def _execute_insert(cursor: Cursor, values: dict[str, object]) -> None:
+def _execute_insert(cursor: Cursor, values: dict[str, object], mapping: dict[str, object]) -> None:
     names = ", ".join(values)
-    marks = ", ".join(f"%({name})s" for name in values)
+    marks = ", ".join(_WRITTEN.get(name, f"%({name})s") for name in values)
     cursor.execute(
         f"INSERT INTO sync_assets.state (version, {names}) "  # noqa: S608 - our own column names
         f"VALUES (1, {marks}) ON CONFLICT DO NOTHING",
-        values,
+        values | mapping,
     )
 
 
 def _execute_update(
-    cursor: Cursor, values: dict[str, object], place: dict[str, str], version: int
+    cursor: Cursor, values: dict[str, object], place: dict[str, object], version: int
 ) -> None:
-    assignments = ", ".join(f"{name} = %({name})s" for name in values)
+    assignments = ", ".join(f"{name} = {_WRITTEN.get(name, f'%({name})s')}" for name in values)
     cursor.execute(
         f"UPDATE sync_assets.state SET {assignments}, "  # noqa: S608 - our own column names
         "version = version + 1, synced_at = clock_timestamp() "

@@ -7,7 +7,7 @@ from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import Connection, create_schema, row, transaction
 
-STATE_VERSION = 4
+STATE_VERSION = 5
 """Raise it with every change of the tables below, and migrate."""
 
 _TABLES = """
@@ -30,7 +30,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   cursor_column text, cursor_mark text,
   columns jsonb,
   samples jsonb NOT NULL DEFAULT '[]',
-  positions jsonb NOT NULL DEFAULT '[]', mapped boolean NOT NULL DEFAULT false,
+  positions jsonb NOT NULL DEFAULT '[]', map text,
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );

@@ -127,7 +127,13 @@ def _since(plan: Plan, since: int) -> Plan:
     how = How.WHOLE if since == 0 else How.XID
     reads = tuple(LeafRead(leaf, how, "asked for") for leaf in plan.view.relation.leaves)
     return dataclasses.replace(
-        plan, window=XidWindow(since, end), reads=reads, full=since == 0, reason="asked for"
+        plan,
+        window=XidWindow(since, end),
+        reads=reads,
+        full=since == 0,
+        reason="asked for",
+        # A map that there may be would not know of the rows: merging them drops it.
+        mapped=True,
     )
 
 

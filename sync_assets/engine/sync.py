@@ -119,7 +119,8 @@ def plan_tables(
         for table, view in zip(tables, views, strict=True)
     ]
     plans = [
-        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook) for plan in plans
+        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook, run.max_blocking)
+        for plan in plans
     ]
     run.report.spent("plan")
     return plans

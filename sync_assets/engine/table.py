@@ -6,10 +6,12 @@ import enum
 import math
 import re
 from dataclasses import dataclass
-
-from typing_extensions import Self
+from typing import TYPE_CHECKING
 
 from sync_assets.engine.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 IDENTIFIER_BYTES = 63
 """PostgreSQL truncates longer names silently (NAMEDATALEN - 1), so they are refused here."""
@@ -190,7 +192,7 @@ class Table:
     cursor: str | None = None
     lookback: str | None = None
     late_commits: LateCommits = LateCommits.XID
-    changed_blocks: ChangedBlocks = ChangedBlocks.OFF
+    changed_blocks: ChangedBlocks = ChangedBlocks.AUTO
     blocks_wait: float = 0.0
     deletes: Deletes = Deletes.IGNORE
     on_schema_change: OnSchemaChange = OnSchemaChange.EVOLVE

@@ -4,11 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import psycopg2
+
+from sync_assets.engine import state
 from sync_assets.engine.catalog import Cursor, Relation, read_relation, require_source
+from sync_assets.engine.column_types import read_types
 from sync_assets.engine.errors import PrivilegeError, SyncError
-from sync_assets.engine.schema import fit
+from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import row, rows
+from sync_assets.engine.state import Known
 from sync_assets.engine.table import RelationName, Table
 
 
@@ -29,7 +34,10 @@ class SourceTable:
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
-    """A table on the target, there or to be made. `obstacle` is a type that has its name."""
+    """A table on the target, there or to be made. `obstacle` is a type that has its name.
+
+    `known` is what the last run left, where this role can read it.
+    """
 
     relation: Relation | None
     obstacle: str | None
@@ -39,6 +47,7 @@ class TargetTable:
     missing_rights: tuple[str, ...] = ()
     owned: bool = True
     rules: tuple[str, ...] = ()
+    known: Known | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +58,7 @@ class TablePair:
     source: SourceTable
     target: TargetTable
     problem: SyncError | None
-    adds_columns: bool
+    alters_target: bool
 
 
 _CLOSED = """
@@ -117,20 +126,34 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
     if relation is None:
         return TargetTable(None, obstacle, exists, usable, writable)
     missing, owned, rules = row(cursor, _RIGHTS, (relation.oid,))
+    known = _known(cursor, name)
     return TargetTable(
-        relation, None, exists, usable, writable, tuple(missing), owned, tuple(rules)
+        relation, None, exists, usable, writable, tuple(missing), owned, tuple(rules), known
     )
+
+
+def _known(cursor: Cursor, name: RelationName) -> Known | None:
+    """The state of a target; None where it is closed to this role, or an older version's."""
+    cursor.execute("SAVEPOINT known")
+    try:
+        known = state.read(cursor, name)
+    except (psycopg2.errors.InsufficientPrivilege, psycopg2.errors.UndefinedColumn):
+        known = None
+        cursor.execute("ROLLBACK TO known")
+    cursor.execute("RELEASE known")
+    return known
 
 
 def paired(cursor: Cursor, table: Table, source: SourceTable, target: TargetTable) -> TablePair:
     """Both ends together; `cursor` is on the source, which says what an expression's type is."""
-    problem, adds = source.problem, False
+    problem, alters = source.problem, False
     if source.relation is not None and isinstance(problem, PrivilegeError | None):
         try:
             # Without the right to read, the source cannot be asked about expressions.
             relation = source.relation if problem else scoped(cursor, table, source.relation)
-            layout = fit(table, relation, target.relation)
-            adds = bool(layout.added) or layout.adds_xmin or layout.adds_deleted
+            types = read_types(cursor, (column.type_oid for column in relation.columns))
+            layout = lay_out(table, relation, types, target.relation, target.known)
+            alters = bool(layout.alterations)
         except SyncError as error:
             problem = error
-    return TablePair(table, source, target, problem, adds and target.relation is not None)
+    return TablePair(table, source, target, problem, alters and target.relation is not None)

@@ -25,7 +25,7 @@ from psycopg2.sql import SQL
 
 from sync_assets.engine.blocks import PageRun, Position, runs_of
 from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import Connection, row, rows
+from sync_assets.engine.session import row, rows
 from sync_assets.engine.xid import RING
 
 TAIL = 256 << 20
@@ -46,7 +46,7 @@ _Block = tuple[int, int, int, bool]
 
 
 class Storage(NamedTuple):
-    """Where a relation's main fork lies; the tablespace as it stands in the WAL, never 0."""
+    """Where a relation's main fork lies, as the WAL names it."""
 
     tablespace: int
     filenode: int
@@ -96,23 +96,20 @@ class _Found:
         return {each: runs_of(self.pages[each], self.limits.get(each)) for each in wanted}
 
 
-_INSERT_POSITION = """
-SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-             ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint
+# The position is read first, below the fence, and then the id. age() measures from the next id to be
+# assigned, in a transaction that has none of its own and has not asked before. A snapshot's xmax
+# would not do: it is the id after the last one that has ended.
+_POSITION = """
+SELECT lsn, pg_snapshot_xmax(pg_current_snapshot())::text::bigint, age('3'::xid)::bigint + 3
+FROM (SELECT (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
+                   ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint AS lsn
+      OFFSET 0) AS before
 """
 
-# age() measures from the next id to be assigned, in a transaction that has none of its own. A
-# snapshot's xmax would not do: it is the id after the last one that has ended.
-_NEXT_XID = """
-SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint, age('3'::xid)::bigint + 3
-"""
 
-
-def read_position(connection: Connection) -> Position:
-    """A position to start a later window from; read it before the snapshot, in no transaction."""
-    with connection.cursor() as cursor:
-        (lsn,) = row(cursor, _INSERT_POSITION)
-        xmax, following = row(cursor, _NEXT_XID)
+def read_position(cursor: Cursor) -> Position:
+    """A position to start a later window from; read it before the snapshot, in a transaction."""
+    lsn, xmax, following = row(cursor, _POSITION)
     return Position(xmax + (following - xmax) % RING, lsn)
 
 
@@ -136,12 +133,6 @@ def read_tools(cursor: Cursor) -> Tools:
     modern = cursor.connection.server_version >= BLOCK_INFO_VERSION
     summaries, reader, checkpoint = row(cursor, _TOOLS, (BLOCK_INFO if modern else RECORDS_INFO,))
     return Tools(summaries, tuple(reader) if reader else None, checkpoint)
-
-
-def default_tablespace(cursor: Cursor) -> int:
-    """The tablespace of relations whose catalog entry says 0."""
-    statement = "SELECT dattablespace::bigint FROM pg_database WHERE datname = current_database()"
-    return int(row(cursor, statement)[0])
 
 
 def changed_pages(
@@ -186,7 +177,8 @@ class _Search:
         summarized = self._read_summaries()
         left = self.window.end - self.position
         if self.position < self.window.end and not self._read_tail():
-            asked = self.tools.checkpoint and self._checkpoint()
+            # Without summaries there is nothing that a checkpoint would bring.
+            asked = self.tools.summaries and self.tools.checkpoint and self._checkpoint()
             if not self._await_summary(max(self.wait, CHECKPOINT_SECONDS) if asked else self.wait):
                 return ChangedPages(None, self._why_not())
             left = 0

@@ -14,14 +14,14 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import check_servers, check_targets
+from sync_assets.engine import DataCopyEngine, check_servers, check_targets
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.extension_facts import MissingExtension
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
-from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table
-from sync_assets_tests.fixtures.pair import Pair, execute
+from sync_assets.engine.table import ChangedBlocks, Deletes, RelationName, SyncMode, Table
+from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
 
@@ -151,7 +151,17 @@ def test_missing_rights_on_the_target_come_with_their_grants(checking: Checking)
     assert "no CREATE on the schema public" in checking.mended("closed_target_schemas")
     checking.pair.target("CREATE TABLE t (id int PRIMARY KEY, note text)")
     assert "no SELECT, INSERT, UPDATE, DELETE" in checking.mended("target_rights")
-    assert "must add columns" in checking.mended("columns_to_add")
+    assert "must change its columns" in checking.mended("columns_to_change")
+    assert checking().findings == ()
+
+
+@both_ways
+def test_what_a_run_follows_by_itself_is_no_finding(checking: Checking) -> None:
+    pair = checking.pair
+    pair.source("ALTER TABLE t ADD COLUMN n integer")
+    DataCopyEngine(checking.source_url, checking.target_url).sync(T)
+    assert checking().findings == ()
+    pair.source("ALTER TABLE t ALTER n TYPE text", "ALTER TABLE t RENAME id TO number")
     assert checking().findings == ()
 
 
@@ -329,6 +339,83 @@ def test_a_pooler_in_between_is_noticed(
         through = make_dsn(url, host="127.0.0.1", port=port, sslmode="disable")
         found = check(through, url, [], max_workers=1)
     assert [(each.check, each.where) for each in found.findings] == [("poolers", "source")]
+
+
+BIG = (
+    "INSERT INTO t SELECT i, md5(i::text) FROM generate_series(1, 20000) i",
+    "ALTER TABLE t SET (autovacuum_enabled = off)",
+)
+PAGES = dataclasses.replace(T, changed_blocks=ChangedBlocks.AUTO)
+
+
+@pytest.mark.parametrize("versions", [("18", "18")], indirect=True)
+def test_a_source_without_summaries_is_told_what_a_dba_would_run(
+    checking: Checking, server18: PostgresServer
+) -> None:
+    checking.pair.source(*BIG)
+    (found,) = checking.finds("unknown_changes", PAGES)
+    assert found.severity is Severity.NOTE
+    assert found.mend == (
+        "ALTER SYSTEM SET summarize_wal = on; SELECT pg_reload_conf(); CREATE EXTENSION"
+        " pg_walinspect; GRANT EXECUTE ON FUNCTION pg_get_wal_block_info(pg_lsn, pg_lsn, boolean)"
+        f' TO "{ROLE}";'
+    )
+    assert checking(PAGES).changed_pages is None
+    required = dataclasses.replace(T, changed_blocks=ChangedBlocks.REQUIRE)
+    assert checking.finds("unknown_changes", required)[0].severity is Severity.BLOCKING
+    off = dataclasses.replace(T, changed_blocks=ChangedBlocks.OFF)
+    assert not checking.finds("unknown_changes", off)
+    try:
+        pasted(checking.pair.source_url, found.mend)
+        assert eventually(lambda: not checking.finds("unknown_changes", PAGES))
+        assert checking(PAGES).changed_pages == "WAL summaries and pg_walinspect"
+    finally:
+        execute(server18.url(), "ALTER SYSTEM RESET summarize_wal", "SELECT pg_reload_conf()")
+
+
+@pytest.mark.parametrize("versions", [("15", "18")], indirect=True)
+def test_15_is_told_of_its_own_function_and_where_it_is_installed(checking: Checking) -> None:
+    checking.pair.source(
+        *BIG, "CREATE SCHEMA inspect", "CREATE EXTENSION pg_walinspect SCHEMA inspect"
+    )
+    (found,) = checking.finds("unknown_changes", PAGES)
+    function = '"inspect".pg_get_wal_records_info(pg_lsn, pg_lsn)'
+    assert found.mend == (
+        f'GRANT USAGE ON SCHEMA "inspect" TO "{ROLE}"; GRANT EXECUTE ON FUNCTION {function} TO "{ROLE}";'
+    )
+    assert "the pages of public.t that changed" in checking.mended("unknown_changes", PAGES)
+    assert checking(PAGES).changed_pages == "pg_walinspect"
+
+
+@pytest.mark.parametrize("needed", ["pg_checkpoint", "blocks_wait"])
+def test_summaries_need_no_extension_where_a_checkpoint_follows(
+    summarizing: PostgresServer, server18: PostgresServer, new_database: NewDatabase, needed: str
+) -> None:
+    pair = Pair(new_database(summarizing), new_database(server18))
+    pair.source("CREATE TABLE t (id int PRIMARY KEY, note text)", *BIG)
+    execute(summarizing.url(), f"CREATE ROLE {ROLE} LOGIN")
+    pair.source(f"GRANT SELECT ON t TO {ROLE}")
+    url = make_dsn(pair.source_url, user=ROLE)
+
+    def found(table: Table) -> list[str]:
+        findings = check(url, pair.target_url, [table], max_workers=1).findings
+        return [each.what for each in findings if each.check == "unknown_changes"]
+
+    try:
+        assert "that changed after a checkpoint" in found(PAGES)[0]
+        table = PAGES
+        if needed == "pg_checkpoint":
+            pair.source(f"GRANT pg_checkpoint TO {ROLE}")
+        else:
+            table = dataclasses.replace(PAGES, blocks_wait=60.0)
+        assert found(table) == []
+    finally:
+        pair.source(f"DROP OWNED BY {ROLE}", f"DROP ROLE {ROLE}")
+
+
+def pasted(url: str, statements: str) -> None:
+    """Run what a DBA would, one statement after the other."""
+    execute(url, *(each for each in statements.split("; ")))
 
 
 def test_a_standby_that_cancels_reads_is_a_warning(

@@ -66,7 +66,9 @@ class Asked:
     def do(self, *statements: str) -> None:
         execute(self.url, *statements)
 
-    def pages(self, wait: float = 0.0, begun: int | None = None, **tools: object) -> ChangedPages:
+    def pages(
+        self, wait: float = 0.0, begun: int | None = None, most: int = wal.TAIL, **tools: object
+    ) -> ChangedPages:
         """Ask, with some of the tools taken away."""
         self.do("SELECT pg_logical_emit_message(true, 'test', '')")  # its COMMIT flushes
         with transaction(self.session, CATALOG_NAMES, begin=READ_SNAPSHOT) as cursor:
@@ -78,11 +80,16 @@ class Asked:
             )
             window = Window(timeline, database, begun or self.begun.lsn, end)
             chosen = dataclasses.replace(self.tools, **tools)  # type: ignore[arg-type]
-            return wal.changed_pages(cursor, window, [self.storage(cursor)], chosen, wait=wait)
+            wanted = [self.storage(cursor)]
+            return wal.changed_pages(cursor, window, wanted, chosen, wait=wait, most=most)
 
     def storage(self, cursor: Cursor) -> Storage:
-        (filenode,) = row(cursor, "SELECT pg_relation_filenode('public.t')::bigint")
-        return Storage(wal.default_tablespace(cursor), filenode)
+        tablespace, filenode = row(
+            cursor,
+            "SELECT dattablespace::bigint, pg_relation_filenode('public.t')::bigint "
+            "FROM pg_database WHERE datname = current_database()",
+        )
+        return Storage(tablespace, filenode)
 
     def pages_of(self, condition: str) -> set[int]:
         """The pages of the rows that meet a condition."""
@@ -97,8 +104,8 @@ def asking(url: str) -> Iterator[Asked]:
     with closing(psycopg2.connect(url)) as session:
         session.autocommit = True
         with transaction(session, CATALOG_NAMES) as cursor:
-            tools = wal.read_tools(cursor)
-        yield Asked(url, session, wal.read_position(session), tools)
+            tools, begun = wal.read_tools(cursor), wal.read_position(cursor)
+        yield Asked(url, session, begun, tools)
 
 
 @pytest.fixture
@@ -185,6 +192,33 @@ def test_waiting_for_a_summary_is_worth_it_when_a_checkpoint_comes(asked18: Aske
     later.join()
 
 
+def test_no_checkpoint_is_asked_for_where_it_would_bring_no_summary(asked: Asked) -> None:
+    change(asked)
+    last = "SELECT checkpoint_lsn FROM pg_control_checkpoint()"
+    before = execute(asked.url, last)
+    answer = asked.pages(most=0, summaries=False, checkpoint=True)
+    assert answer.pages is None
+    assert execute(asked.url, last) == before
+
+
+def test_a_database_with_the_same_files_is_another_one(asked: Asked) -> None:
+    server = psycopg2.extensions.make_dsn(asked.url, dbname="postgres")
+    name = asked.session.info.dbname
+    with closing(psycopg2.connect(asked.url)) as session, session.cursor() as cursor:
+        storage = asked.storage(cursor)
+    asked.session.close()
+    execute(server, f"CREATE DATABASE {name}_twin TEMPLATE {name}")
+    twin = psycopg2.extensions.make_dsn(asked.url, dbname=f"{name}_twin")
+    try:
+        with asking(asked.url) as again:
+            execute(twin, "UPDATE t SET v = 'x' WHERE id = 5", "CHECKPOINT")
+            with closing(psycopg2.connect(twin)) as session, session.cursor() as cursor:
+                assert again.storage(cursor) == storage
+            assert covered(again.pages()) == set()
+    finally:
+        execute(server, f"DROP DATABASE {name}_twin")
+
+
 def test_pages_cut_off_by_vacuum_count_as_changed(asked18: Asked) -> None:
     last = max(asked18.pages_of("true"))
     asked18.do(f"DELETE FROM t WHERE (ctid::text::point)[0] > {last - 5}", "VACUUM t")
@@ -198,10 +232,12 @@ def test_the_next_id_is_the_one_handed_out_next(source: str) -> None:
         session.autocommit = True
         with writer.cursor() as cursor:
             (open_xid,) = row(cursor, "SELECT pg_current_xact_id()::text::bigint")
-        position = wal.read_position(session)
+        with transaction(session) as cursor:
+            position = wal.read_position(cursor)
         writer.rollback()
         assert position.next_xid == open_xid + 1
-        assert wal.read_position(session).next_xid == position.next_xid
+        with transaction(session) as cursor:
+            assert wal.read_position(cursor).next_xid == position.next_xid
         ((taken,),) = execute(source, "SELECT pg_current_xact_id()::text::bigint")
         assert taken == position.next_xid
 

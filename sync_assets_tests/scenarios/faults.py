@@ -12,13 +12,15 @@ import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, get_args
+from unittest import mock
 
 from sync_assets.demo.account import server_account
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import DataCopyEngine, Phase, Receipt, SyncError, TransientError
+from sync_assets.engine import DataCopyEngine, Phase, Receipt, SyncError, TransientError, plan
 from sync_assets.engine.errors import OutOfSpace
 from sync_assets.engine.progress import Progress
 from sync_assets_tests.fixtures.full_disk import SmallDisk, small_disk
@@ -28,6 +30,9 @@ from sync_assets_tests.fixtures.proxy import Proxy
 STEPS: tuple[Phase, ...] = tuple(
     phase for phase in get_args(Phase) if phase not in {"compare", "list", "repair"}
 )
+
+MANY_WORKERS = partial(mock.patch.multiple, plan, SMALL_CHUNK=8, WORTH_A_WORKER=1 << 14)
+"""Chunks and shares so small that our small tables are cut and read like large ones."""
 
 NUMBERS = itertools.count(1)
 PATIENCE = 0.4
@@ -82,7 +87,8 @@ class Ends:
         engine = DataCopyEngine(
             pair.source_url, pair.target_url, batch_dir=self.batch_dir, on_progress=strike
         )
-        return engine.copy_table_data(source, target, mode, **options)
+        with MANY_WORKERS():
+            return engine.copy_table_data(source, target, mode, **options)
 
     def sync_and_die(
         self, source: str, target: str, moment: Step | Bytes, **options: Any
@@ -119,9 +125,20 @@ class Ends:
         files = [str(each) for each in self.batch_dir.iterdir()]
         return [*(each for each in found if each not in dropped), *files]
 
+    def held(self) -> list[str]:
+        """What of it must go even where the target could not be reached any more.
+
+        The staging table of a first load is then the next run's to drop.
+        """
+        return [each for each in self.left() if not each.startswith("sync_assets_staging")]
+
     def nothing_is_left(self) -> bool:
         """Whether all has gone; a server needs a moment to end a session."""
         return eventually(lambda: self.left() == [], 10)
+
+    def nothing_is_held(self) -> bool:
+        """The same of sessions, locks and batch files."""
+        return eventually(lambda: self.held() == [], 10)
 
 
 Strike = Callable[[Ends], None]
@@ -260,7 +277,8 @@ def _die_at(
 
     mode = options.pop("mode", "xmin_incremental")
     engine = DataCopyEngine(source_url, target_url, batch_dir=folder, on_progress=die)
-    engine.copy_table_data(source, target, mode, **options)
+    with MANY_WORKERS():
+        engine.copy_table_data(source, target, mode, **options)
 
 
 PROCESSES = multiprocessing.get_context("forkserver")

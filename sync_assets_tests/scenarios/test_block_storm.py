@@ -17,9 +17,12 @@ import psycopg2
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import discovery, wal
-from sync_assets.engine.blocks import Position, runs_of
-from sync_assets.engine.session import Connection, row
+from sync_assets.engine import discovery, state, wal
+from sync_assets.engine.blocks import Position, runs_of, safe_start
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.session import row
+from sync_assets.engine.state import Known
+from sync_assets.engine.table import RelationName
 from sync_assets.engine.wal import Window
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
@@ -125,13 +128,28 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(wal, "changed_pages", earlier)
 
 
+def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The mark is the highest xmin that was seen; the window is the right one's."""
+    without_summaries(monkeypatch)
+    read = state.read
+
+    def misread(cursor: Cursor, target: RelationName) -> Known | None:
+        known = read(cursor, target)
+        start = safe_start(known.positions, known.watermark) if known else None
+        if known is None or known.source_max_xmin is None or start is None:
+            return known
+        return dataclasses.replace(
+            known, watermark=known.source_max_xmin, positions=(Position(0, start),)
+        )
+
+    monkeypatch.setattr(state, "read", misread)
+
+
 def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The id after the last one that ended is taken for the next one to be assigned."""
 
-    def read_position(connection: Connection) -> Position:
-        with connection.cursor() as cursor:
-            (lsn,) = row(cursor, wal._INSERT_POSITION)
-            (xmax,) = row(cursor, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
+    def read_position(cursor: Cursor) -> Position:
+        lsn, xmax, _ = row(cursor, wal._POSITION)
         return Position(xmax, lsn)
 
     monkeypatch.setattr(wal, "read_position", read_position)
@@ -150,7 +168,9 @@ def truncation_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.timeout(120 + 10 * PATIENCE * CATCHES)
 @pytest.mark.parametrize(
-    "control", [newest_start, end_before_the_snapshot], ids=lambda control: control.__name__
+    "control",
+    [newest_start, end_before_the_snapshot, max_xmin_for_the_mark],
+    ids=lambda control: control.__name__,
 )
 def test_the_comparison_catches(
     rounds: Rounds,

@@ -13,9 +13,9 @@ import pytest
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Deletes, Receipt, RelationName, Table
-from sync_assets.engine.errors import ChangesUnknown, DeleteGuard
+from sync_assets.engine.errors import BlockingOthers, ChangesUnknown, DeleteGuard
 from sync_assets.engine.table import ChangedBlocks
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 
 ROWS = 30_000
@@ -27,6 +27,9 @@ PARTITIONED = (
     "CREATE TABLE t_high PARTITION OF t FOR VALUES FROM (10000) TO (100000)",
 )
 T = RelationName("public", "t")
+READING = (
+    "SELECT count(*)::int FROM pg_locks WHERE relation = 't'::regclass AND mode = 'AccessShareLock'"
+)
 MAPS = "SELECT relname::text FROM pg_class WHERE relname LIKE 'keys_by_page%' AND relkind = 'r'"
 
 
@@ -165,6 +168,140 @@ def test_a_key_of_arrays_is_compared_as_a_whole(blocks: Pair) -> None:
     assert blocks.target(MAPS) == []
 
 
+@pytest.mark.parametrize(
+    ("type_", "value"),
+    [
+        ("pair_of_ints", "ROW(i, i)"),
+        ("domain_of_int", "i"),
+        ("int2vector", "i::text"),
+        ("t2", "ROW(i)"),
+    ],
+)
+def test_a_key_that_no_map_can_hold_is_compared_as_a_whole(
+    blocks: Pair, type_: str, value: str
+) -> None:
+    blocks.target("CREATE TABLE t2 (i int)")
+    blocks.source(
+        "CREATE TYPE pair_of_ints AS (a int, b int)",
+        "CREATE DOMAIN domain_of_int AS int CHECK (VALUE > 0)",
+        "CREATE TABLE t2 (i int)",
+        f"CREATE TABLE t (id {type_} PRIMARY KEY, n int)",
+        f"INSERT INTO t SELECT ({value})::{type_}, i FROM generate_series(1, 30000) i",
+    )
+    sync(blocks)
+    sync(blocks)
+    blocks.source("DELETE FROM t WHERE n IN (7, 20000)", "UPDATE t SET n = -n WHERE n = 9")
+    receipt = sync(blocks)
+    assert (receipt.rows_deleted, receipt.rows_updated) == (2, 1)
+    assert receipt.changed_pages is not None
+    assert blocks.target(MAPS) == []
+
+
+def test_a_key_whose_type_has_changed_has_its_map_made_anew(blocks: Pair) -> None:
+    begun(
+        blocks,
+        'CREATE TABLE t (id varchar(9) COLLATE "C" PRIMARY KEY, v text)',
+        FILL.replace("SELECT i,", "SELECT i::text,"),
+    )
+    blocks.source(
+        'ALTER TABLE t ALTER id TYPE varchar(12) COLLATE "POSIX"', "DELETE FROM t WHERE id = '7'"
+    )
+    assert sync(blocks).rows_deleted == 1
+    blocks.source("DELETE FROM t WHERE id = '8'")
+    receipt = sync(blocks)
+    assert receipt.rows_deleted == 1
+    assert receipt.changed_pages is not None
+
+
+def test_pages_written_before_the_database_was_moved_are_not_lost(blocks: Pair) -> None:
+    begun(blocks)
+    server = psycopg2.extensions.make_dsn(blocks.source_url, dbname="postgres")
+    name = psycopg2.extensions.parse_dsn(blocks.source_url)["dbname"]
+    execute(server, "SET allow_in_place_tablespaces = on", "CREATE TABLESPACE another LOCATION ''")
+    try:
+        blocks.source("UPDATE t SET v = 'x' WHERE id = 5", "DELETE FROM t WHERE id = 6")
+        execute(server, f"ALTER DATABASE {name} SET TABLESPACE another")
+        receipt = sync(blocks)
+        assert (receipt.rows_updated, receipt.rows_deleted) == (1, 1)
+        blocks.source("UPDATE t SET v = 'y' WHERE id = 5")
+        assert sync(blocks).changed_pages is not None
+    finally:
+        execute(
+            server, f"ALTER DATABASE {name} SET TABLESPACE pg_default", "DROP TABLESPACE another"
+        )
+
+
+def test_a_partition_changed_while_it_was_detached_is_read_by_its_pages(blocks: Pair) -> None:
+    begun(blocks, *PARTITIONED, FILL)
+    blocks.source(
+        "ALTER TABLE t DETACH PARTITION t_low",
+        "DELETE FROM t_low WHERE id = 5",
+        "UPDATE t_low SET v = 'x' WHERE id = 6",
+        "ALTER TABLE t ATTACH PARTITION t_low FOR VALUES FROM (0) TO (10000)",
+    )
+    receipt = sync(blocks)
+    assert (receipt.rows_updated, receipt.rows_deleted) == (1, 1)
+    assert receipt.changed_pages is not None
+
+
+def test_what_is_not_in_the_wal_is_scanned(blocks: Pair) -> None:
+    begun(blocks, CREATE.replace("CREATE", "CREATE UNLOGGED"), FILL)
+    blocks.source("DELETE FROM t WHERE id = 5", "UPDATE t SET v = 'x' WHERE id = 6")
+    receipt = sync(blocks)
+    assert (receipt.rows_updated, receipt.rows_deleted, receipt.changed_pages) == (1, 1, None)
+    assert "not in the WAL" in receipt.reason
+
+
+def test_a_map_restored_from_a_backup_is_made_anew(blocks: Pair) -> None:
+    begun(blocks)
+    ((name,),) = blocks.target(MAPS)
+    own = ("state", "state_leaf", name)
+    blocks.target(*(f"CREATE TABLE saved_{each} AS TABLE sync_assets.{each}" for each in own))
+    blocks.source("INSERT INTO t VALUES (-5, 'came and went')")
+    sync(blocks)
+    blocks.source("DELETE FROM t WHERE id = -5")
+    blocks.target(
+        f"DROP TABLE sync_assets.{name}",
+        f"CREATE TABLE sync_assets.{name} AS TABLE saved_{name}",
+        "DELETE FROM sync_assets.state",
+        *(f"INSERT INTO sync_assets.{each} TABLE saved_{each}" for each in own[:2]),
+    )
+    assert sync(blocks).rows_deleted == 1
+
+
+def test_rows_that_somebody_merged_by_hand_are_in_no_map(blocks: Pair) -> None:
+    begun(blocks)
+    engine, since = blocks.engine(), blocks.target("SELECT watermark FROM sync_assets.state")
+    blocks.source("INSERT INTO t VALUES (-5, 'came and went')")
+    exported = engine.export_to_csv_with_xmin("t", since=since[0][0])
+    temp = engine.import_csv_to_temp_table(exported)
+    assert engine.execute_merge_with_xmin(temp).inserted == 1
+    engine.cleanup_temp_table(temp)
+    engine.cleanup_temp_files(exported)
+    blocks.source("DELETE FROM t WHERE id = -5")
+    assert sync(blocks).rows_deleted == 1
+
+
+def test_a_run_that_waits_for_a_summary_gives_way(
+    summarizing: PostgresServer, server18: PostgresServer, new_database: NewDatabase
+) -> None:
+    pair = Pair(new_database(summarizing), new_database(server18))
+    pair.source(CREATE, FILL, "VACUUM t", "CHECKPOINT")
+    pair.sync(changed_blocks="auto")
+    pair.source("UPDATE t SET v = 'x' WHERE id = 5")
+    table = Table(T, T, changed_blocks=ChangedBlocks.AUTO, blocks_wait=60.0)
+
+    def alter() -> None:
+        assert eventually(lambda: pair.source(READING) == [(1,)])
+        pair.source("ALTER TABLE t ADD w int")
+
+    impatient = threading.Thread(target=alter)
+    impatient.start()
+    with pytest.raises(BlockingOthers):
+        pair.engine(max_blocking=1.0).sync(table)
+    impatient.join()
+
+
 def test_rows_that_leave_a_filter_are_found_too(blocks: Pair) -> None:
     blocks.source(CREATE, FILL)
     options: dict[str, Any] = {
@@ -237,6 +374,37 @@ def test_what_cannot_be_known_fails_where_it_is_required_and_is_scanned_else(pai
     receipt = pair.sync()
     assert receipt.rows_updated == 1
     assert receipt.changed_pages is None
+    assert receipt.reason == f"changes since transaction {receipt.watermark_before}"
+
+
+def test_it_is_the_default_where_the_source_offers_it(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL, "CHECKPOINT")
+    for _ in range(2):
+        blocks.sync(deletes="hard")
+    blocks.source("UPDATE t SET v = 'x' WHERE id = 5", "DELETE FROM t WHERE id = 20000")
+    receipt = blocks.sync(deletes="hard")
+    assert (receipt.rows_updated, receipt.rows_deleted, receipt.changed_pages) == (1, 1, 3)
+    assert blocks.is_exact()
+
+
+def test_a_role_that_may_not_create_the_map_does_without(blocks: Pair) -> None:
+    blocks.source(CREATE, FILL)
+    sync(blocks)
+    blocks.target("CREATE ROLE writer LOGIN", "GRANT ALL ON t TO writer")
+    try:
+        blocks.target(
+            "GRANT USAGE ON SCHEMA sync_assets TO writer",
+            "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO writer",
+        )
+        writer = Pair(blocks.source_url, blocks.target_url.replace("postgres@", "writer@"))
+        for key in (5, 6):
+            blocks.source(f"DELETE FROM t WHERE id = {key}")
+            receipt = sync(writer)
+            assert receipt.rows_deleted == 1
+            assert receipt.changed_pages is not None
+        assert blocks.target(MAPS) == []
+    finally:
+        blocks.target("DROP OWNED BY writer", "DROP ROLE writer")
 
 
 def test_auto_takes_the_scan_when_many_pages_changed(blocks: Pair) -> None:

@@ -89,7 +89,7 @@ CREATE DOMAIN positive AS integer CHECK (VALUE > 0);
 CREATE TYPE point3 AS (x integer, y numeric(8,3), m mood);
 CREATE TYPE span AS RANGE (subtype = float8);
 CREATE TABLE t (
-  id bigint PRIMARY KEY, b boolean, i2 smallint, i8 bigint, n numeric, n2 numeric(30,10),
+  id bigint PRIMARY KEY, b boolean, i2 smallint, i8 bigint, n numeric NOT NULL, n2 numeric(30,10),
   f4 real, f8 double precision, m money, c character(5), vc varchar(10), tx text, by bytea,
   d date, tm time(3), tz timetz, ts timestamp, tsz timestamptz, iv interval, u uuid, j json,
   jb jsonb, ip inet, net cidr, mac macaddr, bi bit(5), vb bit varying, pt point, bx box,

@@ -72,13 +72,18 @@ def ends(each_way: Callable[[Way], Ends], request: pytest.FixtureRequest) -> Ite
 
 
 @pytest.fixture
-def table(ends: Ends) -> str:
+def table(ends: Ends) -> Iterator[str]:
     """A table that was synced and has changed since."""
     name = f"t{next(NUMBERS)}"
     ends.direct.source(*(each.format(t=name) for each in CREATE))
-    ends.sync(name, name, lambda _: None, deletes="hard")
+    receipt = ends.sync(name, name, lambda _: None, deletes="hard")
+    assert receipt.chunks > 1
+    assert receipt.workers > 1
     ends.direct.source(*(each.format(t=name) for each in CHANGE))
-    return name
+    yield name
+    # All that the small disk has to hold is one table.
+    ends.mend()
+    ends.direct.target(f"DROP TABLE {name}")
 
 
 def _parameters() -> Iterator[Any]:

@@ -66,6 +66,15 @@ def test_an_expression_replaces_what_must_not_leave(pair: Pair) -> None:
     assert pair.target("SELECT count(*) FROM t WHERE t::text ~ '@'") == [(0,)]
 
 
+def test_what_an_expression_replaces_is_never_filled_from_the_catalog(pair: Pair) -> None:
+    pair.sync()
+    pair.source("DELETE FROM t WHERE id = 1", "ALTER TABLE t ADD phone text DEFAULT '555 1234'")
+    pair.sync(expressions={"phone": "md5(phone)"})
+    seen = "SELECT phone = md5('555 1234'), count(*) FROM t GROUP BY 1 ORDER BY 1"
+    # The row that only the target has was never older than the column.
+    assert pair.target(seen) == [(True, 99), (None, 1)]
+
+
 def test_an_expression_s_type_flows_into_the_target(pair: Pair) -> None:
     pair.sync(
         expressions={

@@ -30,12 +30,16 @@ from sync_assets_tests.scenarios.rounds import (
 )
 from sync_assets_tests.scenarios.storm import TABLES, create_tables
 
+SCANNING = {"changed_blocks": "off"}
+"""Changed pages have a storm of their own."""
+
 
 @pytest.fixture
 def rounds(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rounds]:
     """Rounds in a storm over the source."""
     create_tables(pair.source_url)
     with stormy(pair.source_url, pair, monkeypatch) as found:
+        found.options |= SCANNING
         yield found
 
 
@@ -45,6 +49,7 @@ def standby_rounds(
 ) -> Iterator[Rounds]:
     """Rounds that read from a standby, in a storm over its primary."""
     with on_a_standby(new_database(server18), monkeypatch) as found:
+        found.options |= SCANNING
         yield found
 
 

@@ -112,6 +112,16 @@ def test_vacuum_freeze_and_vacuum_full_send_nothing_again(pair: Pair) -> None:
     assert pair.sync().rows_exported == 0
 
 
+def test_rows_that_are_frozen_as_they_are_loaded_arrive(pair: Pair) -> None:
+    pair.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    pair.sync(deletes="hard")
+    frozen = "COPY t FROM PROGRAM 'seq 1 50' WITH (FREEZE)"
+    pair.source(f"BEGIN; TRUNCATE t; {frozen}; COMMIT", "VACUUM FREEZE t")
+    receipt = pair.sync(deletes="hard")
+    assert (receipt.rows_exported, receipt.rows_inserted, receipt.full) == (50, 49, False)
+    assert pair.is_exact()
+
+
 def test_rows_that_move_between_chunks_during_an_export_are_neither_lost_nor_doubled(
     pair: Pair,
 ) -> None:

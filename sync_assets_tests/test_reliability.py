@@ -1,0 +1,44 @@
+"""The page of reliability has every cell of the matrix, and names tests that are there."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+from sync_assets_tests.scenarios.faults import HARMLESS, OUR_KILL
+from sync_assets_tests.scenarios.test_faults import CELLS
+
+HERE = Path(__file__).parent
+PAGE = HERE.parent / "docs" / "reliability.md"
+TEST = "test_any_fault_at_any_step"
+
+
+def row(fault: str, step: str) -> str:
+    """What the page has to say of a cell."""
+    if fault == OUR_KILL:
+        promise = "as before, or as after; the next run sweeps its files"
+    elif "full" in fault:
+        promise = "goes through, or ends in `OutOfSpace`"
+    elif fault in HARMLESS:
+        promise = "goes through, later"
+    else:
+        promise = "goes through, or ends in an error to try again"
+    return f"| {fault} | {step} | {promise} | `{TEST}` | 1 |"
+
+
+def test_the_page_has_every_cell_of_the_matrix() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    written = [line for line in text.splitlines() if f"| `{TEST}` | 1 |" in line]
+    assert written == [row(fault, step) for fault, step in CELLS]
+
+
+def test_the_page_has_sixty_rows_and_names_tests_that_are_there() -> None:
+    there = {
+        name
+        for file in HERE.rglob("test_*.py")
+        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
+    }
+    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if "| `test_" in line]
+    named = {name for line in rows for name in re.findall(r"`(test_\w+)`", line)}
+    assert len(rows) >= 60
+    assert sorted(named - there) == []
