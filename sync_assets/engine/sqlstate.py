@@ -66,6 +66,8 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
     if kind is errors.RecoveryConflict and side == "target":
         kind = errors.LockTimeout
     said = error.diag.message_primary or next(iter(str(error).splitlines()), "no message")
+    if "no message from the libpq" in said:
+        return kind(f"the connection to {where} broke off")
     if code.startswith("22"):
         # A data exception quotes the value, and here and there bytes of it after a colon.
         said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])

@@ -199,4 +199,6 @@ def test_a_connection_that_breaks_off_within_a_copy_is_lost_and_not_refused(
             cursor.copy_expert(f"COPY ({rows}) TO STDOUT", io.StringIO())
         session.close()
     assert caught.value.pgcode is None
-    assert isinstance(classify(caught.value), ConnectionLost)
+    lost = classify(caught.value, "source")
+    assert isinstance(lost, ConnectionLost)
+    assert lost.message == "the connection to the source broke off"
