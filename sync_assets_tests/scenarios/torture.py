@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import random
 import subprocess
 import time
@@ -125,11 +126,11 @@ class Torture:
         self._writers: Storm | None = None
 
     def go_on(self, until: float, seed: str, patch: pytest.MonkeyPatch) -> None:
-        """Rounds among writers until a moment of the monotonic clock."""
+        """Rounds among writers until a moment of the monotonic clock, and until a fault struck."""
         taken = snapshot.taken
         patch.setattr(snapshot, "taken", lambda *given: self._watched(taken, *given))
         with MANY_WORKERS(), Writers(self.ends.direct.source_url, seed) as self._writers:
-            while time.monotonic() < until:
+            while time.monotonic() < until or not self.tally.faults.total():
                 self._round()
 
     def _round(self) -> None:
@@ -276,7 +277,8 @@ def torture(minutes: float, *, controls: bool) -> Tally:
     log.info("seed %s, %.1f minutes", SEED, minutes)
     began = time.monotonic()
     legs = len(WAYS) if controls else 1
-    stretches = max(1, round(len(CONTROLS) * CONTROL_ROUNDS * minutes / 60 / legs))
+    wanted = max(1, round(CONTROL_ROUNDS * minutes / 60)) * len(CONTROLS)
+    stretches = math.ceil(wanted / legs) if controls else 1
     order = itertools.cycle(CONTROLS)
     first = random.Random(SEED).randrange(len(WAYS))
     try:
