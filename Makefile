@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test random storm torture check lint docs newcomer reference lock clean
+.PHONY: help install demo ui test random storm torture check lint docs bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ lint: install  ## check style, types and layers
 
 docs: install  ## build the documentation's site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+bench: install  ## measure beside floors and other tools (ARGS='--tools ours,floors --rounds 1')
+	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
 	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \

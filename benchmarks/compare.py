@@ -16,7 +16,6 @@ import os
 import shutil
 import sys
 import tempfile
-import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
@@ -131,7 +130,9 @@ def main() -> None:
         for number in range(1, asked.rounds + 1):
             for work in (WORKS[name] for name in asked.works.split(",")):
                 going = [tool for tool in kept if (tool.name, work.name) not in tired]
-                tired |= measure_round(bench, work, asked.rows, going, asked.steps.split(","), number)
+                tired |= measure_round(
+                    bench, work, asked.rows, going, asked.steps.split(","), number
+                )
         if asked.big:
             few = [tool for tool in kept if tool.name in {"sync-assets", "COPY", "scan"}]
             for number in range(1, asked.rounds + 1):
@@ -141,17 +142,23 @@ def main() -> None:
 
 def arguments() -> argparse.Namespace:
     """What can be chosen."""
-    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
     room = Path(tempfile.gettempdir()) / "sync-assets-benchmarks"
     parser.add_argument("--room", type=Path, default=room, help=f"kept between calls ({room})")
-    parser.add_argument("--results", type=Path, help="where raw results are added (ROOM/results.jsonl)")
+    parser.add_argument(
+        "--results", type=Path, help="where raw results are added (ROOM/results.jsonl)"
+    )
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tools", default="all", help="names, or ours, floors, peers (all)")
     parser.add_argument("--works", default="w1,w2")
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--limit", type=float, default=150, help="seconds a step may take (150)")
-    parser.add_argument("--big", type=int, default=0, metavar="ROWS", help="W1 with so many rows too")
+    parser.add_argument(
+        "--big", type=int, default=0, metavar="ROWS", help="W1 with so many rows too"
+    )
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md")
     asked = parser.parse_args()
@@ -182,7 +189,9 @@ def _able(bench: Bench, tools: Sequence[Tool], asked: argparse.Namespace) -> lis
         problem = tool.problem(bench.venvs)
         if problem:
             for work in asked.works.split(","):
-                bench.record(work=work, rows=asked.rows, step="install", tool=tool.name, error=problem)
+                bench.record(
+                    work=work, rows=asked.rows, step="install", tool=tool.name, error=problem
+                )
         else:
             able.append(tool)
     return able

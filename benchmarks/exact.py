@@ -92,5 +92,3 @@ def _reading(url: str) -> Iterator[cursor]:
         session.autocommit = True
         at.execute(SETTINGS)
         yield at
-
-

@@ -78,12 +78,11 @@ class Recording:
 
     def _recorded_connect(self, url: str, **options: Any) -> Result:
         port = psycopg2.extensions.parse_dsn(url)["port"]
-        made = self.note(
+        return self.note(
             port,
             CONNECT,
             lambda: self._connect(url, cursor_factory=_cursor_class(self, port), **options),
         )
-        return made
 
 
 def _cursor_class(recording: Recording, port: str) -> type[psycopg2.extensions.cursor]:
@@ -135,9 +134,13 @@ def profile(pair: Pair, work: Work, rows: int, mode: str, *, each: bool) -> None
             after = [cpu_of_server(server.pid or 0) for server in pair]
             servers = " + ".join(f"{b - a:.2f}" for a, b in zip(before, after, strict=True))
             print(f"\n## {work.name} {step}, {rows:,} rows: {wall:.3f} s\n")
-            print("seconds by phase:", ", ".join(f"{k} {v:.3f}" for k, v in receipt.seconds.items()))
-            print(f"CPU: ours {cpu:.2f} s, servers (source + target) {servers} s; "
-                  f"workers {receipt.workers}, chunks {receipt.chunks}, bytes {receipt.bytes:,}")
+            print(
+                "seconds by phase:", ", ".join(f"{k} {v:.3f}" for k, v in receipt.seconds.items())
+            )
+            print(
+                f"CPU: ours {cpu:.2f} s, servers (source + target) {servers} s; "
+                f"workers {receipt.workers}, chunks {receipt.chunks}, bytes {receipt.bytes:,}"
+            )
             print(told(recording.statements, each=each))
     pair.target.drop_database(target)
 

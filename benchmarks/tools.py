@@ -113,7 +113,9 @@ TOOLS: Sequence[Tool] = (
         steps=("initial", "changes"),
         follows=True,
     ),
-    Tool("ADBC script", "peer", _python("adbc_table.py"), by_cursor=True, venv="adbc", packages=ADBC),
+    Tool(
+        "ADBC script", "peer", _python("adbc_table.py"), by_cursor=True, venv="adbc", packages=ADBC
+    ),
     Tool("postgres_fdw", "peer", _shell("fdw.sh"), by_cursor=True),
     Tool("pgcopydb", "peer", _shell("pgcopydb.sh"), again=True, program="pgcopydb"),
     Tool(
@@ -157,6 +159,11 @@ def chosen(words: str) -> list[Tool]:
         raise SystemExit(f"no such tool: {', '.join(sorted(unknown))}")
     asked = {kinds.get(word, word) for word in wanted}
     return [tool for tool in TOOLS if {"all", tool.name, tool.kind} & asked]
+
+
+def named(*names: str) -> list[Tool]:
+    """The tools of these names."""
+    return [tool for tool in TOOLS if tool.name in names]
 
 
 def _install(folder: Path, packages: Sequence[str]) -> str:

@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from pathlib import Path
 
-from sync_assets_tests.scenarios.faults import HARMLESS, OUR_KILL
+from sync_assets.engine import Phase
+from sync_assets_tests.scenarios.faults import OUR_KILL, outcome
 from sync_assets_tests.scenarios.test_faults import CELLS
 
 HERE = Path(__file__).parent
@@ -13,16 +14,17 @@ PAGE = HERE.parent / "docs" / "reliability.md"
 TEST = "test_any_fault_at_any_step"
 
 
-def row(fault: str, step: str) -> str:
+def row(fault: str, step: Phase) -> str:
     """What the page has to say of a cell."""
     if fault == OUR_KILL:
-        promise = "as before, or as after; the next run sweeps its files"
-    elif "full" in fault:
-        promise = "goes through, or ends in `OutOfSpace`"
-    elif fault in HARMLESS:
-        promise = "goes through, later"
+        promise = "the target is as before, or as after; the next run sweeps its files"
     else:
-        promise = "goes through, or ends in an error to try again"
+        error = "in `OutOfSpace`" if "full" in fault else "in an error to try again"
+        promise = {
+            "fails": f"ends {error}",
+            "either": f"goes through, or ends {error}",
+            "goes through": "goes through",
+        }[outcome(fault, step)]
     return f"| {fault} | {step} | {promise} | `{TEST}` | 1 |"
 
 

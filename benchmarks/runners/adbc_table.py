@@ -21,7 +21,10 @@ def columns(at: dbapi.Cursor) -> dict[str, str]:
 
 
 if step != "prepare":
-    source, target = dbapi.connect(os.environ["SOURCE_URL"]), dbapi.connect(os.environ["TARGET_URL"])
+    source, target = (
+        dbapi.connect(os.environ["SOURCE_URL"]),
+        dbapi.connect(os.environ["TARGET_URL"]),
+    )
     reading, writing = source.cursor(), target.cursor()
     # An inet would arrive as its bytes on the wire.
     names = {

@@ -35,7 +35,7 @@ class Comparison:
     """A table's rows under one snapshot of its source, against the target as it is each time."""
 
     def __init__(self, run: Run, table: Table, source: End) -> None:
-        self._run, self._table, self._source = run, table, source
+        self._run, self._table, self.source = run, table, source
         self._parts: list[list[int]] = []
         self._digits = 0
         self.rows_source = self.rows_target = 0
@@ -43,11 +43,11 @@ class Comparison:
     def compare(self, tally: Tally) -> None:
         """Read both ends, and give every difference to `tally`."""
         report = self._run.report
-        with self._target_end() as target:
-            ends = (self._source, target)
+        with self.target_end() as target:
+            ends = (self.source, target)
             buckets = Buckets(digits_for(max(_estimate(end.rows.relation) for end in ends)))
             report.begin("compare")
-            self._sum_up(ends, buckets)
+            self.sum_up(ends, buckets)
             report.spent("compare")
             self._digits, self._parts = buckets.digits, list(buckets.differing(LISTED_AT_ONCE))
             self.rows_source, self.rows_target = (buckets.rows[SIGNS[e.side]] for e in ends)
@@ -55,13 +55,13 @@ class Comparison:
 
     def compare_again(self, tally: Tally) -> None:
         """Look again at what differed, on the target as it has become."""
-        with self._target_end() as target:
-            self._list((self._source, target), tally)
+        with self.target_end() as target:
+            self._list((self.source, target), tally)
 
     @contextlib.contextmanager
-    def _target_end(self) -> Iterator[End]:
+    def target_end(self) -> Iterator[End]:
         """The target's rows under a snapshot of their own; raises SchemaConflict."""
-        table, source = self._table, self._source.rows
+        table, source = self._table, self.source.rows
         with self._run.sessions.connected("target") as reader:
             with transaction(reader, CATALOG_NAMES) as cursor:
                 rows_of_target(table, source, read_relation(cursor, table.target))
@@ -72,7 +72,7 @@ class Comparison:
                 there = read_relation(cursor, table.target)
                 yield End("target", rows_of_target(table, source, there), reader)
 
-    def _sum_up(self, ends: Sequence[End], buckets: Buckets) -> None:
+    def sum_up(self, ends: Sequence[End], buckets: Buckets) -> None:
         """Read both ends whole, at the same time."""
         run, name = self._run, str(self._table.target)
         workers = choose_workers(run.workers, run.workers.max_workers)

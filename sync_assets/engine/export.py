@@ -37,6 +37,13 @@ class Exported:
     keys: int = 0
     bytes: int = 0
 
+    def __add__(self, other: Exported) -> Exported:
+        """What two exports have moved together."""
+        return Exported(*map(sum, zip(self._counts(), other._counts(), strict=True)))
+
+    def _counts(self) -> tuple[int, ...]:
+        return (self.chunks, self.chunks_done, self.rows, self.keys, self.bytes)
+
 
 class Export:
     """One running export of a group of tables: chunks go in, batch files come out.

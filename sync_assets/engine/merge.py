@@ -12,6 +12,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal, storage
@@ -164,12 +165,33 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
         return Removed()
     if plan.key_map is KeyMap.USE:
         return _remove_gone(cursor, plan, key, staging, staged)
+    return _remove_lacking(cursor, plan, key, keys, staged)
+
+
+def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = None) -> Composable:
+    """Delete or mark the target rows whose key is not among `keys`, of those that are `within`."""
     if plan.removal is Removal.MARK:
-        cursor.execute(merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at))
+        return merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at, within)
+    return merge_sql.delete_missing(plan, key, keys, within)
+
+
+def _remove_lacking(
+    cursor: Cursor, plan: Plan, key: Key, keys: Composable, staged: Exported
+) -> Removed:
+    """Delete or mark what is not among all keys, or has gone from the buckets that differ."""
+    buckets = plan.key_buckets
+    if buckets is None:
+        cursor.execute(removal(plan, key, keys))
+        deleted = cursor.rowcount
+        guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+    elif not buckets.prefixes:
+        deleted = 0
     else:
-        cursor.execute(merge_sql.delete_missing(plan, key, keys))
-    deleted = cursor.rowcount
-    guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+        hashed = [SQL("t.{}").format(Identifier(name)) for name in key.columns]
+        with pinned(cursor):
+            cursor.execute(removal(plan, key, keys, has_key_hash(hashed, buckets.prefixes)))
+            deleted = cursor.rowcount
+        guard(cursor, plan, deleted, buckets.rows)
     return Removed(deleted, 0)
 
 

@@ -14,12 +14,12 @@ from sync_assets.engine.sql import IN_SCOPE, names, relation
 PUBLISHED, STAGED = Identifier("t"), Identifier("s")
 
 
-def joined(key: Key) -> Composable:
-    """The condition under which a target row `t` and a staged row `s` are the same row."""
+def joined(key: Key, staged: Composable = STAGED) -> Composable:
+    """The condition under which a target row `t` and a staged row are the same row."""
     # The key index's own operators: what the index calls equal is what identifies a row.
     return SQL(" AND ").join(
-        SQL("t.{column} {operator} s.{column}").format(
-            column=Identifier(column), operator=SQL(operator)
+        SQL("t.{column} {operator} {staged}.{column}").format(
+            column=Identifier(column), operator=SQL(operator), staged=staged
         )
         for column, operator in zip(key.columns, key.operators, strict=True)
     )
@@ -102,7 +102,7 @@ def _missing(key: Key, keys: Composable, within: Composable | None = None) -> Co
     return missing if within is None else SQL("{} AND {}").format(within, missing)
 
 
-def _live(plan: Plan) -> Composable:
+def live(plan: Plan) -> Composable:
     """The condition that a target row `t` is not marked as deleted."""
     if plan.layout.deleted_column is None:
         return SQL("true")
@@ -129,7 +129,7 @@ def mark_missing(
         relation(plan.table.target),
         Identifier(plan.layout.deleted_column or ""),
         Literal(at),
-        _live(plan),
+        live(plan),
         _missing(key, keys, within),
     )
 
@@ -148,7 +148,7 @@ def mark_gone(plan: Plan, key: Key, gone: Composable, at: datetime) -> Composabl
         Identifier(plan.layout.deleted_column or ""),
         Literal(at),
         gone,
-        _live(plan),
+        live(plan),
         joined(key),
     )
 
@@ -156,21 +156,21 @@ def mark_gone(plan: Plan, key: Key, gone: Composable, at: datetime) -> Composabl
 def any_live(plan: Plan) -> Composable:
     """Whether the target has a row that is not marked as deleted."""
     return SQL("SELECT EXISTS (SELECT FROM {} AS t WHERE {})").format(
-        relation(plan.table.target), _live(plan)
+        relation(plan.table.target), live(plan)
     )
 
 
 def count_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
     """Count the live target rows whose key is not among `keys`."""
     return SQL("SELECT count(*) FROM {} AS t WHERE {} AND {}").format(
-        relation(plan.table.target), _live(plan), _missing(key, keys)
+        relation(plan.table.target), live(plan), _missing(key, keys)
     )
 
 
 def count_live(plan: Plan, most: int | None = None) -> Composable:
     """Count the target rows that are not marked as deleted, up to `most` of them."""
     return SQL("SELECT count(*) FROM (SELECT FROM {} AS t WHERE {} LIMIT {}) AS live").format(
-        relation(plan.table.target), _live(plan), Literal(most)
+        relation(plan.table.target), live(plan), Literal(most)
     )
 
 

@@ -63,6 +63,17 @@ class KeyMap(str, enum.Enum):
 
 
 @dataclass(frozen=True, slots=True)
+class KeyBuckets:
+    """Where keys may be gone: what the hash of their text begins with (`key_buckets`).
+
+    `rows` are those of the source in scope, of which only the keys in these buckets are listed.
+    """
+
+    prefixes: tuple[str, ...]
+    rows: int
+
+
+@dataclass(frozen=True, slots=True)
 class LeafRead:
     """One leaf and how it is read. A leaf may be read both by xid and by cursor.
 
@@ -100,7 +111,7 @@ class Plan:
     `binary` says that rows travel as binary COPY data, and not as CSV.
     `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
     keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
-    there at the last run.
+    there at the last run. `keys_later` says that keys are read after the rows, those of `key_buckets`.
     """
 
     table: Table
@@ -118,6 +129,8 @@ class Plan:
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
     binary: bool = False
+    keys_later: bool = False
+    key_buckets: KeyBuckets | None = None
 
     @property
     def removal(self) -> Removal:
@@ -417,8 +430,20 @@ def _member_chunks(plan: Plan, pages: int, workers: int, batch_size: int) -> Ite
         for first, end in page_ranges(leaf, pages, workers, batch_size):
             if by_page:
                 yield from _with_keys(plan, Chunk(0, 0, leaf, by_page.how, first, end))
-            elif plan.reads_all_keys:
+            elif plan.reads_all_keys and not plan.keys_later:
                 yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
+
+
+def key_chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:
+    """Cut what is read of keys, once it is known in which buckets any may be gone."""
+    pages = sum(leaf.pages for plan in plans for leaf in plan.view.relation.leaves)
+    numbers = itertools.count()
+    for member, plan in enumerate(plans):
+        if plan.key_buckets is None or not plan.key_buckets.prefixes:
+            continue
+        for leaf in plan.view.relation.leaves:
+            for pages_ in page_ranges(leaf, pages, workers, batch_size):
+                yield Chunk(next(numbers), member, leaf, How.WHOLE, *pages_, keys_only=True)
 
 
 def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
@@ -429,7 +454,7 @@ def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
 
 def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:
     yield chunk
-    if plan.compares_keys:
+    if plan.compares_keys and not plan.keys_later:
         yield dataclasses.replace(chunk, how=How.WHOLE, keys_only=True)
 
 

@@ -14,13 +14,13 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, merge, merge_sql, state
+from sync_assets.engine import errors, merge, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.checksum import Rows, has_key_hash
 from sync_assets.engine.lock import require_lock
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import Plan, Removal
+from sync_assets.engine.plan import Plan
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of
 from sync_assets.engine.scope import written
@@ -143,13 +143,8 @@ def _remove(cursor: Cursor, plan: Plan, staged: Staged, wrong: Wrong) -> int:
     if key is None:
         raise AssertionError(f"{plan.table.target} is repaired by a key that it does not have")
     keys, within = staged.staging.all_keys, wrong.on_target()
-    if plan.removal is Removal.MARK:
-        at = plan.view.snapshot.taken_at
-        statement = merge_sql.mark_missing(plan, key, keys, at, within)
-    else:
-        statement = merge_sql.delete_missing(plan, key, keys, within)
     with merge.pinned(cursor):
-        cursor.execute(statement)
+        cursor.execute(merge.removal(plan, key, keys, within))
         deleted = cursor.rowcount
     merge.guard(cursor, plan, deleted, wrong.rows_source)
     return deleted

@@ -117,6 +117,8 @@ def _watermark(plan: Plan, known: Known | None) -> int:
 
 def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
     """Live rows: exact after a pass over every row; later what our own writes made of it."""
+    if plan.key_buckets is not None:
+        return plan.key_buckets.rows
     if plan.reads_all_keys:
         return done.keys
     if plan.full:

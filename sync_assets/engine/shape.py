@@ -71,11 +71,12 @@ def leaf_json(columns: Iterable[LeafColumn]) -> str:
 
 
 def leaf_columns(found: Mapping[str, tuple[int, str | None]] | None) -> tuple[LeafColumn, ...]:
-    """Read what `leaf_json` wrote."""
-    return tuple(
+    """Read what `leaf_json` wrote; jsonb has an order of its own."""
+    columns = (
         LeafColumn(number, name, None, generation)
         for name, (number, generation) in (found or {}).items()
     )
+    return tuple(sorted(columns, key=lambda column: column.number))
 
 
 def places(leaf: Leaf) -> tuple[LeafColumn, ...]:

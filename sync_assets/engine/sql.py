@@ -8,6 +8,7 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.alter import column_definition
+from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import written
@@ -95,6 +96,9 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
 def _filter(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     if plan.table.where is not None and (chunk.keys_only or not plan.flags_scope):
         yield written(plan.table.where)
+    if chunk.keys_only and plan.key_buckets is not None:
+        key = [Identifier(name) for name in plan.layout.key_columns]
+        yield has_key_hash(key, plan.key_buckets.prefixes)
 
 
 def _exported(plan: Plan, chunk: Chunk) -> Composable:

@@ -12,7 +12,7 @@ import contextlib
 import dataclasses
 import itertools
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, merge, samples, snapshot, state
@@ -22,11 +22,12 @@ from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
+from sync_assets.engine.key_buckets import by_buckets, compared
 from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import Plan, chunks, make_plan, useful_workers
+from sync_assets.engine.plan import Chunk, Plan, chunks, key_chunks, make_plan, useful_workers
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
@@ -122,6 +123,7 @@ def plan_tables(
         by_blocks(run.sessions, source, plan, known[plan.table.target], outlook, run.max_blocking)
         for plan in plans
     ]
+    plans = [by_buckets(source, target, plan) for plan in plans]
     run.report.spent("plan")
     return plans
 
@@ -139,13 +141,22 @@ def fill(
 ) -> tuple[Staged, ...]:
     """Export what is planned and load it; `source` lets its snapshot go, unless told to hold it."""
     staged = [_prepare(target, plan, cleanup) for plan in plans]
-    export = _move(run, plans, source, target, staged, folder, hold=hold)
-    newest = [load.finish(target, *each) for each in zip(staged, plans, export.done, strict=True)]
+    later = any(plan.keys_later for plan in plans)
+    export = _move(run, plans, chunks, source, target, staged, folder, hold=hold or later)
+    done, workers = export.done, export.workers
+    if later:
+        plans = [
+            compared(run, plan, source, target, staging) if plan.keys_later else plan
+            for plan, staging in zip(plans, staged, strict=True)
+        ]
+        export = _move(run, plans, key_chunks, source, target, staged, folder, hold=hold)
+        done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
+    newest = [load.finish(target, *each) for each in zip(staged, plans, done, strict=True)]
     run.report.spent("load")
     held = export.ended - held_from
     return tuple(
-        Staged(*each, export.workers, held)
-        for each in zip(plans, staged, export.done, newest, strict=True)
+        Staged(*each, max(workers, export.workers), held)
+        for each in zip(plans, staged, done, newest, strict=True)
     )
 
 
@@ -188,6 +199,7 @@ def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> S
 def _move(
     run: Run,
     plans: Sequence[Plan],
+    cutting: Callable[[Sequence[Plan], int, int], Iterator[Chunk]],
     source: Connection,
     target: Connection,
     staged: Sequence[Staging],
@@ -199,7 +211,7 @@ def _move(
     report = run.report
     report.begin("chunk")
     most = choose_workers(run.workers, run.workers.max_workers)
-    cut = list(chunks(plans, most, run.workers.batch_size))
+    cut = list(cutting(plans, most, run.workers.batch_size))
 
     def moved(member: int, done: Exported) -> None:
         name = str(plans[member].table.target)

@@ -37,6 +37,7 @@ NOT_RUN = {
         "docs/changed-blocks.md",
         "ALTER SYSTEM SET summarize_wal = on;  SELECT pg_reload_conf();      -- 17 and later",
     ),
+    ("docs/benchmarks.md", "make bench"),
     ("docs/command-line.md", 'eval "$(_SYNC_ASSETS_COMPLETE=zsh_source sync-assets)"'),
     ("docs/command-line.md", "sync-assets state export state.json"),
     ("docs/index.md", "make demo"),

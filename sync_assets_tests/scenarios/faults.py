@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
-from typing import Any, get_args
+from typing import Any, Literal, get_args
 from unittest import mock
 
 from sync_assets.demo.account import server_account
@@ -234,6 +234,36 @@ FAULTS: Mapping[str, Strike] = MappingProxyType(
 )
 HARMLESS = frozenset(fault for fault in FAULTS if "stalled" in fault or "50 ms" in fault)
 """Faults that a run outlives."""
+
+Outcome = Literal["fails", "goes through", "either"]
+
+
+def outcome(fault: str, step: Phase) -> Outcome:
+    """What becomes of a run that a fault strikes as a step begins."""
+    if fault in HARMLESS:
+        return "goes through"
+    if "cancelled" in fault:
+        # Only what a server is executing can be.
+        return "either"
+    last, perhaps = LAST_NEEDED[next(start for start in LAST_NEEDED if fault.startswith(start))]
+    if STEPS.index(step) <= STEPS.index(last):
+        return "fails"
+    return "either" if step in perhaps else "goes through"
+
+
+LAST_NEEDED: Mapping[str, tuple[Phase, tuple[Phase, ...]]] = MappingProxyType(
+    {
+        "source": ("load", ()),
+        "target": ("commit", ()),
+        "our": ("clean up", ()),
+        "disk of batch": ("export", ("load",)),
+        "disk of the target": ("load", ("merge", "state", "commit")),
+    }
+)
+"""The last step that fails without what a fault takes away, and those that only may.
+
+The source is asked once more, after the load, whether its WAL is on its disk.
+"""
 
 MATRIX = (OUR_KILL, *list(FAULTS)[:6])
 """Faults that strike at every step in every run of the tests; the others take turns."""

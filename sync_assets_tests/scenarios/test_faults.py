@@ -12,10 +12,9 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import SyncError
+from sync_assets.engine import Phase, SyncError
 from sync_assets_tests.scenarios.faults import (
     FAULTS,
-    HARMLESS,
     MATRIX,
     OTHERS,
     OUR_KILL,
@@ -23,6 +22,7 @@ from sync_assets_tests.scenarios.faults import (
     Ends,
     at,
     is_of_the_right_kind,
+    outcome,
     two_ends,
 )
 
@@ -31,8 +31,9 @@ WAYS: tuple[Way, ...] = (("15", "18"), ("18", "15"))
 BOTH_WAYS = os.environ.get("SYNC_TEST_FAULTS") == "both-ways"
 """By default the cells take turns."""
 
-CELLS = [(fault, step) for fault in MATRIX for step in STEPS]
-CELLS += [(fault, step) for fault in OTHERS for step in ("export", "load", "commit")]
+SOME_STEPS = ("export", "load", "commit")
+CELLS: list[tuple[str, Phase]] = [(fault, step) for fault in MATRIX for step in STEPS]
+CELLS += [(fault, step) for fault in OTHERS for step in STEPS if step in SOME_STEPS]
 
 NUMBERS = itertools.count(1)
 CREATE = (
@@ -94,7 +95,10 @@ def _parameters() -> Iterator[Any]:
 
 
 @pytest.mark.parametrize(("ends", "fault", "step"), list(_parameters()), indirect=["ends"])
-def test_any_fault_at_any_step(ends: Ends, table: str, fault: str, step: str) -> None:
+def test_any_fault_at_any_step(ends: Ends, table: str, fault: str, step: Phase) -> None:
+    for disk in (ends.batch_disk, ends.target_disk):
+        if "full" in fault and disk.refusal:
+            pytest.skip(f"no small file system can be mounted: {disk.refusal}")
     rows = ROWS.format(t=table)
     before = ends.direct.target(rows)
     if fault == OUR_KILL:
@@ -103,7 +107,8 @@ def test_any_fault_at_any_step(ends: Ends, table: str, fault: str, step: str) ->
     else:
         error = struck(ends, table, fault, step)
         assert error is None or is_of_the_right_kind(error, fault), repr(error)
-        assert error is None or fault not in HARMLESS
+        expected = outcome(fault, step)
+        assert expected == "either" or (error is not None) == (expected == "fails"), error
     ends.mend()
     after = ends.direct.target(rows)
     whole = ends.direct.source(rows)

@@ -15,16 +15,18 @@ CREATE = (
     "CREATE TABLE t (id integer PRIMARY KEY, v text, n numeric, j json)",
     "INSERT INTO t SELECT i, 'v' || i, 1.0, '{}' FROM generate_series(1, 5000) i",
 )
+LEAVES = "SELECT leaf, ctid::text, xmin::text FROM sync_assets.state_leaf"
 VERSIONS = "SELECT id, ctid::text, xmin::text FROM t ORDER BY id"
 
 
 def test_the_same_table_synced_twice_writes_nothing(pair: Pair) -> None:
     pair.source(*CREATE)
     pair.sync()
-    before = pair.target(VERSIONS)
+    before, leaves = pair.target(VERSIONS), pair.target(LEAVES)
     receipt = pair.sync()
     assert (receipt.rows_exported, receipt.rows_written) == (0, 0)
     assert pair.target(VERSIONS) == before
+    assert pair.target(LEAVES) == leaves
 
 
 def test_a_full_refresh_reads_everything_and_writes_nothing(pair: Pair) -> None:
