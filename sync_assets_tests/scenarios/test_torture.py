@@ -18,7 +18,7 @@ MINUTES = float(os.environ.get("SYNC_TEST_TORTURE_MINUTES", "0.3"))
 
 
 @pytest.mark.timeout(300 + 90 * MINUTES)
-def test_nothing_is_lost_under_torture() -> None:
+def test_nothing_is_lost_and_nothing_is_left() -> None:
     tally = torture(MINUTES, controls=LONG)
     assert tally.losses == []
     assert tally.syncs > 0

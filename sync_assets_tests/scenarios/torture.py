@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import logging
+import math
 import random
 import subprocess
 import time
@@ -26,7 +27,7 @@ from sync_assets.engine.table import quoted
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import SETTINGS, running_server
 from sync_assets_tests.scenarios.controls import CONTROLS, Control
-from sync_assets_tests.scenarios.faults import Ends, two_ends
+from sync_assets_tests.scenarios.faults import MANY_WORKERS, Ends, two_ends
 from sync_assets_tests.scenarios.rounds import (
     PATIENCE,
     SEED,
@@ -63,6 +64,12 @@ class Truth:
     rows: frozenset[Row]
 
 
+def _commit() -> str:
+    """The commit that is tortured; work may go on meanwhile."""
+    head = ("git", "rev-parse", "--short", "HEAD")
+    return subprocess.run(head, check=False, capture_output=True, text=True).stdout.strip()
+
+
 @dataclass
 class Tally:
     """What has happened so far."""
@@ -81,15 +88,14 @@ class Tally:
     rows: int = 0
     by_pages: int = 0
     longest: float = 0.0
+    commit: str = field(default_factory=_commit)
 
     def table(self, minutes: float) -> str:
         """The summary as Markdown."""
-        head = ("git", "rev-parse", "--short", "HEAD")
-        commit = subprocess.run(head, check=False, capture_output=True, text=True).stdout.strip()
         caught = ", ".join(f"{name} {count}" for name, count in sorted(self.caught.items()))
         lines = {
             "seed": SEED,
-            "commit": commit,
+            "commit": self.commit,
             "minutes": f"{minutes:.1f}",
             "rounds": self.rounds,
             "syncs compared with the truth of their snapshot": self.syncs,
@@ -120,11 +126,11 @@ class Torture:
         self._writers: Storm | None = None
 
     def go_on(self, until: float, seed: str, patch: pytest.MonkeyPatch) -> None:
-        """Rounds among writers until a moment of the monotonic clock."""
+        """Rounds among writers until a moment of the monotonic clock, and until a fault struck."""
         taken = snapshot.taken
         patch.setattr(snapshot, "taken", lambda *given: self._watched(taken, *given))
-        with Writers(self.ends.direct.source_url, seed) as self._writers:
-            while time.monotonic() < until:
+        with MANY_WORKERS(), Writers(self.ends.direct.source_url, seed) as self._writers:
+            while time.monotonic() < until or not self.tally.faults.total():
                 self._round()
 
     def _round(self) -> None:
@@ -156,6 +162,8 @@ class Torture:
             self.tally.errors[error.kind] += 1
             if not isinstance(error, (*fault.brings, TransientError)):
                 self._fail(subject, f"an error of the wrong kind: {error!r}")
+        if fault.ends_process is None and not self.ends.nothing_is_held():
+            self._fail(subject, f"left by a run under a fault: {self.ends.held()}")
         if attempt.receipts and (fault.compared or not attempt.struck):
             self._compare(subject, attempt)
 
@@ -269,7 +277,8 @@ def torture(minutes: float, *, controls: bool) -> Tally:
     log.info("seed %s, %.1f minutes", SEED, minutes)
     began = time.monotonic()
     legs = len(WAYS) if controls else 1
-    stretches = max(1, round(len(CONTROLS) * CONTROL_ROUNDS * minutes / 60 / legs))
+    wanted = max(1, round(CONTROL_ROUNDS * minutes / 60)) * len(CONTROLS)
+    stretches = math.ceil(wanted / legs) if controls else 1
     order = itertools.cycle(CONTROLS)
     first = random.Random(SEED).randrange(len(WAYS))
     try:

@@ -19,7 +19,7 @@ from sync_assets.engine.errors import Cancelled, OutOfSpace
 from sync_assets.engine.progress import Progress
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.scenarios import faults
-from sync_assets_tests.scenarios.faults import PATIENCE, PROCESSES, STEPS, Ends
+from sync_assets_tests.scenarios.faults import MANY_WORKERS, PATIENCE, PROCESSES, STEPS, Ends
 from sync_assets_tests.scenarios.storm import SETBACKS
 from sync_assets_tests.scenarios.torture_tables import (
     ATTACH,
@@ -183,7 +183,8 @@ def _run_and_die(
     # Whoever reads the test's output is not told of what was meant to happen.
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
-        new_engine(pair, folder, die, random.Random(seed)).sync(subject.table)
+        with MANY_WORKERS():
+            new_engine(pair, folder, die, random.Random(seed)).sync(subject.table)
     except SyncError:
         sys.exit(FAILED)
 
