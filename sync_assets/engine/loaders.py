@@ -29,7 +29,7 @@ class Loaders:
         self._export = export
         self._batches: Iterator[Batch] = iter(())
         self._turn = threading.Lock()
-        self._failure: BaseException | None = None
+        self._failures: list[BaseException] = []
 
     def load(self, target: Connection, batches: Iterator[Batch], most: int) -> None:
         """Load all batches over at most so many connections; raises what a loader did."""
@@ -44,15 +44,15 @@ class Loaders:
         self._guarded(lambda: self._work(target))
         for thread in others:
             thread.join()
-        if self._failure is not None:
-            raise self._failure
+        if self._failures:
+            raise self._failures[0]
 
     def _guarded(self, work: Callable[[], None]) -> None:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for all
-            with self._turn:
-                self._failure = self._failure or error
+            # Without the turn: whoever has it may wait for a batch that only this ends.
+            self._failures.append(error)
             self._export.give_up(error)
 
     def _join(self) -> None:

@@ -2,24 +2,31 @@
 
 from __future__ import annotations
 
+import itertools
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from sync_assets.engine import DataCopyEngine, Progress
-from sync_assets.engine.batches import batch_folder
+from sync_assets.engine import DataCopyEngine, Progress, load, sync
+from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.errors import (
     BlockingOthers,
     Cancelled,
     ConcurrentRun,
+    OutOfSpace,
     SchemaConflict,
     UnusableKey,
 )
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets.engine.load import Staging
+from sync_assets.engine.loaders import Loaders
+from sync_assets.engine.plan import Plan
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.scenarios.faults import MANY_WORKERS
 
 CREATE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
 FILL = "INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 100) i"
@@ -166,6 +173,34 @@ def test_no_room_for_batch_files_is_slow_and_not_a_hang(pair: Pair) -> None:
     receipt = pair.engine(max_batch_disk=0).copy_table_data_with_xmin("t", "t")
     assert receipt.chunks > 1
     assert pair.is_exact()
+
+
+def test_a_batch_that_cannot_be_loaded_ends_the_run_where_there_is_room_for_no_other(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.source(CREATE, "INSERT INTO t SELECT i, repeat('x', 900) FROM generate_series(1, 9000) i")
+    running: list[Loaders] = []
+    calls = itertools.count()
+    load_batch = load.load_batch
+
+    class Watched(Loaders):
+        def __init__(self, *args: Any) -> None:
+            super().__init__(*args)
+            running.append(self)
+
+    def failing(connection: Any, staging: Staging, plan: Plan, batch: Batch) -> None:
+        if next(calls):
+            return load_batch(connection, staging, plan, batch)
+        folder = batch.path.parent
+        # By then nobody can export more, and another loader has the turn and waits for a batch.
+        assert eventually(lambda: [*folder.iterdir()] == [batch.path] and running[0]._turn.locked())
+        raise OutOfSpace("no room on the target")
+
+    monkeypatch.setattr(sync, "Loaders", Watched)
+    monkeypatch.setattr(load, "load_batch", failing)
+    with MANY_WORKERS(), pytest.raises(OutOfSpace, match="no room"):
+        pair.engine(max_batch_disk=0).copy_table_data_with_xmin("t", "t")
+    assert pair.leftovers() == []
 
 
 def test_batch_files_stay_bounded_when_values_are_large(pair: Pair) -> None:
