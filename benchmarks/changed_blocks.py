@@ -12,16 +12,13 @@ from __future__ import annotations
 import argparse
 import os
 import statistics
-import tempfile
 import time
 from collections.abc import Iterable, Sequence
-from contextlib import ExitStack, closing
 from dataclasses import dataclass, field
 from pathlib import Path
 
-import psycopg2
+from servers import execute, private_pair
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
 from sync_assets.engine import DataCopyEngine, Receipt
 
 SETTINGS = {
@@ -50,14 +47,6 @@ CHANGE = (
 )
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 BEGIN, END = "<!-- benchmarks/changed_blocks.py -->", "<!-- end -->"
-
-
-def execute(url: str, *statements: str) -> None:
-    """Execute statements, each on its own."""
-    with closing(psycopg2.connect(url)) as session, session.cursor() as at:
-        session.autocommit = True
-        for statement in statements:
-            at.execute(statement)
 
 
 @dataclass
@@ -193,13 +182,7 @@ def main() -> None:
     parser.add_argument("millions", nargs="*", type=float, default=[1.0, 5.0, 20.0])
     parser.add_argument("--write", action="store_true")
     chosen = parser.parse_args()
-    with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o711)
-        source, target = (
-            stack.enter_context(PostgresServer(folder / end, embedded_binaries(), SETTINGS))
-            for end in ("source", "target")
-        )
+    with private_pair(SETTINGS) as (source, target):
         text = table(measured(source.url(), target.url(), chosen.millions))
     print(text)
     if chosen.write:

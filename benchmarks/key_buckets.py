@@ -11,17 +11,15 @@ import argparse
 import contextlib
 import socket
 import statistics
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import ExitStack
-from pathlib import Path
 
-from changed_blocks import CREATE, SETTINGS, execute, milliseconds
+from changed_blocks import CREATE, SETTINGS, milliseconds
 from psycopg2.extensions import make_dsn, parse_dsn
+from servers import execute, private_pair
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
 from sync_assets.engine import DataCopyEngine, key_buckets
 
 ROUNDS = 3
@@ -64,12 +62,7 @@ def main() -> None:
     parser.add_argument("--mbit", type=float)
     chosen = parser.parse_args()
     with ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory()))
-        folder.chmod(0o711)
-        source, target = (
-            stack.enter_context(PostgresServer(folder / end, embedded_binaries(), SETTINGS))
-            for end in ("source", "target")
-        )
+        source, target = stack.enter_context(private_pair(SETTINGS))
         execute(source.url(), *(each.format(name="t", rows=chosen.rows) for each in CREATE))
         loading = DataCopyEngine(source.url(), target.url())
         loading.copy_table_data_with_xmin("public.t", "public.t")

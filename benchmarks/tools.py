@@ -91,6 +91,22 @@ DLT = (
     "adbc-driver-postgresql",
     "adbc-driver-manager",
 )
+
+
+def dlt(backend: str, loader: str) -> Tool:
+    """The tool dlt, reading by one of its backends and loading files of one kind."""
+    return Tool(
+        f"dlt, {backend}",
+        "peer",
+        _python("dlt_table.py", backend.lower(), loader),
+        schema="dlt_data",
+        by_cursor=True,
+        text_view=True,
+        venv="dlt",
+        packages=DLT,
+    )
+
+
 VERSIONS = """
 import sys
 from importlib.metadata import version
@@ -127,26 +143,8 @@ TOOLS: Sequence[Tool] = (
         venv="sling",
         packages=("sling-linux-amd64",),
     ),
-    Tool(
-        "dlt, ConnectorX",
-        "peer",
-        _python("dlt_table.py", "connectorx", "parquet"),
-        schema="dlt_data",
-        by_cursor=True,
-        text_view=True,
-        venv="dlt",
-        packages=DLT,
-    ),
-    Tool(
-        "dlt, PyArrow",
-        "peer",
-        _python("dlt_table.py", "pyarrow", "csv"),
-        schema="dlt_data",
-        by_cursor=True,
-        text_view=True,
-        venv="dlt",
-        packages=DLT,
-    ),
+    dlt("ConnectorX", "parquet"),
+    dlt("PyArrow", "csv"),
 )
 
 

@@ -13,13 +13,13 @@ import re
 import statistics
 import subprocess
 import tempfile
-from contextlib import ExitStack, closing
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-import psycopg2
 from psycopg2.extensions import parse_dsn
+from servers import execute
 
 from sync_assets.demo.server import PostgresServer, embedded_binaries
 
@@ -34,15 +34,6 @@ class Measured:
     tps: float
     cpu: float
     summarizer: float
-
-
-def execute(url: str, *statements: str) -> tuple[object, ...] | None:
-    """Execute statements, each on its own; return the last one's first row."""
-    with closing(psycopg2.connect(url)) as session, session.cursor() as at:
-        session.autocommit = True
-        for statement in statements:
-            at.execute(statement)
-        return at.fetchone() if at.description else None
 
 
 def spent(postmaster: psutil.Process) -> tuple[float, float]:
