@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from pathlib import Path
 
 from sync_assets.engine import Phase
+from sync_assets_tests.fixtures.named_tests import named_in_vain, rows_with_tests
 from sync_assets_tests.scenarios.faults import OUR_KILL, outcome
 from sync_assets_tests.scenarios.test_faults import CELLS
 
-HERE = Path(__file__).parent
-PAGE = HERE.parent / "docs" / "reliability.md"
+PAGE = Path(__file__).parent.parent / "docs" / "reliability.md"
 TEST = "test_any_fault_at_any_step"
 
 
@@ -35,12 +34,5 @@ def test_the_page_has_every_cell_of_the_matrix() -> None:
 
 
 def test_the_page_has_sixty_rows_and_names_tests_that_are_there() -> None:
-    there = {
-        name
-        for file in HERE.rglob("test_*.py")
-        for name in re.findall(r"^def (test_\w+)", file.read_text(encoding="utf-8"), re.MULTILINE)
-    }
-    rows = [line for line in PAGE.read_text(encoding="utf-8").splitlines() if "| `test_" in line]
-    named = {name for line in rows for name in re.findall(r"`(test_\w+)`", line)}
-    assert len(rows) >= 60
-    assert sorted(named - there) == []
+    assert len(rows_with_tests(PAGE)) >= 60
+    assert named_in_vain(PAGE) == []
