@@ -213,7 +213,7 @@ class Export:
 
     def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
         plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
-        suffix = "copy" if plan.binary and not chunk.keys_only else "csv"
+        suffix = "copy" if plan.sends_binary(keys_only=chunk.keys_only) else "csv"
         path = self._folder / f"{chunk.number:08d}.{suffix}"
 
         def written(count: int) -> None:

@@ -71,8 +71,7 @@ def forecast(run: Run, table: Table) -> Forecast:
     """Plan one table and say what would happen; raises SyncError where a run would."""
     with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
         with transaction(target, CATALOG_NAMES) as cursor:
-            migrate(cursor)
-            known = state.read(cursor, table.target)
+            known = state.recall(cursor, table.target) if migrate(cursor) else None
             # An older version's state stays as it is.
             cursor.execute("ROLLBACK")
         # Looking neither waits for anybody nor has the source write a checkpoint.

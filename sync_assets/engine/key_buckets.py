@@ -11,7 +11,7 @@ from __future__ import annotations
 import dataclasses
 import re
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable
 from functools import partial
 
 from psycopg2.sql import SQL, Composable, Identifier
@@ -41,6 +41,9 @@ ROWS_PER_BUCKET = 16
 
 HASHING = 2e-6
 """Seconds that a row costs both servers more to be hashed than to be listed (`benchmarks/`)."""
+
+EVERYTHING = 1 << 62
+"""Rows to list at once that no table has, so that buckets are not told in parts."""
 
 PROBE = 256 << 10
 """Bytes that are sent to see how fast the way is, twice: the first time opens its windows."""
@@ -145,7 +148,7 @@ def compared(
         comparison.sum_up((comparison.source, end), buckets)
     _add_new(target, plan, key, staging, buckets)
     run.report.spent("compare")
-    found = tuple(_differing(buckets))
+    found = _differing(buckets)
     reason = f"{plan.reason}; keys of {len(found)} of {16**buckets.digits:,} buckets"
     differing = KeyBuckets(found, buckets.rows[1])
     return dataclasses.replace(plan, key_buckets=differing, reason=reason)
@@ -170,8 +173,7 @@ def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets
         copy(cursor.connection, statement, partial(buckets.add, -1), Piece(staging.name), ())
 
 
-def _differing(buckets: Buckets) -> Iterator[str]:
-    # One part: a bucket is a number.
-    parts: Sequence[list[int]] = list(buckets.differing(1 << 62))
-    for part in parts:
-        yield from (f"{bucket:0{buckets.digits}x}" for bucket in part)
+def _differing(buckets: Buckets) -> tuple[str, ...]:
+    """What the hashes in the buckets that differ begin with, in hexadecimal."""
+    parts = buckets.differing(EVERYTHING)
+    return tuple(f"{bucket:0{buckets.digits}x}" for part in parts for bucket in part)

@@ -132,10 +132,8 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
 
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
-    if batch.keys_only:
-        statement = sql.load_keys(plan, staging.all_keys)
-    else:
-        statement = sql.load_rows(plan, staging.identifier)
+    into = staging.all_keys if batch.keys_only else staging.identifier
+    statement = sql.load_batch(plan, into, keys_only=batch.keys_only)
     with (
         transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,

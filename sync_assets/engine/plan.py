@@ -132,6 +132,10 @@ class Plan:
     keys_later: bool = False
     key_buckets: KeyBuckets | None = None
 
+    def sends_binary(self, *, keys_only: bool) -> bool:
+        """Whether a batch of its rows, or of their keys alone, is binary COPY data."""
+        return self.binary and not keys_only
+
     @property
     def removal(self) -> Removal:
         """What becomes of target rows that the source no longer has."""

@@ -193,7 +193,8 @@ def require_immutable(
     """Prove on an empty table at the target that filter and expressions depend on the row alone.
 
     PostgreSQL allows only immutable functions in an index predicate, and there in no subquery
-    (the manual, "CREATE INDEX"). `names` are the settings by which they find their functions. Raises ConfigurationError. Nothing stays on the target.
+    (the manual, "CREATE INDEX"). `names` are the settings by which they find their functions.
+    Raises ConfigurationError. Nothing stays on the target.
     """
     texts = list(_texts(table))
     if not texts:

@@ -41,14 +41,13 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     ranges: list[tuple[int | None, int | None]] = [(run.first, run.end) for run in chunk.runs]
     ranges = ranges or [(chunk.first, chunk.end)]
     branches = [_selected(plan, chunk, *pages) for pages in ranges]
-    binary = plan.binary and not chunk.keys_only
     return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
-        SQL(" UNION ALL ").join(branches), _format(binary=binary)
+        SQL(" UNION ALL ").join(branches), _format(plan, keys_only=chunk.keys_only)
     )
 
 
-def _format(*, binary: bool) -> Composable:
-    return SQL("binary" if binary else "csv")
+def _format(plan: Plan, *, keys_only: bool) -> Composable:
+    return SQL("binary" if plan.sends_binary(keys_only=keys_only) else "csv")
 
 
 def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
@@ -184,17 +183,9 @@ def _definition(field: Field, *, strict: bool) -> Composable:
     return SQL("{}{}").format(definition, SQL(" NOT NULL" if strict and field.not_null else ""))
 
 
-def load_rows(plan: Plan, staging: Composable) -> Composable:
-    """COPY a batch of rows into the staging table."""
-    return _load(staging, staged_columns(plan), binary=plan.binary)
-
-
-def load_keys(plan: Plan, staging: Composable) -> Composable:
-    """COPY a batch of keys into theirs."""
-    return _load(staging, staged_keys(plan), binary=False)
-
-
-def _load(staging: Composable, columns: Iterable[str], *, binary: bool) -> Composable:
+def load_batch(plan: Plan, staging: Composable, *, keys_only: bool) -> Composable:
+    """COPY a batch into the staging table of the rows, or of the keys."""
+    columns = staged_keys(plan) if keys_only else staged_columns(plan)
     return SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
-        staging, names(columns), _format(binary=binary)
+        staging, names(columns), _format(plan, keys_only=keys_only)
     )

@@ -102,8 +102,7 @@ def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
         transaction(target, CATALOG_NAMES) as cursor,
     ):
         there = catalog.read_relation(cursor, table.target)
-        migrate(cursor)
-        known = state.read(cursor, table.target)
+        known = state.recall(cursor, table.target) if migrate(cursor) else None
         # An older version's state stays as it is.
         cursor.execute("ROLLBACK")
     if known is not None and not table.accept_source:
