@@ -117,10 +117,11 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
         if not plan.table.dry_run:
             add_labels(cursor, plan.view.types)
         cursor.execute(
-            SQL("CREATE {}TABLE {} ({})").format(
+            SQL("CREATE {}TABLE {} ({}){}").format(
                 SQL("TEMP " if staging.temporary else ""),
                 staging.identifier,
                 sql.staging_columns(plan),
+                SQL("") if staging.temporary else sql.ROOM_FOR_UPDATES,
             )
         )
         if staging.keys:
@@ -145,6 +146,10 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
             )
 
 
+_BRIEFLY = SQL("SET LOCAL default_statistics_target = 10")
+"""What the planner has to know of staged rows is how many there are."""
+
+
 def finish(
     connection: Connection, staging: Staging, plan: Plan, done: Exported
 ) -> tuple[Sample, ...]:
@@ -162,7 +167,9 @@ def finish(
                     sql.names(key.columns),
                 )
             )
-        if staging.temporary or not _analyzes_itself(cursor):
+        if staging.temporary:
+            cursor.execute(SQL("{}; ANALYZE {}").format(_BRIEFLY, staging.identifier))
+        elif not _analyzes_itself(cursor):
             cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
         if staging.keys:
             cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from typing import TypeVar
 
 import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
-from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, read_storage
 from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
-from sync_assets.engine.plan import KeyMap, Plan, Removal, storage
+from sync_assets.engine.plan import KeyMap, Plan, Removal
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, PINNED, UNPINNED, row
+from sync_assets.engine.table import RelationName
+
+Found = TypeVar("Found")
 
 MERGE_RETURNS = 170000
+
+INDEXED = "SET LOCAL random_page_cost = 1.1"
+"""The pages that the key's index leads to are those that are written: reading them costs nothing
+more, while a scan of the target would be for the sake of the join alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,8 +101,7 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
         ) from None
     if expected_storage is None:
         return
-    there = published(cursor, plan)
-    if there is None or storage(there) != expected_storage:
+    if _of_catalog(cursor, plan, read_storage) != expected_storage:
         raise errors.ConcurrentRun(
             f"{target} was truncated or replaced during the run", remedy="Run it again."
         )
@@ -102,8 +109,12 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
 
 def published(cursor: Cursor, plan: Plan) -> Relation | None:
     """The target as it is now, inside the publishing transaction."""
+    return _of_catalog(cursor, plan, read_relation)
+
+
+def _of_catalog(cursor: Cursor, plan: Plan, read: Callable[[Cursor, RelationName], Found]) -> Found:
     cursor.execute(CATALOG_NAMES)
-    found = read_relation(cursor, plan.table.target)
+    found = read(cursor, plan.table.target)
     cursor.execute(OWN_NAMES)
     return found
 
@@ -112,7 +123,8 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
     """The statements that make the target fit, in order; with `creates`, a missing one's too."""
     target, layout = sql.relation(plan.table.target), plan.layout
     if layout.creates and creates:
-        yield SQL("CREATE TABLE {} ({})").format(target, sql.staging_columns(plan))
+        columns = sql.staging_columns(plan)
+        yield SQL("CREATE TABLE {} ({}){}").format(target, columns, sql.ROOM_FOR_UPDATES)
     for alteration in layout.alterations:
         yield alteration.statement
 

@@ -283,7 +283,7 @@ def _why_mark_is_void(
         ),
         "the source's timeline": (known.timeline, now.timeline),
         "the configuration of the table": (known.configuration, fingerprint),
-        "the target table itself": (known.target_storage, storage(target)),
+        "the target table itself": (known.target_storage, target.storage),
     }
     what = [name for name, (before, after) in changed.items() if before != after]
     return f"full pass: {' and '.join(what)} changed" if what else None
@@ -319,11 +319,6 @@ def require_same_source(known: Known, snapshot: Snapshot) -> None:
 def _behind(known: Known, snapshot: Snapshot) -> bool:
     seen = min(snapshot.lsn, snapshot.timeline_as_of)
     return seen < known.lsn or snapshot.xmax < known.snapshot_xmax
-
-
-def storage(target: Relation) -> str:
-    """Changes when the target was replaced, truncated or rewritten."""
-    return repr((target.oid, [(leaf.oid, leaf.filenode) for leaf in target.leaves]))
 
 
 def known_leaf(leaf: Leaf) -> KnownLeaf:

@@ -113,7 +113,7 @@ def _publish(
 ) -> Receipt:
     plan = staged.plan
     run.sessions.check()
-    with transaction(target) as cursor:
+    with transaction(target, merge.INDEXED) as cursor:
         require_lock(cursor, table.target)
         merge.lock_target(cursor, plan, None)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)

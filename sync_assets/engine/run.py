@@ -13,7 +13,7 @@ from sync_assets.engine.catalog import Relation
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import KeyMap, Plan, known_leaf, storage
+from sync_assets.engine.plan import KeyMap, Plan, known_leaf
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.samples import kept
@@ -144,7 +144,7 @@ def state_after(
         timeline=seen.identity.timeline,
         postmaster_start=seen.postmaster_start,
         configuration=plan.fingerprint,
-        target_storage=storage(published),
+        target_storage=published.storage,
         rows_in_target=receipt.rows_in_target,
         snapshot_at=seen.taken_at,
         cursor_column=plan.cursor.column if plan.cursor else None,

@@ -31,6 +31,11 @@ IN_SCOPE = "sync_assets.in_scope"
 """The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""
 
 
+ROOM_FOR_UPDATES = SQL(" WITH (fillfactor = 95)")
+"""A new version of a narrow row fits into its own page, and no index has to learn of it: the manual,
+"Heap-Only Tuples". https://www.postgresql.org/docs/current/storage-hot.html"""
+
+
 LEAF, PAGE = "sync_assets.leaf", "sync_assets.page"
 """Where a key was read: the leaf's oid on the source, and the page."""
 

@@ -250,7 +250,7 @@ def publish(
     report = run.report
     run.sessions.check()
     report.begin("merge")
-    with transaction(target) as cursor:
+    with transaction(target, merge.INDEXED) as cursor:
         for staged in group:
             require_lock(cursor, staged.target)
         merged = publish_rows(cursor, group, _expected_storage(group, known))

@@ -14,7 +14,6 @@ from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor, read_relation
 from sync_assets.engine.lock import locked
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import storage
 from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
 from sync_assets.engine.state_tables import STATE_VERSION, prepare
 from sync_assets.engine.table import RelationName
@@ -133,7 +132,7 @@ def _storage(cursor: Cursor, target: RelationName) -> str:
             f"the target has no table {target} to trust",
             remedy="Restore the tables first, or import without --trust-target.",
         )
-    return storage(relation)
+    return relation.storage
 
 
 def _insert(cursor: Cursor, part: str, values: Sequence[Mapping[str, Any]]) -> None:

@@ -47,6 +47,7 @@ def test_each_table_with_mode_reason_size_and_ddl(configured: Pair) -> None:
     )
     assert table["ddl"] == [
         'CREATE TABLE "public"."t" ("id" integer NOT NULL, "v" text, "source_xmin" bigint)'
+        " WITH (fillfactor = 95)"
     ]
     assert view["leaves"] == [
         {

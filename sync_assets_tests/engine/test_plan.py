@@ -19,7 +19,6 @@ from sync_assets.engine.plan import (
     configuration,
     known_leaf,
     make_plan,
-    storage,
 )
 from sync_assets.engine.schema import fit
 from sync_assets.engine.snapshot import Snapshot, SourceIdentity, SourceView
@@ -61,7 +60,7 @@ KNOWN = Known(
     timeline=1,
     postmaster_start=STARTED,
     configuration=configuration(TABLE, fit(TABLE, SOURCE, TARGET)),
-    target_storage=storage(TARGET),
+    target_storage=TARGET.storage,
     rows_in_target=50_000,
     snapshot_at=STARTED,
     cursor_column=None,

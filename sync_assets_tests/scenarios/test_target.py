@@ -14,7 +14,7 @@ from sync_assets.engine.errors import (
     UnsupportedRelation,
     UnusableKey,
 )
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 
 pytestmark = both_ways
@@ -267,3 +267,16 @@ def test_a_plain_role_with_ready_made_schemas_is_enough(pair: Pair) -> None:
     assert writer.sync().rows_inserted == 1
     assert pair.is_exact()
     pair.target("DROP OWNED BY sync_writer", "DROP ROLE sync_writer")
+
+
+def test_a_row_that_changes_stays_on_its_page_in_a_table_that_a_run_has_created(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT i, 'first' FROM generate_series(1, 2000) i",
+    )
+    pair.sync()
+    pair.source("UPDATE t SET v = 'other' WHERE id % 100 = 0")
+    assert pair.sync().rows_updated == 20
+    # No index had to be told.
+    told = "SELECT n_tup_upd, n_tup_hot_upd FROM pg_stat_user_tables WHERE relname = 't'"
+    assert eventually(lambda: pair.target(told) == [(20, 20)])
