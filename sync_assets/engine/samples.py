@@ -25,14 +25,33 @@ ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""
 
 
+_NEWEST = """
+WITH floor AS MATERIALIZED (
+  SELECT coalesce((SELECT {xmin} FROM {staging} TABLESAMPLE SYSTEM (1) WHERE {xmin} IS NOT NULL
+                   ORDER BY {xmin} DESC OFFSET {kept} - 1 LIMIT 1), 0) AS xid
+), above AS MATERIALIZED (
+  SELECT {xmin} AS xid, ARRAY[{key}]::text[] AS key FROM {staging}
+  WHERE {xmin} > (SELECT xid FROM floor) ORDER BY {xmin} DESC LIMIT {kept}
+)
+SELECT xid, key FROM above
+UNION ALL
+(SELECT {xmin}, ARRAY[{key}]::text[] FROM {staging}
+ WHERE {xmin} = (SELECT xid FROM floor) AND (SELECT count(*) FROM above) < {kept} LIMIT {kept})
+ORDER BY 1 DESC LIMIT {kept}
+"""
+"""The rows a sample's {kept} newest bound from below, so that few have to be sorted: whatever the
+sample, so many there are. All rows may have the floor's xid, those of a bulk load."""
+
+
 def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Sample, ...]:
     """The staged rows with the newest xids, newest first; the settings must be pinned."""
-    xmin = Identifier(plan.table.xmin_column)
     key = [SQL("{}::text").format(Identifier(name)) for name in plan.layout.key_columns]
-    statement = SQL(
-        "SELECT {xmin}, ARRAY[{key}]::text[] FROM {staging} WHERE {xmin} IS NOT NULL "
-        "ORDER BY {xmin} DESC LIMIT {kept}"
-    ).format(xmin=xmin, key=SQL(", ").join(key), staging=staging, kept=SQL(str(KEPT)))
+    statement = SQL(_NEWEST).format(
+        xmin=Identifier(plan.table.xmin_column),
+        key=SQL(", ").join(key),
+        staging=staging,
+        kept=SQL(str(KEPT)),
+    )
     return tuple(Sample(xid, tuple(values)) for xid, values in rows(cursor, statement))
 
 

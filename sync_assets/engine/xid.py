@@ -74,7 +74,9 @@ def widened(end: int, column: str = "xmin") -> str:
     """SQL for the 64-bit id of a row that is visible to a snapshot whose xmax is `end`.
 
     The newest id below `end` with the row's low 32 bits; exact unless the row is frozen and older
-    than 2^32 ids.
+    than 2^32 ids, or so old that it kept no id of its own. By age(), which is cheaper than a cast
+    through text, and counts from the same id for both.
     """
-    newest = end - 1
-    return f"({newest} - (({newest} - {column}::text::bigint) & {RING - 1}))"
+    newest = _usable(end - 1, -1)
+    latest = f"{newest}::bigint + pg_catalog.age('{newest % RING}'::xid)"
+    return f"({latest} - (pg_catalog.age({column})::bigint & {RING - 1}))"

@@ -49,14 +49,6 @@ def test_a_window_across_the_wrap_has_two_branches() -> None:
     )
 
 
-@given(ids, st.integers(min_value=0, max_value=RING - 1))
-def test_a_row_s_64_bit_id_is_the_newest_one_below_the_snapshot_s_xmax(end: int, age: int) -> None:
-    true_id = end - 1 - age
-    if true_id >= 0:
-        text = widened(end).replace("xmin::text::bigint", str(true_id % RING))
-        assert eval(text) == true_id
-
-
 def aged(now: int, raw: int) -> int:
     """PostgreSQL's age() of a raw xid, for a session whose next one is `now`."""
     if raw < FIRST:
@@ -65,12 +57,29 @@ def aged(now: int, raw: int) -> int:
     return age - RING if age >= 1 << 31 else age
 
 
-def holds_by_age(predicate: str, now: int, raw: int) -> bool:
-    ages = re.sub(r"pg_catalog\.age\(xmin\)", str(aged(now, raw)), predicate)
-    ages = re.sub(
+def with_ages(expression: str, now: int, raw: int) -> str:
+    ages = re.sub(r"pg_catalog\.age\(xmin\)", str(aged(now, raw)), expression)
+    return re.sub(
         r"pg_catalog\.age\('(\d+)'::xid\)", lambda found: str(aged(now, int(found[1]))), ages
     )
-    return holds(ages, raw)
+
+
+def holds_by_age(predicate: str, now: int, raw: int) -> bool:
+    return holds(with_ages(predicate, now, raw), raw)
+
+
+@given(
+    ids,
+    st.integers(min_value=0, max_value=RING - 1),
+    st.integers(min_value=0, max_value=RING // 2 - 1),
+)
+def test_a_row_s_64_bit_id_is_the_newest_one_below_the_snapshot_s_xmax(
+    end: int, distance: int, later: int
+) -> None:
+    true_id = end - 1 - distance
+    if true_id >= 0 and true_id % RING >= FIRST and end > FIRST:
+        expression = with_ages(widened(end), end + later, true_id % RING)
+        assert eval(expression.replace("::bigint", "")) == true_id
 
 
 @given(
