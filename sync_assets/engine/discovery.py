@@ -10,10 +10,11 @@ import dataclasses
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine import errors, snapshot, wal
+from sync_assets.engine import errors, wal
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
 from sync_assets.engine.catalog import Column
+from sync_assets.engine.flush import ensure_flushed
 from sync_assets.engine.page_map import can_map
 from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
 from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
@@ -123,7 +124,7 @@ def _ask(
     seen = plan.view.snapshot
     if seen.identity.timeline is None:
         return ChangedPages(None, "this role may not know the source's timeline")
-    snapshot.ensure_flushed(source, sessions.connected("source"), seen.lsn)
+    ensure_flushed(sessions, source, seen.lsn)
     required = plan.table.changed_blocks is ChangedBlocks.REQUIRE
     size = sum(leaf.bytes for leaf in plan.view.relation.leaves)
     with source.cursor() as cursor:

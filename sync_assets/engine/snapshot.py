@@ -7,7 +7,6 @@ than one of them would read no rows (the manual, "Caveats" of chapter 13).
 from __future__ import annotations
 
 import contextlib
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -26,7 +25,6 @@ from sync_assets.engine.session import (
     READ_SNAPSHOT,
     Connection,
     row,
-    rows,
     transaction,
 )
 from sync_assets.engine.table import RelationName, Table
@@ -214,36 +212,3 @@ def joins(cursor: Cursor, exported: str, snapshot: Snapshot) -> bool:
         "SELECT pg_current_snapshot()::text, pg_postmaster_start_time(), inet_server_addr()::text",
     )
     return seen == (snapshot.text, snapshot.postmaster_start, snapshot.server_address)
-
-
-def ensure_flushed(
-    connection: Connection, open_another: contextlib.AbstractContextManager[Connection], lsn: int
-) -> None:
-    """Wait until the source's WAL is on disk up to `lsn`; raises SourceNotFlushed.
-
-    A crash would otherwise hand out the same transaction ids again, and the next run would take
-    their rows for known ones.
-    """
-    position = (
-        "SELECT CASE WHEN pg_is_in_recovery() THEN true "
-        "ELSE pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s END"
-    )
-
-    def flushed() -> bool:
-        with connection.cursor() as cursor:
-            return bool(row(cursor, position, (lsn,))[0])
-
-    pause = threading.Event()
-    for _ in range(20):
-        if flushed():
-            return
-        pause.wait(0.05)
-    # Whatever goes wrong here, what counts is whether the WAL is flushed in the end.
-    tried = contextlib.suppress(psycopg2.Error, errors.SyncError)
-    with tried, open_another as emitter, emitter.cursor() as cursor:
-        # A transactional message needs a commit record, and that COMMIT waits for the flush.
-        cursor.execute("BEGIN; SET LOCAL synchronous_commit = on")
-        rows(cursor, "SELECT pg_logical_emit_message(true, 'sync_assets', '')")
-        cursor.execute("COMMIT")
-    if not flushed():
-        raise errors.SourceNotFlushed("the source has not written its WAL to disk yet")

@@ -22,6 +22,7 @@ from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
+from sync_assets.engine.flush import Flush
 from sync_assets.engine.key_buckets import by_buckets, compared
 from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
@@ -51,8 +52,8 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
             return receipts
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
-            group = stage(run, tables, target, known, folder, cleanup)
-            receipts = publish(run, target, group, known)
+            group, flush = stage(run, tables, target, known, folder, cleanup)
+            receipts = publish(run, target, group, known, flush)
         run.report.begin("clean up")
     return receipts
 
@@ -85,23 +86,23 @@ def stage(
     known: KnownStates,
     folder: Path,
     cleanup: contextlib.ExitStack,
-) -> tuple[Staged, ...]:
-    """Snapshot, plan, export and load; returns once the source's WAL is flushed behind it.
+) -> tuple[tuple[Staged, ...], Flush]:
+    """Snapshot, plan, export and load; the source's WAL may still have to be flushed behind it.
 
     What a failure must remove from the target is left to `cleanup`.
     """
     report = run.report
-    with run.sessions.connected("source") as source:
+    with contextlib.ExitStack() as held:
+        source = held.enter_context(run.sessions.connected("source"))
         report.spent("connect")
         outlook = look_out(source, tables)
         with snapshot.taken(source, tables, report.begin) as views:
             held_from = time.monotonic()
             plans = plan_tables(run, tables, views, source, target, known, outlook)
             staged = fill(run, plans, source, target, folder, cleanup, held_from)
-        seen = views[0].snapshot
-        snapshot.ensure_flushed(source, run.sessions.connected("source"), seen.lsn)
-        report.spent("flush")
-    return staged
+        flush = Flush(run.sessions, source, views[0].snapshot.lsn, held)
+        cleanup.callback(flush.end)
+    return staged, flush
 
 
 def plan_tables(
@@ -244,9 +245,16 @@ def _dropping_on_failure(target: Connection, staging: Staging) -> Callable[..., 
 
 
 def publish(
-    run: Run, target: Connection, group: Sequence[Staged], known: KnownStates
+    run: Run,
+    target: Connection,
+    group: Sequence[Staged],
+    known: KnownStates,
+    flush: Flush | None = None,
 ) -> tuple[Receipt, ...]:
-    """The one transaction that changes the target: rows, state and receipts together."""
+    """The one transaction that changes the target: rows, state and receipts together.
+
+    The marks in the states count on the source's WAL: `flush` is waited for.
+    """
     report = run.report
     run.sessions.check()
     report.begin("merge")
@@ -255,6 +263,9 @@ def publish(
             require_lock(cursor, staged.target)
         merged = publish_rows(cursor, group, _expected_storage(group, known))
         report.spent("merge")
+        if flush is not None:
+            flush.ensure()
+        report.spent("flush")
         report.begin("state")
         receipts = []
         for staged in group:

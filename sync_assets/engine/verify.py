@@ -17,6 +17,7 @@ from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
 from sync_assets.engine.discovery import Outlook, look_out
+from sync_assets.engine.flush import ensure_flushed
 from sync_assets.engine.lock import locked
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
@@ -29,8 +30,6 @@ from sync_assets.engine.sync import fill, known_states, plan_tables, publish
 from sync_assets.engine.table import Table
 from sync_assets.engine.verdict import Judge, Tally, after_sync, since_last_run
 from sync_assets.engine.verification import Verification
-
-EXAMPLES = 20
 
 
 def verify_tables(
@@ -97,8 +96,7 @@ class _Held:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
             plans = plan_tables(run, tables, views, source, target, known, self.outlook)
             group = fill(run, plans, source, target, folder, cleanup, held_from, hold=True)
-            lsn = views[0].snapshot.lsn
-            snapshot.ensure_flushed(source, run.sessions.connected("source"), lsn)
+            ensure_flushed(run.sessions, source, views[0].snapshot.lsn)
             receipts = publish(run, target, group, known)
         for staged in group:
             # A repair uses the name again, in the same session.

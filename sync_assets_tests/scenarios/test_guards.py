@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 import subprocess
 from collections.abc import Iterator
@@ -9,7 +10,9 @@ from collections.abc import Iterator
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
+from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged, SourceNotFlushed
+from sync_assets.engine.flush import Flush, is_flushed
+from sync_assets.engine.session import Sessions
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, running_server
 
@@ -52,6 +55,47 @@ def test_no_mark_outlives_a_crash_of_the_source_that_its_rows_did_not(
         apart.source(f"INSERT INTO t VALUES ({round_number + 100}, 'after the crash')")
         apart.sync()
         assert apart.is_exact()
+
+
+def test_the_wait_for_the_source_s_disk_goes_on_beside_other_work(
+    lazy: PostgresServer, apart: Pair
+) -> None:
+    apart.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
+    ((lsn,),) = apart.source("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
+    sessions = Sessions(apart.source_url, apart.target_url, "sync_assets")
+    with contextlib.ExitStack() as held:
+        source = held.enter_context(sessions.connected("source"))
+        assert not is_flushed(source, lsn)
+        flush = Flush(sessions, source, lsn, held)
+        assert not source.closed
+    assert not source.closed
+    flush.ensure()
+    assert source.closed
+    assert apart.source(f"SELECT pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= {lsn}") == [(True,)]
+
+
+def test_a_run_whose_source_does_not_flush_publishes_nothing(
+    lazy: PostgresServer, apart: Pair
+) -> None:
+    ((emit,),) = apart.source(
+        "SELECT oid::regprocedure::text FROM pg_proc "
+        "WHERE proname = 'pg_logical_emit_message' AND 'text'::regtype = proargtypes[2]"
+    )
+    apart.source(
+        "CREATE TABLE t (id integer PRIMARY KEY)",
+        "INSERT INTO t VALUES (1)",
+        "CREATE ROLE reader LOGIN",
+        "GRANT SELECT ON t TO reader",
+        # Who may not write a message cannot make the source flush.
+        f"REVOKE EXECUTE ON FUNCTION {emit} FROM PUBLIC",
+    )
+    reader = Pair(apart.source_url.replace("postgres@", "reader@"), apart.target_url)
+    with pytest.raises(SourceNotFlushed):
+        reader.sync()
+    assert apart.target("SELECT to_regclass('public.t')") == [(None,)]
+    assert apart.leftovers() == []
+    apart.source(f"GRANT EXECUTE ON FUNCTION {emit} TO reader")
+    assert reader.sync().rows_inserted == 1
 
 
 def test_a_source_restored_to_an_earlier_state_is_not_synced_from(

@@ -1,0 +1,89 @@
+"""Wait until the source's WAL is on disk past the snapshot, before a mark is kept.
+
+A crash of the source would otherwise hand out the same transaction ids again, and the next run
+would take their rows for known ones.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+
+import psycopg2
+
+from sync_assets.engine import errors
+from sync_assets.engine.session import Connection, Sessions, row, rows
+
+PATIENCE, PAUSE = 1.0, 0.02
+"""Seconds in which the source flushes by itself, as a rule, and between two looks."""
+
+_POSITION = (
+    "SELECT CASE WHEN pg_is_in_recovery() THEN true "
+    "ELSE pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s END"
+)
+
+
+def is_flushed(source: Connection, lsn: int) -> bool:
+    """Whether the WAL up to `lsn` is on disk now."""
+    with source.cursor() as cursor:
+        return bool(row(cursor, _POSITION, (lsn,))[0])
+
+
+def ensure_flushed(sessions: Sessions, source: Connection, lsn: int) -> None:
+    """Return once the WAL up to `lsn` is on disk; raises SourceNotFlushed.
+
+    `source` is the connection that took the snapshot: another may lead to another server.
+    """
+    pause = threading.Event()
+    for _ in range(round(PATIENCE / PAUSE)):
+        if is_flushed(source, lsn):
+            return
+        pause.wait(PAUSE)
+        sessions.check()
+    # Whatever goes wrong here, what counts is whether the WAL is flushed in the end.
+    tried = contextlib.suppress(psycopg2.Error, errors.SyncError)
+    with tried, sessions.connected("source") as emitter, emitter.cursor() as cursor:
+        # A transactional message needs a commit record, and that COMMIT waits for the flush.
+        cursor.execute("BEGIN; SET LOCAL synchronous_commit = on")
+        rows(cursor, "SELECT pg_logical_emit_message(true, 'sync_assets', '')")
+        cursor.execute("COMMIT")
+    if not is_flushed(source, lsn):
+        raise errors.SourceNotFlushed("the source has not written its WAL to disk yet")
+
+
+class Flush:
+    """The same beside other work, for it may take the WAL writer's delay: only a COMMIT needs it.
+
+    `held` keeps the connection open, and is closed as soon as nobody needs it any more.
+    """
+
+    def __init__(
+        self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack
+    ) -> None:
+        self._failures: list[BaseException] = []
+        self._thread: threading.Thread | None = None
+        if not is_flushed(source, lsn):
+            self._thread = threading.Thread(
+                target=self._ensure, args=(sessions, source, lsn, held.pop_all())
+            )
+            self._thread.start()
+
+    def ensure(self) -> None:
+        """Return once the WAL is on disk; raises SourceNotFlushed."""
+        self.end()
+        if self._failures:
+            raise self._failures[0]
+
+    def end(self) -> None:
+        """Return once nobody waits for it any more."""
+        if self._thread:
+            self._thread.join()
+
+    def _ensure(
+        self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack
+    ) -> None:
+        try:
+            with held:
+                ensure_flushed(sessions, source, lsn)
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that commits
+            self._failures.append(error)
