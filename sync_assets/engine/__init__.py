@@ -1,26 +1,33 @@
 """The engine: keeps a table in one PostgreSQL database in step with its source in another.
 
 snapshot → plan → export → load → merge → state: `sync.py` reads in that order, and each word is a
-module. It knows nothing of Dagster; `DataCopyEngine` is its face.
+module. It knows nothing of Dagster; `DataCopyEngine` is its face. The public names are imported on
+first use: a run waits for no module that it does not need.
 """
 
 from __future__ import annotations
 
-from sync_assets.engine.copy_engine import DataCopyEngine
-from sync_assets.engine.errors import PermanentError, SyncError, TransientError
-from sync_assets.engine.forecast import Forecast, LeafForecast
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+# Named like its module, so it cannot be told apart from it later.
 from sync_assets.engine.observe import observe
-from sync_assets.engine.progress import Phase, Progress
-from sync_assets.engine.receipt import ColumnShape, Receipt
-from sync_assets.engine.status import TableStatus, read_status
-from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
-from sync_assets.engine.verification import Example, Verification
-from sync_assets.engine.workers import (
-    WorkerReport,
-    choose_workers,
-    get_worker_config,
-    worker_report,
-)
+
+if TYPE_CHECKING:
+    from sync_assets.engine.copy_engine import DataCopyEngine
+    from sync_assets.engine.errors import PermanentError, SyncError, TransientError
+    from sync_assets.engine.forecast import Forecast, LeafForecast
+    from sync_assets.engine.progress import Phase, Progress
+    from sync_assets.engine.receipt import ColumnShape, Receipt
+    from sync_assets.engine.status import TableStatus, read_status
+    from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
+    from sync_assets.engine.verification import Example, Verification
+    from sync_assets.engine.workers import (
+        WorkerReport,
+        choose_workers,
+        get_worker_config,
+        worker_report,
+    )
 
 __all__ = [
     "ColumnShape",
@@ -48,3 +55,39 @@ __all__ = [
     "read_status",
     "worker_report",
 ]
+
+_HOMES = {
+    "ColumnShape": "receipt",
+    "DataCopyEngine": "copy_engine",
+    "Deletes": "table",
+    "Example": "verification",
+    "Forecast": "forecast",
+    "LeafForecast": "forecast",
+    "PermanentError": "errors",
+    "Phase": "progress",
+    "Progress": "progress",
+    "Receipt": "receipt",
+    "RelationName": "table",
+    "SyncError": "errors",
+    "SyncMode": "table",
+    "Table": "table",
+    "TableStatus": "status",
+    "TransientError": "errors",
+    "Verification": "verification",
+    "WorkerConfig": "table",
+    "WorkerReport": "workers",
+    "choose_workers": "workers",
+    "get_worker_config": "workers",
+    "read_status": "status",
+    "worker_report": "workers",
+}
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _HOMES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return __all__

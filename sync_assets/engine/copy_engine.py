@@ -6,18 +6,15 @@ import dataclasses
 import uuid
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from sync_assets.engine import errors
 from sync_assets.engine.blocking import MAX_BLOCKING
-from sync_assets.engine.forecast import Forecast, forecast
 from sync_assets.engine.interrupt import interruptible
-from sync_assets.engine.merge import Merged
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import MAX_BATCH_DISK, Run
 from sync_assets.engine.session import Sessions
-from sync_assets.engine.steps import ExportedFiles, TempTable, export_files, max_xmin_of
 from sync_assets.engine.sync import sync_tables
 from sync_assets.engine.table import (
     ChangedBlocks,
@@ -29,10 +26,17 @@ from sync_assets.engine.table import (
     Table,
     WorkerConfig,
 )
-from sync_assets.engine.verification import Verification
-from sync_assets.engine.verify import EXAMPLES, verify_tables
+
+if TYPE_CHECKING:
+    from sync_assets.engine.forecast import Forecast
+    from sync_assets.engine.merge import Merged
+    from sync_assets.engine.steps import ExportedFiles, TempTable
+    from sync_assets.engine.verification import Verification
 
 Result = TypeVar("Result")
+
+EXAMPLES = 20
+"""So many rows that differ are named where nobody asks for more."""
 
 
 def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
@@ -156,6 +160,8 @@ class DataCopyEngine:
         examples: int = EXAMPLES,
     ) -> tuple[Verification, ...]:
         """Verify tables that belong together, on one snapshot and in the order of `tables`."""
+        from sync_assets.engine.verify import verify_tables
+
         names = _different_targets(tables)
 
         def work(sessions: Sessions, report: Reporter) -> tuple[Verification, ...]:
@@ -166,6 +172,7 @@ class DataCopyEngine:
 
     def plan(self, table: Table) -> Forecast:
         """Say what the next run of a table would do; changes nothing and reads no row."""
+        from sync_assets.engine.forecast import forecast
 
         def work(sessions: Sessions, report: Reporter) -> Forecast:
             return forecast(self._run(sessions, report), table)
@@ -182,6 +189,8 @@ class DataCopyEngine:
 
         Information, not a mark: a transaction that is still open may hold a lower one.
         """
+        from sync_assets.engine.steps import max_xmin_of
+
         name = RelationName.parse(source_table)
         return self._guarded([str(name)], lambda sessions, _: max_xmin_of(sessions, name))
 
@@ -192,6 +201,8 @@ class DataCopyEngine:
 
         Each line is the row's columns followed by its 64-bit xid.
         """
+        from sync_assets.engine.steps import export_files
+
         table = _table(
             source_table, target_table or source_table, SyncMode.XMIN_INCREMENTAL, options
         )
@@ -202,6 +213,8 @@ class DataCopyEngine:
 
     def import_csv_to_temp_table(self, exported: ExportedFiles) -> TempTable:
         """Load exported files into a staging table beside their target."""
+        from sync_assets.engine.steps import TempTable
+
         sessions = self._sessions()
         temp = TempTable(sessions, exported)
         return self._guarded([str(exported.table.target)], lambda *_: temp.load(), sessions)

@@ -7,8 +7,8 @@ calling thread stays free to be interrupted.
 from __future__ import annotations
 
 import contextvars
+import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -17,11 +17,27 @@ Result = TypeVar("Result")
 def interruptible(call: Callable[[], Result], cancel: Callable[[], None]) -> Result:
     """Return what `call` returns; if this thread is interrupted, cancel it, wait, and re-raise."""
     context = contextvars.copy_context()
-    with ThreadPoolExecutor(1, thread_name_prefix="sync") as pool:
-        future = pool.submit(context.run, call)
+    results: list[Result] = []
+    failures: list[BaseException] = []
+    done = threading.Event()
+
+    def work() -> None:
         try:
-            return future.result()
-        except BaseException:
-            if not future.done():
-                cancel()
-            raise
+            results.append(context.run(call))
+        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
+            failures.append(error)
+        finally:
+            done.set()
+
+    threading.Thread(target=work, name="sync").start()
+    try:
+        # Not Thread.join(): interrupted, it takes a thread that still runs for one that has ended.
+        done.wait()
+    except BaseException:
+        if not done.is_set():
+            cancel()
+        done.wait()
+        raise
+    if failures:
+        raise failures[0]
+    return results[0]

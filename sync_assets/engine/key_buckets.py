@@ -19,11 +19,9 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import merge_sql, sql
 from sync_assets.engine.catalog import Key, Relation, read_relation
 from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, sums
-from sync_assets.engine.comparison import Comparison
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import KeyBuckets, KeyMap, Plan
 from sync_assets.engine.run import Run
-from sync_assets.engine.scan import End, copy
 from sync_assets.engine.scope import own_names, written
 from sync_assets.engine.session import (
     CATALOG_NAMES,
@@ -135,6 +133,9 @@ def compared(
     run: Run, plan: Plan, source: Connection, target: Connection, staging: Staging
 ) -> Plan:
     """The plan with the buckets that differ; `source` holds the snapshot, the rows are staged."""
+    from sync_assets.engine.comparison import Comparison
+    from sync_assets.engine.scan import End
+
     key = plan.layout.key
     if key is None:
         raise AssertionError(f"{plan.table.target} is compared by a key that it does not have")
@@ -162,6 +163,8 @@ def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:
 
 def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets: Buckets) -> None:
     """Count the staged rows that the target does not have yet among its own."""
+    from sync_assets.engine.scan import copy
+
     lacking = SQL("NOT EXISTS (SELECT FROM {} AS t WHERE {} AND {})").format(
         sql.relation(plan.table.target),
         merge_sql.joined(key, Identifier(staging.name.name)),
