@@ -87,13 +87,13 @@ class Bench:
         place = f"{values['work']} {values['rows']:>10,} {values['step']:9} {values['tool']:22}"
         print(f"{place}{times} {cpu}  {told}", flush=True)
 
-    def settle_source(self, database: str) -> None:
-        """What would be done by the time of the next sync: hint bits, statistics, a checkpoint."""
-        execute(self.pair.source.url(database), "VACUUM (ANALYZE)", "CHECKPOINT")
+    def settle(self, *urls: str) -> None:
+        """What would be done by the time of the next sync: hint bits, statistics, a checkpoint.
 
-    def settle_target(self, database: str) -> None:
-        """The same on the target."""
-        execute(self.pair.target.url(database), "VACUUM (ANALYZE)", "CHECKPOINT")
+        Nobody shall be the first to read what ANALYZE has written.
+        """
+        for url in urls:
+            execute(url, "VACUUM (ANALYZE)", "VACUUM pg_statistic", "CHECKPOINT")
 
 
 class Outcome(enum.Enum):
@@ -153,7 +153,7 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--rows", type=int, default=1_000_000)
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--tools", default="all", help="names, or ours, floors, peers (all)")
-    parser.add_argument("--works", default="w1,w2")
+    parser.add_argument("--works", default=",".join(WORKS), help="w1, w2, or both")
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--limit", type=float, default=150, help="seconds a step may take (150)")
     parser.add_argument(
@@ -162,6 +162,9 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md")
     asked = parser.parse_args()
+    unknown = set(asked.works.split(",")) - set(WORKS)
+    if unknown:
+        parser.error(f"--works: {', '.join(unknown)}; there are {' and '.join(WORKS)}")
     asked.room = asked.room.absolute()
     asked.results = asked.results or asked.room / "results.jsonl"
     if asked.fresh:
@@ -216,21 +219,29 @@ def measure_round(
     with fresh_copy(bench.pair.source, template) as source, ExitStack() as stack:
         courses = [
             stack.enter_context(_prepared(bench, tool, work, rows, number, source))
-            for tool in tools
+            for tool in _in_turn(tools, number)
             if work.name in tool.works
         ]
         stopped: list[Course] = []
+        here = bench.pair.source.url(source)
+        bench.settle(here)
+        execute(here, f"SELECT count(*) FROM {work.table}")
         for step in steps:
             if step == "changes":
-                for course in courses:
-                    bench.settle_target(course.target)
-                change(bench.pair.source.url(source), rows)
+                bench.settle(*(bench.pair.target.url(course.target) for course in courses))
+                change(here, rows)
                 take([course for course in courses if course.tool.follows], step)
-                bench.settle_source(source)
+                bench.settle(here)
                 take([course for course in courses if not course.tool.follows], step)
             else:
                 take(courses, step)
     return tired
+
+
+def _in_turn(tools: Sequence[Tool], number: int) -> Sequence[Tool]:
+    """Another one begins in each round: who comes first finds the servers as nobody after it."""
+    first = number * len(tools) // 3 % len(tools)
+    return (*tools[first:], *tools[:first])
 
 
 @contextmanager
