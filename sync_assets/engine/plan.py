@@ -415,22 +415,29 @@ def _member_chunks(plan: Plan, pages: int, workers: int, batch_size: int) -> Ite
         yield from _with_keys(plan, Chunk(0, 0, None, how))
         return
     for leaf in relation.leaves:
-        reads = [read for read in plan.reads if read.leaf is leaf]
-        if leaf.kind != "r" or not relation.has_versions:
-            yield from _with_keys(plan, Chunk(0, 0, leaf, reads[0].how))
-            continue
-        if any(read.how is How.CURSOR for read in reads):
-            yield Chunk(0, 0, leaf, How.CURSOR)
-        by_page = next((read for read in reads if read.how is not How.CURSOR), None)
-        if by_page and by_page.how is How.BLOCKS:
-            for chunk in _block_chunks(by_page, workers):
-                yield from _with_keys(plan, chunk) if not plan.reads_all_keys else (chunk,)
-            by_page = None
-        for first, end in page_ranges(leaf, pages, workers, batch_size):
-            if by_page:
-                yield from _with_keys(plan, Chunk(0, 0, leaf, by_page.how, first, end))
-            elif plan.reads_all_keys and not plan.keys_later:
-                yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
+        if leaf.kind == "r" and relation.has_versions:
+            yield from _leaf_chunks(plan, leaf, pages, workers, batch_size)
+        else:
+            how = next(read.how for read in plan.reads if read.leaf is leaf)
+            yield from _with_keys(plan, Chunk(0, 0, leaf, how))
+
+
+def _leaf_chunks(
+    plan: Plan, leaf: Leaf, pages: int, workers: int, batch_size: int
+) -> Iterator[Chunk]:
+    reads = {read.how: read for read in plan.reads if read.leaf is leaf}
+    if How.CURSOR in reads:
+        yield Chunk(0, 0, leaf, How.CURSOR)
+    if How.BLOCKS in reads:
+        for chunk in _block_chunks(reads[How.BLOCKS], workers):
+            yield from _with_keys(plan, chunk) if not plan.reads_all_keys else (chunk,)
+    how = How.WHOLE if How.WHOLE in reads else How.XID
+    scanned = how in reads and (how is How.WHOLE or not plan.window.is_empty)
+    for first, end in page_ranges(leaf, pages, workers, batch_size):
+        if scanned:
+            yield from _with_keys(plan, Chunk(0, 0, leaf, how, first, end))
+        elif plan.reads_all_keys and not plan.keys_later:
+            yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
 
 
 def key_chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:

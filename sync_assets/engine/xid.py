@@ -30,6 +30,11 @@ class XidWindow:
             raise ValueError(f"{self.start}..{self.end} is not a window of transaction ids")
 
     @property
+    def is_empty(self) -> bool:
+        """Whether no transaction has begun since, so that no row can be in it."""
+        return self.start == self.end
+
+    @property
     def covers_ring(self) -> bool:
         """Whether every 32-bit id falls inside, so that nothing can be told apart."""
         return self.end - self.start >= RING
@@ -42,7 +47,7 @@ class XidWindow:
         """
         if self.covers_ring:
             return "true"
-        if self.start == self.end:
+        if self.is_empty:
             return "false"
         low, high = self.start % RING, self.end % RING
         joined_by = "AND" if low < high else "OR"
@@ -57,7 +62,7 @@ class XidWindow:
         where ages wrap, every row is taken.
         """
         first, last = _usable(self.start, 1), _usable(self.end - 1, -1)
-        if self.start == self.end or self.end - self.start > YOUNG or first > last:
+        if self.is_empty or self.end - self.start > YOUNG or first > last:
             return self.predicate(column)
         age, oldest = f"pg_catalog.age({column})", f"pg_catalog.age('{first % RING}'::xid)"
         newest = f"pg_catalog.age('{last % RING}'::xid)"

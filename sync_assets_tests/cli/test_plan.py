@@ -45,10 +45,8 @@ def test_each_table_with_mode_reason_size_and_ddl(configured: Pair) -> None:
         table["pages"]
         == configured.source("SELECT relpages FROM pg_class WHERE relname = 't'")[0][0]
     )
-    assert table["ddl"] == [
-        'CREATE TABLE "public"."t" ("id" integer NOT NULL, "v" text, "source_xmin" bigint)'
-        " WITH (fillfactor = 95)"
-    ]
+    columns = '"id" integer NOT NULL, "v" text, "source_xmin" bigint'
+    assert table["ddl"] == [f'CREATE TABLE "public"."t" ({columns}) WITH (fillfactor = 95)']
     assert view["leaves"] == [
         {
             "leaf": "public.v",

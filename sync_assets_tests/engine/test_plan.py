@@ -7,7 +7,7 @@ from datetime import datetime, timedelta, timezone
 
 import pytest
 
-from sync_assets.engine import RelationName, SyncMode, Table
+from sync_assets.engine import Deletes, RelationName, SyncMode, Table
 from sync_assets.engine.catalog import Column, Key, Leaf, Relation
 from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
 from sync_assets.engine.plan import (
@@ -194,6 +194,15 @@ def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: 
 def test_a_batch_file_holds_at_least_batch_size_rows() -> None:
     cut = list(chunks([planned()], 8, 25_000))
     assert all((chunk.end or LEAF.pages) - (chunk.first or 0) >= 500 for chunk in cut)
+
+
+def test_nothing_is_read_where_no_transaction_has_begun_since_the_last_run() -> None:
+    idle = dataclasses.replace(SNAPSHOT, xmin=KNOWN.watermark, xmax=KNOWN.watermark)
+    known = dataclasses.replace(KNOWN, snapshot_xmax=KNOWN.watermark)
+    assert list(chunks([planned(known, snapshot=idle)], 4, 1000)) == []
+    deleting = dataclasses.replace(TABLE, deletes=Deletes.HARD)
+    cut = list(chunks([planned(known, deleting, idle)], 4, 1000))
+    assert {chunk.keys_only for chunk in cut} == {True}
 
 
 def test_wrong_statistics_do_not_make_one_chunk_of_a_large_table() -> None:
