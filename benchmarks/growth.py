@@ -1,13 +1,16 @@
 """How time and memory grow: with rows, with changes, with workers; start-up, and a slow network.
 
-`python benchmarks/growth.py [PART…]` measures sizes, shares, workers, start and latency, or the parts
-named, into ROOM/growth.jsonl, and prints a table. Ours beside COPY, or beside what it is bound by.
+`python benchmarks/growth.py [PART…]` measures sizes, shares, workers, wide rows, start and latency, or
+the parts named, into ROOM/growth.jsonl. Ours beside COPY, or beside what it is bound by. `--publish`
+writes what is in that file into docs/benchmarks.md.
 """
 
 from __future__ import annotations
 
 import argparse
 import contextlib
+import json
+import os
 import socket
 import statistics
 import subprocess
@@ -21,6 +24,10 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from compare import Bench, measure_round, opened
+from measure import measured
+from report_growth import finish_growth
+from servers import execute
+from surroundings import surroundings
 from tools import engine, named
 from work import W1, W2, change, fresh_copy, made
 
@@ -29,6 +36,9 @@ from sync_assets.engine import DataCopyEngine
 SIZES = (100_000, 1_000_000, 5_000_000, 10_000_000)
 SHARES: Mapping[str, int] = {"0 %": 0, "0.01 %": 10_000, "1 %": 100, "20 %": 5}
 WORKERS = (1, 2, 4, 8)
+WIDE = 10_000_000
+"""Characters of a wide value."""
+
 ROUND_TRIP = 0.05
 """Seconds that the slow network takes there and back."""
 
@@ -42,8 +52,9 @@ def sizes(bench: Bench, rounds: int) -> None:
 
 
 def workers(bench: Bench, rounds: int) -> None:
-    """An initial load by so many workers."""
-    tools = [engine(f"sync-assets, {n} workers", settings={"workers": n}) for n in WORKERS]
+    """An initial load by so many workers, and by as many as are chosen without a word."""
+    tools = named("sync-assets")
+    tools += [engine(f"sync-assets, {n} workers", settings={"workers": n}) for n in WORKERS]
     for number in range(1, rounds + 1):
         for work in (W1, W2):
             measure_round(bench, work, 1_000_000, tools, ("initial",), number)
@@ -68,6 +79,34 @@ def shares(bench: Bench, rounds: int) -> None:
                 seconds = statistics.median(times)
                 bench.record(**told, step=share, seconds=seconds, updated=receipt.rows_updated)
         bench.pair.target.drop_database(f"{work.name}_shares")
+
+
+def wide(bench: Bench, rounds: int) -> None:
+    """The memory that rows of ten megabytes need."""
+    source = bench.pair.source.create_database("wide")
+    execute(
+        source,
+        "CREATE TABLE wide (id integer PRIMARY KEY, v text)",
+        "ALTER TABLE wide ALTER v SET STORAGE external",
+        f"INSERT INTO wide SELECT i, repeat(md5(i::text), {WIDE >> 5}) FROM generate_series(1, 60) i",
+    )
+    for number in range(1, rounds + 1):
+        target = bench.pair.target.create_database("wide")
+        environment = {
+            "PATH": os.environ["PATH"],
+            "SOURCE_URL": source,
+            "TARGET_URL": target,
+            "TABLE": "wide",
+        }
+        words = engine("sync-assets").words(bench.venvs, "initial")
+        done = measured(words, environment, limit=bench.limit, log=bench.room / "wide.log")
+        said = json.loads(done.output)
+        told = {"work": "wide", "rows": 60, "tool": "sync-assets", "kind": "wide", "round": number}
+        workers = said["receipt"]["workers"]
+        figures = {"seconds": done.seconds, "vm_hwm": said["vm_hwm"], "workers": workers}
+        bench.record(**told, step="initial", **figures)
+        bench.pair.target.drop_database("wide")
+    bench.pair.source.drop_database("wide")
 
 
 def start(bench: Bench, rounds: int) -> None:
@@ -172,6 +211,7 @@ PARTS: Mapping[str, Callable[[Bench, int], None]] = {
     "sizes": sizes,
     "shares": shares,
     "workers": workers,
+    "wide": wide,
     "start": start,
     "latency": latency,
 }
@@ -184,10 +224,18 @@ def main() -> None:
     room = Path(tempfile.gettempdir()) / "sync-assets-benchmarks"
     parser.add_argument("--room", type=Path, default=room)
     parser.add_argument("--rounds", type=int, default=3)
+    parser.add_argument("--fresh", action="store_true", help="forget earlier results")
+    parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md")
     asked = parser.parse_args()
-    with opened(asked.room.absolute(), asked.room / "growth.jsonl", 600) as bench:
+    results = asked.room.absolute() / "growth.jsonl"
+    if asked.fresh:
+        results.unlink(missing_ok=True)
+    with opened(asked.room.absolute(), results, 600) as bench:
+        known = {"part": "growth", **surroundings(bench.pair.source, [], bench.venvs)}
+        results.open("a").write(json.dumps(known) + "\n")
         for part in asked.parts or PARTS:
             PARTS[part](bench, asked.rounds)
+    finish_growth(results, publish=asked.publish)
 
 
 if __name__ == "__main__":

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from picture import bars
-from tools import STEPS, TOOLS
+from tools import EMPTY_RUN, STEPS, TOOLS
 from work import WORKS
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -76,10 +76,10 @@ def finish(path: Path, *, publish: bool) -> None:
 
 def page(results: Results) -> str:
     """Everything that was measured, as Markdown."""
-    parts = [_told(results.surroundings)]
+    parts = [told(results.surroundings)]
     held = lines(results)
     if held:
-        parts += ["### The lines we hold ourselves to\n", _lines_table(held)]
+        parts += ["### The lines we hold ourselves to\n", lines_table(held)]
     sizes = sorted({(row["work"], row["rows"]) for row in results.rows})
     for work, rows in sizes:
         title = f"### {work.upper()}, {WORKS[work].table}, {rows:,} rows\n"
@@ -87,12 +87,17 @@ def page(results: Results) -> str:
     return "\n".join(parts)
 
 
-def _told(known: Row) -> str:
+def told(known: Row) -> str:
+    """When, where and with what it was measured."""
     if not known:
         return ""
     versions = "; ".join(
-        told if told.startswith(name) else f"{name}: {told}" if " " in told else f"{name} {told}"
-        for name, told in known["versions"].items()
+        which
+        if which.startswith(name)
+        else f"{name}: {which}"
+        if " " in which
+        else f"{name} {which}"
+        for name, which in known["versions"].items()
     )
     changed = ", with changes" if known["changed"] else ""
     return (
@@ -162,6 +167,7 @@ def lines(results: Results) -> list[Line]:
         *_initial(results, "w2", 0.85),
         *(line for work in WORKS for line in _changes(results, work)),
         *_unchanged(results),
+        *_dagster(results),
         *_memory(results),
         *_growth(results),
     ]
@@ -180,8 +186,8 @@ def _ratio(
     mine, floor = results.median(**ours), results.median(**theirs)
     if mine is not None and floor is not None:
         ratio = mine / floor
-        told = f"{ratio:.2f} × ({mine:.2f} s, {floor:.2f} s)"
-        yield Line(what, f"{bound} × {theirs['tool']}", told, ratio <= bound)
+        said = f"{ratio:.2f} × ({mine:.2f} s, {floor:.2f} s)"
+        yield Line(what, f"{bound} × {theirs['tool']}", said, ratio <= bound)
 
 
 def _initial(results: Results, work: str, bound: float) -> Iterable[Line]:
@@ -214,19 +220,25 @@ def _peers(
     mine = results.median(**ours)
     if mine is not None and times:
         fastest = min(times, key=lambda name: times[name])
-        told = f"{mine:.2f} s; the fastest, {fastest}: {times[fastest]:.2f} s"
-        yield Line(what, "faster than every peer", told, mine < times[fastest])
+        said = f"{mine:.2f} s; the fastest, {fastest}: {times[fastest]:.2f} s"
+        yield Line(what, "faster than every peer", said, mine < times[fastest])
 
 
 def _unchanged(results: Results) -> Iterable[Line]:
     place = {"work": "w1", "rows": BIG, "step": "unchanged"}
     mine, scan = (results.median(**place, tool=tool) for tool in ("sync-assets", "scan"))
     if mine is not None and scan is not None:
-        told = f"{mine:.2f} s; the scan {scan:.2f} s"
+        said = f"{mine:.2f} s; the scan {scan:.2f} s"
         bound = 1.2 * scan + 0.1
         yield Line(
-            "nothing changed, W1 at 10M", f"1.2 × scan + 0.1 s = {bound:.2f} s", told, mine <= bound
+            "nothing changed, W1 at 10M", f"1.2 × scan + 0.1 s = {bound:.2f} s", said, mine <= bound
         )
+
+
+def _dagster(results: Results) -> Iterable[Line]:
+    place = _normal(results, "w1") | {"step": "unchanged"}
+    ours, empty = place | {"tool": "sync-assets run"}, place | {"tool": EMPTY_RUN}
+    yield from _ratio(results, "`sync-assets run`, nothing changed, W1", 1.5, ours, empty)
 
 
 def _memory(results: Results) -> Iterable[Line]:
@@ -234,8 +246,8 @@ def _memory(results: Results) -> Iterable[Line]:
         peaks = [row["vm_hwm"] for row in results.of(rows=rows, tool="sync-assets")]
         peaks = [peak for peak in peaks if peak]
         if peaks:
-            told = f"{max(peaks) / 2**20:.0f} MB"
-            yield Line(f"peak memory, {rows:,} rows", "64 MB", told, max(peaks) <= 64 * 2**20)
+            said = f"{max(peaks) / 2**20:.0f} MB"
+            yield Line(f"peak memory, {rows:,} rows", "64 MB", said, max(peaks) <= 64 * 2**20)
 
 
 def _growth(results: Results) -> Iterable[Line]:
@@ -249,11 +261,12 @@ def _growth(results: Results) -> Iterable[Line]:
     if small and large:
         few, many = times("COPY")
         beside = f"; COPY's own {many / few:.1f}" if few and many else ""
-        told = f"{large / small:.1f}{beside}"
-        yield Line("growth, W1 from 1M to 10M rows", "11.5", told, large / small <= 11.5)
+        said = f"{large / small:.1f}{beside}"
+        yield Line("growth, W1 from 1M to 10M rows", "11.5", said, large / small <= 11.5)
 
 
-def _lines_table(held: Sequence[Line]) -> str:
+def lines_table(held: Sequence[Line]) -> str:
+    """The lines, and whether they are held, as Markdown."""
     rows = [
         f"| {line.what} | {_escaped(line.bound)} | {line.measured} | {'held' if line.held else '**not held**'} |"
         for line in held
@@ -269,11 +282,15 @@ def _publish(text: str, results: Results) -> None:
         if panels:
             (DOCS / f"benchmarks-{work}.svg").write_text(bars(panels))
             pictures.append(f"![{work.upper()}: time, CPU and memory](benchmarks-{work}.svg)\n")
+    write_between("results", "\n".join([*pictures, text]))
+
+
+def write_between(marker: str, text: str) -> None:
+    """Put the text between two markers of the page."""
     place = DOCS / "benchmarks.md"
-    before, _, rest = place.read_text().partition("<!-- results -->\n")
-    _, _, after = rest.partition("<!-- /results -->\n")
-    told = "\n".join([*pictures, text])
-    place.write_text(f"{before}<!-- results -->\n{told}\n<!-- /results -->\n{after}")
+    before, _, rest = place.read_text().partition(f"<!-- {marker} -->\n")
+    _, _, after = rest.partition(f"<!-- /{marker} -->\n")
+    place.write_text(f"{before}<!-- {marker} -->\n{text}\n<!-- /{marker} -->\n{after}")
 
 
 def _panels(results: Results, place: dict[str, Any]) -> list[tuple[str, str, dict[str, float]]]:

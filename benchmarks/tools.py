@@ -112,6 +112,7 @@ import sys
 from importlib.metadata import version
 print(", ".join(f"{name} {version(name)}" for name in sys.argv[1:]))
 """
+EMPTY_RUN = "run of an empty asset"
 ADBC = ("adbc-driver-postgresql", "adbc-driver-manager", "pyarrow")
 
 TOOLS: Sequence[Tool] = (
@@ -121,7 +122,8 @@ TOOLS: Sequence[Tool] = (
     Tool("scan", "floor", _shell("scan.sh"), steps=("unchanged",), copies=False),
     engine("sync-assets by cursor", "incremental_sync", options=dict(CURSOR), works=("w2",)),
     Tool("COPY by cursor", "floor", _shell("copy.sh", "cursor"), ("w2",), by_cursor=True),
-    Tool("sync-assets run", "ours", _shell("dagster.sh")),
+    Tool("sync-assets run", "ours", _shell("dagster.sh", "sync")),
+    Tool(EMPTY_RUN, "floor", _shell("dagster.sh", "empty"), ("w1",), copies=False),
     Tool(
         "logical replication",
         "peer",
