@@ -212,15 +212,17 @@ def _greet(connection: Connection, side: Side) -> None:
 
 @contextlib.contextmanager
 def transaction(
-    connection: Connection, *settings: str, begin: str = READ_COMMITTED
+    connection: Connection, *settings: Statement, begin: str = READ_COMMITTED
 ) -> Iterator[psycopg2.extensions.cursor]:
     """One explicit transaction under `settings`: committed at the end, rolled back on an error.
 
-    Who is inside may commit earlier.
+    All of them are one round trip, as are other statements that come first; the cursor has the
+    last one's rows. Who is inside may commit earlier.
     """
+    texts = [each if isinstance(each, str) else each.as_string(connection) for each in settings]
     with connection.cursor() as cursor:
         try:
-            cursor.execute("; ".join((begin, *UNHURRIED, *settings)))
+            cursor.execute("; ".join((begin, *UNHURRIED, *texts)))
             yield cursor
         except BaseException:
             # In the middle of a COPY a rollback would first read it to its end: closing the

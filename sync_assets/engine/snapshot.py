@@ -24,6 +24,7 @@ from sync_assets.engine.session import (
     PINNED,
     READ_SNAPSHOT,
     Connection,
+    Statement,
     row,
     transaction,
 )
@@ -80,18 +81,21 @@ _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, clock_timestamp(),
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
              ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint,
-       pg_postmaster_start_time(), inet_server_addr()::text, s::text
-FROM pg_current_snapshot() AS s
-"""
-
-_IDENTITY = """
-SELECT {system_identifier},
+       pg_postmaster_start_time(), inet_server_addr()::text, s::text,
+       {system_identifier},
        (SELECT oid FROM pg_database WHERE datname = current_database()),
        CASE WHEN NOT pg_is_in_recovery()
             THEN ('x' || substr(pg_walfile_name(pg_current_wal_lsn()), 1, 8))::bit(32)::int END,
        (SELECT received_tli FROM pg_stat_wal_receiver),
        {checkpoint}
+FROM pg_current_snapshot() AS s
 """
+"""One statement, which has its snapshot before it reads a position: each is a round trip."""
+
+_MAY_IDENTIFY = (
+    "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') "
+    "AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')"
+)
 
 
 @contextlib.contextmanager
@@ -105,12 +109,12 @@ def taken(
     """
     for _ in range(ATTEMPTS):
         begin("identify")
-        with transaction(connection, CATALOG_NAMES) as cursor:
+        with transaction(connection, CATALOG_NAMES, _MAY_IDENTIFY) as cursor:
+            ((allowed,),) = cursor.fetchall()
             before = [require_source(cursor, table) for table in tables]
-            allowed = _may_identify(cursor)
-        with transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT) as cursor:
-            begin("lock")
-            _lock(cursor, before)
+        begin("lock")
+        settings = (CATALOG_NAMES, *PINNED, *_locks(before))
+        with transaction(connection, *settings, begin=READ_SNAPSHOT) as cursor:
             begin("snapshot")
             snapshot = _take(cursor, identify=allowed)
             after = [require_source(cursor, table) for table in tables]
@@ -132,15 +136,6 @@ def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) 
     return SourceView(chosen, relation.columns, types, probe_types, snapshot)
 
 
-def _may_identify(cursor: Cursor) -> bool:
-    (allowed,) = row(
-        cursor,
-        "SELECT has_function_privilege('pg_control_system()', 'EXECUTE') "
-        "AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE')",
-    )
-    return bool(allowed)
-
-
 def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
     """Whether the database behind `cursor` is the one the snapshot was taken from."""
     here = row(
@@ -151,7 +146,7 @@ def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
     return here == (snapshot.postmaster_start, snapshot.identity.database)
 
 
-def _lock(cursor: Cursor, relations: Sequence[Relation]) -> None:
+def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
     """Lock what is read and can be locked; views and foreign tables keep no rows to lose."""
     names: set[RelationName] = set()
     with_children: set[RelationName] = set()
@@ -169,12 +164,10 @@ def _lock(cursor: Cursor, relations: Sequence[Relation]) -> None:
     ]
     if wanted:
         statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
-        cursor.execute(statement.format(sql.SQL(", ").join(wanted)))
+        yield statement.format(sql.SQL(", ").join(wanted))
 
 
 def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
-    # The first query of the transaction: it takes the snapshot.
-    xmin, xmax, at, lsn, started, address, text = row(cursor, _SNAPSHOT)
     system = "(SELECT system_identifier::text FROM pg_control_system())" if identify else "NULL"
     checkpoint = (
         "(SELECT ROW(timeline_id, (checkpoint_lsn - '0/0'::pg_lsn)::bigint)::text"
@@ -182,8 +175,10 @@ def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
         if identify
         else "NULL"
     )
-    statement = _IDENTITY.format(system_identifier=system, checkpoint=checkpoint)
-    system_identifier, database, current, received, checkpointed = row(cursor, statement)
+    # The first query of the transaction: it takes the snapshot.
+    statement = _SNAPSHOT.format(system_identifier=system, checkpoint=checkpoint)
+    xmin, xmax, at, lsn, started, address, text, *identified = row(cursor, statement)
+    system_identifier, database, current, received, checkpointed = identified
     timeline, known_up_to = current or received, lsn
     if timeline is None and checkpointed:
         timeline, known_up_to = map(int, checkpointed.strip("()").split(","))

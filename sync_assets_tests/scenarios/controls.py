@@ -31,15 +31,19 @@ def xip_list(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     last = {view.relation.name: view.snapshot.text for view in rounds.watch.views}
     open_then = {xid for text in last.values() for xid in text.split(":")[2].split(",") if xid}
     listed = ", ".join(f"'{int(xid) % 2**32}'" for xid in open_then) or "NULL"
-    monkeypatch.setattr(
-        XidWindow, "predicate", lambda window: f"({PREDICATE(window)} OR xmin IN ({listed}))"
-    )
+
+    def predicate(window: XidWindow) -> str:
+        inside = "false" if window.start == window.end else PREDICATE(window)
+        return f"({inside} OR xmin IN ({listed}))"
+
+    monkeypatch.setattr(XidWindow, "is_empty", False)
+    monkeypatch.setattr(XidWindow, "quick_predicate", predicate)
 
 
 def no_lock(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing keeps the table as it was when the snapshot was taken."""
     rounds.watch.rewrites_awaited = 1.0
-    monkeypatch.setattr(snapshot, "_lock", lambda *_: None)
+    monkeypatch.setattr(snapshot, "_locks", lambda _: ())
 
 
 CONTROLS: tuple[Control, ...] = (max_xmin, xip_list, no_lock)
