@@ -14,8 +14,9 @@ import psycopg2
 from sync_assets.engine import errors
 from sync_assets.engine.session import Connection, Sessions, row, rows
 
-PATIENCE, PAUSE = 1.0, 0.02
-"""Seconds in which the source flushes by itself, as a rule, and between two looks."""
+PATIENCE, PAUSE = 0.4, 0.02
+"""Seconds in which the source flushes by itself, as a rule, and between two looks: twice the WAL
+writer's default delay. What it has left by then is less than a page, which waits for a commit."""
 
 _POSITION = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN true "

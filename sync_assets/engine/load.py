@@ -121,7 +121,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
                 SQL("TEMP " if staging.temporary else ""),
                 staging.identifier,
                 sql.staging_columns(plan),
-                SQL("") if staging.temporary else sql.ROOM_FOR_UPDATES,
+                SQL("") if staging.temporary else sql.storage(plan),
             )
         )
         if staging.keys:
@@ -147,7 +147,7 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
 
 
 _BRIEFLY = SQL("SET LOCAL default_statistics_target = 10")
-"""What the planner has to know of staged rows is how many there are."""
+"""What the planner has to know of staged rows is how many there are, and a little of their keys."""
 
 
 def finish(
@@ -168,7 +168,8 @@ def finish(
                 )
             )
         if staging.temporary:
-            cursor.execute(SQL("{}; ANALYZE {}").format(_BRIEFLY, staging.identifier))
+            keys = SQL("").join([SQL(" ("), sql.names(key.columns), SQL(")")] if key else ())
+            cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))
         elif not _analyzes_itself(cursor):
             cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
         if staging.keys:

@@ -124,7 +124,7 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
     target, layout = sql.relation(plan.table.target), plan.layout
     if layout.creates and creates:
         columns = sql.staging_columns(plan)
-        yield SQL("CREATE TABLE {} ({}){}").format(target, columns, sql.ROOM_FOR_UPDATES)
+        yield SQL("CREATE TABLE {} ({}){}").format(target, columns, sql.storage(plan))
     for alteration in layout.alterations:
         yield alteration.statement
 

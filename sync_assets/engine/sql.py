@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 
 from psycopg2 import sql
@@ -29,11 +30,6 @@ def names(columns: Iterable[str], of: Composable | None = None) -> Composable:
 
 IN_SCOPE = "sync_assets.in_scope"
 """The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""
-
-
-ROOM_FOR_UPDATES = SQL(" WITH (fillfactor = 95)")
-"""A new version of a narrow row fits into its own page, and no index has to learn of it: the manual,
-"Heap-Only Tuples". https://www.postgresql.org/docs/current/storage-hot.html"""
 
 
 LEAF, PAGE = "sync_assets.leaf", "sync_assets.page"
@@ -164,6 +160,23 @@ def staging_columns(plan: Plan) -> Composable:
     if plan.flags_scope:
         definitions.append(_ours(IN_SCOPE, "boolean"))
     return SQL(", ").join(definitions)
+
+
+MOST_ROOM, LEAST_ROOM = 15, 5
+"""Percent of a page that is left free for new versions of its rows."""
+
+
+def storage(plan: Plan) -> Composable:
+    """How a table that a run creates is stored: a page has room for one more row, if it is not large.
+
+    A row's new version then stays on its page, and no index has to learn of it: the manual,
+    "Heap-Only Tuples". https://www.postgresql.org/docs/current/storage-hot.html
+    """
+    leaves = plan.view.relation.leaves
+    pages, rows = sum(leaf.pages for leaf in leaves), sum(leaf.estimated_rows for leaf in leaves)
+    room = math.ceil(110 * pages / rows) if rows > 0 else 0
+    room = room if LEAST_ROOM < room <= MOST_ROOM else LEAST_ROOM
+    return SQL(" WITH (fillfactor = {})").format(sql.Literal(100 - room))
 
 
 def key_columns(plan: Plan) -> Composable:
