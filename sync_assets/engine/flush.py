@@ -14,9 +14,9 @@ import psycopg2
 from sync_assets.engine import errors
 from sync_assets.engine.session import Connection, Sessions, row, rows
 
-PATIENCE, PAUSE = 0.4, 0.02
-"""Seconds in which the source flushes by itself, as a rule, and between two looks: twice the WAL
-writer's default delay. What it has left by then is less than a page, which waits for a commit."""
+PATIENCE, PAUSE = 0.2, 0.02
+"""Seconds in which the source flushes by itself, as a rule, and between two looks: the WAL writer's
+default delay. What it leaves is less than a page, which waits for somebody's commit."""
 
 _POSITION = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN true "
@@ -44,8 +44,9 @@ def ensure_flushed(sessions: Sessions, source: Connection, lsn: int) -> None:
     # Whatever goes wrong here, what counts is whether the WAL is flushed in the end.
     tried = contextlib.suppress(psycopg2.Error, errors.SyncError)
     with tried, sessions.connected("source") as emitter, emitter.cursor() as cursor:
-        # A transactional message needs a commit record, and that COMMIT waits for the flush.
-        cursor.execute("BEGIN; SET LOCAL synchronous_commit = on")
+        # A transactional message needs a commit record, and that COMMIT waits for the flush; for no
+        # standby, which may never answer.
+        cursor.execute("BEGIN; SET LOCAL synchronous_commit = local")
         rows(cursor, "SELECT pg_logical_emit_message(true, 'sync_assets', '')")
         cursor.execute("COMMIT")
     if not is_flushed(source, lsn):

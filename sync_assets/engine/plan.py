@@ -433,7 +433,9 @@ def _leaf_chunks(
             yield from _with_keys(plan, chunk) if not plan.reads_all_keys else (chunk,)
     how = How.WHOLE if How.WHOLE in reads else How.XID
     scanned = how in reads and (how is How.WHOLE or not plan.window.is_empty)
-    for first, end in page_ranges(leaf, pages, workers, batch_size):
+    ranges = list(page_ranges(leaf, pages, workers, batch_size))
+    # New versions are mostly at the end: what takes longest begins first. A first load keeps the order.
+    for first, end in reversed(ranges) if how is How.XID else ranges:
         if scanned:
             yield from _with_keys(plan, Chunk(0, 0, leaf, how, first, end))
         elif plan.reads_all_keys and not plan.keys_later:
