@@ -206,10 +206,14 @@ def measure_round(
     """All tools on one table, step by step; which of them need not come again."""
     template = made(bench.pair.source, work, rows)
     tired: set[tuple[str, str]] = set()
+    stopped: list[Course] = []
 
     def take(courses: Sequence[Course], step: str) -> None:
         for course in courses:
             if step in course.tool.steps and course not in stopped:
+                if step == "unchanged":
+                    # Something else was written: only on a source where nothing was would a mark say so.
+                    execute(here, "SELECT pg_current_xact_id()")
                 outcome = _take(bench, course, step)
                 if outcome is Outcome.FAILED:
                     stopped.append(course)
@@ -222,7 +226,6 @@ def measure_round(
             for tool in _in_turn(tools, number)
             if work.name in tool.works
         ]
-        stopped: list[Course] = []
         here = bench.pair.source.url(source)
         bench.settle(here)
         execute(here, f"SELECT count(*) FROM {work.table}")

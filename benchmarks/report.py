@@ -243,7 +243,7 @@ def _dagster(results: Results) -> Iterable[Line]:
 
 def _memory(results: Results) -> Iterable[Line]:
     for rows in sorted({row["rows"] for row in results.rows}):
-        peaks = [row["vm_hwm"] for row in results.of(rows=rows, tool="sync-assets")]
+        peaks = [row.get("vm_hwm") for row in results.of(rows=rows, tool="sync-assets")]
         peaks = [peak for peak in peaks if peak]
         if peaks:
             said = f"{max(peaks) / 2**20:.0f} MB"
