@@ -18,6 +18,11 @@ PATIENCE, PAUSE = 0.2, 0.02
 """Seconds in which the source flushes by itself, as a rule, and between two looks: the WAL writer's
 default delay. What it leaves is less than a page, which waits for somebody's commit."""
 
+AT_MOST = 10.0
+"""Seconds that a transaction on the target, with its locks, waits for the source's disk."""
+
+FLUSHING_VERSION = 170000
+
 _POSITION = (
     "SELECT CASE WHEN pg_is_in_recovery() THEN true "
     "ELSE pg_current_wal_flush_lsn() - '0/0'::pg_lsn >= %s END"
@@ -30,27 +35,37 @@ def is_flushed(source: Connection, lsn: int) -> bool:
         return bool(row(cursor, _POSITION, (lsn,))[0])
 
 
-def ensure_flushed(sessions: Sessions, source: Connection, lsn: int) -> None:
-    """Return once the WAL up to `lsn` is on disk; raises SourceNotFlushed.
+def ensure_flushed(
+    sessions: Sessions, source: Connection, lsn: int, ended: threading.Event | None = None
+) -> None:
+    """Return once the WAL up to `lsn` is on disk, or nobody asks any more; raises SourceNotFlushed.
 
     `source` is the connection that took the snapshot: another may lead to another server.
     """
-    pause = threading.Event()
+    ended = ended or threading.Event()
     for _ in range(round(PATIENCE / PAUSE)):
-        if is_flushed(source, lsn):
+        if is_flushed(source, lsn) or ended.wait(PAUSE):
             return
-        pause.wait(PAUSE)
         sessions.check()
     # Whatever goes wrong here, what counts is whether the WAL is flushed in the end.
-    tried = contextlib.suppress(psycopg2.Error, errors.SyncError)
-    with tried, sessions.connected("source") as emitter, emitter.cursor() as cursor:
+    with contextlib.suppress(psycopg2.Error, errors.SyncError):
+        _flush(sessions)
+    sessions.check()
+    if not is_flushed(source, lsn):
+        raise errors.SourceNotFlushed("the source has not written its WAL to disk yet")
+
+
+def _flush(sessions: Sessions) -> None:
+    """Write an empty message: what is flushed for it is all that came before it."""
+    with sessions.connected("source") as emitter, emitter.cursor() as cursor:
+        if emitter.server_version >= FLUSHING_VERSION:
+            rows(cursor, "SELECT pg_logical_emit_message(false, 'sync_assets', '', true)")
+            return
         # A transactional message needs a commit record, and that COMMIT waits for the flush; for no
         # standby, which may never answer.
         cursor.execute("BEGIN; SET LOCAL synchronous_commit = local")
         rows(cursor, "SELECT pg_logical_emit_message(true, 'sync_assets', '')")
         cursor.execute("COMMIT")
-    if not is_flushed(source, lsn):
-        raise errors.SourceNotFlushed("the source has not written its WAL to disk yet")
 
 
 class Flush:
@@ -63,21 +78,26 @@ class Flush:
         self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack
     ) -> None:
         self._failures: list[BaseException] = []
+        self._ended = threading.Event()
         self._thread: threading.Thread | None = None
         if not is_flushed(source, lsn):
             self._thread = threading.Thread(
-                target=self._ensure, args=(sessions, source, lsn, held.pop_all())
+                target=self._ensure, args=(sessions, source, lsn, held.pop_all()), name="flush"
             )
             self._thread.start()
 
     def ensure(self) -> None:
-        """Return once the WAL is on disk; raises SourceNotFlushed."""
-        self.end()
+        """Return once the WAL is on disk; raises SourceNotFlushed, at the latest after `AT_MOST`."""
+        if self._thread:
+            self._thread.join(AT_MOST)
+            if self._thread.is_alive():
+                raise errors.SourceNotFlushed("the source's disk has not answered in time")
         if self._failures:
             raise self._failures[0]
 
     def end(self) -> None:
-        """Return once nobody waits for it any more."""
+        """Nobody waits for it any more."""
+        self._ended.set()
         if self._thread:
             self._thread.join()
 
@@ -86,6 +106,6 @@ class Flush:
     ) -> None:
         try:
             with held:
-                ensure_flushed(sessions, source, lsn)
+                ensure_flushed(sessions, source, lsn, self._ended)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that commits
             self._failures.append(error)

@@ -85,8 +85,8 @@ def forecast(run: Run, table: Table) -> Forecast:
 
 
 def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Forecast:
-    leaves = tuple(_leaf(read) for read in plan.reads)
-    distinct = {read.leaf.oid: _leaf(read) for read in plan.reads}.values()
+    leaves = tuple(_leaf(plan, read) for read in plan.reads)
+    distinct = {read.leaf.oid: _leaf(plan, read) for read in plan.reads}.values()
     rows = [leaf.rows for leaf in distinct if leaf.rows is not None]
     workers = choose_workers(run.workers, run.workers.max_workers)
     cut = list(chunks([plan], workers, run.workers.batch_size))
@@ -118,12 +118,14 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
     )
 
 
-def _leaf(read: LeafRead) -> LeafForecast:
+def _leaf(plan: Plan, read: LeafRead) -> LeafForecast:
     leaf = read.leaf
     share, pages = 1.0, leaf.pages
     if read.how is How.BLOCKS:
         pages = pages_in(read.runs, leaf.pages)
         share = pages / max(leaf.pages, 1)
+    elif read.how is How.XID and plan.window.is_empty:
+        pages, share = 0, 0.0
     # Never analyzed: the catalog says -1.
     rows = int(leaf.estimated_rows * share) if leaf.estimated_rows >= 0 else None
     size = int(leaf.bytes * share)

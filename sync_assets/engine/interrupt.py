@@ -29,14 +29,21 @@ def interruptible(call: Callable[[], Result], cancel: Callable[[], None]) -> Res
         finally:
             done.set()
 
-    threading.Thread(target=work, name="sync").start()
+    thread = threading.Thread(target=work, name="sync")
     try:
+        try:
+            thread.start()
+        except RuntimeError as error:
+            failures.append(error)
+            done.set()
         # Not Thread.join(): interrupted, it takes a thread that still runs for one that has ended.
         done.wait()
     except BaseException:
-        if not done.is_set():
-            cancel()
-        done.wait()
+        try:
+            if not done.is_set():
+                cancel()
+        finally:
+            done.wait()
         raise
     if failures:
         raise failures[0]

@@ -121,7 +121,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
                 SQL("TEMP " if staging.temporary else ""),
                 staging.identifier,
                 sql.staging_columns(plan),
-                SQL("") if staging.temporary else sql.storage(plan),
+                SQL("") if staging.temporary else sql.fillfactor(plan),
             )
         )
         if staging.keys:

@@ -25,8 +25,8 @@ Found = TypeVar("Found")
 MERGE_RETURNS = 170000
 
 INDEXED = "SET LOCAL random_page_cost = 1.1"
-"""The pages that the key's index leads to are those that are written: reading them costs nothing
-more, while a scan of the target would be for the sake of the join alone."""
+"""The pages that the key's index leads to are mostly those that are written: reading them costs
+nothing more, while a scan of the target would be for the sake of the join alone."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,7 +124,7 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
     target, layout = sql.relation(plan.table.target), plan.layout
     if layout.creates and creates:
         columns = sql.staging_columns(plan)
-        yield SQL("CREATE TABLE {} ({}){}").format(target, columns, sql.storage(plan))
+        yield SQL("CREATE TABLE {} ({}){}").format(target, columns, sql.fillfactor(plan))
     for alteration in layout.alterations:
         yield alteration.statement
 

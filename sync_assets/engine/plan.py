@@ -432,13 +432,14 @@ def _leaf_chunks(
         for chunk in _block_chunks(reads[How.BLOCKS], workers):
             yield from _with_keys(plan, chunk) if not plan.reads_all_keys else (chunk,)
     how = How.WHOLE if How.WHOLE in reads else How.XID
-    scanned = how in reads and (how is How.WHOLE or not plan.window.is_empty)
+    rows = how in reads and (how is How.WHOLE or not plan.window.is_empty)
+    keys = plan.compares_keys if how in reads else plan.reads_all_keys
     ranges = list(page_ranges(leaf, pages, workers, batch_size))
     # New versions are mostly at the end: what takes longest begins first. A first load keeps the order.
     for first, end in reversed(ranges) if how is How.XID else ranges:
-        if scanned:
-            yield from _with_keys(plan, Chunk(0, 0, leaf, how, first, end))
-        elif plan.reads_all_keys and not plan.keys_later:
+        if rows:
+            yield Chunk(0, 0, leaf, how, first, end)
+        if keys and not plan.keys_later:
             yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
 
 

@@ -28,10 +28,10 @@ ENOUGH = 20
 _NEWEST = """
 WITH floor AS MATERIALIZED (
   SELECT coalesce((SELECT {xmin} FROM {staging} TABLESAMPLE SYSTEM (1) WHERE {xmin} IS NOT NULL
-                   ORDER BY {xmin} DESC OFFSET {kept} - 1 LIMIT 1), 0) AS xid
+                   ORDER BY 1 DESC OFFSET {kept} - 1 LIMIT 1), 0) AS xid
 ), above AS MATERIALIZED (
   SELECT {xmin} AS xid, ARRAY[{key}]::text[] AS key FROM {staging}
-  WHERE {xmin} > (SELECT xid FROM floor) ORDER BY {xmin} DESC LIMIT {kept}
+  WHERE {xmin} > (SELECT xid FROM floor) ORDER BY 1 DESC LIMIT {kept}
 )
 SELECT xid, key FROM above
 UNION ALL

@@ -212,14 +212,14 @@ def _greet(connection: Connection, side: Side) -> None:
 
 @contextlib.contextmanager
 def transaction(
-    connection: Connection, *settings: Statement, begin: str = READ_COMMITTED
+    connection: Connection, *first: Statement, begin: str = READ_COMMITTED
 ) -> Iterator[psycopg2.extensions.cursor]:
-    """One explicit transaction under `settings`: committed at the end, rolled back on an error.
+    """One explicit transaction: committed at the end, rolled back on an error.
 
-    All of them are one round trip, as are other statements that come first; the cursor has the
-    last one's rows. Who is inside may commit earlier.
+    What is to be done `first`, mostly settings, goes with the BEGIN in one round trip; the cursor
+    has the last one's rows. Who is inside may commit earlier.
     """
-    texts = [each if isinstance(each, str) else each.as_string(connection) for each in settings]
+    texts = [each if isinstance(each, str) else each.as_string(connection) for each in first]
     with connection.cursor() as cursor:
         try:
             cursor.execute("; ".join((begin, *UNHURRIED, *texts)))

@@ -147,7 +147,7 @@ def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
 
 
 def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
-    """Lock what is read and can be locked; views and foreign tables keep no rows to lose."""
+    """What locks all that is read and can be locked; views and foreign tables have no rows to lose."""
     names: set[RelationName] = set()
     with_children: set[RelationName] = set()
     for relation in relations:

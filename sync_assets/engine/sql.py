@@ -166,7 +166,7 @@ MOST_ROOM, LEAST_ROOM = 15, 5
 """Percent of a page that is left free for new versions of its rows."""
 
 
-def storage(plan: Plan) -> Composable:
+def fillfactor(plan: Plan) -> Composable:
     """How a table that a run creates is stored: a page has room for one more row, if it is not large.
 
     A row's new version then stays on its page, and no index has to learn of it: the manual,

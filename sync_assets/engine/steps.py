@@ -14,7 +14,7 @@ from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.lock import locked, require_lock
-from sync_assets.engine.merge import Merged
+from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import (
     How,
@@ -171,7 +171,7 @@ class TempTable:
 
     def merge(self) -> Merged:
         """Publish the staged rows in one transaction."""
-        with transaction(self._session) as cursor:
+        with transaction(self._session, INDEXED) as cursor:
             require_lock(cursor, self.table.target)
             staged = Staged(self._exported.plan, self._staging, self._exported.done, (), 0, 0.0)
             return publish_rows(cursor, [staged], {})[self.table.target]

@@ -257,6 +257,9 @@ def publish(
     """
     report = run.report
     run.sessions.check()
+    if flush is not None and any(staged.plan.layout.alterations for staged in group):
+        # To alter a table takes a lock that no reader shall wait for longer than need be.
+        flush.ensure()
     report.begin("merge")
     with transaction(target, merge.INDEXED) as cursor:
         for staged in group:

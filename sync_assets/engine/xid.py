@@ -11,8 +11,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RING = 1 << 32
-FIRST = 3
-"""The lowest 32-bit id that a transaction gets."""
+FROZEN, FIRST = 2, 3
+"""What stands in rows that were frozen long ago, and the lowest 32-bit id of a transaction."""
 
 YOUNG = 1 << 30
 """So many ids a window may span to be told by age(), which is a signed 32-bit number."""
@@ -31,7 +31,7 @@ class XidWindow:
 
     @property
     def is_empty(self) -> bool:
-        """Whether no transaction has begun since, so that no row can be in it."""
+        """Whether no id at or above its start has ended yet, so that no row in it is visible."""
         return self.start == self.end
 
     @property
@@ -78,10 +78,11 @@ def _usable(xid: int, step: int) -> int:
 def widened(end: int, column: str = "xmin") -> str:
     """SQL for the 64-bit id of a row that is visible to a snapshot whose xmax is `end`.
 
-    The newest id below `end` with the row's low 32 bits; exact unless the row is frozen and older
-    than 2^32 ids, or so old that it kept no id of its own. By age(), which is cheaper than a cast
-    through text, and counts from the same id for both.
+    The newest id that has been given out with the row's low 32 bits; exact unless 2^32 more have
+    been since. By age(), which is cheaper than a cast through text, and counts from the same id for
+    both. Rows that were frozen before PostgreSQL 9.4 kept no id of their own: theirs is 2.
     """
     newest = _usable(end - 1, -1)
     latest = f"{newest}::bigint + pg_catalog.age('{newest % RING}'::xid)"
-    return f"({latest} - (pg_catalog.age({column})::bigint & {RING - 1}))"
+    widened_ = f"{latest} - (pg_catalog.age({column})::bigint & {RING - 1})"
+    return f"(CASE WHEN {column} = '{FROZEN}'::xid THEN {FROZEN} ELSE {widened_} END)"

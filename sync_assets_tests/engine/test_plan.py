@@ -8,11 +8,14 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from sync_assets.engine import Deletes, RelationName, SyncMode, Table
+from sync_assets.engine.blocks import PageRun
 from sync_assets.engine.catalog import Column, Key, Leaf, Relation
 from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
 from sync_assets.engine.plan import (
     LARGE_CHUNK,
     How,
+    KeyMap,
+    LeafRead,
     Plan,
     Removal,
     chunks,
@@ -197,12 +200,31 @@ def test_a_batch_file_holds_at_least_batch_size_rows() -> None:
     assert all((chunk.end or LEAF.pages) - (chunk.first or 0) >= 500 for chunk in cut)
 
 
-def test_nothing_is_read_where_no_transaction_has_begun_since_the_last_run() -> None:
+def test_nothing_is_read_where_no_transaction_has_ended_since_the_last_run() -> None:
     idle = dataclasses.replace(SNAPSHOT, xmin=KNOWN.watermark, xmax=KNOWN.watermark)
     known = dataclasses.replace(KNOWN, snapshot_xmax=KNOWN.watermark)
     assert list(chunks([planned(known, snapshot=idle)], 4, 1000)) == []
     deleting = dataclasses.replace(TABLE, deletes=Deletes.HARD)
     cut = list(chunks([planned(known, deleting, idle)], 4, 1000))
+    assert {chunk.keys_only for chunk in cut} == {True}
+
+
+def test_the_keys_of_a_leaf_whose_changed_pages_are_not_known_are_read_in_any_case() -> None:
+    known = dataclasses.replace(KNOWN, snapshot_xmax=KNOWN.watermark)
+    idle = dataclasses.replace(SNAPSHOT, xmin=KNOWN.watermark, xmax=KNOWN.watermark)
+    other = dataclasses.replace(LEAF, oid=LEAF.oid + 1)
+    plan = planned(known, dataclasses.replace(TABLE, deletes=Deletes.HARD), idle, (LEAF, other))
+    mixed = dataclasses.replace(
+        plan,
+        key_map=KeyMap.USE,
+        reads=(
+            LeafRead(LEAF, How.BLOCKS, "", (PageRun(0, 1),)),
+            LeafRead(other, How.XID, ""),
+        ),
+    )
+    # Without them all keys that the map has of this leaf would look deleted.
+    cut = [chunk for chunk in chunks([mixed], 4, 1000) if chunk.leaf is other]
+    assert cut
     assert {chunk.keys_only for chunk in cut} == {True}
 
 

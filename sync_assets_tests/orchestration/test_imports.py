@@ -8,6 +8,7 @@ import sys
 import pytest
 
 import sync_assets
+from sync_assets import engine
 
 LIGHT = {
     "the engine": "import sync_assets.engine",
@@ -35,6 +36,14 @@ def test_every_public_name_is_there(name: str) -> None:
     assert getattr(sync_assets, name).__doc__
 
 
+@pytest.mark.parametrize("name", engine.__all__)
+def test_every_name_of_the_engine_is_there(name: str) -> None:
+    assert name in dir(engine)
+    assert getattr(engine, name)
+
+
 def test_other_names_are_not() -> None:
     with pytest.raises(AttributeError, match="no attribute 'TableSink'"):
         sync_assets.TableSink  # noqa: B018
+    with pytest.raises(AttributeError, match="no attribute 'TableSink'"):
+        engine.TableSink  # noqa: B018

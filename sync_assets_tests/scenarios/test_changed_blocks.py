@@ -75,6 +75,19 @@ def test_a_run_reads_the_pages_of_changed_rows_and_finds_what_was_deleted(blocks
     assert receipt.rows_in_target == ROWS - 1
 
 
+def test_a_partition_that_the_wal_does_not_tell_of_keeps_its_rows_on_an_idle_source(
+    blocks: Pair,
+) -> None:
+    unlogged = "CREATE UNLOGGED TABLE t_other PARTITION OF t FOR VALUES FROM (100000) TO (200000)"
+    more = "INSERT INTO t SELECT i, md5(i::text) FROM generate_series(100000, 100050) i"
+    begun(blocks, *PARTITIONED, unlogged, FILL, more, changed_blocks="auto")
+    blocks.source("UPDATE t SET v = 'x' WHERE id = 1")
+    for _ in range(3):
+        receipt = sync(blocks, changed_blocks="auto")
+        assert "changed pages" in receipt.reason
+        assert receipt.rows_deleted == 0
+
+
 def test_a_table_that_was_not_written_is_not_read(blocks: Pair) -> None:
     begun(blocks)
     receipt = sync(blocks)
