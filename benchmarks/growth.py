@@ -114,6 +114,12 @@ def start(bench: Bench, rounds: int) -> None:
     program = str(Path(sys.executable).with_name("sync-assets"))
     commands: Mapping[str, Sequence[str]] = {
         "import click, rich": [sys.executable, "-c", "import click, rich"],
+        "import psycopg2": [sys.executable, "-c", "import psycopg2"],
+        "import DataCopyEngine": [
+            sys.executable,
+            "-c",
+            "from sync_assets.engine import DataCopyEngine",
+        ],
         "sync-assets --help": [program, "--help"],
         "sync-assets workers": [program, "workers"],
     }

@@ -119,6 +119,7 @@ TOOLS: Sequence[Tool] = (
     engine("sync-assets"),
     Tool("pg_dump | psql", "floor", _shell("pg_dump.sh"), again=True),
     Tool("COPY", "floor", _shell("copy.sh", "xmin")),
+    Tool("COPY by a file", "floor", _shell("copy.sh", "file"), ("w1",), steps=("initial",)),
     Tool("scan", "floor", _shell("scan.sh"), steps=("unchanged",), copies=False),
     engine("sync-assets by cursor", "incremental_sync", options=dict(CURSOR), works=("w2",)),
     Tool("COPY by cursor", "floor", _shell("copy.sh", "cursor"), ("w2",), by_cursor=True),
