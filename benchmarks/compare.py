@@ -77,10 +77,17 @@ class Bench:
         """Where the peers' virtual environments are."""
         return self.room / "venvs"
 
-    def record(self, **values: Any) -> None:
-        """Keep one result, and tell it."""
+    def describe(self, part: str, tools: Sequence[Tool]) -> None:
+        """Keep where the results that follow are measured."""
+        self._keep({"part": part, **surroundings(self.pair.source, tools, self.venvs)})
+
+    def _keep(self, values: Mapping[str, Any]) -> None:
         with self.results.open("a") as file:
             file.write(json.dumps(values) + "\n")
+
+    def record(self, **values: Any) -> None:
+        """Keep one result, and tell it."""
+        self._keep(values)
         told = values.get("error") or values.get("check") or ""
         times = f"{values['seconds']:8.2f} s" if "seconds" in values else " " * 10
         cpu = f"{values['cpu']:6.2f} s CPU" if "cpu" in values else ""
@@ -124,8 +131,7 @@ def main() -> None:
     with ExitStack() as stack:
         bench = stack.enter_context(opened(asked.room, asked.results, asked.limit))
         kept = _able(bench, tools, asked)
-        known = {"part": "compare", **surroundings(bench.pair.source, kept, bench.venvs)}
-        bench.results.open("a").write(json.dumps(known) + "\n")
+        bench.describe("compare", kept)
         tired: set[tuple[str, str]] = set()
         for number in range(1, asked.rounds + 1):
             for work in (WORKS[name] for name in asked.works.split(",")):
@@ -133,10 +139,6 @@ def main() -> None:
                 tired |= measure_round(
                     bench, work, asked.rows, going, asked.steps.split(","), number
                 )
-        if asked.big:
-            few = [tool for tool in kept if tool.name in {"sync-assets", "COPY", "scan"}]
-            for number in range(1, asked.rounds + 1):
-                measure_round(bench, WORKS["w1"], asked.big, few, STEPS, number)
     finish(asked.results, publish=asked.publish)
 
 
@@ -156,9 +158,6 @@ def arguments() -> argparse.Namespace:
     parser.add_argument("--works", default=",".join(WORKS), help="w1, w2, or both")
     parser.add_argument("--steps", default=",".join(STEPS))
     parser.add_argument("--limit", type=float, default=150, help="seconds a step may take (150)")
-    parser.add_argument(
-        "--big", type=int, default=0, metavar="ROWS", help="W1 with so many rows too"
-    )
     parser.add_argument("--fresh", action="store_true", help="forget earlier results")
     parser.add_argument("--publish", action="store_true", help="write docs/benchmarks.md")
     asked = parser.parse_args()

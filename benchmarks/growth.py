@@ -25,9 +25,8 @@ from urllib.parse import urlsplit
 
 from compare import Bench, measure_round, opened
 from measure import measured
-from report_growth import finish_growth
+from report_growth import WIDE, finish_growth
 from servers import execute
-from surroundings import surroundings
 from tools import engine, named
 from work import W1, W2, change, fresh_copy, made
 
@@ -36,9 +35,6 @@ from sync_assets.engine import DataCopyEngine
 SIZES = (100_000, 1_000_000, 5_000_000, 10_000_000)
 SHARES: Mapping[str, int] = {"0 %": 0, "0.01 %": 10_000, "1 %": 100, "20 %": 5}
 WORKERS = (1, 2, 4, 8)
-WIDE = 10_000_000
-"""Characters of a wide value."""
-
 ROUND_TRIP = 0.05
 """Seconds that the slow network takes there and back."""
 
@@ -237,8 +233,7 @@ def main() -> None:
     if asked.fresh:
         results.unlink(missing_ok=True)
     with opened(asked.room.absolute(), results, 600) as bench:
-        known = {"part": "growth", **surroundings(bench.pair.source, [], bench.venvs)}
-        results.open("a").write(json.dumps(known) + "\n")
+        bench.describe("growth", [])
         for part in asked.parts or PARTS:
             PARTS[part](bench, asked.rounds)
     finish_growth(results, publish=asked.publish)

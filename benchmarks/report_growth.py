@@ -23,6 +23,12 @@ WORKERS_SAY = """\
 Seconds of an initial load of a million rows; without a number the engine chooses, by cores, memory and
 the size of the table.
 """
+WIDE = 10_000_000
+"""Characters of a wide value."""
+
+WIDE_SAYS = """\
+A value of ten megabytes in each row; the bound is 64 MB and four rows for each worker.
+"""
 
 
 def finish_growth(path: Path, *, publish: bool) -> None:
@@ -51,15 +57,10 @@ def _tables(results: Results) -> Iterator[Sequence[str]]:
     yield _table("Changes", SHARES_SAY, ("changed", "W1", "W2"), _shares(results))
     yield _table("Workers", WORKERS_SAY, ("workers", "W1", "W2"), _workers(results))
     yield _table(
-        "Wide rows", _WIDE_SAYS, ("rows", "workers", "peak memory", "at most"), _wide(results)
+        "Wide rows", WIDE_SAYS, ("rows", "workers", "peak memory", "at most"), _wide(results)
     )
     yield _table("Start", "", ("command", "seconds", "times", ""), _start(results))
     yield _table("A source far away", "", ("run", "near", "50 ms away"), _latency(results))
-
-
-_WIDE_SAYS = """\
-A value of ten megabytes in each row; the bound is 64 MB and four rows for each worker.
-"""
 
 
 def _table(
@@ -101,7 +102,7 @@ def _workers(results: Results) -> Iterator[Sequence[str]]:
 def _wide(results: Results) -> Iterator[Sequence[str]]:
     for row in results.of(kind="wide")[-1:]:
         peak = max(each["vm_hwm"] for each in results.of(kind="wide"))
-        most = 64 * 2**20 + 4 * 10_000_000 * row["workers"]
+        most = 64 * 2**20 + 4 * WIDE * row["workers"]
         yield (
             str(row["rows"]),
             str(row["workers"]),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 
 import psycopg2
 
@@ -77,35 +78,27 @@ class Flush:
     def __init__(
         self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack
     ) -> None:
-        self._failures: list[BaseException] = []
         self._ended = threading.Event()
-        self._thread: threading.Thread | None = None
+        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="flush")
+        self._proof: Future[None] | None = None
         if not is_flushed(source, lsn):
-            self._thread = threading.Thread(
-                target=self._ensure, args=(sessions, source, lsn, held.pop_all()), name="flush"
-            )
-            self._thread.start()
+            self._proof = self._waiter.submit(self._wait, sessions, source, lsn, held.pop_all())
 
     def ensure(self) -> None:
         """Return once the WAL is on disk; raises SourceNotFlushed, at the latest after `AT_MOST`."""
-        if self._thread:
-            self._thread.join(AT_MOST)
-            if self._thread.is_alive():
-                raise errors.SourceNotFlushed("the source's disk has not answered in time")
-        if self._failures:
-            raise self._failures[0]
+        if self._proof is None:
+            return
+        if not wait([self._proof], AT_MOST).done:
+            raise errors.SourceNotFlushed("the source's disk has not answered in time")
+        self._proof.result()
 
     def end(self) -> None:
         """Nobody waits for it any more."""
         self._ended.set()
-        if self._thread:
-            self._thread.join()
+        self._waiter.shutdown()
 
-    def _ensure(
+    def _wait(
         self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack
     ) -> None:
-        try:
-            with held:
-                ensure_flushed(sessions, source, lsn, self._ended)
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that commits
-            self._failures.append(error)
+        with held:
+            ensure_flushed(sessions, source, lsn, self._ended)

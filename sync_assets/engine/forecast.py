@@ -124,7 +124,7 @@ def _leaf(plan: Plan, read: LeafRead) -> LeafForecast:
     if read.how is How.BLOCKS:
         pages = pages_in(read.runs, leaf.pages)
         share = pages / max(leaf.pages, 1)
-    elif read.how is How.XID and plan.window.is_empty:
+    elif not plan.finds_rows(read.how):
         pages, share = 0, 0.0
     # Never analyzed: the catalog says -1.
     rows = int(leaf.estimated_rows * share) if leaf.estimated_rows >= 0 else None

@@ -7,8 +7,8 @@ calling thread stays free to be interrupted.
 from __future__ import annotations
 
 import contextvars
-import threading
 from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
 from typing import TypeVar
 
 Result = TypeVar("Result")
@@ -17,34 +17,12 @@ Result = TypeVar("Result")
 def interruptible(call: Callable[[], Result], cancel: Callable[[], None]) -> Result:
     """Return what `call` returns; if this thread is interrupted, cancel it, wait, and re-raise."""
     context = contextvars.copy_context()
-    results: list[Result] = []
-    failures: list[BaseException] = []
-    done = threading.Event()
-
-    def work() -> None:
+    future: Future[Result] | None = None
+    with ThreadPoolExecutor(1, thread_name_prefix="sync") as pool:
         try:
-            results.append(context.run(call))
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
-            failures.append(error)
-        finally:
-            done.set()
-
-    thread = threading.Thread(target=work, name="sync")
-    try:
-        try:
-            thread.start()
-        except RuntimeError as error:
-            failures.append(error)
-            done.set()
-        # Not Thread.join(): interrupted, it takes a thread that still runs for one that has ended.
-        done.wait()
-    except BaseException:
-        try:
-            if not done.is_set():
+            future = pool.submit(context.run, call)
+            return future.result()
+        except BaseException:
+            if future is None or not future.done():
                 cancel()
-        finally:
-            done.wait()
-        raise
-    if failures:
-        raise failures[0]
-    return results[0]
+            raise

@@ -116,14 +116,8 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
         require_collations(cursor, (field.collation for field in layout.fields))
         if not plan.table.dry_run:
             add_labels(cursor, plan.view.types)
-        cursor.execute(
-            SQL("CREATE {}TABLE {} ({}){}").format(
-                SQL("TEMP " if staging.temporary else ""),
-                staging.identifier,
-                sql.staging_columns(plan),
-                SQL("") if staging.temporary else sql.fillfactor(plan),
-            )
-        )
+        create = sql.create_temporary if staging.temporary else sql.create_table
+        cursor.execute(create(plan, staging.identifier))
         if staging.keys:
             cursor.execute(
                 SQL("CREATE TEMP TABLE {} ({})").format(staging.all_keys, sql.key_columns(plan))
@@ -168,7 +162,7 @@ def finish(
                 )
             )
         if staging.temporary:
-            keys = SQL("").join([SQL(" ("), sql.names(key.columns), SQL(")")] if key else ())
+            keys = SQL(" ({})").format(sql.names(key.columns)) if key else SQL("")
             cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))
         elif not _analyzes_itself(cursor):
             cursor.execute(SQL("ANALYZE {}").format(staging.identifier))

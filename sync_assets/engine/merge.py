@@ -123,8 +123,7 @@ def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
     """The statements that make the target fit, in order; with `creates`, a missing one's too."""
     target, layout = sql.relation(plan.table.target), plan.layout
     if layout.creates and creates:
-        columns = sql.staging_columns(plan)
-        yield SQL("CREATE TABLE {} ({}){}").format(target, columns, sql.fillfactor(plan))
+        yield sql.create_table(plan, target)
     for alteration in layout.alterations:
         yield alteration.statement
 

@@ -136,6 +136,10 @@ class Plan:
         """Whether a batch of its rows, or of their keys alone, is binary COPY data."""
         return self.binary and not keys_only
 
+    def finds_rows(self, how: How) -> bool:
+        """Whether a leaf that is read so can have any: by xid only if a transaction has ended since."""
+        return how is not How.XID or not self.window.is_empty
+
     @property
     def removal(self) -> Removal:
         """What becomes of target rows that the source no longer has."""
@@ -432,7 +436,7 @@ def _leaf_chunks(
         for chunk in _block_chunks(reads[How.BLOCKS], workers):
             yield from _with_keys(plan, chunk) if not plan.reads_all_keys else (chunk,)
     how = How.WHOLE if How.WHOLE in reads else How.XID
-    rows = how in reads and (how is How.WHOLE or not plan.window.is_empty)
+    rows = how in reads and plan.finds_rows(how)
     keys = plan.compares_keys if how in reads else plan.reads_all_keys
     ranges = list(page_ranges(leaf, pages, workers, batch_size))
     # New versions are mostly at the end: what takes longest begins first. A first load keeps the order.

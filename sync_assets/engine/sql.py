@@ -166,8 +166,20 @@ MOST_ROOM, LEAST_ROOM = 15, 5
 """Percent of a page that is left free for new versions of its rows."""
 
 
-def fillfactor(plan: Plan) -> Composable:
-    """How a table that a run creates is stored: a page has room for one more row, if it is not large.
+def create_table(plan: Plan, name: Composable) -> Composable:
+    """CREATE TABLE for a target, or for the staging table that becomes it."""
+    return SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
+        name, staging_columns(plan), sql.Literal(_fillfactor(plan))
+    )
+
+
+def create_temporary(plan: Plan, name: Composable) -> Composable:
+    """CREATE TABLE for a staging table beside a target that is there."""
+    return SQL("CREATE TEMP TABLE {} ({})").format(name, staging_columns(plan))
+
+
+def _fillfactor(plan: Plan) -> int:
+    """How full a page gets: there is room for one more row, if it is not large.
 
     A row's new version then stays on its page, and no index has to learn of it: the manual,
     "Heap-Only Tuples". https://www.postgresql.org/docs/current/storage-hot.html
@@ -176,7 +188,7 @@ def fillfactor(plan: Plan) -> Composable:
     pages, rows = sum(leaf.pages for leaf in leaves), sum(leaf.estimated_rows for leaf in leaves)
     room = math.ceil(110 * pages / rows) if rows > 0 else 0
     room = room if LEAST_ROOM < room <= MOST_ROOM else LEAST_ROOM
-    return SQL(" WITH (fillfactor = {})").format(sql.Literal(100 - room))
+    return 100 - room
 
 
 def key_columns(plan: Plan) -> Composable:

@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, read_relation
+from sync_assets.engine.catalog import Cursor, read_storage
 from sync_assets.engine.lock import locked
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
@@ -126,13 +126,13 @@ def _import(
 
 
 def _storage(cursor: Cursor, target: RelationName) -> str:
-    relation = read_relation(cursor, target)
-    if relation is None:
+    stored = read_storage(cursor, target)
+    if stored is None:
         raise errors.NoSuchRelation(
             f"the target has no table {target} to trust",
             remedy="Restore the tables first, or import without --trust-target.",
         )
-    return relation.storage
+    return stored
 
 
 def _insert(cursor: Cursor, part: str, values: Sequence[Mapping[str, Any]]) -> None:
