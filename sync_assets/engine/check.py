@@ -50,6 +50,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_servers.prepared_transactions,
     check_servers.mark_held_back_on_standby,
     check_servers.cancelling_standby,
+    check_servers.snapshots_not_shared,
     check_servers.expiring_snapshots,
     check_servers.hidden_identity,
     check_servers.hidden_timeline,

@@ -160,6 +160,23 @@ def cancelling_standby(facts: Facts) -> Iterator[Finding]:
         )
 
 
+def snapshots_not_shared(facts: Facts) -> Iterator[Finding]:
+    """A standby: one connection reads it, and other tools may have harmed it by sharing a snapshot."""
+    source = facts.source
+    if source is None or not source.standby:
+        return
+    heaps = (pair.source.relation for pair in facts.tables)
+    name = next((each.name.as_sql for each in heaps if each and each.kind == "r"), "a_table")
+    yield note(
+        "source",
+        "a standby is read over one connection: where several share a snapshot of it (pg_dump --jobs"
+        " does), PostgreSQL may hide committed rows from everybody there; such a standby differs from"
+        " its primary, at the latest after a restart",
+        f"SELECT count(*), sum(hashtextextended(t::text, 0)) FROM {name} AS t;"  # noqa: S608 - a name, quoted
+        "  -- on both, while nobody writes; pg_basebackup makes a harmed standby anew",
+    )
+
+
 def expiring_snapshots(facts: Facts) -> Iterator[Finding]:
     """A source before 17 that forgets old row versions under a snapshot that needs them."""
     source = facts.source

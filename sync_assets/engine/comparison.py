@@ -20,6 +20,7 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.run import Run
 from sync_assets.engine.scan import End, Scan, concurrently, streamed
 from sync_assets.engine.session import CATALOG_NAMES, PINNED, READ_SNAPSHOT, transaction
+from sync_assets.engine.snapshot import IN_RECOVERY, is_in_recovery
 from sync_assets.engine.table import Table
 from sync_assets.engine.verdict import Tally
 from sync_assets.engine.workers import choose_workers
@@ -68,9 +69,11 @@ class Comparison:
             with transaction(reader, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT) as cursor:
                 name = Identifier(table.target.schema, table.target.name)
                 # Before the snapshot: TRUNCATE is not MVCC-safe.
-                cursor.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
-                there = read_relation(cursor, table.target)
-                yield End("target", rows_of_target(table, source, there), reader)
+                lock = SQL("LOCK TABLE {} IN ACCESS SHARE MODE; {}")
+                cursor.execute(lock.format(name, SQL(IN_RECOVERY)))
+                in_recovery = is_in_recovery(cursor)
+                rows = rows_of_target(table, source, read_relation(cursor, table.target))
+                yield End("target", rows, reader, in_recovery)
 
     def sum_up(self, ends: Sequence[End], buckets: Buckets) -> None:
         """Read both ends whole, at the same time."""

@@ -50,7 +50,7 @@ class Export:
 
     The connection that took the snapshot reads too; every further worker imports the snapshot,
     and simply does not take part where it can't, so the worst case is one connection that reads
-    everything.
+    everything. On a standby that is always so.
     """
 
     def __init__(
@@ -86,6 +86,7 @@ class Export:
 
         `leader` is inside the transaction of the plans' snapshot.
         """
+        workers = snapshot.readers(workers, in_recovery=self._plans[0].view.snapshot.in_recovery)
         exported = snapshot.export(leader.cursor()) if workers > 1 else ""
         others = [
             threading.Thread(target=self._run, args=(lambda: self._join(exported),))

@@ -111,7 +111,9 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
         ddl=ddl,
         events=plan.events,
         chunks=len(cut),
-        workers=min(workers, useful_workers(cut)),
+        workers=snapshot.readers(
+            min(workers, useful_workers(cut)), in_recovery=plan.view.snapshot.in_recovery
+        ),
         watermark_before=known.watermark if known else None,
         transactions_since=plan.view.snapshot.xmax - known.watermark if known else None,
         seconds_expected=round(statistics.median(past), 3) if past else None,

@@ -142,7 +142,8 @@ def compared(
     condition = None if plan.table.where is None else written(plan.table.where)
     own = own_names(plan.table, plan.view.relation.columns, plan.view.types)
     rows_ = _keys(plan.view.relation, key, condition)
-    comparison = Comparison(run, plan.table, End("source", rows_, source, own))
+    reading = End("source", rows_, source, plan.view.snapshot.in_recovery, own)
+    comparison = Comparison(run, plan.table, reading)
     buckets = Buckets(digits_for(_estimate(plan.view.relation) / ROWS_PER_BUCKET))
     run.report.begin("compare")
     with comparison.target_end() as end:

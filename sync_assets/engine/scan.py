@@ -23,6 +23,7 @@ from sync_assets.engine.session import (
     row,
     transaction,
 )
+from sync_assets.engine.snapshot import readers
 from sync_assets.engine.sqlstate import Side
 
 SETTINGS = (
@@ -39,12 +40,14 @@ LINES_AT_ONCE, BLOCKS = 500, 8
 class End:
     """One end of a comparison: its rows, and the connection whose transaction holds its snapshot.
 
-    `settings` are those its rows are read under, besides the pinned ones.
+    A snapshot taken `in_recovery`, on a standby, is not shared with other connections. `settings`
+    are those its rows are read under, besides the pinned ones.
     """
 
     side: Side
     rows: Rows
     leader: Connection
+    in_recovery: bool
     settings: tuple[str, ...] = ()
 
 
@@ -75,7 +78,7 @@ class Scan:
         for piece in pieces(end.rows.relation, workers):
             self._pieces.put(piece)
             self.pieces += 1
-        self._workers = min(workers, self.pieces)
+        self._workers = readers(min(workers, self.pieces), in_recovery=end.in_recovery)
 
     def works(self) -> Iterator[Callable[[threading.Event], None]]:
         """What its connections do, for `concurrently`."""

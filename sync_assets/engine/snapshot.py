@@ -48,7 +48,8 @@ class Snapshot:
 
     `lsn` is read after the snapshot, so nothing visible in it was written later.
     `timeline_as_of` is the position up to which the timeline is known: on a standby whose role may
-    not ask the WAL receiver, only as far as the last checkpoint.
+    not ask the WAL receiver, only as far as the last checkpoint. A snapshot taken `in_recovery`, on a
+    standby, is read by the session that took it alone: see `readers`.
     """
 
     xmin: int
@@ -60,6 +61,7 @@ class Snapshot:
     identity: SourceIdentity
     timeline_as_of: int
     text: str = ""
+    in_recovery: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,10 +115,11 @@ def taken(
             ((allowed,),) = cursor.fetchall()
             before = [require_source(cursor, table) for table in tables]
         begin("lock")
-        settings = (CATALOG_NAMES, *PINNED, *_locks(before))
+        settings = (CATALOG_NAMES, *PINNED, *_locks(before), IN_RECOVERY)
         with transaction(connection, *settings, begin=READ_SNAPSHOT) as cursor:
+            in_recovery = is_in_recovery(cursor)
             begin("snapshot")
-            snapshot = _take(cursor, identify=allowed)
+            snapshot = _take(cursor, identify=allowed, in_recovery=in_recovery)
             after = [require_source(cursor, table) for table in tables]
             if [each.layout for each in after] == [each.layout for each in before]:
                 yield tuple(
@@ -167,7 +170,7 @@ def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
         yield statement.format(sql.SQL(", ").join(wanted))
 
 
-def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
+def _take(cursor: Cursor, *, identify: bool, in_recovery: bool) -> Snapshot:
     system = "(SELECT system_identifier::text FROM pg_control_system())" if identify else "NULL"
     checkpoint = (
         "(SELECT ROW(timeline_id, (checkpoint_lsn - '0/0'::pg_lsn)::bigint)::text"
@@ -183,7 +186,30 @@ def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
     if timeline is None and checkpointed:
         timeline, known_up_to = map(int, checkpointed.strip("()").split(","))
     identity = SourceIdentity(system_identifier, database, timeline)
-    return Snapshot(xmin, xmax, at, lsn, started, address, identity, known_up_to, text)
+    return Snapshot(xmin, xmax, at, lsn, started, address, identity, known_up_to, text, in_recovery)
+
+
+IN_RECOVERY = "SHOW in_hot_standby"
+"""Asks for what `is_in_recovery` reads. SHOW takes no snapshot, so it can be asked before the
+snapshot is taken: a server that is promoted right after must still count as a standby."""
+
+
+def is_in_recovery(cursor: Cursor) -> bool:
+    """What the server has answered to IN_RECOVERY, the last statement that `cursor` executed."""
+    ((answer,),) = cursor.fetchall()
+    return bool(answer == "on")
+
+
+def readers(workers: int, *, in_recovery: bool) -> int:
+    """How many of `workers` connections may read on one snapshot: on a standby only its own.
+
+    Recovery keeps the ids of running subtransactions in a short list; once that has overflowed, a
+    snapshot is exported without any running id (`ExportSnapshot` in PostgreSQL's snapmgr.c). With
+    wal_level = logical a single savepoint is enough. A session that imports such a snapshot takes
+    every open transaction for an aborted one, and marks its rows so on the pages that all share:
+    it reads rows that are not committed, or misses rows that are, and so does everybody after it.
+    """
+    return 1 if in_recovery else workers
 
 
 def export(cursor: Cursor) -> str:

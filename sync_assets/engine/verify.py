@@ -115,7 +115,8 @@ class _Held:
         """Compare one table, and repair it."""
         judge, rows = self._judged(table, view, synced=receipt is not None)
         own = own_names(table, view.relation.columns, view.types)
-        comparison = Comparison(self.run, table, End("source", rows, self.source, own))
+        source = End("source", rows, self.source, view.snapshot.in_recovery, own)
+        comparison = Comparison(self.run, table, source)
         tally = Tally(judge, rows.key, examples)
         comparison.compare(tally)
         repaired, left = None, None

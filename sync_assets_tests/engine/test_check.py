@@ -433,10 +433,11 @@ def test_a_standby_that_cancels_reads_is_a_warning(
         found = check(server.url(), target_url, [T], max_workers=1)
         assert found.source
         assert found.source.standby
-        (said,) = found.findings
-        assert said.check == "cancelling_standby"
+        said, shared = found.findings
+        assert (said.check, shared.check) == ("cancelling_standby", "snapshots_not_shared")
+        assert execute(server.url(), shared.mend) == [(0, None)]
         assert "for 30 s" in said.what
         *statements, _ = said.mend.split(";")
         execute(server.url(), *statements)
         server.restart()
-        assert check(server.url(), target_url, [T], max_workers=1).findings == ()
+        assert check(server.url(), target_url, [T], max_workers=1).findings == (shared,)

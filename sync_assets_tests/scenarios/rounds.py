@@ -18,13 +18,10 @@ from psycopg2.extensions import cursor
 
 from sync_assets.engine import Receipt, RelationName, TransientError, snapshot
 from sync_assets.engine.errors import RecoveryConflict
-from sync_assets.engine.session import row
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import map_of
-from sync_assets_tests.fixtures.pair import Pair, execute
-from sync_assets_tests.fixtures.servers import SETTINGS, running_server
-from sync_assets_tests.fixtures.standby import running_standby
-from sync_assets_tests.scenarios.storm import TABLES, Storm, create_tables
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.scenarios.storm import SAVEPOINTS, TABLES, Storm
 
 LONG = "SYNC_TEST_STORM_ROUNDS" in os.environ
 ROUNDS = int(os.environ.get("SYNC_TEST_STORM_ROUNDS", "4"))
@@ -43,13 +40,7 @@ PLACES = "SELECT tableoid::bigint, (ctid::text::point)[0]::bigint, id FROM {}"
 MAPPED = "SELECT leaf, page, unnest(keys_1) FROM {}"
 """Where each key lies on the source, and where the target believes it to lie."""
 
-STREAMING = {
-    **SETTINGS,
-    "summarize_wal": "on",
-    # A standby that lets a run read for a while before replay cancels it.
-    "max_standby_streaming_delay": "5s",
-    "hot_standby_feedback": "on",
-}
+CALM = 0.4
 
 log = logging.getLogger(__name__)
 
@@ -70,13 +61,11 @@ class Watch:
         """`snapshot.taken`, with the truth read and some time let pass before the run goes on."""
         with taken(held, *arguments) as views:
             (view,) = views
-            (exported,) = row(held.cursor(), "SELECT pg_export_snapshot()")
             table = str(view.relation.name)
             try:
-                self.rows = copied(held.dsn, ROWS.format(table), exported)
-                self.places = copied(held.dsn, PLACES.format(table), exported)
-            except (psycopg2.errors.UndefinedObject, psycopg2.errors.SerializationFailure):
-                # A standby's replay has ended the run that holds the snapshot, or this reader.
+                self._read_truth(held.cursor(), table)
+            except psycopg2.errors.SerializationFailure:
+                # A standby's replay has ended the run that holds the snapshot.
                 raise RecoveryConflict("the truth could not be read") from None
             self.views.append(view)
             if self.chance.random() < self.rewrites_awaited:
@@ -84,6 +73,14 @@ class Watch:
             elif self.chance.random() < 0.5:
                 self.storm.moves_on(20, 0.5)
             yield views
+
+    def _read_truth(self, at: cursor, table: str) -> None:
+        """Read it in the session of the run: no snapshot of a standby may be imported."""
+        at.execute("SAVEPOINT truth")
+        self.rows = copied_by(at, ROWS.format(table))
+        self.places = copied_by(at, PLACES.format(table))
+        # Its locks go too, or a control that takes none would be protected by them.
+        at.execute("ROLLBACK TO truth; RELEASE truth")
 
 
 @dataclass
@@ -156,12 +153,9 @@ def difference(there: frozenset[Row], truth: frozenset[Row]) -> str | None:
     )
 
 
-def copied(url: str, query: str, exported: str | None = None) -> frozenset[Row]:
-    """The rows of a query, on an exported snapshot or as they are now."""
+def copied(url: str, query: str) -> frozenset[Row]:
+    """The rows of a query, as they are now."""
     with closing(psycopg2.connect(url)) as session, session.cursor() as at:
-        at.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
-        if exported:
-            at.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
         return copied_by(at, query)
 
 
@@ -174,40 +168,33 @@ def copied_by(at: cursor, query: str) -> frozenset[Row]:
 
 @contextlib.contextmanager
 def stormy(
-    primary_url: str, pair: Pair, monkeypatch: pytest.MonkeyPatch, calm: float = 0.4
+    primary_url: str,
+    pair: Pair,
+    monkeypatch: pytest.MonkeyPatch,
+    calm: float = CALM,
+    seed: str = SEED,
+    savepoints: float = SAVEPOINTS,
 ) -> Iterator[Rounds]:
     """A storm over a primary, and rounds that read from it or from its standby.
 
     `calm` is how many seconds lie between two tables rewritten.
     """
-    log.info("seed %s", SEED)
-    with Storm(primary_url, SEED, calm) as storm:
-        watch = Watch(storm, random.Random(SEED), 0.1 if calm < 1 else 0.0)
+    log.info("seed %s", seed)
+    with (
+        Storm(primary_url, seed, calm, savepoints=savepoints) as storm,
+        monkeypatch.context() as patched,
+    ):
+        watch = Watch(storm, random.Random(seed), 0.1 if calm < 1 else 0.0)
         taken = snapshot.taken
-        monkeypatch.setattr(snapshot, "taken", lambda *given: watch.over(taken, *given))
+        patched.setattr(snapshot, "taken", lambda *given: watch.over(taken, *given))
         rounds = Rounds(pair, watch)
         yield rounds
     log.info("%s", rounds)
 
 
-@contextlib.contextmanager
-def on_a_standby(
-    target_url: str, monkeypatch: pytest.MonkeyPatch, calm: float = 0.4
-) -> Iterator[Rounds]:
-    """Rounds that read from a standby of 18, in a storm over its primary."""
-    with running_server("18", STREAMING) as primary:
-        primary_url = primary.create_database("storm")
-        execute(primary_url, "CREATE EXTENSION pg_walinspect")
-        create_tables(primary_url)
-        with running_standby(primary, "18", STREAMING) as standby:
-            pair = Pair(standby.url("storm"), target_url)
-            with stormy(primary_url, pair, monkeypatch, calm) as found:
-                yield found
-
-
-def go_through(rounds: Rounds) -> None:
+def go_through(rounds: Rounds, count: int = ROUNDS) -> None:
     """Sync all tables again and again; none of it may be wrong."""
-    for _ in range(ROUNDS):
+    for _ in range(count):
         for table in TABLES:
             rounds.sync(table)
             assert rounds.wrong == []

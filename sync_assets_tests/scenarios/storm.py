@@ -23,6 +23,7 @@ from psycopg2.extensions import connection, cursor
 from sync_assets_tests.fixtures.pair import execute
 
 WRITERS = 6
+SAVEPOINTS = 0.3
 KEYS = 6000
 """Most keys are below; a bulk load takes a range above."""
 
@@ -102,8 +103,9 @@ Work = Callable[[connection, Choice], None]
 class Storm:
     """A storm over tables of one database while inside the `with`; the same seed, the same dice.
 
-    `calm` is how many seconds lie between two rewrites of a table; `outlived` are errors after
-    which a session connects anew, such as those of a crash.
+    `calm` is how many seconds lie between two rewrites of a table; `savepoints` the share of changes
+    that a subtransaction makes; `outlived` are errors after which a session connects anew, such as
+    those of a crash.
     Leaving it raises what any of its sessions did not expect.
     """
 
@@ -115,11 +117,13 @@ class Storm:
         writers: int = WRITERS,
         outlived: tuple[type[psycopg2.Error], ...] = (),
         tables: Sequence[str] = TABLES,
+        savepoints: float = SAVEPOINTS,
     ) -> None:
         self.url = url
         self.tables = tables
         self.commits = 0
         self._calm, self._outlived = calm, outlived
+        self._savepoints = savepoints
         self.rewrites = Counter[str]()
         self._wanted: queue.SimpleQueue[str | None] = queue.SimpleQueue()
         self._stopped = threading.Event()
@@ -196,7 +200,7 @@ class Storm:
             try:
                 if chance.random() < 0.3:
                     at.execute("SET LOCAL synchronous_commit = off")
-                _changes(at, chance, self.tables)
+                _changes(at, chance, self.tables, self._savepoints)
                 self.commits += _end(at, chance)
             except SETBACKS:
                 at.execute("ROLLBACK")
@@ -228,9 +232,9 @@ class Storm:
         self.rewrites[table] += 1
 
 
-def _changes(at: cursor, chance: Choice, tables: Sequence[str]) -> None:
+def _changes(at: cursor, chance: Choice, tables: Sequence[str], savepoints: float) -> None:
     for _ in range(chance.randrange(1, 6)):
-        if chance.random() < 0.3:
+        if chance.random() < savepoints:
             _under_a_savepoint(at, chance, tables)
         else:
             at.execute(_change(chance, tables))

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import dataclass
 
+import psycopg2
 import pytest
 
+from sync_assets.demo.compare import compare
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import TransientError
+from sync_assets.engine import TransientError, checksum, scan, snapshot
 from sync_assets.engine.errors import SourceBehind
 from sync_assets.engine.progress import Progress
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.replicated import Replicated
-from sync_assets_tests.fixtures.servers import NewDatabase, running_server
+from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, running_server
 from sync_assets_tests.fixtures.standby import running_standby
+from sync_assets_tests.scenarios.faults import MANY_WORKERS
 
 CREATE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
 FILL = "INSERT INTO t SELECT i, repeat('v', 100) FROM generate_series(1, 3000) i"
@@ -76,6 +81,65 @@ def test_a_recovery_conflict_is_transient_and_the_next_run_is_exact(both: Both) 
     assert both.standby.leftovers() == []
 
 
+@pytest.fixture(scope="module")
+def subtransactions() -> Iterator[Replicated]:
+    """A standby whose snapshots, as soon as one subtransaction runs, cannot be handed on."""
+    settings = {**SETTINGS, "wal_level": "logical", "autovacuum": "off"}
+    with (
+        running_server("18", settings) as primary,
+        running_standby(primary, "18", settings) as standby,
+    ):
+        yield Replicated(primary, standby)
+
+
+@contextlib.contextmanager
+def open_subtransaction(pair: Pair) -> Iterator[None]:
+    """Somebody has changed every hundredth row after a savepoint, and commits at the end."""
+    with closing(psycopg2.connect(pair.source_url)) as writer:
+        at = writer.cursor()
+        at.execute("SAVEPOINT one; UPDATE t SET v = 'late' WHERE id % 100 = 0")
+        at.execute("INSERT INTO t VALUES (0, 'late')")
+        yield
+        writer.commit()
+
+
+@pytest.mark.parametrize("shared", [False, True])
+@pytest.mark.parametrize("verb", ["run", "verify"])
+def test_no_snapshot_of_a_standby_is_handed_on(
+    subtransactions: Replicated,
+    new_database: NewDatabase,
+    server18: PostgresServer,
+    monkeypatch: pytest.MonkeyPatch,
+    verb: str,
+    *,
+    shared: bool,
+) -> None:
+    """The control shares it all the same, and loses what was open: on the target, or for everybody."""
+    source = new_database(subtransactions.primary)
+    name = source.partition("?")[0].rpartition("/")[2]
+    target = new_database(server18)
+    primary, standby = Pair(source, target), Pair(subtransactions.standby.url(name), target)
+    primary.source(
+        CREATE, "INSERT INTO t SELECT i, repeat('v', 200) FROM generate_series(1, 40000) i"
+    )
+    primary.sync()
+    monkeypatch.setattr(checksum, "SMALL_PIECE", 64)
+    if shared:
+        for module in (scan, snapshot):
+            monkeypatch.setattr(module, "readers", lambda workers, **_: workers)
+    with MANY_WORKERS(), open_subtransaction(primary):
+        assert subtransactions.caught_up()
+        if verb == "run":
+            receipt = standby.sync(full_refresh=True)
+            assert (receipt.workers > 1) is shared
+        else:
+            standby.verify()
+    assert subtransactions.caught_up()
+    standby.sync()
+    same = compare(source, standby.source_url, [(("public", "t"), ("public", "t"))])
+    assert (same[0].equal and primary.is_exact()) is not shared
+
+
 def test_a_replica_that_lags_behind_a_fresher_node_is_waited_for(both: Both) -> None:
     both.primary.sync()
     both.replay("pause")
@@ -121,8 +185,6 @@ def test_a_failover_to_a_standby_that_is_behind_ends_exact(
         first = Pair(primary.create_database("shop"), target)
         first.source(CREATE, FILL)
         with running_standby(primary, "15") as standby:
-            # Something to replay: the end of the copy has moved the primary's position on.
-            first.source("UPDATE t SET v = 'v' WHERE id = 1")
             assert Replicated(primary, standby).caught_up()
             ((received,),) = execute(standby.url(), RECEIVING)
             assert received == 1

@@ -25,9 +25,9 @@ from sync_assets_tests.scenarios.rounds import (
     Rounds,
     go_through,
     log,
-    on_a_standby,
     stormy,
 )
+from sync_assets_tests.scenarios.standby_storm import StandbyStorm, on_a_standby
 from sync_assets_tests.scenarios.storm import TABLES, create_tables
 
 SCANNING = {"changed_blocks": "off"}
@@ -44,11 +44,14 @@ def rounds(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rounds]:
 
 
 @pytest.fixture
-def standby_rounds(
-    server18: PostgresServer, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[Rounds]:
+def standby_storm(
+    request: pytest.FixtureRequest,
+    server18: PostgresServer,
+    new_database: NewDatabase,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[StandbyStorm]:
     """Rounds that read from a standby, in a storm over its primary."""
-    with on_a_standby(new_database(server18), monkeypatch) as found:
+    with on_a_standby(request.param, new_database(server18), monkeypatch) as found:
         found.options |= SCANNING
         yield found
 
@@ -61,8 +64,9 @@ def test_every_round_equals_its_own_snapshot(rounds: Rounds) -> None:
 
 @pytest.mark.skipif(not LONG, reason="make storm")
 @pytest.mark.timeout(120 + 10 * ROUNDS)
-def test_every_round_on_a_standby_equals_its_own_snapshot(standby_rounds: Rounds) -> None:
-    go_through(standby_rounds)
+@pytest.mark.parametrize("standby_storm", ["15", "18"], indirect=True)
+def test_every_round_on_a_standby_equals_its_own_snapshot(standby_storm: StandbyStorm) -> None:
+    standby_storm.go_through()
 
 
 @pytest.mark.timeout(120 + 10 * PATIENCE * CATCHES)
