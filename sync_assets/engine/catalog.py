@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -363,6 +364,45 @@ def _privilege(name: RelationName, role: str) -> errors.PrivilegeError:
         f"the role {role} may not read {name} on the source",
         remedy=f"Run on the source: GRANT SELECT ON {name.as_sql} TO {quoted(role)}.",
     )
+
+
+EQUAL, AT_LEAST = 3, 4
+"""Strategies of a btree: the manual, "Index Method Strategies"."""
+
+
+def operator_of(cursor: Cursor, type_oid: int, strategy: int) -> str:
+    """A type's own operator, ready for SQL: that of its btree's default operator class.
+
+    Extensions have theirs in their own schemas. PostgreSQL's own classes serve whole kinds of
+    types, such as arrays; so does the operator of the usual name.
+    """
+    found = rows(
+        cursor,
+        "SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname) FROM pg_type t"
+        " JOIN pg_opclass c ON c.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid)"
+        " AND c.opcdefault JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'"
+        " JOIN pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = %s"
+        " AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype"
+        " JOIN pg_operator o ON o.oid = a.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace"
+        " WHERE t.oid = %s",
+        (strategy, type_oid),
+    )
+    return str(found[0][0]) if found else f"OPERATOR(pg_catalog.{_SYMBOLS[strategy]})"
+
+
+_SYMBOLS = {EQUAL: "=", AT_LEAST: ">="}
+
+_OF_GRAMMAR = re.compile(
+    r"(bigint|bit|boolean|character|double precision|integer|interval|numeric|real|smallint|time"
+    r"|timestamp)\b"
+)
+"""Names of types that are keywords, and so stand for PostgreSQL's own under any search_path."""
+
+
+def anywhere(type_: str) -> str:
+    """A type as format_type() writes it, for a statement under the role's own search_path."""
+    plain = re.fullmatch(r'("\w+"|[a-z]\w*)(\[\])*', type_)
+    return f"pg_catalog.{type_}" if plain and not _OF_GRAMMAR.match(type_) else type_
 
 
 def formatted_types(cursor: Cursor, oids: Iterable[int]) -> dict[int, str]:

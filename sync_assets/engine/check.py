@@ -20,7 +20,7 @@ from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity, blocking
 from sync_assets.engine.run import MAX_BATCH_DISK
 from sync_assets.engine.server_facts import Server, read_server
-from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
+from sync_assets.engine.session import Connection, Sessions, transaction
 from sync_assets.engine.sqlstate import Side
 from sync_assets.engine.table import Table
 from sync_assets.engine.table_facts import TablePair, paired, read_source, read_target
@@ -135,8 +135,8 @@ def _pairs(
     if source is None or target is None:
         return (), ()
     with (
-        transaction(source, CATALOG_NAMES) as reading,
-        transaction(target, CATALOG_NAMES) as writing,
+        transaction(source) as reading,
+        transaction(target) as writing,
     ):
         pairs = tuple(
             paired(reading, table, read_source(reading, table), read_target(writing, table.target))
@@ -149,7 +149,7 @@ def _pairs(
 def _wal(source: Connection | None) -> WalFacts | None:
     if source is None:
         return None
-    with transaction(source, CATALOG_NAMES) as cursor:
+    with transaction(source) as cursor:
         return read_wal_facts(cursor)
 
 

@@ -14,7 +14,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.ends import Ends, on_both, target_relation
 from sync_assets.engine.schema import holds
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, transaction
+from sync_assets.engine.session import Sessions, row, transaction
 from sync_assets.engine.table import Table
 
 
@@ -51,7 +51,7 @@ def check_key(target_url: str, table: Table) -> KeyCheck:
     sessions = Sessions(target_url, target_url, "sync_assets")
 
     def work() -> KeyCheck:
-        with sessions.connected("target") as target, transaction(target, CATALOG_NAMES) as cursor:
+        with sessions.connected("target") as target, transaction(target) as cursor:
             relation = target_relation(cursor, table)
             columns = table.key or (relation.keys[0].columns if relation.keys else ())
             return _key_of(cursor, table, columns)
@@ -91,7 +91,9 @@ def schema_drift(source_url: str, target_url: str, table: Table) -> Drift:
 
 
 def _counts(ends: Ends) -> RowCount:
-    statement = SQL("SELECT count(*), count(*) FILTER (WHERE {}) FROM {} WHERE {}")
+    statement = SQL(
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {}) FROM {} WHERE {}"
+    )
     total, settled = row(
         ends.source, statement.format(ends.settled, ends.from_source, ends.in_scope)
     )

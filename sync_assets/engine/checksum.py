@@ -1,5 +1,6 @@
 """Checksums of rows that do not depend on their order: the statements, and what they add up to.
 
+Everything is named by its schema: the operator's own SQL is in the same statement.
 Both ends compute them alike, over each value's text under pinned settings, in UTF-8. A row belongs
 to a bucket by the hash of its key's text, never by a range of keys: two servers need not agree on
 which of two keys comes first.
@@ -116,7 +117,7 @@ def sums(rows: Rows, piece: Piece, digits: int) -> Composable:
 def _summed(image: Composable, first: int) -> Composable:
     # The sum of bigints is numeric, and so never overflows.
     return SQL(
-        "pg_catalog.sum(('x' || pg_catalog.substr({}, {}, 16))::pg_catalog.bit(64)::pg_catalog.int8)"
+        "pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr({}, {}, 16))::pg_catalog.bit(64)::pg_catalog.int8)"
     ).format(image, Literal(first))
 
 
@@ -157,7 +158,7 @@ def has_key_hash(key: Sequence[Composable], prefixes: Sequence[str]) -> Composab
 
 
 def _begins(key_hash: Composable, prefixes: Sequence[str]) -> Composable:
-    return SQL("pg_catalog.left({}, {}) = ANY ({})").format(
+    return SQL("pg_catalog.left({}, {}) OPERATOR(pg_catalog.=) ANY ({})").format(
         key_hash, Literal(len(prefixes[0])), Literal(list(prefixes))
     )
 
@@ -165,9 +166,9 @@ def _begins(key_hash: Composable, prefixes: Sequence[str]) -> Composable:
 def _read(rows: Rows, piece: Piece, values: Iterable[Composable]) -> Composable:
     conditions = [] if rows.condition is None else [rows.condition]
     if piece.first is not None:
-        conditions.append(SQL("ctid >= {}").format(_first_of(piece.first)))
+        conditions.append(SQL("ctid OPERATOR(pg_catalog.>=) {}").format(_first_of(piece.first)))
     if piece.end is not None:
-        conditions.append(SQL("ctid < {}").format(_first_of(piece.end)))
+        conditions.append(SQL("ctid OPERATOR(pg_catalog.<) {}").format(_first_of(piece.end)))
     # OFFSET 0 keeps a hash from being computed again at each place that names it.
     return SQL("SELECT {} FROM {}{}{} OFFSET 0").format(
         SQL(", ").join(values),
@@ -190,7 +191,7 @@ def hash_of(values: Sequence[Composable]) -> Composable:
     groups = [
         values[first : first + MOST_ARGUMENTS] for first in range(0, len(values), MOST_ARGUMENTS)
     ]
-    text = SQL(" || ").join(
+    text = SQL(" OPERATOR(pg_catalog.||) ").join(
         SQL("pg_catalog.format({}, {})").format(Literal("%L," * len(group)), SQL(", ").join(group))
         for group in groups
     )

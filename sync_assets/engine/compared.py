@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from psycopg2.sql import SQL, Composable, Identifier, Literal
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Relation
@@ -11,6 +11,7 @@ from sync_assets.engine.plan import require_same_source
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.scope import written
 from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.sql import is_of
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
 from sync_assets.engine.xid import XidWindow
@@ -64,5 +65,4 @@ def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
     if not known.leaves:
         return by_xid
     # A partition that was attached since brings rows with old versions.
-    oids = SQL(", ").join(Literal(leaf.oid) for leaf in known.leaves)
-    return SQL("(tableoid NOT IN ({}) OR {})").format(oids, by_xid)
+    return SQL("(NOT {} OR {})").format(is_of(leaf.oid for leaf in known.leaves), by_xid)

@@ -19,7 +19,7 @@ from sync_assets.engine.difference import differences
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.run import Run
 from sync_assets.engine.scan import End, Scan, concurrently, streamed
-from sync_assets.engine.session import CATALOG_NAMES, PINNED, READ_SNAPSHOT, transaction
+from sync_assets.engine.session import PINNED, READ_SNAPSHOT, transaction
 from sync_assets.engine.snapshot import IN_RECOVERY, is_in_recovery
 from sync_assets.engine.table import Table
 from sync_assets.engine.verdict import Tally
@@ -64,9 +64,9 @@ class Comparison:
         """The target's rows under a snapshot of their own; raises SchemaConflict."""
         table, source = self._table, self.source.rows
         with self._run.sessions.connected("target") as reader:
-            with transaction(reader, CATALOG_NAMES) as cursor:
+            with transaction(reader) as cursor:
                 rows_of_target(table, source, read_relation(cursor, table.target))
-            with transaction(reader, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT) as cursor:
+            with transaction(reader, *PINNED, begin=READ_SNAPSHOT) as cursor:
                 name = Identifier(table.target.schema, table.target.name)
                 # Before the snapshot: TRUNCATE is not MVCC-safe.
                 lock = SQL("LOCK TABLE {} IN ACCESS SHARE MODE; {}")

@@ -9,7 +9,8 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Cursor
+from sync_assets.engine.catalog import AT_LEAST, Column, Cursor, anywhere, operator_of
+from sync_assets.engine.scope import own_names, under
 from sync_assets.engine.session import row
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
@@ -19,16 +20,16 @@ DATES, NUMBERS = "D", "N"
 """Type categories of the manual's table pg_type, typcategory."""
 
 _NOW = {
-    "timestamp with time zone": "{now}::timestamptz",
+    "timestamp with time zone": "{now}::pg_catalog.timestamptz",
     # Written by clocks of the source's own zone, as far as anybody can know.
-    "timestamp without time zone": "{now}::timestamptz AT TIME ZONE {zone}",
-    "date": "({now}::timestamptz AT TIME ZONE {zone})::date",
+    "timestamp without time zone": "{now}::pg_catalog.timestamptz AT TIME ZONE {zone}",
+    "date": "({now}::pg_catalog.timestamptz AT TIME ZONE {zone})::pg_catalog.date",
 }
 
 
 @dataclass(frozen=True, slots=True)
 class CursorRange:
-    """The cursor's values that are read, as text of its type.
+    """The cursor's values that are read, as text of its type; `operator` is that type's `>=`.
 
     `since` is None where no run has left a mark; `mark` is what this run leaves.
     """
@@ -37,12 +38,17 @@ class CursorRange:
     type: str
     since: str | None
     mark: str | None
+    operator: str = "OPERATOR(pg_catalog.>=)"
 
     def predicate(self) -> Composable:
         """SQL that holds for rows at or after `since`."""
-        return SQL("{} >= {}::{}").format(
-            Identifier(self.column), Literal(self.since), SQL(self.type)
-        )
+        return _at_least(self.column, self.operator, self.since, self.type)
+
+
+def _at_least(column: str, operator: str, value: str | None, type_: str) -> Composable:
+    return SQL("{} {} {}::{}").format(
+        Identifier(column), SQL(operator), Literal(value), SQL(anywhere(type_))
+    )
 
 
 def read_range(cursor: Cursor, table: Table, view: SourceView, known: Known | None) -> CursorRange:
@@ -55,7 +61,10 @@ def read_range(cursor: Cursor, table: Table, view: SourceView, known: Known | No
     before = known.cursor_mark if known and known.cursor_column == column.name else None
     (category,) = row(cursor, "SELECT typcategory FROM pg_type WHERE oid = %s", (column.type_oid,))
     since = _looked_back(cursor, table, column, category, before)
-    return CursorRange(column.name, column.type, since, _mark(cursor, table, view, column, before))
+    operator = operator_of(cursor, column.type_oid, AT_LEAST)
+    with under(cursor, own_names(table, view.relation, view.types)):
+        mark = _mark(cursor, table, view, column, operator, before)
+    return CursorRange(column.name, column.type, since, mark, operator)
 
 
 def _column(table: Table, view: SourceView) -> Column:
@@ -99,10 +108,15 @@ def _looked_back(
 
 
 def _mark(
-    cursor: Cursor, table: Table, view: SourceView, column: Column, before: str | None
+    cursor: Cursor,
+    table: Table,
+    view: SourceView,
+    column: Column,
+    operator: str,
+    before: str | None,
 ) -> str | None:
-    name, type_ = Identifier(column.name), SQL(column.type)
-    from_mark = SQL("{} >= {}::{}").format(name, Literal(before), type_)
+    name, type_ = Identifier(column.name), SQL(anywhere(column.type))
+    from_mark = _at_least(column.name, operator, before, column.type)
     highest = SQL(
         "(SELECT {name} FROM {only}{relation} WHERE {condition} ORDER BY {name} DESC LIMIT 1)"
     ).format(
@@ -113,10 +127,15 @@ def _mark(
     )
     now = _NOW.get(re.sub(r"\(\d+\)", "", column.type))
     if now is not None:
-        zone = "(SELECT reset_val FROM pg_settings WHERE name = 'TimeZone')"
+        zone = (
+            "(SELECT reset_val FROM pg_catalog.pg_settings"
+            " WHERE name OPERATOR(pg_catalog.=) 'TimeZone')"
+        )
         clock = SQL(now).format(now=Literal(view.snapshot.taken_at.isoformat()), zone=SQL(zone))
         highest = SQL("least({}, {})").format(highest, clock)
-    statement = SQL("SELECT greatest({}, {}::{})::text").format(highest, Literal(before), type_)
+    statement = SQL("SELECT greatest({}, {}::{})::pg_catalog.text").format(
+        highest, Literal(before), type_
+    )
     try:
         (mark,) = row(cursor, statement)
     except psycopg2.errors.UndefinedFunction:

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.receipt import ColumnShape
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, rows, transaction
+from sync_assets.engine.session import Sessions, rows, transaction
 from sync_assets.engine.table import RelationName
 
 
@@ -41,7 +41,7 @@ def _described(
     sessions: Sessions, relations: Sequence[RelationName]
 ) -> dict[RelationName, Described]:
     names = ([each.schema for each in relations], [each.name for each in relations])
-    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+    with sessions.connected("source") as source, transaction(source) as cursor:
         found = rows(cursor, _COLUMNS, names)
     tables: dict[RelationName, list[tuple[object, ...]]] = {}
     for schema, name, *rest in found:

@@ -17,7 +17,7 @@ from sync_assets.engine.catalog import Column
 from sync_assets.engine.flush import ensure_flushed
 from sync_assets.engine.page_map import can_map
 from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
-from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, transaction
+from sync_assets.engine.session import Connection, Sessions, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
 from sync_assets.engine.wal import ChangedPages, Storage, Tools, Window
@@ -45,7 +45,7 @@ def look_out(source: Connection, tables: Sequence[Table]) -> Outlook:
     """Read what must be read before the snapshot; nothing where no table could use it."""
     if not any(asks(table) for table in tables):
         return NOTHING
-    with transaction(source, CATALOG_NAMES) as cursor:
+    with transaction(source) as cursor:
         tools = wal.read_tools(cursor)
         return Outlook(tools, wal.read_position(cursor) if tools.any else None)
 

@@ -6,20 +6,20 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from psycopg2.sql import SQL, Composable, Identifier, Literal
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.catalog import Cursor, Relation, read_relation
 from sync_assets.engine.lock import locked
 from sync_assets.engine.scope import own_names, written
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     PINNED,
     Connection,
     Sessions,
     transaction,
 )
 from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.sql import is_of
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
 from sync_assets.engine.xid import XidWindow
@@ -69,9 +69,9 @@ class Ends:
         window = XidWindow(self.known.watermark, xmax)
         if not self.known.leaves:
             return SQL("false")
-        oids = SQL(", ").join(Literal(leaf.oid) for leaf in self.known.leaves)
         # A partition that was attached since brings rows with old versions.
-        return SQL("(NOT {} AND tableoid IN ({}))").format(SQL(window.predicate()), oids)
+        known = is_of(leaf.oid for leaf in self.known.leaves)
+        return SQL("(NOT {} AND {})").format(SQL(window.predicate()), known)
 
     @property
     def in_scope(self) -> Composable:
@@ -106,14 +106,14 @@ def _with_cursors(
     work: Callable[[Ends], Result],
 ) -> Result:
     with (
-        transaction(target, CATALOG_NAMES, *PINNED) as there,
+        transaction(target, *PINNED) as there,
         source.cursor() as here,
     ):
         known = state.read(there, table.target)
         relation = target_relation(there, table)
         if known is None:
             raise _not_synced(table)
-        for setting in own_names(table, view.relation.columns, view.types):
+        for setting in own_names(table, view.relation, view.types):
             here.execute(setting)
         return work(Ends(table, view, known, relation, here, there))
 

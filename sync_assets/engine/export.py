@@ -18,7 +18,6 @@ from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -157,9 +156,7 @@ class Export:
         with contextlib.ExitStack() as stack:
             try:
                 connection = stack.enter_context(self._sessions.connected("source"))
-                cursor = stack.enter_context(
-                    transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT)
-                )
+                cursor = stack.enter_context(transaction(connection, *PINNED, begin=READ_SNAPSHOT))
                 joined = snapshot.joins(cursor, exported, self._plans[0].view.snapshot)
             except Exception:  # noqa: BLE001 - whatever it was, the others read on
                 # One connection fewer is slower, never wrong; the receipt counts the workers.
@@ -207,7 +204,7 @@ class Export:
             return
         plan = self._plans[chunk.member]
         leave = _LEAVE if before else ()
-        names = own_names(plan.table, plan.view.relation.columns, plan.view.types)
+        names = own_names(plan.table, plan.view.relation, plan.view.types)
         enter = ("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection))
         with connection.cursor() as cursor:
             cursor.execute("; ".join((*leave, *enter)))

@@ -12,7 +12,7 @@ from sync_assets.engine.discovery import by_blocks, look_out
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks, useful_workers
 from sync_assets.engine.run import Run
-from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
+from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.sync import decide
 from sync_assets.engine.table import Table
@@ -70,7 +70,7 @@ class Forecast:
 def forecast(run: Run, table: Table) -> Forecast:
     """Plan one table and say what would happen; raises SyncError where a run would."""
     with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
-        with transaction(target, CATALOG_NAMES) as cursor:
+        with transaction(target) as cursor:
             known = state.recall(cursor, table.target) if migrate(cursor) else None
             # An older version's state stays as it is.
             cursor.execute("ROLLBACK")
@@ -90,7 +90,7 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
     rows = [leaf.rows for leaf in distinct if leaf.rows is not None]
     workers = choose_workers(run.workers, run.workers.max_workers)
     cut = list(chunks([plan], workers, run.workers.batch_size))
-    with transaction(target, CATALOG_NAMES) as cursor:
+    with transaction(target) as cursor:
         past = state.past_seconds(cursor, plan.table.target, plan.table.mode.value, full=plan.full)
         ddl = tuple(
             statement.as_string(target) for statement in merge.evolution(plan, creates=True)

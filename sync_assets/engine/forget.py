@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from sync_assets.engine import errors, page_map
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import locked
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
+from sync_assets.engine.session import Sessions, row, rows, transaction
 from sync_assets.engine.table import RelationName
 
 
@@ -68,7 +68,6 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
 
 
 def _remembered(cursor: Cursor, target: RelationName) -> Remembered:
-    cursor.execute(CATALOG_NAMES)
     (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
     found = rows(cursor, _REMEMBERED, (target.schema, target.name)) if there else []
     if not found:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
+from sync_assets.engine.session import Sessions, row, rows, transaction
 from sync_assets.engine.xid import RING
 
 
@@ -66,7 +66,7 @@ def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
 
 
 def _age(sessions: Sessions, watermark: int) -> WatermarkAge:
-    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+    with sessions.connected("source") as source, transaction(source) as cursor:
         (xids,) = row(cursor, _XIDS, (watermark,))
         raw = (str(watermark % RING),)
         found = rows(cursor, _SESSION, raw) or rows(cursor, _PREPARED, raw)

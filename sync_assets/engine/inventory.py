@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor, Relation, require_source
 from sync_assets.engine.schema import choose_key
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, rows, transaction
+from sync_assets.engine.session import Sessions, rows, transaction
 from sync_assets.engine.table import RelationName, SyncMode, Table
 
 
@@ -59,7 +59,7 @@ def inventory(source_url: str, schemas: Sequence[str] = ()) -> list[Found]:
 
 
 def _inventory(sessions: Sessions, schemas: Sequence[str]) -> list[Found]:
-    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+    with sessions.connected("source") as source, transaction(source) as cursor:
         there = [name for (name,) in rows(cursor, _SCHEMAS)]
         for schema in schemas:
             if schema not in there:

@@ -24,7 +24,6 @@ from sync_assets.engine.plan import KeyBuckets, KeyMap, Plan
 from sync_assets.engine.run import Run
 from sync_assets.engine.scope import own_names, written
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     PINNED,
     Connection,
     row,
@@ -85,7 +84,7 @@ def _key_width(plan: Plan) -> int | None:
 
 def _same_types(target: Connection, plan: Plan) -> bool:
     """Whether the target holds the key in the types of the source."""
-    with transaction(target, CATALOG_NAMES) as cursor:
+    with transaction(target) as cursor:
         there = read_relation(cursor, plan.table.target)
     types = {column.name: column.type for column in there.columns} if there else {}
     return all(types.get(name) == type_ for name, type_ in _key_types(plan).items())
@@ -140,7 +139,7 @@ def compared(
     if key is None:
         raise AssertionError(f"{plan.table.target} is compared by a key that it does not have")
     condition = None if plan.table.where is None else written(plan.table.where)
-    own = own_names(plan.table, plan.view.relation.columns, plan.view.types)
+    own = own_names(plan.table, plan.view.relation, plan.view.types)
     rows_ = _keys(plan.view.relation, key, condition)
     reading = End("source", rows_, source, plan.view.snapshot.in_recovery, own)
     comparison = Comparison(run, plan.table, reading)
@@ -173,7 +172,7 @@ def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets
     )
     rows_ = _keys(plan.view.relation, key, lacking)
     statement = sums(rows_, Piece(staging.name), buckets.digits)
-    with transaction(target, CATALOG_NAMES, *PINNED) as cursor:
+    with transaction(target, *PINNED) as cursor:
         copy(cursor.connection, statement, partial(buckets.add, -1), Piece(staging.name), ())
 
 

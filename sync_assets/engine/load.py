@@ -29,7 +29,6 @@ from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
 from sync_assets.engine.scope import own_names, require_immutable
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     PINNED,
     UNFLUSHED,
     Connection,
@@ -88,7 +87,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
     """
     target, layout = plan.table.target, plan.layout
     staging = staging_for(plan)
-    with transaction(connection, CATALOG_NAMES, UNFLUSHED) as cursor:
+    with transaction(connection, UNFLUSHED) as cursor:
         if not plan.table.dry_run:
             left = sql.relation(_staging_name(target, temporary=False))
             quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
@@ -97,7 +96,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
             lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
-            names = own_names(plan.table, view.relation.columns, view.types)
+            names = own_names(plan.table, view.relation, view.types)
             require_immutable(cursor, plan.table, view.columns, view.probe_types, names)
         if not plan.loads:
             return staging
@@ -130,7 +129,7 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
     into = staging.all_keys if batch.keys_only else staging.identifier
     statement = sql.load_batch(plan, into, keys_only=batch.keys_only)
     with (
-        transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor,
+        transaction(connection, UNFLUSHED, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
     ):
         cursor.copy_expert(statement, file, BUFFER)
@@ -150,7 +149,7 @@ def finish(
     """Give a first load its key, let the planner know the rows; return the newest of them."""
     if not plan.loads or (staging.temporary and not done.rows + done.keys):
         return ()
-    with transaction(connection, CATALOG_NAMES, UNFLUSHED, *PINNED) as cursor:
+    with transaction(connection, UNFLUSHED, *PINNED) as cursor:
         key = plan.layout.key
         if key and not staging.temporary:
             cursor.execute(

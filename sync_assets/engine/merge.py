@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import TypeVar
 
 import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
@@ -17,10 +16,7 @@ from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, PINNED, UNPINNED, row
-from sync_assets.engine.table import RelationName
-
-Found = TypeVar("Found")
+from sync_assets.engine.session import PINNED, UNPINNED, row
 
 MERGE_RETURNS = 170000
 
@@ -101,7 +97,7 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
         ) from None
     if expected_storage is None:
         return
-    if _of_catalog(cursor, plan, read_storage) != expected_storage:
+    if read_storage(cursor, target) != expected_storage:
         raise errors.ConcurrentRun(
             f"{target} was truncated or replaced during the run", remedy="Run it again."
         )
@@ -109,14 +105,7 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
 
 def published(cursor: Cursor, plan: Plan) -> Relation | None:
     """The target as it is now, inside the publishing transaction."""
-    return _of_catalog(cursor, plan, read_relation)
-
-
-def _of_catalog(cursor: Cursor, plan: Plan, read: Callable[[Cursor, RelationName], Found]) -> Found:
-    cursor.execute(CATALOG_NAMES)
-    found = read(cursor, plan.table.target)
-    cursor.execute(OWN_NAMES)
-    return found
+    return read_relation(cursor, plan.table.target)
 
 
 def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:

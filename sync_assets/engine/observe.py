@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, rows, transaction
+from sync_assets.engine.session import Connection, Sessions, row, rows, transaction
 from sync_assets.engine.table import RelationName
 
 PROBED_BYTES = 128 << 20
@@ -72,7 +72,6 @@ ORDER BY 6
 # A row version is its place and its xid; neither vacuum nor freezing changes what these show.
 _VERSIONS = "SELECT count(*), bit_xor(hashtidextended(ctid, xmin::text::bigint)) FROM ONLY {}"
 _BRIEFLY = (
-    CATALOG_NAMES,
     "SET LOCAL lock_timeout = '1s'",
     "SET LOCAL statement_timeout = '20s'",
     "SET LOCAL max_parallel_workers_per_gather = 0",
@@ -113,7 +112,7 @@ def _observed(
 ) -> Observed:
     names = ([each.schema for each in relations], [each.name for each in relations])
     with sessions.connected("source") as source:
-        with transaction(source, CATALOG_NAMES) as cursor:
+        with transaction(source) as cursor:
             seen = [_seen(values) for values in rows(cursor, _MARKERS, names)]
         if not any(each.standby for each in seen):
             return _of_primary(seen)

@@ -9,10 +9,19 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Cursor, Key, Relation, read_relation
+from sync_assets.engine.catalog import (
+    EQUAL,
+    Column,
+    Cursor,
+    Key,
+    Relation,
+    anywhere,
+    operator_of,
+    read_relation,
+)
 from sync_assets.engine.explain import SourceRow, TargetRow
-from sync_assets.engine.scope import written
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row, rows
+from sync_assets.engine.scope import own_names, under, written
+from sync_assets.engine.session import row, rows
 from sync_assets.engine.table import Table
 from sync_assets.engine.xid import widened
 
@@ -28,15 +37,17 @@ def source_row(
     """The row on the source, as this transaction sees it; raises ConfigurationError."""
     (xmax,) = row(cursor, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
     versioned = relation.has_versions
+    condition = _condition(cursor, relation, key, values)
     found = _look_up(
         cursor,
+        own_names(table, relation, ()),
         SQL("SELECT {}, {}, {} FROM {}{} AS t WHERE {}").format(
             SQL(widened(xmax, "t.xmin") if versioned else "NULL::bigint"),
             SQL("t.tableoid::bigint" if versioned else "NULL::bigint"),
             SQL("{} IS TRUE").format(written(table.where or "true")),
             SQL("ONLY " if table.only else ""),
             Identifier(table.source.schema, table.source.name),
-            _condition(relation, key, values),
+            condition,
         ),
         key,
         values,
@@ -63,12 +74,14 @@ def target_row(
     if source.column(table.deleted_column):
         # A column of the source's own, which only bears the name.
         ours[1] = SQL("NULL")
+    condition = _condition(cursor, there, key, values)
     found = _look_up(
         cursor,
+        (),
         SQL("SELECT {}, {} FROM {} AS t WHERE {}").format(
             *ours,
             Identifier(table.target.schema, table.target.name),
-            _condition(there, key, values),
+            condition,
         ),
         key,
         values,
@@ -76,9 +89,12 @@ def target_row(
     return TargetRow(*found) if found else None
 
 
-def _condition(relation: Relation, key: Key, values: Sequence[str]) -> Composable:
-    """SQL that holds for the row: the key's own equality, where an index has one."""
-    operators = key.operators or ("=",) * len(key.columns)
+def _condition(cursor: Cursor, relation: Relation, key: Key, values: Sequence[str]) -> Composable:
+    """SQL that holds for the row: by the key's own equality, or that of its columns' types."""
+    columns = (relation.column(name) for name in key.columns)
+    operators = key.operators or [
+        operator_of(cursor, column.type_oid if column else 0, EQUAL) for column in columns
+    ]
     return SQL(" AND ").join(
         SQL("t.{} {} {}::{}").format(
             Identifier(name), SQL(operator), Literal(value), SQL(_type_of(relation.column(name)))
@@ -88,19 +104,22 @@ def _condition(relation: Relation, key: Key, values: Sequence[str]) -> Composabl
 
 
 def _type_of(column: Column | None) -> str:
-    return column.type if column else "text"
+    return anywhere(column.type if column else "text")
 
 
 def _look_up(
-    cursor: Cursor, statement: Composable, key: Key, values: Sequence[str]
+    cursor: Cursor,
+    names: Sequence[str],
+    statement: Composable,
+    key: Key,
+    values: Sequence[str],
 ) -> tuple[Any, ...] | None:
-    cursor.execute(OWN_NAMES)
     try:
-        found = rows(cursor, statement)
+        with under(cursor, names):
+            found = rows(cursor, statement)
     except psycopg2.DataError as error:
         problem = error.diag.message_primary or "not a value of its type"
     else:
-        cursor.execute(CATALOG_NAMES)
         return found[0] if found else None
     given = ", ".join(f"{name} = {value}" for name, value in zip(key.columns, values, strict=True))
     raise errors.ConfigurationError(

@@ -15,7 +15,6 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.checksum import Piece, Rows, pieces, whole
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -94,9 +93,7 @@ class Scan:
         with contextlib.ExitStack() as stack:
             try:
                 connection = stack.enter_context(self._sessions.connected(self._end.side))
-                cursor = stack.enter_context(
-                    transaction(connection, CATALOG_NAMES, *PINNED, begin=READ_SNAPSHOT)
-                )
+                cursor = stack.enter_context(transaction(connection, *PINNED, begin=READ_SNAPSHOT))
                 cursor.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
                 # Behind a pooler this may be another server, where the name means something else.
                 joined = _moment(cursor) == moment

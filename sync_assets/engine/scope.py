@@ -7,8 +7,9 @@ row, or a row could change its place without changing its version.
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
-from collections.abc import Collection, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier
@@ -17,12 +18,15 @@ from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
 from sync_assets.engine.column_types import UserType, create_types, missing_types, read_types
 from sync_assets.engine.expression import require_expression
-from sync_assets.engine.session import OWN_NAMES
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES
 from sync_assets.engine.table import Table
 
 INSUFFICIENT_PRIVILEGE = "42501"
 COMPUTED = 0
 """The attribute number of a column that only an expression makes."""
+
+CALLING = "vf"
+"""Kinds of relations that somebody's functions run for when they are read."""
 
 _NAMES_OF_OBJECTS = frozenset(
     f"reg{kind}"
@@ -41,19 +45,29 @@ _NAMES_OF_OBJECTS = frozenset(
 """Types whose text leaves out a schema that is in the search_path."""
 
 
-def own_names(
-    table: Table, columns: Iterable[Column], types: Iterable[UserType]
-) -> tuple[str, ...]:
-    """What sets the search_path of the operator's SQL.
+def own_names(table: Table, relation: Relation, types: Iterable[UserType]) -> tuple[str, ...]:
+    """What sets the search_path under which the source's rows are read, if not the pinned one.
 
-    It finds its functions where the role would, unless the text of a value that is read beside it
-    depends on that: then it must name their schemas.
+    The operator's SQL, and the functions that a view calls, find their names where the role would,
+    unless the text of a value that is read beside them depends on that: then they must name their
+    schemas. What is ours in such a statement does so in any case.
     """
-    if table.where is None and not table.expressions:
+    if table.where is None and not table.expressions and relation.kind not in CALLING:
         return ()
+    columns = relation.columns
     parts = (part for each in types for part in (each.base, *(type_ for _, type_ in each.parts)))
     texts = {(text or "").rstrip("[]") for text in (*(c.type for c in columns), *parts)}
     return () if texts & _NAMES_OF_OBJECTS else (OWN_NAMES,)
+
+
+@contextlib.contextmanager
+def under(cursor: Cursor, names: Sequence[str]) -> Iterator[None]:
+    """Read under the search_path that `names` set, and go back to the pinned one."""
+    for setting in names:
+        cursor.execute(setting)
+    yield
+    if names:
+        cursor.execute(CATALOG_NAMES)
 
 
 def written(text: str) -> Composable:
@@ -70,7 +84,7 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     for place, text in _texts(table):
         require_expression(text, place)
     travelling = [column for column in relation.columns if _travels(table, column.name)]
-    computed = _computed_columns(cursor, table, travelling)
+    computed = _computed_columns(cursor, table, relation, travelling)
     columns = [
         dataclasses.replace(computed.pop(column.name, column), number=column.number)
         for column in travelling
@@ -116,23 +130,26 @@ def _texts(table: Table) -> Iterator[tuple[str, str]]:
 
 
 def _computed_columns(
-    cursor: Cursor, table: Table, travelling: Iterable[Column]
+    cursor: Cursor, table: Table, relation: Relation, travelling: Iterable[Column]
 ) -> dict[str, Column]:
     """What the source makes of the expressions and the filter, without reading a row."""
     if not table.expressions and table.where is None:
         return {}
     replaced = {name for name, _ in table.expressions}
     kept = [column for column in travelling if column.name not in replaced]
-    names = _own_names(cursor, table, kept)
+    names = _own_names(cursor, table, relation, kept)
     computed = _computed(cursor, table, names)
-    if names and not _own_names(cursor, table, computed.values()):
+    if names and not _own_names(cursor, table, relation, computed.values()):
         computed = _computed(cursor, table, ())
     return computed
 
 
-def _own_names(cursor: Cursor, table: Table, columns: Collection[Column]) -> tuple[str, ...]:
-    types = read_types(cursor, (column.type_oid for column in columns))
-    return own_names(table, columns, types)
+def _own_names(
+    cursor: Cursor, table: Table, relation: Relation, columns: Iterable[Column]
+) -> tuple[str, ...]:
+    chosen = dataclasses.replace(relation, columns=tuple(columns))
+    types = read_types(cursor, (column.type_oid for column in chosen.columns))
+    return own_names(table, chosen, types)
 
 
 def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, Column]:

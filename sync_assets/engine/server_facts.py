@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import CATALOG_NAMES, Connection, row, rows, transaction
+from sync_assets.engine.session import Connection, row, rows, transaction
 from sync_assets.engine.sqlstate import Side
 
 
@@ -122,7 +122,7 @@ SETTINGS = (
 
 def read_server(connection: Connection, side: Side) -> Server:
     """Everything about one end that `check` wants to know."""
-    with transaction(connection, CATALOG_NAMES) as cursor:
+    with transaction(connection) as cursor:
         began = time.time()
         version, role, database, standby, clock, pid, *rest = row(cursor, _SERVER)
         spent = time.time() - began

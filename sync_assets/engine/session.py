@@ -40,9 +40,15 @@ PINNED = (
     "SET LOCAL standard_conforming_strings = on",
 )
 UNPINNED = tuple(re.sub(r"(SET LOCAL \w+) = .*", r"\1 TO DEFAULT", each) for each in PINNED)
-CATALOG_NAMES = "SET LOCAL search_path = pg_catalog"
+# Whoever may create in a schema of the role's search_path could put a function or an operator there
+# that fits a call of ours better than PostgreSQL's own, and it would run with our rights.
+_PINNED_NAMES = "search_path = pg_catalog"
+CATALOG_NAMES = f"SET LOCAL {_PINNED_NAMES}"
 OWN_NAMES = "SET LOCAL search_path TO DEFAULT"
+"""The role's own path, as role, database or URL have it: whatever a session has SET is left out."""
 UNHURRIED = (
+    # Again in each transaction: a pooler may have put another session under it.
+    CATALOG_NAMES,
     # statement_timeout also counts the time a slow client takes; our own deadlines replace these.
     "SET LOCAL statement_timeout = 0",
     "SET LOCAL idle_in_transaction_session_timeout = 0",
@@ -195,7 +201,7 @@ def _greet(connection: Connection, side: Side) -> None:
             f"the {side} is PostgreSQL {connection.server_version // 10000}, "
             f"at least {least // 10000} is needed"
         )
-    settings = ["SET idle_session_timeout = 0"]
+    settings = [f"SET {_PINNED_NAMES}", "SET idle_session_timeout = 0"]
     if connection.server_version >= TRANSACTION_TIMEOUT_VERSION:
         settings.append("SET transaction_timeout = 0")
     if side == "source":

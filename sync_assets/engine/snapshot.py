@@ -20,7 +20,6 @@ from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.progress import Phase
 from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -111,11 +110,11 @@ def taken(
     """
     for _ in range(ATTEMPTS):
         begin("identify")
-        with transaction(connection, CATALOG_NAMES, _MAY_IDENTIFY) as cursor:
+        with transaction(connection, _MAY_IDENTIFY) as cursor:
             ((allowed,),) = cursor.fetchall()
             before = [require_source(cursor, table) for table in tables]
         begin("lock")
-        settings = (CATALOG_NAMES, *PINNED, *_locks(before), IN_RECOVERY)
+        settings = (*PINNED, *_locks(before), IN_RECOVERY)
         with transaction(connection, *settings, begin=READ_SNAPSHOT) as cursor:
             in_recovery = is_in_recovery(cursor)
             begin("snapshot")

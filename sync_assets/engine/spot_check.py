@@ -66,10 +66,10 @@ def _sample_of(ends: Ends, key: Key, columns: Sequence[Column], share: float) ->
     share = max(share, min(1.0, SAMPLED_AT_LEAST / estimate if estimate else 1.0))
     method = "SYSTEM" if sum(leaf.pages for leaf in relation.leaves) > WHOLE_PAGES else "BERNOULLI"
     sampled = SQL(f" TABLESAMPLE {method} ({{}})").format(Literal(100 * share))
-    chosen = SQL("random() < {}").format(Literal(share))
+    chosen = SQL("pg_catalog.random() OPERATOR(pg_catalog.<) {}").format(Literal(share))
     stored = relation.kind in "rmp"
     return SQL("SELECT {}, {} FROM {}{} WHERE {} AND {} AND {} LIMIT {}").format(
-        SQL(", ").join(SQL("{}::text").format(Identifier(name)) for name in key.columns),
+        SQL(", ").join(SQL("{}::pg_catalog.text").format(Identifier(name)) for name in key.columns),
         _checksum([written(c.expression) if c.expression else Identifier(c.name) for c in columns]),
         ends.from_source,
         sampled if stored else SQL(""),
@@ -82,7 +82,7 @@ def _sample_of(ends: Ends, key: Key, columns: Sequence[Column], share: float) ->
 
 def _checksum(values: Sequence[Composable]) -> Composable:
     """A checksum of a row's text, in which NULL differs from the empty string."""
-    return SQL("md5(ROW({})::text)").format(SQL(", ").join(values))
+    return SQL("pg_catalog.md5(ROW({})::pg_catalog.text)").format(SQL(", ").join(values))
 
 
 def _same_rows(

@@ -1,4 +1,8 @@
-"""Statements that move rows, built from identifiers and numbers (pure)."""
+"""Statements that move rows, built from identifiers and numbers (pure).
+
+What reads the source names everything by its schema, operators too: `where` and `expressions` are
+in the same statement, and see the role's own search_path.
+"""
 
 from __future__ import annotations
 
@@ -69,9 +73,9 @@ def _read_from(plan: Plan, chunk: Chunk) -> Composable:
 
 def _pages(first: int | None, end: int | None) -> Iterator[Composable]:
     if first is not None:
-        yield SQL("ctid >= {}").format(_first_of(first))
+        yield SQL("ctid OPERATOR(pg_catalog.>=) {}").format(_first_of(first))
     if end is not None:
-        yield SQL("ctid < {}").format(_first_of(end))
+        yield SQL("ctid OPERATOR(pg_catalog.<) {}").format(_first_of(end))
 
 
 def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
@@ -86,8 +90,7 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
         name = Identifier(plan.table.cursor or "")
         yield other or SQL("({} OR {} IS NULL)").format(cursor, name)
     elif chunk.leaf is None:
-        leaves = SQL(", ").join(SQL("{}::oid").format(sql.Literal(oid)) for oid in plan.whole)
-        whole = [SQL("tableoid IN ({})").format(leaves)] if plan.whole else []
+        whole = [is_of(plan.whole)] if plan.whole else []
         yield SQL("({})").format(SQL(" OR ").join([*whole, by_xid, *([cursor] if cursor else [])]))
     else:
         yield by_xid
@@ -107,7 +110,10 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
     if chunk.keys_only:
         place = []
         if plan.key_map is not KeyMap.NONE and chunk.leaf is not None:
-            place = [sql.Literal(chunk.leaf.oid), SQL("(ctid::text::point)[0]::bigint")]
+            place = [
+                sql.Literal(chunk.leaf.oid),
+                SQL("(ctid::pg_catalog.text::pg_catalog.point)[0]::bigint"),
+            ]
         return SQL(", ").join([names(key), *place])
     versioned = plan.view.relation.has_versions and (chunk.leaf is None or chunk.leaf.kind == "r")
     xid = SQL(widened(plan.window.end) if versioned else "NULL")
@@ -139,6 +145,13 @@ def staged_keys(plan: Plan) -> tuple[str, ...]:
     """The columns of the staging table for keys, in the order in which a batch file has them."""
     place = () if plan.key_map is KeyMap.NONE else (LEAF, PAGE)
     return (*plan.layout.key_columns, *place)
+
+
+def is_of(leaves: Iterable[int]) -> Composable:
+    """The condition on the source's rows that they are of these leaves."""
+    return SQL("tableoid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.oid[])").format(
+        sql.Literal(list(leaves))
+    )
 
 
 def _first_of(page: int) -> Composable:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
+from sync_assets.engine.session import Sessions, row, rows, transaction
 from sync_assets.engine.table import RelationName, Table
 
 
@@ -62,7 +62,7 @@ def read_status(
 
 
 def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[TableStatus]:
-    with sessions.connected("target") as target, transaction(target, CATALOG_NAMES) as cursor:
+    with sessions.connected("target") as target, transaction(target) as cursor:
         (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
         found = {values[:2]: values[2:] for values in (rows(cursor, _STATE) if there else ())}
     with sessions.connected("source") as source, source.cursor() as cursor:

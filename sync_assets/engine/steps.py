@@ -27,7 +27,7 @@ from sync_assets.engine.plan import (
 )
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
-from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
+from sync_assets.engine.session import Connection, Sessions, row, transaction
 from sync_assets.engine.table import RelationName, Table
 from sync_assets.engine.workers import choose_workers
 from sync_assets.engine.xid import XidWindow
@@ -99,7 +99,7 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
 def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
     with (
         sessions.connected("target") as target,
-        transaction(target, CATALOG_NAMES) as cursor,
+        transaction(target) as cursor,
     ):
         there = catalog.read_relation(cursor, table.target)
         known = state.recall(cursor, table.target) if migrate(cursor) else None

@@ -33,7 +33,7 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of, state_after
-from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
+from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
@@ -62,7 +62,7 @@ def _remembered(
     target: Connection, tables: Sequence[Table], run_id: str
 ) -> tuple[KnownStates, tuple[Receipt, ...]]:
     """The states of the tables, and the receipts if this very run was done before."""
-    with transaction(target, CATALOG_NAMES) as cursor:
+    with transaction(target) as cursor:
         if not migrate(cursor):
             return {table.target: None for table in tables}, ()
         receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
@@ -75,7 +75,7 @@ def _remembered(
 
 def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
     """What the target remembers of the tables."""
-    with transaction(target, CATALOG_NAMES) as cursor:
+    with transaction(target) as cursor:
         return {table.target: state.read(cursor, table.target) for table in tables}
 
 
@@ -165,7 +165,7 @@ def decide(
     source: Connection, target: Connection, table: Table, view: SourceView, known: Known | None
 ) -> Plan:
     """Plan one table of a snapshot that `source` is inside of."""
-    with transaction(target, CATALOG_NAMES) as cursor:
+    with transaction(target) as cursor:
         there = catalog.read_relation(cursor, table.target)
         same = there is not None and there.oid == view.relation.oid
         if same and snapshot.is_taken_from(cursor, view.snapshot):

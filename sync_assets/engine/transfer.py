@@ -14,7 +14,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor, read_storage
 from sync_assets.engine.lock import locked
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, row, rows, transaction
+from sync_assets.engine.session import Sessions, row, rows, transaction
 from sync_assets.engine.state_tables import STATE_VERSION, prepare
 from sync_assets.engine.table import RelationName
 
@@ -42,7 +42,7 @@ def export_state(target_url: str) -> dict[str, Any]:
 
 
 def _exported(sessions: Sessions) -> list[dict[str, Any]]:
-    settings = (CATALOG_NAMES, "SET LOCAL TimeZone = 'UTC'")
+    settings = ("SET LOCAL TimeZone = 'UTC'",)
     with (
         sessions.connected("target") as connection,
         transaction(connection, *settings) as cursor,
@@ -71,7 +71,7 @@ def import_state(
     def write() -> list[RelationName]:
         with sessions.connected("target") as connection, locked(connection, targets):
             prepare(connection)
-            with transaction(connection, CATALOG_NAMES) as cursor:
+            with transaction(connection) as cursor:
                 migrate(cursor)
                 for target, table in zip(targets, tables, strict=True):
                     _import(cursor, target, table, trust_target=trust_target)

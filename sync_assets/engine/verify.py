@@ -114,7 +114,7 @@ class _Held:
     ) -> Verification:
         """Compare one table, and repair it."""
         judge, rows = self._judged(table, view, synced=receipt is not None)
-        own = own_names(table, view.relation.columns, view.types)
+        own = own_names(table, view.relation, view.types)
         source = End("source", rows, self.source, view.snapshot.in_recovery, own)
         comparison = Comparison(self.run, table, source)
         tally = Tally(judge, rows.key, examples)

@@ -13,7 +13,6 @@ from sync_assets.engine.explain import LastRun, sentence
 from sync_assets.engine.row_lookup import source_row, target_row
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.session import (
-    CATALOG_NAMES,
     READ_SNAPSHOT,
     Sessions,
     row,
@@ -102,12 +101,12 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
     # The target first: a run that ends in between must not look as if it had missed the row.
     with (
         sessions.connected("target") as target,
-        transaction(target, CATALOG_NAMES, begin=READ_SNAPSHOT) as cursor,
+        transaction(target, begin=READ_SNAPSHOT) as cursor,
     ):
         memory = _memory(cursor, table.target)
         with (
             sessions.connected("source") as source,
-            transaction(source, CATALOG_NAMES, begin=READ_SNAPSHOT) as reading,
+            transaction(source, begin=READ_SNAPSHOT) as reading,
         ):
             relation = require_source(reading, table)
             key = _key(table, relation)

@@ -1,5 +1,7 @@
 """64-bit transaction ids and the 32-bit ones that rows carry (pure).
 
+The SQL names everything by its schema: it may stand beside the operator's own, under his path.
+
 A row stores the low 32 bits of the id that wrote it, so an old frozen row can look as if it fell
 inside any window: reading it again is harmless. What must not happen is a window that skips a new
 row, hence the arithmetic modulo 2^32. The manual, "Preventing Transaction ID Wraparound Failures":
@@ -51,8 +53,9 @@ class XidWindow:
             return "false"
         low, high = self.start % RING, self.end % RING
         joined_by = "AND" if low < high else "OR"
-        value = f"{column}::text::bigint"
-        return f"({value} >= {low} {joined_by} {value} < {high})"
+        value = f"{column}::pg_catalog.text::bigint"
+        from_low = f"{value} OPERATOR(pg_catalog.>=) {low}"
+        return f"({from_low} {joined_by} {value} OPERATOR(pg_catalog.<) {high})"
 
     def quick_predicate(self, column: str = "xmin") -> str:
         """The same by age(), at a third of the cost; no parallel plan can have it.
@@ -64,9 +67,15 @@ class XidWindow:
         first, last = _usable(self.start, 1), _usable(self.end - 1, -1)
         if self.is_empty or self.end - self.start > YOUNG or first > last:
             return self.predicate(column)
-        age, oldest = f"pg_catalog.age({column})", f"pg_catalog.age('{first % RING}'::xid)"
-        newest = f"pg_catalog.age('{last % RING}'::xid)"
-        return f"({age} <= {oldest} AND {age} >= {newest} OR {oldest} < 0)"
+        age, oldest, newest = f"pg_catalog.age({column})", _age(first), _age(last)
+        return (
+            f"({age} OPERATOR(pg_catalog.<=) {oldest} AND {age} OPERATOR(pg_catalog.>=) {newest}"
+            f" OR {oldest} OPERATOR(pg_catalog.<) 0)"
+        )
+
+
+def _age(xid: int) -> str:
+    return f"pg_catalog.age('{xid % RING}'::pg_catalog.xid)"
 
 
 def _usable(xid: int, step: int) -> int:
@@ -83,6 +92,8 @@ def widened(end: int, column: str = "xmin") -> str:
     both. Rows that were frozen before PostgreSQL 9.4 kept no id of their own: theirs is 2.
     """
     newest = _usable(end - 1, -1)
-    latest = f"{newest}::bigint + pg_catalog.age('{newest % RING}'::xid)"
-    widened_ = f"{latest} - (pg_catalog.age({column})::bigint & {RING - 1})"
-    return f"(CASE WHEN {column} = '{FROZEN}'::xid THEN {FROZEN} ELSE {widened_} END)"
+    latest = f"{newest}::bigint OPERATOR(pg_catalog.+) {_age(newest)}"
+    since = f"(pg_catalog.age({column})::bigint OPERATOR(pg_catalog.&) {RING - 1})"
+    widened_ = f"{latest} OPERATOR(pg_catalog.-) {since}"
+    frozen = f"{column} OPERATOR(pg_catalog.=) '{FROZEN}'::pg_catalog.xid"
+    return f"(CASE WHEN {frozen} THEN {FROZEN} ELSE {widened_} END)"

@@ -34,12 +34,14 @@ HARD = replace(TABLE, deletes=Deletes.HARD)
 
 SUMS = """\
 COPY (SELECT pg_catalog.left(h.key, 2), pg_catalog.count(*), \
-pg_catalog.sum(('x' || pg_catalog.substr(h.image, 1, 16))::pg_catalog.bit(64)::pg_catalog.int8), \
-pg_catalog.sum(('x' || pg_catalog.substr(h.image, 17, 16))::pg_catalog.bit(64)::pg_catalog.int8) \
+pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr(h.image, 1, 16))\
+::pg_catalog.bit(64)::pg_catalog.int8), \
+pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr(h.image, 17, 16))\
+::pg_catalog.bit(64)::pg_catalog.int8) \
 FROM (SELECT pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), 'UTF8')), \
 pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', "id", ( lower(v) )), 'UTF8')) \
-FROM ONLY "public"."t" WHERE a = 1 AND ctid >= '(0,0)'::pg_catalog.tid \
-AND ctid < '(8,0)'::pg_catalog.tid OFFSET 0) AS h (key, image) GROUP BY 1) TO STDOUT"""
+FROM ONLY "public"."t" WHERE a = 1 AND ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid \
+AND ctid OPERATOR(pg_catalog.<) '(8,0)'::pg_catalog.tid OFFSET 0) AS h (key, image) GROUP BY 1) TO STDOUT"""
 
 LISTING = """\
 COPY (SELECT h.key, \
@@ -47,7 +49,7 @@ pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', h.v0, h.v1), 'U
 h.awaited, h.v0 \
 FROM (SELECT pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), 'UTF8')), \
 xmin = 5, "id", ( lower(v) ) FROM ONLY "public"."t" OFFSET 0) AS h (key, awaited, v0, v1) \
-WHERE pg_catalog.left(h.key, 2) = ANY (ARRAY['01','ff']) \
+WHERE pg_catalog.left(h.key, 2) OPERATOR(pg_catalog.=) ANY (ARRAY['01','ff']) \
 ORDER BY h.key COLLATE pg_catalog."C") TO STDOUT"""
 
 
