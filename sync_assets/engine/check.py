@@ -44,6 +44,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_targets.target_rights,
     check_targets.columns_to_change,
     check_targets.target_rules,
+    check_targets.target_triggers,
     check_targets.closed_state,
     check_servers.old_xids,
     check_servers.long_transactions,

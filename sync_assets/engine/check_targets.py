@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 from sync_assets.engine.check_tables import named
 from sync_assets.engine.facts import Facts
-from sync_assets.engine.finding import Finding, blocking, note
+from sync_assets.engine.finding import Finding, blocking, note, warning
 from sync_assets.engine.table import Deletes, SyncMode, quoted
 from sync_assets.engine.table_facts import TablePair
 
@@ -111,6 +111,19 @@ def target_rules(facts: Facts) -> Iterator[Finding]:
                 _target(pair),
                 f"it has the rule {rule}, and PostgreSQL merges into no table with rules",
                 f"DROP RULE {quoted(rule)} ON {pair.table.target.as_sql};",
+            )
+
+
+def target_triggers(facts: Facts) -> Iterator[Finding]:
+    """Triggers on the target that act on what a run writes."""
+    for pair in facts.tables:
+        for trigger in pair.target.triggers:
+            yield warning(
+                _target(pair),
+                f"{trigger} acts on what a run writes: a run stops where it leaves a row out, or"
+                " changes a column that is synced (options=-csession_replication_role=replica in"
+                " the target's URL switches it off for us alone)",
+                trigger.disabled,
             )
 
 

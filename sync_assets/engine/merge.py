@@ -10,9 +10,8 @@ from dataclasses import dataclass
 import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import alter, errors, merge_sql, narrowing, page_map, sql
+from sync_assets.engine import alter, errors, interference, merge_sql, narrowing, page_map, sql
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, read_storage
-from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal
@@ -141,11 +140,7 @@ def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
     inserted, updated = row(cursor, merge_sql.count_changes(plan, key, staging.identifier))
     cursor.execute(statement)
     if cursor.rowcount != inserted + updated:
-        raise errors.SchemaConflict(
-            f"{inserted + updated} rows of {plan.table.target} had to change "
-            f"and {cursor.rowcount} did",
-            remedy="A trigger or rule on the target changes what is written: disable it.",
-        )
+        raise interference.conflict(cursor, plan, abs(inserted + updated - cursor.rowcount))
     return inserted, updated
 
 
@@ -187,9 +182,8 @@ def _remove_lacking(
     elif not buckets.prefixes:
         deleted = 0
     else:
-        hashed = [SQL("t.{}").format(Identifier(name)) for name in key.columns]
         with pinned(cursor):
-            cursor.execute(removal(plan, key, keys, has_key_hash(hashed, buckets.prefixes)))
+            cursor.execute(removal(plan, key, keys, merge_sql.within_buckets(key, buckets)))
             deleted = cursor.rowcount
         guard(cursor, plan, deleted, buckets.rows)
     return Removed(deleted, 0)

@@ -8,7 +8,8 @@ from datetime import datetime
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.catalog import Key
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.checksum import has_key_hash
+from sync_assets.engine.plan import KeyBuckets, Plan
 from sync_assets.engine.sql import IN_SCOPE, names, relation
 
 PUBLISHED, STAGED = Identifier("t"), Identifier("s")
@@ -109,6 +110,12 @@ def live(plan: Plan) -> Composable:
     return _is_marked(plan, negated=SQL(""))
 
 
+def within_buckets(key: Key, buckets: KeyBuckets) -> Composable:
+    """The condition that a target row `t` is in a bucket that differs; settings must be pinned."""
+    hashed = [SQL("t.{}").format(Identifier(name)) for name in key.columns]
+    return has_key_hash(hashed, buckets.prefixes)
+
+
 def delete_missing(
     plan: Plan, key: Key, keys: Composable, within: Composable | None = None
 ) -> Composable:
@@ -160,10 +167,19 @@ def any_live(plan: Plan) -> Composable:
     )
 
 
-def count_missing(plan: Plan, key: Key, keys: Composable) -> Composable:
+def count_missing(
+    plan: Plan, key: Key, keys: Composable, within: Composable | None = None
+) -> Composable:
     """Count the live target rows whose key is not among `keys`."""
     return SQL("SELECT count(*) FROM {} AS t WHERE {} AND {}").format(
-        relation(plan.table.target), live(plan), _missing(key, keys)
+        relation(plan.table.target), live(plan), _missing(key, keys, within)
+    )
+
+
+def count_there(plan: Plan, key: Key, gone: Composable) -> Composable:
+    """Count the live target rows whose key is among `gone`."""
+    return SQL("SELECT count(*) FROM {} AS t JOIN {} AS s ON {} WHERE {}").format(
+        relation(plan.table.target), gone, joined(key), live(plan)
     )
 
 
@@ -220,6 +236,18 @@ def insert_lacking(plan: Plan, staging: Composable) -> Composable:
         columns=columns,
         there=_images(plan, staging, SQL(", {}").format(columns)),
         here=_images(plan, relation(plan.table.target), SQL("")),
+    )
+
+
+def count_unlike(plan: Plan, staging: Composable) -> Composable:
+    """Count the images that one end has more of than the other."""
+    counted = SQL("SELECT image, count(*) AS found FROM ({}) AS rows GROUP BY image")
+    return SQL(
+        "SELECT count(*) FROM ({here}) AS here FULL JOIN ({there}) AS there "
+        "ON here.image = there.image WHERE here.found IS DISTINCT FROM there.found"
+    ).format(
+        here=counted.format(_images(plan, relation(plan.table.target), SQL(""))),
+        there=counted.format(_images(plan, staging, SQL(""))),
     )
 
 

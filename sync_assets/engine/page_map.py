@@ -49,7 +49,7 @@ def reads_pages(plan: Plan) -> bool:
 
 def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composable:
     """Fill a temporary table with the keys that are gone from the pages read; return its name."""
-    pages, gone = _temporary(staging, "pages"), _temporary(staging, "gone")
+    pages, gone = _temporary(staging, "pages"), gone_of(staging)
     _list_pages(cursor, plan, pages)
     cursor.execute(
         SQL(
@@ -64,6 +64,11 @@ def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composa
     )
     cursor.execute(SQL("ANALYZE {}").format(gone))
     return gone
+
+
+def gone_of(staging: Staging) -> Composable:
+    """The name of the temporary table with the keys that are gone."""
+    return _temporary(staging, "gone")
 
 
 def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from sync_assets.engine import merge, page_map
+from sync_assets.engine import interference, merge, page_map
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.foreign_keys import (
     acts_within,
@@ -49,6 +49,7 @@ def publish_rows(
 def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[RelationName, Merged]:
     moves = any(each.done.rows or each.plan.removal is not Removal.NONE for each in there.values())
     keys = read_foreign_keys(cursor, tuple(there)) if moves else ()
+    actors = interference.read_actors(cursor, tuple(there)) if moves else ()
     ordered = parents_first(tuple(there), keys)
     removed: dict[RelationName, Removed] = {}
     written: dict[RelationName, tuple[int, int]] = {}
@@ -75,6 +76,15 @@ def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[Relatio
                 write(target)
             for target in reversed(ordered):
                 remove(target)
+    if actors:
+        # Of every table: a trigger of one may write into another.
+        for staged in there.values():
+            interference.require_written(
+                cursor,
+                staged.plan,
+                interference.unlike(staged.plan, staged.staging, staged.done),
+                interference.left(staged.plan, staged.staging),
+            )
     return {
         target: Merged(*written[target], **dataclasses.asdict(removed[target]))
         for target in ordered

@@ -14,7 +14,7 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, merge, state
+from sync_assets.engine import errors, interference, merge, merge_sql, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.checksum import Rows, has_key_hash
@@ -118,6 +118,7 @@ def _publish(
         merge.lock_target(cursor, plan, None)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
+        _require_repaired(cursor, staged, wrong, removes=not keeps_rows(table))
         published = merge.published(cursor, plan)
         merged = Merged(inserted, updated, deleted)
         receipt = dataclasses.replace(
@@ -135,6 +136,16 @@ def _publish(
         state.advance(cursor, table.target, table.source, known, after, receipt)
         run.sessions.check()
     return receipt
+
+
+def _require_repaired(cursor: Cursor, staged: Staged, wrong: Wrong, *, removes: bool) -> None:
+    plan, key = staged.plan, staged.plan.layout.key
+    if key is None or not interference.read_actors(cursor, [plan.table.target]):
+        return
+    keys, within = staged.staging.all_keys, wrong.on_target()
+    left = merge_sql.count_missing(plan, key, keys, within) if removes else None
+    unlike = interference.unlike(plan, staged.staging, staged.done)
+    interference.require_written(cursor, plan, unlike, left)
 
 
 def _remove(cursor: Cursor, plan: Plan, staged: Staged, wrong: Wrong) -> int:

@@ -212,6 +212,14 @@ def _as_on_target(there: Column, column: Column) -> Field:
 def _require_room(table: Table, source: Relation, target: Relation, key: Key | None) -> None:
     """Raises one SchemaConflict that names every column in which a value may not fit."""
     pairs = [(column, target.column(column.name)) for column in source.columns]
+    for column, there in pairs:
+        if there is not None and there.generated and not column.generated:
+            raise errors.SchemaConflict(
+                f"column {column.name!r} is generated on the target {table.target}, "
+                "and takes no value from the source",
+                remedy=f"Leave it out (exclude: [{column.name}]); or drop it, to be added as a plain "
+                f"column: ALTER TABLE {table.target.as_sql} DROP COLUMN {quoted(column.name)};",
+            )
     found = [
         problem
         for column, there in pairs

@@ -11,6 +11,7 @@ from sync_assets.engine.catalog import Cursor, Relation, read_relation, require_
 from sync_assets.engine.column_types import read_types
 from sync_assets.engine.errors import PrivilegeError, SyncError
 from sync_assets.engine.evolve import lay_out
+from sync_assets.engine.interference import Actor, read_actors
 from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.state import Known
@@ -47,6 +48,7 @@ class TargetTable:
     missing_rights: tuple[str, ...] = ()
     owned: bool = True
     rules: tuple[str, ...] = ()
+    triggers: tuple[Actor, ...] = ()
     known: Known | None = None
 
 
@@ -126,9 +128,18 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
     if relation is None:
         return TargetTable(None, obstacle, exists, usable, writable)
     missing, owned, rules = row(cursor, _RIGHTS, (relation.oid,))
-    known = _known(cursor, name)
+    triggers = tuple(each for each in read_actors(cursor, [name]) if each.kind == "trigger")
     return TargetTable(
-        relation, None, exists, usable, writable, tuple(missing), owned, tuple(rules), known
+        relation,
+        None,
+        exists,
+        usable,
+        writable,
+        tuple(missing),
+        owned,
+        tuple(rules),
+        triggers,
+        _known(cursor, name),
     )
 
 

@@ -193,6 +193,11 @@ def test_objects_in_the_way_on_the_target_are_blocking(checking: Checking) -> No
         "CREATE RULE nothing AS ON DELETE TO t DO INSTEAD NOTHING",
     )
     assert "it has the rule nothing" in checking.mended("target_rules")
+    checking.pair.target(
+        "CREATE FUNCTION touch() RETURNS trigger LANGUAGE plpgsql AS 'BEGIN RETURN NEW; END'",
+        "CREATE TRIGGER touch BEFORE UPDATE ON t FOR EACH ROW EXECUTE FUNCTION touch()",
+    )
+    assert "the trigger touch on public.t acts" in checking.mended("target_triggers")
 
 
 def test_a_table_copied_onto_itself_is_blocking(checking: Checking) -> None:

@@ -1,0 +1,132 @@
+"""What on the target may change what is written there, and the proof that nothing did.
+
+A trigger may leave a row out, or change it, and every count of the statement still looks right. So
+where there is one, what had to be written is looked for once all is written.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from psycopg2.sql import Composable
+
+from sync_assets.engine import errors, merge_sql, page_map
+from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.export import Exported
+from sync_assets.engine.load import Staging
+from sync_assets.engine.merge_sql import within_buckets
+from sync_assets.engine.plan import KeyMap, Plan, Removal
+from sync_assets.engine.session import PINNED, UNPINNED, row, rows
+from sync_assets.engine.table import RelationName, quoted
+
+NAMED = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Actor:
+    """A trigger or a rule that acts in a session like this one; `on` is the table or a partition."""
+
+    kind: str
+    name: str
+    on: RelationName
+
+    def __str__(self) -> str:
+        return f"the {self.kind} {self.name} on {self.on}"
+
+    @property
+    def disabled(self) -> str:
+        """What switches it off for everybody."""
+        return f"ALTER TABLE {self.on.as_sql} DISABLE {self.kind.upper()} {quoted(self.name)};"
+
+
+# tgtype: INSERT 4, DELETE 8, UPDATE 16; what only TRUNCATE starts is not meant.
+_ACTORS = """
+WITH RECURSIVE tree AS (
+  SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+  WHERE (n.nspname, c.relname) IN %s
+  UNION
+  SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
+), actor AS (
+  SELECT 'trigger' AS kind, tgname AS name, tgrelid AS relation, tgenabled AS enabled
+  FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgtype & 28 <> 0
+  UNION ALL
+  SELECT 'rule', rulename, ev_class, ev_enabled
+  FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN'
+)
+SELECT kind, actor.name, n.nspname, c.relname
+FROM tree JOIN actor ON actor.relation = tree.oid JOIN pg_catalog.pg_class c ON c.oid = tree.oid
+JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
+WHERE enabled IN ('A', CASE pg_catalog.current_setting('session_replication_role')
+                       WHEN 'replica' THEN 'R' ELSE 'O' END)
+ORDER BY c.relispartition, n.nspname, c.relname, actor.name
+"""
+
+
+def read_actors(cursor: Cursor, targets: Sequence[RelationName]) -> tuple[Actor, ...]:
+    """The triggers and rules on these tables and their partitions that act in this session."""
+    names = tuple((target.schema, target.name) for target in targets)
+    return tuple(
+        Actor(kind, name, RelationName(*on)) for kind, name, *on in rows(cursor, _ACTORS, (names,))
+    )
+
+
+def require_written(
+    cursor: Cursor, plan: Plan, unlike: Composable | None, left: Composable | None
+) -> None:
+    """Look for what had to be written and is not there as it was sent; raises SchemaConflict.
+
+    `unlike` counts the staged rows that the target does not have like that, `left` rows that had
+    to go.
+    """
+    cursor.execute("; ".join(("SET CONSTRAINTS ALL IMMEDIATE", *PINNED)))
+    wrong, staying = (sum(row(cursor, each)) if each else 0 for each in (unlike, left))
+    cursor.execute("; ".join(UNPINNED))
+    if wrong or staying:
+        raise conflict(cursor, plan, wrong, staying)
+
+
+def unlike(plan: Plan, staging: Staging, done: Exported) -> Composable | None:
+    """Count the staged rows that the target lacks or has otherwise."""
+    if plan.layout.key is None:
+        return merge_sql.count_unlike(plan, staging.identifier)
+    if not done.rows:
+        return None
+    return merge_sql.count_changes(plan, plan.layout.key, staging.identifier)
+
+
+def left(plan: Plan, staging: Staging) -> Composable | None:
+    """Count the rows that had to go, or to be marked, and were not."""
+    key, buckets = plan.layout.key, plan.key_buckets
+    if key is None or plan.removal is Removal.NONE:
+        return None
+    if plan.key_map is KeyMap.USE:
+        gone = page_map.gone_of(staging)
+        return merge_sql.count_there(plan, key, gone) if page_map.reads_pages(plan) else None
+    if buckets is None:
+        return merge_sql.count_missing(plan, key, staging.all_keys)
+    if not buckets.prefixes:
+        return None
+    return merge_sql.count_missing(plan, key, staging.all_keys, within_buckets(key, buckets))
+
+
+def conflict(cursor: Cursor, plan: Plan, wrong: int, staying: int = 0) -> errors.SchemaConflict:
+    """The error for so many rows that are not as they were sent, and so many that had to go."""
+    target = plan.table.target
+    found = read_actors(cursor, [target])
+    named = ", ".join(map(str, found[:NAMED])) or "a trigger or rule"
+    which = [f"{wrong} rows are not there as they were sent"] if wrong else []
+    which += [f"{staying} rows that had to go are there"] if staying else []
+    return errors.SchemaConflict(
+        f"{target}: {' and '.join(which)}: {named} changes what is written",
+        remedy=f"{remedy(found)} Nothing was published.",
+    )
+
+
+def remedy(found: Sequence[Actor]) -> str:
+    """The ways to write in spite of them."""
+    statements = " ".join(actor.disabled for actor in found[:NAMED])
+    return (
+        f"On the target: {statements} Or, where the role may, for our sessions alone: "
+        "options=-csession_replication_role=replica in the target's URL."
+    )
