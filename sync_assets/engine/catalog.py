@@ -42,7 +42,7 @@ class Column:
 
 @dataclass(frozen=True, slots=True)
 class Key:
-    """A unique btree index that identifies rows: whole, immediate, plain NOT NULL columns.
+    """A unique index that identifies rows: whole, immediate, plain NOT NULL columns.
 
     `operators` are the index's own equality operators, ready for SQL: citext's equality, for one,
     lives in the extension's schema and is not what `=` finds under a pinned search_path.
@@ -145,10 +145,16 @@ class Relation:
         return next((column for column in self.columns if column.name == name), None)
 
 
-_COLUMNS = """
+# From 18 on a column counts as NOT NULL though the rows that are there were never looked at. A
+# domain's NOT NULL is not asked: a column of such a type may hold NULL (the manual, CREATE DOMAIN).
+_NOT_NULL = """a.attnotnull AND NOT EXISTS (
+  SELECT FROM pg_constraint n WHERE n.conrelid = a.attrelid AND n.contype = 'n'
+    AND NOT n.convalidated AND n.conkey = ARRAY[a.attnum])"""
+
+_COLUMNS = f"""
 SELECT json_agg(json_build_array(
          a.attnum, a.attname, format_type(a.atttypid, a.atttypmod), a.atttypid::bigint,
-         a.attnotnull OR (t.typtype = 'd' AND t.typnotnull),
+         {_NOT_NULL},
          CASE WHEN a.attcollation <> t.typcollation
               THEN (SELECT format('%%I.%%I', cn.nspname, co.collname)
                     FROM pg_collation co JOIN pg_namespace cn ON cn.oid = co.collnamespace
@@ -157,34 +163,38 @@ SELECT json_agg(json_build_array(
        ) ORDER BY a.attnum)
 FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid
 WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
-"""
+"""  # noqa: S608 - constants only
 
-_KEYS = """
+# A key WITHOUT OVERLAPS (18) excludes by the overlap of its last column, a range that is never
+# empty: rows whose other columns and range are equal would overlap.
+_KEYS = f"""
 SELECT json_agg(json_build_array(columns, operators, indisprimary, conname)
                 ORDER BY indisprimary DESC, indnkeyatts, relname)
 FROM (
   SELECT array_agg(a.attname::text ORDER BY k.ord) AS columns,
          array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord) AS operators,
-         i.indisprimary, i.indnkeyatts, ic.relname,
-         (SELECT k.conname::text FROM pg_constraint k
-          WHERE k.conindid = i.indexrelid AND k.contype IN ('p', 'u')) AS conname
+         i.indisprimary, i.indnkeyatts, ic.relname, con.conname::text AS conname
   FROM pg_index i
   JOIN pg_class ic ON ic.oid = i.indexrelid
-  JOIN pg_am am ON am.oid = ic.relam AND am.amname = 'btree'
-  CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[])
-       WITH ORDINALITY AS k (attnum, opclass, ord)
+  JOIN pg_am am ON am.oid = ic.relam AND (am.amname = 'btree' OR i.indisexclusion)
+  LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('p', 'u')
+  CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[], con.conexclop)
+       WITH ORDINALITY AS k (attnum, opclass, excludes, ord)
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-  JOIN pg_opclass oc ON oc.oid = k.opclass
-  JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily AND ao.amopstrategy = 3
-       AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
-  JOIN pg_operator op ON op.oid = ao.amopopr
+  JOIN pg_operator op ON op.oid = CASE
+       WHEN NOT i.indisexclusion THEN (
+         SELECT ao.amopopr FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily
+           AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+         WHERE oc.oid = k.opclass AND ao.amopstrategy = 3)
+       WHEN k.ord < i.indnkeyatts THEN k.excludes
+       ELSE '=(anyrange,anyrange)'::regoperator END
   JOIN pg_namespace opn ON opn.oid = op.oprnamespace
   WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
-    AND NOT i.indisexclusion AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
-  GROUP BY ic.relname, i.indexrelid, i.indisprimary, i.indnkeyatts
-  HAVING bool_and(a.attnotnull) AND count(*) = i.indnkeyatts
+    AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+  GROUP BY ic.relname, i.indexrelid, i.indisprimary, i.indnkeyatts, con.conname
+  HAVING bool_and({_NOT_NULL}) AND count(*) = i.indnkeyatts
 ) AS usable
-"""
+"""  # noqa: S608 - constants only
 
 _LEAF_OIDS = """
   SELECT relid::oid AS oid FROM pg_partition_tree(c.oid) WHERE isleaf

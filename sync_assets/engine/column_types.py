@@ -412,11 +412,13 @@ def creation(wanted: UserType) -> sql.Composable:
         )
     if wanted.kind == "d":
         # The base type and the constraints come from the source's own format_type() and
-        # pg_get_constraintdef(), quoted by the server.
+        # pg_get_constraintdef(), quoted by the server. A column of a type that forbids NULL may
+        # hold it nevertheless (the manual, CREATE DOMAIN).
+        clauses = (each for each in wanted.clauses if each != "NOT NULL")
         return sql.SQL("CREATE DOMAIN {} AS {} {}").format(
             wanted.identifier,
             sql.SQL(wanted.base or ""),
-            sql.SQL(" ").join(map(sql.SQL, wanted.clauses)),
+            sql.SQL(" ").join(map(sql.SQL, clauses)),
         )
     if wanted.kind == "c":
         parts = [
