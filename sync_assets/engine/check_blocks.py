@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterator
 
 from sync_assets.engine.check_tables import named
@@ -11,10 +12,11 @@ from sync_assets.engine.finding import Finding, blocking, note
 from sync_assets.engine.server_facts import Server
 from sync_assets.engine.table import ChangedBlocks, quoted
 from sync_assets.engine.table_facts import TablePair
+from sync_assets.engine.unnamed_pages import INSPECT_VERSION, obstacle
 from sync_assets.engine.wal import BLOCK_INFO, BLOCK_INFO_VERSION, RECORDS_INFO
 from sync_assets.engine.wal_facts import WalFacts
 
-SUMMARIES_VERSION, INSPECT_VERSION = 170000, 150000
+SUMMARIES_VERSION = 170000
 KEPT_WAL = "2GB"
 """WAL to keep for who reads it later, where there are no summaries: a guess at some hours."""
 
@@ -22,9 +24,12 @@ KEPT_WAL = "2GB"
 def unknown_changes(facts: Facts) -> Iterator[Finding]:
     """Tables of which every run looks at every row, since nothing tells the pages that changed."""
     source, wal = facts.source, facts.wal
-    if source is None or wal is None or source.version < INSPECT_VERSION:
+    if source is None or wal is None:
         return
-    statements = tuple(_lacking(source, wal, facts.tables))
+    statements: tuple[str, ...] = ()
+    if source.version >= INSPECT_VERSION:
+        statements = tuple(_lacking(source, wal, facts.tables))
+    yield from _never_named(source, wal, facts.tables, told=bool(statements))
     asking = [pair.table for pair in facts.tables if _would_use(pair)]
     if not statements or not asking:
         return
@@ -44,6 +49,22 @@ def unknown_changes(facts: Facts) -> Iterator[Finding]:
         " run looks at every row",
         " ".join(statements),
     )
+
+
+def _never_named(
+    source: Server, wal: WalFacts, tables: tuple[TablePair, ...], *, told: bool
+) -> Iterator[Finding]:
+    """Tables that require what cannot be; `told` where statements for a DBA say what is lacking."""
+    tools = dataclasses.replace(wal.tools, summaries=True) if told else wal.tools
+    for pair in tables:
+        if pair.source.relation is not None:
+            found = obstacle(pair.table, pair.source.relation, tools, source.version, source.role)
+            if found is not None:
+                yield blocking(
+                    f"source {pair.table.source}",
+                    f"changed_blocks: require can never be met: {found.why}",
+                    found.mend,
+                )
 
 
 def _would_use(pair: TablePair) -> bool:

@@ -20,6 +20,7 @@ from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
 from sync_assets.engine.session import Connection, Sessions, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
+from sync_assets.engine.unnamed_pages import obstacle
 from sync_assets.engine.wal import ChangedPages, Storage, Tools, Window
 
 SMALL = 128
@@ -65,9 +66,10 @@ def by_blocks(
 ) -> Plan:
     """Read changed pages where the WAL can name them; `source` is inside the plan's snapshot.
 
-    Raises ChangesUnknown where they are required, and BlockingOthers once somebody has waited for
-    the snapshot's locks for `max_blocking` seconds.
+    Raises ChangesUnknown where they are required, ConfigurationError where they can never be had,
+    and BlockingOthers once somebody has waited for the snapshot's locks for `max_blocking` seconds.
     """
+    _require_possible(source, plan, outlook.tools)
     plan = dataclasses.replace(plan, mapped=known is not None and known.mapped)
     if not asks(plan.table):
         return plan
@@ -91,6 +93,20 @@ def by_blocks(
         return _scanning(plan, asked.how)
     runs = {oid: asked.pages[storage] for oid, storage in wanted.items()}
     return _with_pages(plan, known, runs, asked.how)
+
+
+def _require_possible(source: Connection, plan: Plan, tools: Tools) -> None:
+    """Refuse, a first run as well, what no later one could do either; raises ConfigurationError."""
+    table = plan.table
+    found = obstacle(
+        table, plan.view.relation, tools, source.server_version, source.info.user or ""
+    )
+    if found is None:
+        return
+    raise errors.ConfigurationError(
+        f"{table.source} cannot be read by changed pages (changed_blocks: require): {found.why}",
+        remedy=found.remedy,
+    )
 
 
 @contextlib.contextmanager

@@ -14,13 +14,17 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import DataCopyEngine, check_servers, check_targets
+from sync_assets.engine import DataCopyEngine, check_blocks, check_servers, check_targets
+from sync_assets.engine.catalog import Relation, read_relation
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.extension_facts import MissingExtension
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.table import ChangedBlocks, Deletes, RelationName, SyncMode, Table
+from sync_assets.engine.table_facts import SourceTable, TablePair, TargetTable
+from sync_assets.engine.wal import Tools
+from sync_assets.engine.wal_facts import WalFacts
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
@@ -376,6 +380,31 @@ def test_a_source_without_summaries_is_told_what_a_dba_would_run(
         assert checking(PAGES).changed_pages == "WAL summaries and pg_walinspect"
     finally:
         execute(server18.url(), "ALTER SYSTEM RESET summarize_wal", "SELECT pg_reload_conf()")
+
+
+def test_14_that_names_no_page_is_told_where_it_is_required(checking: Checking) -> None:
+    found = checking()
+    assert found.source
+    old = dataclasses.replace(found.source, version=140023)
+    pair = TablePair(
+        dataclasses.replace(T, changed_blocks=ChangedBlocks.REQUIRE),
+        SourceTable(relation_of(checking.pair), None),
+        TargetTable(None, None, True, True, True),
+        None,
+        False,
+    )
+    nothing = Tools(summaries=False, reader=None, checkpoint=False)
+    wal = WalFacts(nothing, None, opened=False, installable=False, keeps_wal=True)
+    (said,) = check_blocks.unknown_changes(Facts(old, None, (pair,), ROOM, (), wal))
+    assert "PostgreSQL 14 has nothing that names them" in said.what
+    assert (said.severity, said.mend) == (Severity.BLOCKING, "changed_blocks: auto")
+
+
+def relation_of(pair: Pair) -> Relation:
+    with closing(psycopg2.connect(pair.source_url)) as session:
+        found = read_relation(session.cursor(), T.source)
+    assert found
+    return found
 
 
 @pytest.mark.parametrize("versions", [("15", "18")], indirect=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -13,8 +14,14 @@ import pytest
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Deletes, Receipt, RelationName, Table
-from sync_assets.engine.errors import BlockingOthers, ChangesUnknown, DeleteGuard
-from sync_assets.engine.table import ChangedBlocks
+from sync_assets.engine.check import check
+from sync_assets.engine.errors import (
+    BlockingOthers,
+    ChangesUnknown,
+    ConfigurationError,
+    DeleteGuard,
+)
+from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 
@@ -380,14 +387,78 @@ def test_without_deletes_no_map_is_kept(blocks: Pair) -> None:
 
 def test_what_cannot_be_known_fails_where_it_is_required_and_is_scanned_else(pair: Pair) -> None:
     pair.source(CREATE, FILL)
+    with pytest.raises(ConfigurationError, match=r"neither.*changed_blocks: auto"):
+        pair.sync(changed_blocks="require")
     pair.sync()
     pair.source("UPDATE t SET v = 'x' WHERE id = 5")
-    with pytest.raises(ChangesUnknown, match="neither"):
+    with pytest.raises(ConfigurationError, match="neither"):
         pair.sync(changed_blocks="require")
     receipt = pair.sync()
     assert receipt.rows_updated == 1
     assert receipt.changed_pages is None
     assert receipt.reason == f"changes since transaction {receipt.watermark_before}"
+
+
+def test_what_was_written_after_the_last_summary_may_be_known_later(
+    summarizing: PostgresServer, server18: PostgresServer, new_database: NewDatabase
+) -> None:
+    pair = Pair(new_database(summarizing), new_database(server18))
+    pair.source(CREATE, FILL)
+    pair.sync(changed_blocks="require")
+    pair.source("UPDATE t SET v = 'x' WHERE id = 5")
+    with pytest.raises(ChangesUnknown, match="no summary covers the last"):
+        pair.sync(changed_blocks="require")
+
+
+REQUIRED = Table(T, T, changed_blocks=ChangedBlocks.REQUIRE)
+BY_CURSOR = dataclasses.replace(REQUIRED, mode=SyncMode.INCREMENTAL_SYNC, cursor="id")
+NEVER = {
+    "is unlogged": ("ALTER TABLE t SET UNLOGGED", REQUIRED),
+    "carry no version": (
+        "ALTER TABLE t RENAME TO u; CREATE VIEW t AS SELECT * FROM u",
+        dataclasses.replace(BY_CURSOR, key=("id",)),
+    ),
+    "by the cursor alone": (
+        "SELECT 1",
+        dataclasses.replace(BY_CURSOR, late_commits=LateCommits.LOOKBACK, lookback="10"),
+    ),
+}
+
+
+@pytest.mark.parametrize("said", NEVER)
+def test_what_can_never_be_known_is_refused_by_the_first_run_and_by_check(
+    blocks: Pair, said: str
+) -> None:
+    statements, table = NEVER[said]
+    blocks.source(CREATE, FILL, statements)
+    with pytest.raises(ConfigurationError, match=said):
+        blocks.engine().sync(table)
+    found = check(blocks.source_url, blocks.target_url, [table], max_workers=1).findings
+    (mend,) = [each.mend for each in found if said in each.what]
+    if mend.endswith(";"):
+        blocks.source(mend)
+    else:
+        option, _, value = mend.partition(": ")
+        kind = {"changed_blocks": ChangedBlocks, "late_commits": LateCommits}[option]
+        table = dataclasses.replace(table, **{option: kind(value)})
+    assert blocks.engine().sync(table).rows_inserted == ROWS
+
+
+def test_partitions_that_only_their_parent_opens_can_never_be_read_by_pages(blocks: Pair) -> None:
+    blocks.source(*PARTITIONED, FILL, "CREATE ROLE through LOGIN", "GRANT SELECT ON t TO through")
+    blocks.source("GRANT pg_read_server_files TO through")
+    try:
+        reader = Pair(blocks.source_url.replace("postgres@", "through@"), blocks.target_url)
+        with pytest.raises(ConfigurationError, match="only through their parent") as failed:
+            reader.sync(changed_blocks="require")
+        printed = failed.value.remedy.removeprefix("Run on the source: ").partition(". Or let")[0]
+        blocks.source(
+            printed,
+            "GRANT EXECUTE ON FUNCTION pg_control_system(), pg_control_checkpoint() TO through",
+        )
+        assert reader.sync(changed_blocks="require").rows_inserted == ROWS
+    finally:
+        blocks.source("DROP OWNED BY through", "DROP ROLE through")
 
 
 def test_it_is_the_default_where_the_source_offers_it(blocks: Pair) -> None:
