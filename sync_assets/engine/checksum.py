@@ -36,7 +36,7 @@ class Rows:
     """What is compared on one end: columns by name, each with the SQL that reads it there.
 
     Without a `key` the whole row identifies it. `condition` chooses the rows, `awaited` tells
-    those that the next run will read anyway.
+    those that the next run will read anyway. `lsns` are the columns of WAL positions.
     """
 
     relation: Relation
@@ -44,16 +44,21 @@ class Rows:
     key: tuple[str, ...]
     condition: Composable | None = None
     awaited: Composable | None = None
+    lsns: frozenset[str] = frozenset()
+
+    def alike(self, name: str, value: Composable) -> Composable:
+        """The SQL of a value whose text is the same on every version."""
+        return unpadded(value) if name in self.lsns else value
 
     @property
     def values(self) -> tuple[Composable, ...]:
         """The SQL of every column."""
-        return tuple(value for _, value in self.columns)
+        return tuple(self.alike(name, value) for name, value in self.columns)
 
     @property
     def identity(self) -> tuple[Composable, ...]:
         """The SQL of what identifies a row."""
-        by_name = dict(self.columns)
+        by_name = {name: self.alike(name, value) for name, value in self.columns}
         return tuple(by_name[name] for name in self.key) or self.values
 
 
@@ -196,6 +201,16 @@ def hash_of(values: Sequence[Composable]) -> Composable:
         for group in groups
     )
     return SQL("pg_catalog.md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
+
+
+def unpadded(value: Composable) -> Composable:
+    """The text of WAL positions, alone or in an array or a range, as PostgreSQL 18 writes it.
+
+    From 19 on the part behind the slash has eight digits: 0/00000001 for 0/1.
+    """
+    return SQL(
+        "pg_catalog.regexp_replace({}::pg_catalog.text, '/0+(?=[0-9A-F])', '/', 'g')"
+    ).format(value)
 
 
 class Buckets:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Iterator
+
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Relation
 from sync_assets.engine.checksum import Rows
+from sync_assets.engine.column_types import UserType
 from sync_assets.engine.plan import require_same_source
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.scope import written
@@ -16,13 +19,28 @@ from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
 from sync_assets.engine.xid import XidWindow
 
+LSNS = ("pg_lsn", "pg_lsn[]")
+
 
 def rows_of_source(table: Table, view: SourceView, awaited: Composable | None = None) -> Rows:
     """The rows in scope on the source, as they would be exported."""
     columns = tuple((column.name, _value_of(column)) for column in view.relation.columns)
     key = choose_key(table, view.relation)
     condition = None if table.where is None else written(table.where)
-    return Rows(view.relation, columns, key.columns if key else (), condition, awaited)
+    identity = key.columns if key else ()
+    lsns = frozenset(_lsns(view.relation, view.types))
+    return Rows(view.relation, columns, identity, condition, awaited, lsns)
+
+
+def _lsns(relation: Relation, types: Iterable[UserType]) -> Iterator[str]:
+    """The columns whose values are WAL positions, and nothing besides.
+
+    Of all types' text it is theirs alone that differs between the versions we read and write.
+    """
+    made = {each.oid for each in types if each.base in LSNS}
+    for column in relation.columns:
+        if column.type in LSNS or column.type_oid in made:
+            yield column.name
 
 
 def _value_of(column: Column) -> Composable:
@@ -46,7 +64,7 @@ def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
     marked = table.deleted_column in there and table.deleted_column not in names
     live = SQL("{} IS NULL").format(Identifier(table.deleted_column)) if marked else None
     columns = tuple((name, Identifier(name)) for name in names)
-    return Rows(target, columns, source.key, live)
+    return Rows(target, columns, source.key, live, lsns=source.lsns)
 
 
 def awaited_by(view: SourceView, known: Known | None) -> Composable | None:

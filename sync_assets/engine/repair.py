@@ -51,7 +51,8 @@ class Wrong:
 
     def on_target(self) -> Composable:
         """The condition on the target's, where the key's columns are always plain ones."""
-        return has_key_hash([Identifier(name) for name in self.rows.key], self.hashes)
+        key = [self.rows.alike(name, Identifier(name)) for name in self.rows.key]
+        return has_key_hash(key, self.hashes)
 
 
 def repair_rows(
