@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -15,6 +15,8 @@ from sync_assets.cli.output import print_json, print_rows
 if TYPE_CHECKING:
     from sync_assets.config import SyncedTable
     from sync_assets.engine import Forecast, SyncError
+
+Planned: TypeAlias = "tuple[SyncedTable, Forecast | SyncError]"
 
 HEADINGS = ("table", "mode", "reads", "pages", "rows at most", "size", "seconds")
 NUMBERS = "lllrrrr"
@@ -32,25 +34,23 @@ SPARE = ("seconds", "pages")
 def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> None:
     """Show what the next run would do; SELECT names target tables (schema.table, with * and ?).
 
-    For each table: what is read and why, how much of it, the statements that would change the
-    target, and what becomes of deleted rows. Reads no row and changes nothing. Exit code 0,
-    whatever it finds.
+    For each table: what is read and why, how much of it, every statement that would define or change
+    what is on the target, and what becomes of deleted rows. Reads no row and changes nothing. Exit
+    code 0, whatever it finds.
     """
     from sync_assets.cli.selection import configured_tables, require_urls, selected
 
     _, tables = configured_tables()
     tables = selected(tables, select)
     require_urls(tables)
-    found = [_planned(synced, full_refresh=full_refresh) for synced in tables]
+    found = _once([_planned(synced, full_refresh=full_refresh) for synced in tables])
     if as_json:
         print_json({"tables": [_document(*each) for each in found]})
     else:
         _print(found)
 
 
-def _planned(
-    synced: SyncedTable, *, full_refresh: bool
-) -> tuple[SyncedTable, Forecast | SyncError]:
+def _planned(synced: SyncedTable, *, full_refresh: bool) -> Planned:
     from sync_assets.config import url_variable
     from sync_assets.engine import DataCopyEngine, SyncError
 
@@ -68,6 +68,21 @@ def _planned(
     return synced, found
 
 
+def _once(found: list[Planned]) -> list[Planned]:
+    """Each statement at the table whose run comes to it first: schemas and types may be shared."""
+    seen: dict[str, set[str]] = {}
+    told: list[Planned] = []
+    for synced, planned in found:
+        if dataclasses.is_dataclass(planned):
+            before = seen.setdefault(synced.target_connection, set())
+            ddl = tuple(each for each in planned.ddl if each not in before)
+            before.update(ddl)
+            told.append((synced, dataclasses.replace(planned, ddl=ddl)))
+        else:
+            told.append((synced, planned))
+    return told
+
+
 def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any]:
     if dataclasses.is_dataclass(found):
         return dataclasses.asdict(found)
@@ -76,7 +91,7 @@ def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any
     return failed_table(synced, found)
 
 
-def _print(found: list[tuple[SyncedTable, Forecast | SyncError]]) -> None:
+def _print(found: list[Planned]) -> None:
     from sync_assets.engine import Forecast
 
     planned = [each for _, each in found if isinstance(each, Forecast)]

@@ -15,7 +15,7 @@ from pathlib import Path
 from sync_assets.engine import check_blocks, check_servers, check_tables, check_targets
 from sync_assets.engine.batches import base_folder
 from sync_assets.engine.errors import ConfigurationError, SyncError
-from sync_assets.engine.extension_facts import MissingExtension, read_missing_extensions
+from sync_assets.engine.extension_facts import MissingTypes, read_missing_types
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity, blocking
 from sync_assets.engine.run import MAX_BATCH_DISK
@@ -63,6 +63,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_servers.untested_versions,
     check_servers.time_outs,
     check_targets.deletes_left_behind,
+    check_targets.unchecked_domains,
     check_blocks.unknown_changes,
 )
 
@@ -99,10 +100,10 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
             read_server(connection, side) if connection else None
             for side, connection in ends.items()
         )
-        pairs, extensions = _pairs(ends["source"], ends["target"], tables)
+        pairs, types = _pairs(ends["source"], ends["target"], tables)
         wal = _wal(ends["source"])
     room = _room(pairs, max_workers, runs, failures)
-    facts = Facts(source, target, pairs, room, extensions, wal)
+    facts = Facts(source, target, pairs, room, types.extensions, wal, types.domains)
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS
@@ -132,9 +133,9 @@ def _opened(
 
 def _pairs(
     source: Connection | None, target: Connection | None, tables: Sequence[Table]
-) -> tuple[tuple[TablePair, ...], tuple[MissingExtension, ...]]:
+) -> tuple[tuple[TablePair, ...], MissingTypes]:
     if source is None or target is None:
-        return (), ()
+        return (), MissingTypes()
     with (
         transaction(source) as reading,
         transaction(target) as writing,
@@ -144,7 +145,7 @@ def _pairs(
             for table in tables
         )
         relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
-        return pairs, read_missing_extensions(reading, writing, relations)
+        return pairs, read_missing_types(reading, writing, relations)
 
 
 def _wal(source: Connection | None) -> WalFacts | None:

@@ -39,6 +39,12 @@ def missing_extensions(facts: Facts) -> Iterator[Finding]:
                 f"{needed}, which is not on the target's server",
                 f"{create}  -- once its package is installed",
             )
+        elif not each.trusted:
+            yield blocking(
+                "target",
+                f"{needed}, which a run does not install: the target's server does not call it trusted",
+                create,
+            )
         elif not each.creatable:
             yield blocking(
                 "target", f"{needed}, and the role {_target_role(facts)} may not create it", create
@@ -152,6 +158,18 @@ def deletes_left_behind(facts: Facts) -> Iterator[Finding]:
             "target",
             f"rows deleted on the source, and old keys, stay in {named(names)}",
             "deletes: hard",
+        )
+
+
+def unchecked_domains(facts: Facts) -> Iterator[Finding]:
+    """Domains that a run creates: their checks would be code of the source's owner on the target."""
+    if facts.domains:
+        yield note(
+            "target",
+            f"a run creates {named([each.name for each in facts.domains])} as plain domains: CHECK,"
+            " NOT NULL and DEFAULT stay on the source, where the rows were checked",
+            "; ".join(each.statement for each in facts.domains)
+            + ";  -- before the first run, with the CHECK that you want there",
         )
 
 

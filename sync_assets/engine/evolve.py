@@ -15,11 +15,12 @@ from typing import Any
 from sync_assets.engine import alter, errors
 from sync_assets.engine.alter import Alteration, Narrowing
 from sync_assets.engine.catalog import Column, Key, Leaf, Relation
-from sync_assets.engine.column_types import UserType, renames
+from sync_assets.engine.column_types import UserType
 from sync_assets.engine.schema import MOST_COLUMNS, Layout, choose_key, fit, holds, object_name
 from sync_assets.engine.shape import Shape
 from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, OnSchemaChange, SyncMode, Table, quoted
+from sync_assets.engine.target_types import renames
 
 
 @dataclass(frozen=True, slots=True)
@@ -420,4 +421,6 @@ def _column_differences(then: Column, now: Column) -> Iterator[str]:
 
 
 def _said(each: UserType) -> tuple[object, ...]:
-    return each.schema, each.name, each.labels, each.base, each.clauses, each.parts
+    # What a domain demands stays on the source: an older version's state may still hold it.
+    clauses = () if each.kind == "d" else each.clauses
+    return each.schema, each.name, each.labels, each.base, clauses, each.parts

@@ -1,4 +1,4 @@
-"""What `check` looks at for extensions: those whose types the target lacks."""
+"""What `check` looks at for types that the target lacks: their extensions, and domains."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ from dataclasses import dataclass
 from sync_assets.engine.catalog import Cursor, Relation
 from sync_assets.engine.column_types import missing_types, read_types
 from sync_assets.engine.session import row
+from sync_assets.engine.table import RelationName
+from sync_assets.engine.target_types import EXTENSION, creation
 
 
 @dataclass(frozen=True, slots=True)
@@ -15,35 +17,54 @@ class MissingExtension:
     """An extension whose types are not where the source has them.
 
     `elsewhere` is the schema that holds it on the target; `available`, whether its files are on the
-    target's server; `creatable`, whether this role may create it, as a run would.
+    target's server, which calls it `trusted`; `creatable`, whether this role may create what is.
     """
 
     name: str
     schema: str
     elsewhere: str | None
     available: bool
+    trusted: bool
     creatable: bool
 
 
-_STANDING = """
-SELECT (SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
-        WHERE e.extname = %(name)s),
-       EXISTS (SELECT FROM pg_available_extensions WHERE name = %(name)s),
-       EXISTS (SELECT FROM pg_roles WHERE rolname = current_user AND rolsuper)
-         OR (has_database_privilege(current_database(), 'CREATE')
-             AND EXISTS (SELECT FROM pg_available_extension_versions
-                         WHERE name = %(name)s AND (trusted OR NOT superuser)))
-"""
+@dataclass(frozen=True, slots=True)
+class MissingDomain:
+    """A domain that a run creates, and how: `statement` has none of what it demands of values."""
+
+    name: RelationName
+    statement: str
 
 
-def read_missing_extensions(
+@dataclass(frozen=True, slots=True)
+class MissingTypes:
+    """What the target lacks of the types that columns need."""
+
+    extensions: tuple[MissingExtension, ...] = ()
+    domains: tuple[MissingDomain, ...] = ()
+
+
+_MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
+
+
+def read_missing_types(
     source: Cursor, target: Cursor, relations: Iterable[Relation]
-) -> tuple[MissingExtension, ...]:
-    """The extensions that the relations' columns need and the target does not have as they do."""
+) -> MissingTypes:
+    """What the relations' columns need and the target does not have as they do."""
     oids = {column.type_oid for relation in relations for column in relation.columns}
     missing = missing_types(target, read_types(source, sorted(oids)))
     wanted = {(each.extension, each.schema) for each in missing if each.extension}
-    return tuple(
-        MissingExtension(name, schema, *row(target, _STANDING, {"name": name}))
-        for name, schema in sorted(wanted)
+    return MissingTypes(
+        tuple(_missing_extension(target, *each) for each in sorted(wanted)),
+        tuple(
+            MissingDomain(RelationName(each.schema, each.name), creation(each).as_string(target))
+            for each in missing
+            if each.kind == "d"
+        ),
     )
+
+
+def _missing_extension(target: Cursor, name: str, schema: str) -> MissingExtension:
+    (may_create,) = row(target, _MAY_CREATE)
+    elsewhere, available, trusted = row(target, EXTENSION, {"name": name})
+    return MissingExtension(name, schema, elsewhere, available, trusted, may_create)

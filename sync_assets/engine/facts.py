@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine.extension_facts import MissingExtension
+from sync_assets.engine.extension_facts import MissingDomain, MissingExtension
 from sync_assets.engine.server_facts import Server
 from sync_assets.engine.table_facts import TablePair
 from sync_assets.engine.wal_facts import WalFacts
@@ -24,7 +24,10 @@ class Room:
 
 @dataclass(frozen=True, slots=True)
 class Facts:
-    """All that the checks look at. An end that cannot be reached is None; then no table is known."""
+    """All that the checks look at. An end that cannot be reached is None; then no table is known.
+
+    `domains` are those that a run would create on the target.
+    """
 
     source: Server | None
     target: Server | None
@@ -32,6 +35,7 @@ class Facts:
     room: Room
     extensions: tuple[MissingExtension, ...] = ()
     wal: WalFacts | None = None
+    domains: tuple[MissingDomain, ...] = ()
 
     @property
     def servers(self) -> tuple[Server, ...]:

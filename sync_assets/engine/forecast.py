@@ -4,18 +4,22 @@ from __future__ import annotations
 
 import dataclasses
 import statistics
+from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine import merge, snapshot, state
+from sync_assets.engine import load, merge, snapshot, sql, state
 from sync_assets.engine.blocks import pages_in
+from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.discovery import by_blocks, look_out
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks, useful_workers
 from sync_assets.engine.run import Run
 from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.state import Known
+from sync_assets.engine.state_tables import STATE
 from sync_assets.engine.sync import decide
 from sync_assets.engine.table import Table
+from sync_assets.engine.target_types import Schemas, distinct
 from sync_assets.engine.workers import choose_workers
 
 DELETES = {
@@ -23,6 +27,7 @@ DELETES = {
     Removal.DELETE: "rows that are gone from the source are deleted",
     Removal.MARK: "rows that are gone from the source are marked",
 }
+LATER = "the target is new and has no such rows; by later runs {}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,8 +47,10 @@ class Forecast:
     """One table's next run.
 
     `rows_at_most` and `bytes_at_most` are the size of what is scanned; how many rows changed only a
-    run can tell. `ddl` are the statements for the target. `seconds_expected` is the median of past
-    runs of the same kind, None before the first.
+    run can tell. `ddl` are the statements that define what is on the target, in the order of a run,
+    but for tables of ours in the schema sync_assets, temporary ones, and what is undone before the
+    commit; one that begins with `--` is tried where the one above it fails. `seconds_expected` is
+    the median of past runs of the same kind, None before the first.
     """
 
     source: str
@@ -92,9 +99,7 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
     cut = list(chunks([plan], workers, run.workers.batch_size))
     with transaction(target) as cursor:
         past = state.past_seconds(cursor, plan.table.target, plan.table.mode.value, full=plan.full)
-        ddl = tuple(
-            statement.as_string(target) for statement in merge.evolution(plan, creates=True)
-        )
+        ddl = tuple(_statements(cursor, plan))
     return Forecast(
         source=str(plan.table.source),
         target=str(plan.table.target),
@@ -107,7 +112,7 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
         rows_at_most=sum(rows) if len(rows) == len(distinct) else None,
         bytes_at_most=sum(leaf.bytes for leaf in distinct),
         compares_keys=plan.compares_keys,
-        deletes=DELETES[plan.removal],
+        deletes=_deletes(plan),
         ddl=ddl,
         events=plan.events,
         chunks=len(cut),
@@ -118,6 +123,29 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
         transactions_since=plan.view.snapshot.xmax - known.watermark if known else None,
         seconds_expected=round(statistics.median(past), 3) if past else None,
     )
+
+
+def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
+    """What a run executes, from the functions that give it to a run."""
+    target, layout = sql.relation(plan.table.target), plan.layout
+    found = [*Schemas(cursor).needed(STATE), *load.preparations(cursor, plan)]
+    if layout.creates:
+        found.append(sql.create_table(plan, target))
+    if layout.creates and layout.key:
+        name = merge.free_constraint(cursor, plan.table.target)
+        found.append(sql.add_key(layout.key, target, name))
+    yield from (statement.as_string(cursor) for statement in distinct(found))
+    for alteration in layout.alterations:
+        yield alteration.statement.as_string(cursor)
+        for otherwise in (alteration.converts, alteration.clears):
+            if otherwise is not None:
+                yield f"-- or: {otherwise.as_string(cursor)}"
+
+
+def _deletes(plan: Plan) -> str:
+    if plan.layout.creates and plan.removes_later is not Removal.NONE:
+        return LATER.format(DELETES[plan.removes_later])
+    return DELETES[plan.removal]
 
 
 def _leaf(plan: Plan, read: LeafRead) -> LeafForecast:

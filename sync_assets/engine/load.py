@@ -10,18 +10,12 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
 from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.column_types import (
-    add_labels,
-    alter_types,
-    create_types,
-    missing_types,
-    require_collations,
-)
+from sync_assets.engine.column_types import missing_types
 from sync_assets.engine.export import Exported
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
@@ -32,12 +26,12 @@ from sync_assets.engine.session import (
     PINNED,
     UNFLUSHED,
     Connection,
-    create_schema,
     row,
     transaction,
 )
 from sync_assets.engine.state import Sample
 from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.engine.target_types import Schemas, distinct, following, require_collations
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,21 +94,10 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
             require_immutable(cursor, plan.table, view.columns, view.probe_types, names)
         if not plan.loads:
             return staging
-        if not plan.table.dry_run:
-            alter_types(cursor, layout.known_types, plan.view.types)
-        missing = missing_types(cursor, plan.view.types)
-        if missing and plan.table.dry_run:
-            raise errors.ConfigurationError(
-                f"a dry run does not create the type {missing[0].schema}.{missing[0].name}, "
-                "which the target lacks",
-                remedy="See what would be done with: sync-assets plan.",
-            )
-        if layout.creates:
-            create_schema(cursor, target.schema)
-        create_types(cursor, missing)
-        require_collations(cursor, (field.collation for field in layout.fields))
-        if not plan.table.dry_run:
-            add_labels(cursor, plan.view.types)
+        if plan.table.dry_run:
+            _require_types(cursor, plan)
+        for statement in () if plan.table.dry_run else preparations(cursor, plan):
+            cursor.execute(statement)
         create = sql.create_temporary if staging.temporary else sql.create_table
         cursor.execute(create(plan, staging.identifier))
         if staging.keys:
@@ -122,6 +105,29 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
                 SQL("CREATE TEMP TABLE {} ({})").format(staging.all_keys, sql.key_columns(plan))
             )
     return staging
+
+
+def preparations(cursor: Cursor, plan: Plan) -> list[Composable]:
+    """What gives the target the schema and the types that a table needs; reads its catalog alone.
+
+    Raises SchemaConflict or UnsupportedRelation.
+    """
+    layout = plan.layout
+    require_collations(cursor, (field.collation for field in layout.fields))
+    schema = Schemas(cursor).needed(plan.table.target.schema) if layout.creates else []
+    types = following(cursor, layout.known_types, plan.view.types) if plan.view.types else []
+    return distinct([*schema, *types])
+
+
+def _require_types(cursor: Cursor, plan: Plan) -> None:
+    require_collations(cursor, (field.collation for field in plan.layout.fields))
+    missing = missing_types(cursor, plan.view.types)
+    if missing:
+        raise errors.ConfigurationError(
+            f"a dry run does not create the type {missing[0].schema}.{missing[0].name}, "
+            "which the target lacks",
+            remedy="See what would be done with: sync-assets plan.",
+        )
 
 
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
@@ -152,14 +158,8 @@ def finish(
     with transaction(connection, UNFLUSHED, *PINNED) as cursor:
         key = plan.layout.key
         if key and not staging.temporary:
-            cursor.execute(
-                SQL("ALTER TABLE {} ADD CONSTRAINT {} {} ({})").format(
-                    staging.identifier,
-                    Identifier(constraint_name(staging.name.name)),
-                    SQL("PRIMARY KEY" if key.primary else "UNIQUE"),
-                    sql.names(key.columns),
-                )
-            )
+            name = constraint_name(staging.name.name)
+            cursor.execute(sql.add_key(key, staging.identifier, name))
         if staging.temporary:
             keys = SQL(" ({})").format(sql.names(key.columns)) if key else SQL("")
             cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))

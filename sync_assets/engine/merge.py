@@ -16,6 +16,7 @@ from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal
 from sync_assets.engine.session import PINNED, UNPINNED, row
+from sync_assets.engine.table import RelationName
 
 MERGE_RETURNS = 170000
 
@@ -59,7 +60,7 @@ def become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
                 staging.identifier,
                 Identifier(constraint_name(staging.name.name)),
-                Identifier(_free_name(cursor, target.schema, constraint_name(target.name))),
+                Identifier(free_constraint(cursor, target)),
             )
         )
     cursor.execute(
@@ -67,7 +68,8 @@ def become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     )
 
 
-def _free_name(cursor: Cursor, schema: str, wanted: str) -> str:
+def free_constraint(cursor: Cursor, target: RelationName) -> str:
+    """What the key of a table that we create will be called there."""
     (name,) = row(
         cursor,
         "SELECT candidate FROM (SELECT %(wanted)s AS candidate, 0 AS n UNION ALL "
@@ -75,7 +77,7 @@ def _free_name(cursor: Cursor, schema: str, wanted: str) -> str:
         "WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s "
         "ON s.oid = c.relnamespace WHERE s.nspname = %(schema)s AND c.relname = candidate) "
         "ORDER BY n LIMIT 1",
-        {"wanted": wanted, "schema": schema},
+        {"wanted": constraint_name(target.name), "schema": target.schema},
     )
     return str(name)
 
@@ -105,15 +107,6 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
 def published(cursor: Cursor, plan: Plan) -> Relation | None:
     """The target as it is now, inside the publishing transaction."""
     return read_relation(cursor, plan.table.target)
-
-
-def evolution(plan: Plan, *, creates: bool = False) -> Iterator[Composable]:
-    """The statements that make the target fit, in order; with `creates`, a missing one's too."""
-    target, layout = sql.relation(plan.table.target), plan.layout
-    if layout.creates and creates:
-        yield sql.create_table(plan, target)
-    for alteration in layout.alterations:
-        yield alteration.statement
 
 
 def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:

@@ -143,8 +143,12 @@ class Plan:
     @property
     def removal(self) -> Removal:
         """What becomes of target rows that the source no longer has."""
-        asked = self.table.mode is SyncMode.FULL_SYNC or self.table.deletes is not Deletes.IGNORE
-        if self.layout.creates or not asked:
+        return Removal.NONE if self.layout.creates else self.removes_later
+
+    @property
+    def removes_later(self) -> Removal:
+        """What becomes of such rows once there is a target that may have some."""
+        if self.table.mode is not SyncMode.FULL_SYNC and self.table.deletes is Deletes.IGNORE:
             return Removal.NONE
         return Removal.MARK if self.table.deletes is Deletes.SOFT else Removal.DELETE
 

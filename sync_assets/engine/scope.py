@@ -16,10 +16,11 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
-from sync_assets.engine.column_types import UserType, create_types, missing_types, read_types
+from sync_assets.engine.column_types import UserType, missing_types, read_types
 from sync_assets.engine.expression import require_expression
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES
 from sync_assets.engine.table import Table
+from sync_assets.engine.target_types import creations
 
 INSUFFICIENT_PRIVILEGE = "42501"
 COMPUTED = 0
@@ -229,7 +230,8 @@ def require_immutable(
     problem = None
     cursor.execute("SAVEPOINT probe")
     try:
-        create_types(cursor, missing_types(cursor, types))
+        for statement in creations(cursor, missing_types(cursor, types)):
+            cursor.execute(statement)
         cursor.execute(SQL("CREATE TEMP TABLE sync_assets_probe ({})").format(definitions))
         for setting in names:
             cursor.execute(setting)

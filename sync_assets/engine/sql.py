@@ -13,6 +13,7 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.alter import column_definition
+from sync_assets.engine.catalog import Key
 from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.schema import Field
@@ -183,6 +184,16 @@ def create_table(plan: Plan, name: Composable) -> Composable:
     """CREATE TABLE for a target, or for the staging table that becomes it."""
     return SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
         name, staging_columns(plan), sql.Literal(_fillfactor(plan))
+    )
+
+
+def add_key(key: Key, name: Composable, constraint: str) -> Composable:
+    """What gives a table that we create its key."""
+    return SQL("ALTER TABLE {} ADD CONSTRAINT {} {} ({})").format(
+        name,
+        Identifier(constraint),
+        SQL("PRIMARY KEY" if key.primary else "UNIQUE"),
+        names(key.columns),
     )
 
 

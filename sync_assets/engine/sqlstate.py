@@ -31,7 +31,7 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
     return kind(f"cannot connect to the {side}: {text}", remedy=errors.ConnectionFailed("").remedy)
 
 
-_NOT_NULL = "23502"
+_NOT_NULL, _CHECK = "23502", "23514"
 _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("08", errors.ConnectionLost),
     ("57P", errors.ConnectionLost),
@@ -72,13 +72,20 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
         # A data exception quotes the value, and here and there bytes of it after a colon.
         said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])
     constraint = error.diag.constraint_name if code.startswith("23") else None
-    named = f" (constraint {constraint} of {error.diag.table_name})" if constraint else ""
+    owner = error.diag.table_name or error.diag.datatype_name
+    named = f" (constraint {constraint} of {owner})" if constraint else ""
     return kind(f"{where} said: {said}{named}", remedy=_remedy(error, code))
 
 
 def _remedy(error: psycopg2.Error, code: str) -> str | None:
     """What mends it, where the server names the place."""
     seen = error.diag
+    if code == _CHECK and seen.schema_name and seen.datatype_name and seen.constraint_name:
+        domain = RelationName(seen.schema_name, seen.datatype_name)
+        return (
+            "That type is on the target with a check of its own. To lift it, run on the target: "
+            f"ALTER DOMAIN {domain.as_sql} DROP CONSTRAINT {quoted(seen.constraint_name)}."
+        )
     if code != _NOT_NULL or not (seen.schema_name and seen.table_name and seen.column_name):
         return None
     table = RelationName(seen.schema_name, seen.table_name)

@@ -7,6 +7,9 @@ from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.session import Connection, create_schema, row, transaction
 
+STATE = "sync_assets"
+"""The schema of what is ours."""
+
 STATE_VERSION = 5
 """Raise it with every change of the tables below, and migrate."""
 
@@ -75,5 +78,5 @@ def prepare(connection: Connection) -> None:
             return
     with transaction(connection) as cursor:
         lock_ddl(cursor)
-        create_schema(cursor, "sync_assets")
+        create_schema(cursor, STATE)
         cursor.execute(_TABLES, {"version": STATE_VERSION})

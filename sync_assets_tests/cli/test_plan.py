@@ -46,7 +46,12 @@ def test_each_table_with_mode_reason_size_and_ddl(configured: Pair) -> None:
         == configured.source("SELECT relpages FROM pg_class WHERE relname = 't'")[0][0]
     )
     columns = '"id" integer NOT NULL, "v" text, "source_xmin" bigint'
-    assert table["ddl"] == [f'CREATE TABLE "public"."t" ({columns}) WITH (fillfactor = 95)']
+    assert table["ddl"] == [
+        'CREATE SCHEMA "sync_assets"',
+        f'CREATE TABLE "public"."t" ({columns}) WITH (fillfactor = 95)',
+        'ALTER TABLE "public"."t" ADD CONSTRAINT "t_pkey" PRIMARY KEY ("id")',
+    ]
+    assert len(view["ddl"]) == 1, "the schema is created once"
     assert view["leaves"] == [
         {
             "leaf": "public.v",

@@ -180,9 +180,18 @@ def test_an_extension_that_the_role_may_not_create_is_blocking(checking: Checkin
     assert "may not create it" in checking.mended("missing_extensions")
     checking.pair.target("DROP EXTENSION citext", "CREATE EXTENSION citext SCHEMA public")
     assert "in the schema ext; it is in public" in checking.mended("missing_extensions")
-    gone = MissingExtension("nope", "ext", None, available=False, creatable=True)
+    gone = MissingExtension("nope", "ext", None, available=False, trusted=False, creatable=True)
     (found,) = check_targets.missing_extensions(Facts(None, None, (), ROOM, (gone,)))
     assert "not on the target's server" in found.what
+
+
+def test_domains_that_a_run_creates_without_their_checks_are_noted(checking: Checking) -> None:
+    checking.pair.source(
+        "CREATE DOMAIN small AS int CHECK (VALUE < 9)",
+        'CREATE DOMAIN "Two" AS varchar(3)',
+        'ALTER TABLE t ADD s small, ADD w "Two"',
+    )
+    assert "creates public.small, public.Two as plain" in checking.mended("unchecked_domains")
 
 
 def test_objects_in_the_way_on_the_target_are_blocking(checking: Checking) -> None:

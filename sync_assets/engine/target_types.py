@@ -1,0 +1,316 @@
+"""The statements by which the target's types follow the source's: what a run executes, `plan` prints.
+
+Types are made of names, labels and parts alone. What runs code stays on the source: a domain's
+checks and defaults, and an extension that the target's own server does not call trusted.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine import errors
+from sync_assets.engine.column_types import Cursor, UserType, missing_types, types_named
+from sync_assets.engine.session import rows
+from sync_assets.engine.table import quoted
+
+Name = tuple[str, str]
+
+FOLLOWED = ("c", "d", "e", "r")
+"""The kinds of types that are renamed as on the source; a table's row type goes with its table."""
+
+
+def following(
+    cursor: Cursor, known: Iterable[UserType], needed: Sequence[UserType]
+) -> list[Composable]:
+    """All that makes the target have the types that are `needed`, the `known` ones of the last run.
+
+    Reads the target's catalog. Needs the lock for DDL where the statements are to be executed:
+    another table may bring the same change along. Raises SchemaConflict, or UnsupportedRelation for
+    a bare C type, or an extension that must not or cannot be installed.
+    """
+    before = {each.oid: each for each in known}
+    there = types_named(cursor, (name(each) for each in (*before.values(), *needed)))
+    lacking = {name(each) for each in missing_types(cursor, needed)}
+    schemas = Schemas(cursor)
+    statements: list[Composable] = []
+    for wanted in needed:
+        was = before.get(wanted.oid)
+        free = name(wanted) in lacking
+        if free and was is not None and _is_renamed(was, wanted) and name(was) in there:
+            statements += _renamed(was, wanted, schemas)
+            lacking.remove(name(wanted))
+            there[name(wanted)] = there[name(was)]
+        if name(wanted) in lacking:
+            statements += _created(cursor, wanted, schemas)
+        elif name(wanted) in there and not wanted.extension:
+            statements += _changes(was, wanted, there[name(wanted)])
+    return distinct(statements)
+
+
+def distinct(statements: Iterable[Composable]) -> list[Composable]:
+    """Each statement once: several types may come with one extension, or be in one schema."""
+    found: list[Composable] = []
+    for statement in statements:
+        # They can be compared, and not hashed.
+        if statement not in found:
+            found.append(statement)
+    return found
+
+
+def name(of: UserType) -> Name:
+    """A type's qualified name, as the catalogs of both ends have it."""
+    return of.schema, of.name
+
+
+def _is_renamed(was: UserType, wanted: UserType) -> bool:
+    followed = wanted.kind in FOLLOWED and not wanted.extension
+    return followed and name(was) != name(wanted)
+
+
+class Schemas:
+    """The schemas that are there, or will be by a statement that was handed out before."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._there: set[str] = set()
+
+    def needed(self, schema: str) -> list[Composable]:
+        """What creates a schema where it is missing.
+
+        Not IF NOT EXISTS: that asks for the right to create one even where there is nothing to do,
+        and a target's role may have been given its schemas ready-made.
+        """
+        if schema in self._there:
+            return []
+        self._there.add(schema)
+        found = "SELECT FROM pg_namespace WHERE nspname = %s"
+        if rows(self._cursor, found, (schema,)):
+            return []
+        return [SQL("CREATE SCHEMA {}").format(Identifier(schema))]
+
+
+def creations(cursor: Cursor, missing: Iterable[UserType]) -> list[Composable]:
+    """What creates these types, in the order given, and the schemas they are in.
+
+    Raises UnsupportedRelation for a bare C type, or an extension that must not be installed.
+    """
+    schemas = Schemas(cursor)
+    made = (_created(cursor, wanted, schemas) for wanted in missing)
+    return distinct(statement for statements in made for statement in statements)
+
+
+def _created(cursor: Cursor, wanted: UserType, schemas: Schemas) -> list[Composable]:
+    if wanted.extension:
+        _require_installable(cursor, wanted)
+    return [*schemas.needed(wanted.schema), creation(wanted)]
+
+
+EXTENSION = """
+WITH RECURSIVE wanted (name) AS (
+  SELECT %(name)s::name
+  UNION
+  SELECT unnest(v.requires) FROM wanted w JOIN pg_available_extensions a ON a.name = w.name
+  JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+)
+SELECT (SELECT n.nspname::text FROM pg_extension e JOIN pg_namespace n ON n.oid = e.extnamespace
+        WHERE e.extname = %(name)s),
+       EXISTS (SELECT FROM pg_available_extensions WHERE name = %(name)s),
+       bool_and(coalesce(v.trusted OR a.installed_version IS NOT NULL, false))
+FROM wanted w LEFT JOIN pg_available_extensions a ON a.name = w.name
+LEFT JOIN pg_available_extension_versions v ON v.name = a.name AND v.version = a.default_version
+"""
+"""The schema an extension is in, whether its files are on the server, and whether the server trusts
+it and all that it requires: whoever may create in a database may install it (the manual, "Extension
+Files"). No other extension's script is run because the source has it, least of all by a superuser."""
+
+
+def _require_installable(cursor: Cursor, wanted: UserType) -> None:
+    name, kind = wanted.extension or "", f"{wanted.schema}.{wanted.name}"
+    ((schema, available, trusted),) = rows(cursor, EXTENSION, {"name": name})
+    belongs = f"the type {kind} belongs to the extension {name!r}, which"
+    leave_out = "leave the columns of this type out."
+    if schema is not None:
+        raise errors.UnsupportedRelation(
+            f"{belongs} the target has in the schema {schema} without that type",
+            remedy=f"Have it in the schema and version of the source, or {leave_out}",
+        )
+    if not available:
+        raise errors.UnsupportedRelation(
+            f"{belongs} the target's server does not have",
+            remedy=f"Install {name} on that server, or {leave_out}",
+        )
+    if not trusted:
+        by_hand = [*Schemas(cursor).needed(wanted.schema), creation(wanted)]
+        raise errors.UnsupportedRelation(
+            f"{belongs} a run does not install, as the target's server does not call it trusted",
+            remedy="If it may be there, run on the target: "
+            f"{'; '.join(each.as_string(cursor) for each in by_hand)}. Or {leave_out}",
+        )
+
+
+def creation(wanted: UserType) -> Composable:
+    """The statement that makes one type (pure).
+
+    Types and collations in it come from the source's own format_type() and format('%I').
+    """
+    if wanted.extension:
+        return SQL("CREATE EXTENSION IF NOT EXISTS {} SCHEMA {} CASCADE").format(
+            Identifier(wanted.extension), Identifier(wanted.schema)
+        )
+    if wanted.kind == "e":
+        labels = SQL(", ").join(map(Literal, wanted.labels))
+        return SQL("CREATE TYPE {} AS ENUM ({})").format(wanted.identifier, labels)
+    if wanted.kind == "d":
+        # No CHECK, no NOT NULL, no DEFAULT: its values were checked where they come from.
+        return SQL("CREATE DOMAIN {} AS {}").format(wanted.identifier, SQL(wanted.base or ""))
+    if wanted.kind == "c":
+        parts = [SQL("{} {}").format(Identifier(part), SQL(type_)) for part, type_ in wanted.parts]
+        return SQL("CREATE TYPE {} AS ({})").format(wanted.identifier, SQL(", ").join(parts))
+    if wanted.kind == "r":
+        return SQL("CREATE TYPE {} AS RANGE (subtype = {}, {})").format(
+            wanted.identifier,
+            SQL(wanted.base or ""),
+            SQL(", ").join(map(SQL, wanted.clauses)),
+        )
+    kind = f"{wanted.schema}.{wanted.name}"
+    if wanted.kind == "table":
+        raise errors.UnsupportedRelation(
+            f"a column's type is the row type of the table {kind}, which the target lacks",
+            remedy="Sync that table first.",
+        )
+    raise errors.UnsupportedRelation(
+        f"the type {kind} is made of C functions and belongs to no extension",
+        remedy="Create the type on the target, then run again.",
+    )
+
+
+def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
+    """See that the target has these collations, written as SQL; raises SchemaConflict."""
+    wanted = sorted({each for each in names if each})
+    if not wanted:
+        return
+    missing = rows(
+        cursor,
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",
+        (wanted,),
+    )
+    if missing:
+        raise errors.SchemaConflict(
+            f"the target has no collation {', '.join(found for (found,) in missing)}",
+            remedy="Run CREATE COLLATION on the target, as it is on the source.",
+        )
+
+
+def _renamed(was: UserType, wanted: UserType, schemas: Schemas) -> list[Composable]:
+    alter = SQL("ALTER TYPE {} {} {}")
+    statements: list[Composable] = []
+    if was.schema != wanted.schema:
+        statements += schemas.needed(wanted.schema)
+        into = Identifier(wanted.schema)
+        statements.append(alter.format(was.identifier, SQL("SET SCHEMA"), into))
+    if was.name != wanted.name:
+        moved = Identifier(wanted.schema, was.name)
+        statements.append(alter.format(moved, SQL("RENAME TO"), Identifier(wanted.name)))
+    return statements
+
+
+def _changes(was: UserType | None, wanted: UserType, there: UserType) -> list[Composable]:
+    changes = type_changes(was, wanted, there) if was is not None and was != wanted else []
+    if wanted.kind != "e":
+        return changes
+    present = list(there.labels)
+    for old, new in _label_renames(was, wanted, there) if was is not None else ():
+        present[present.index(old)] = new
+    return [*changes, *label_additions(wanted, present)]
+
+
+def type_changes(was: UserType, now: UserType, there: UserType) -> list[Composable]:
+    """What makes the target's type, as it is there, follow the source's (pure)."""
+    if now.kind == "e":
+        rename = SQL("ALTER TYPE {} RENAME VALUE {} TO {}")
+        return [
+            rename.format(now.identifier, Literal(old), Literal(new))
+            for old, new in _label_renames(was, now, there)
+        ]
+    return _part_changes(was, now, there) if now.kind == "c" else []
+
+
+def _label_renames(was: UserType, now: UserType, there: UserType) -> list[tuple[str, str]]:
+    labels = dict(zip(now.label_oids, now.labels, strict=True))
+    wanted = {
+        old: labels[oid]
+        for oid, old in zip(was.label_oids, was.labels, strict=True)
+        if labels.get(oid, old) != old and old in there.labels
+    }
+    if any(new in there.labels for new in wanted.values()) and there.labels != was.labels:
+        # Not as the last run left it: a label may have its new name already.
+        wanted = {old: new for old, new in wanted.items() if new not in there.labels}
+    return renames(wanted, there.labels)
+
+
+def label_additions(wanted: UserType, present: Sequence[str]) -> list[Composable]:
+    """The statements that add an enum's missing labels, each after the one before it (pure)."""
+    add = SQL("ALTER TYPE {} ADD VALUE {} {} {}")
+    statements: list[Composable] = []
+    for place, label in enumerate(wanted.labels):
+        if present and label not in present:
+            side, other = ("AFTER", wanted.labels[place - 1]) if place else ("BEFORE", present[0])
+            position = (Literal(label), SQL(side), Literal(other))
+            statements.append(add.format(wanted.identifier, *position))
+    return statements
+
+
+def renames(wanted: Mapping[str, str], there: Sequence[str]) -> list[tuple[str, str]]:
+    """Renames in an order that works, without those whose new name is taken (pure).
+
+    A ring of names goes through a temporary one.
+    """
+    left = dict(wanted)
+    while blocked := [old for old, new in left.items() if new in there and new not in left]:
+        for old in blocked:
+            del left[old]
+    done: list[tuple[str, str]] = []
+    while left:
+        free = next((old for old, new in left.items() if new not in left), None)
+        if free is not None:
+            done.append((free, left.pop(free)))
+        else:
+            old, new = left.popitem()
+            parked = f"sync_assets_renamed_{len(done)}"
+            done.append((old, parked))
+            left[parked] = new
+    return done
+
+
+def _part_changes(was: UserType, now: UserType, there: UserType) -> list[Composable]:
+    if there.parts != was.parts or was.parts == now.parts:
+        return []
+    names = dict(zip(was.part_numbers, (part for part, _ in was.parts), strict=True))
+    gone = [part for number, part in names.items() if number not in now.part_numbers]
+    if gone:
+        drops = ", ".join(f"DROP ATTRIBUTE {quoted(part)}" for part in gone)
+        raise errors.SchemaConflict(
+            f"the type {now.schema}.{now.name} lost {', '.join(gone)} on the source, "
+            "and the target's values still have it",
+            remedy="To drop that data, run on the target: "
+            f"ALTER TYPE {quoted(now.schema)}.{quoted(now.name)} {drops}.",
+        )
+    wanted = {
+        names[number]: part
+        for number, (part, _) in zip(now.part_numbers, now.parts, strict=True)
+        if number in names and names[number] != part
+    }
+    rename = SQL("ALTER TYPE {} RENAME ATTRIBUTE {} TO {}")
+    changes: list[Composable] = [
+        rename.format(now.identifier, Identifier(old), Identifier(new))
+        for old, new in renames(wanted, [part for part, _ in there.parts])
+    ]
+    add = SQL("ALTER TYPE {} ADD ATTRIBUTE {} {}")
+    changes += [
+        add.format(now.identifier, Identifier(part), SQL(type_))
+        for number, (part, type_) in zip(now.part_numbers, now.parts, strict=True)
+        if number not in names
+    ]
+    return changes
