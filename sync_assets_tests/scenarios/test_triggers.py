@@ -23,7 +23,8 @@ CHANGES = (
     "INSERT INTO t VALUES (1001, 'new', 0)",
     "DELETE FROM t WHERE id = 3",
 )
-BODY = "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN {} END $$"
+# A function of the target runs under our pinned search_path, unless it has one of its own.
+BODY = "CREATE FUNCTION act() RETURNS trigger LANGUAGE plpgsql SET search_path = public AS $$ BEGIN {} END $$"
 EACH_ROW = "FOR EACH ROW EXECUTE FUNCTION act()"
 BEFORE = f"CREATE TRIGGER act BEFORE {{}} ON {{}} {EACH_ROW}"
 
