@@ -45,6 +45,8 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_targets.columns_to_change,
     check_targets.target_rules,
     check_targets.target_triggers,
+    check_targets.stricter_targets,
+    check_targets.values_taken_over,
     check_targets.closed_state,
     check_servers.old_xids,
     check_servers.long_transactions,

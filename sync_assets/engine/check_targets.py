@@ -133,6 +133,34 @@ def target_triggers(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def stricter_targets(facts: Facts) -> Iterator[Finding]:
+    """Unique and exclusion constraints on the target that the source does not have."""
+    for pair in facts.tables:
+        for unique in pair.others:
+            if not any(each.forbids_as_much_as(unique) for each in pair.source.uniques):
+                yield warning(
+                    _target(pair),
+                    f"{unique.name} allows no two rows beside each other that the source, which has"
+                    " no such constraint, may have: a run stops at them",
+                    unique.dropped,
+                )
+
+
+def values_taken_over(facts: Facts) -> Iterator[Finding]:
+    """Constraints under which rows cannot take over each other's values, as a delete sets off more."""
+    for pair in facts.tables:
+        for unique in pair.others if pair.target.acts else ():
+            columns = [pair.target.relation.column(n) for n in unique.plain if pair.target.relation]
+            may_be_null = any(column and not column.not_null for column in columns)
+            if not unique.deferrable and not may_be_null:
+                yield warning(
+                    _target(pair),
+                    f"a run stops at rows that have taken over each other's values under"
+                    f" {unique.name}: they cannot be taken out and put back, as {pair.target.acts}",
+                    unique.checked_later,
+                )
+
+
 def closed_state(facts: Facts) -> Iterator[Finding]:
     """A schema sync_assets that belongs to somebody else."""
     server = facts.target

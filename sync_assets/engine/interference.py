@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg2.sql import Composable
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, merge_sql, page_map
 from sync_assets.engine.catalog import Cursor
@@ -21,6 +21,7 @@ from sync_assets.engine.session import PINNED, UNPINNED, row, rows
 from sync_assets.engine.table import RelationName, quoted
 
 NAMED = 3
+ACTORS = ("trigger", "rule")
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,7 +42,7 @@ class Actor:
 
 
 # tgtype: INSERT 4, DELETE 8, UPDATE 16; what only TRUNCATE starts is not meant.
-_ACTORS = """
+_SURROUNDINGS = """
 WITH RECURSIVE tree AS (
   SELECT c.oid FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
   WHERE (n.nspname, c.relname) IN %s
@@ -53,6 +54,9 @@ WITH RECURSIVE tree AS (
   UNION ALL
   SELECT 'rule', rulename, ev_class, ev_enabled
   FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN'
+  UNION ALL
+  SELECT 'constraint', conname, conrelid, 'A'
+  FROM pg_catalog.pg_constraint WHERE contype IN ('u', 'x') AND condeferrable
 )
 SELECT kind, actor.name, n.nspname, c.relname
 FROM tree JOIN actor ON actor.relation = tree.oid JOIN pg_catalog.pg_class c ON c.oid = tree.oid
@@ -63,12 +67,28 @@ ORDER BY c.relispartition, n.nspname, c.relname, actor.name
 """
 
 
-def read_actors(cursor: Cursor, targets: Sequence[RelationName]) -> tuple[Actor, ...]:
-    """The triggers and rules on these tables and their partitions that act in this session."""
+def read_surroundings(
+    cursor: Cursor, targets: Sequence[RelationName]
+) -> tuple[tuple[Actor, ...], tuple[RelationName, ...]]:
+    """What acts in this session on these tables and their partitions, and deferrable constraints."""
     names = tuple((target.schema, target.name) for target in targets)
-    return tuple(
-        Actor(kind, name, RelationName(*on)) for kind, name, *on in rows(cursor, _ACTORS, (names,))
+    found = rows(cursor, _SURROUNDINGS, (names,))
+    return (
+        tuple(Actor(kind, name, RelationName(*on)) for kind, name, *on in found if kind in ACTORS),
+        tuple(RelationName(on, name) for kind, name, on, _ in found if kind not in ACTORS),
     )
+
+
+def read_actors(cursor: Cursor, target: RelationName) -> tuple[Actor, ...]:
+    """The triggers and rules on a table and its partitions that act in this session."""
+    return read_surroundings(cursor, [target])[0]
+
+
+def check_each_statement(cursor: Cursor, constraints: Sequence[RelationName]) -> None:
+    """Have deferrable constraints checked by each statement, which is late enough, and not later."""
+    if constraints:
+        names = SQL(", ").join(Identifier(each.schema, each.name) for each in constraints)
+        cursor.execute(SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
 
 
 def require_written(
@@ -113,7 +133,7 @@ def left(plan: Plan, staging: Staging) -> Composable | None:
 def conflict(cursor: Cursor, plan: Plan, wrong: int, staying: int = 0) -> errors.SchemaConflict:
     """The error for so many rows that are not as they were sent, and so many that had to go."""
     target = plan.table.target
-    found = read_actors(cursor, [target])
+    found = read_actors(cursor, target)
     named = ", ".join(map(str, found[:NAMED])) or "a trigger or rule"
     which = [f"{wrong} rows are not there as they were sent"] if wrong else []
     which += [f"{staying} rows that had to go are there"] if staying else []

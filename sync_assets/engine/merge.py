@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,6 +13,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, interference, merge_sql, narrowing, page_map, sql
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, read_storage
+from sync_assets.engine.collisions import COLLIDED, Ask, Written, settle
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal
@@ -40,6 +42,7 @@ class Merged:
     only_in_target: int | None = None
     left_scope: int | None = None
     out_of_scope: int = 0
+    events: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,19 +121,32 @@ def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
                 alter.apply(cursor, plan.table.target, alteration)
 
 
-def merge_rows(cursor: Cursor, plan: Plan, staging: Staging) -> tuple[int, int]:
-    """Write the staged rows and count those inserted and updated; raises SchemaConflict."""
+def merge_rows(cursor: Cursor, plan: Plan, staging: Staging, ask: Ask, *, every: bool) -> Written:
+    """Write the staged rows, which may be `every` one of the source; raises SchemaConflict."""
     key = plan.layout.key
     if key is None:
         with pinned(cursor):
             cursor.execute(merge_sql.insert_lacking(plan, staging.identifier))
-            inserted = cursor.rowcount
-        return inserted, 0
+            return Written(cursor.rowcount, 0)
+    merge = functools.partial(_merge, cursor, plan, key, staging)
+    try:
+        return Written(*merge("SAVEPOINT collision; "))
+    except COLLIDED:
+        cursor.execute("ROLLBACK TO collision")
+    guarded = functools.partial(guard, cursor, plan, left=1)
+    return settle(cursor, plan, key, staging, ask, merge, guarded, every=every)
+
+
+def _merge(
+    cursor: Cursor, plan: Plan, key: Key, staging: Staging, before: str = ""
+) -> tuple[int, int]:
     statement = merge_sql.merge(plan, key, staging.identifier)
     if cursor.connection.server_version >= MERGE_RETURNS:
-        inserted, updated = row(cursor, merge_sql.counted_merge(statement))
+        counted = merge_sql.counted_merge(statement)
+        inserted, updated = row(cursor, SQL(before) + counted)
         return inserted, updated
-    inserted, updated = row(cursor, merge_sql.count_changes(plan, key, staging.identifier))
+    counted = merge_sql.count_changes(plan, key, staging.identifier)
+    inserted, updated = row(cursor, SQL(before) + counted)
     cursor.execute(statement)
     if cursor.rowcount != inserted + updated:
         raise interference.conflict(cursor, plan, abs(inserted + updated - cursor.rowcount))

@@ -26,7 +26,8 @@ def joined(key: Key, staged: Composable = STAGED) -> Composable:
     )
 
 
-def _differs(plan: Plan) -> Composable:
+def differs(plan: Plan) -> Composable:
+    """The condition under which a target row `t` is not what the staged row `s` makes it."""
     # Compares the stored bytes: 1.0 and 1.00 are equal and yet not the same, and json has no `=`.
     changed = SQL("pg_catalog.record_image_ne(ROW({}), ROW({}))").format(
         names(plan.layout.names, PUBLISHED), names(plan.layout.names, STAGED)
@@ -41,7 +42,7 @@ def _is_marked(plan: Plan, *, negated: Composable) -> Composable:
     return SQL("t.{} IS{} NULL").format(Identifier(plan.layout.deleted_column or ""), negated)
 
 
-def _staged(plan: Plan, staging: Composable) -> Composable:
+def staged(plan: Plan, staging: Composable) -> Composable:
     """The staged rows that belong on the target."""
     if not plan.flags_scope:
         return staging
@@ -57,9 +58,9 @@ def merge(plan: Plan, key: Key, staging: Composable) -> Composable:
         "WHEN NOT MATCHED THEN INSERT ({columns}) OVERRIDING SYSTEM VALUE VALUES ({values})"
     ).format(
         target=relation(plan.table.target),
-        staging=_staged(plan, staging),
+        staging=staged(plan, staging),
         joined=joined(key),
-        differs=_differs(plan),
+        differs=differs(plan),
         assignments=SQL(", ").join(_assignments(plan)),
         columns=names(columns),
         values=names(columns, STAGED),
@@ -91,8 +92,8 @@ def count_changes(plan: Plan, key: Key, staging: Composable) -> Composable:
         "WHERE NOT EXISTS (SELECT FROM {target} AS t WHERE {joined})), "
         "(SELECT count(*) FROM {staging} AS s JOIN {target} AS t ON {joined} WHERE {differs})"
     ).format(
-        differs=_differs(plan),
-        staging=_staged(plan, staging),
+        differs=differs(plan),
+        staging=staged(plan, staging),
         target=relation(plan.table.target),
         joined=joined(key),
     )

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sync_assets.engine import interference, merge, page_map
 from sync_assets.engine.catalog import Cursor
+from sync_assets.engine.collisions import Ask, Written
 from sync_assets.engine.foreign_keys import (
     acts_within,
     deferred,
@@ -20,9 +21,9 @@ from sync_assets.engine.table import RelationName
 
 
 def publish_rows(
-    cursor: Cursor, group: Sequence[Staged], expected_storage: Mapping[RelationName, str]
+    cursor: Cursor, group: Sequence[Staged], expected_storage: Mapping[RelationName, str], ask: Ask
 ) -> dict[RelationName, Merged]:
-    """Bring the staged rows of a group into its targets.
+    """Bring the staged rows of a group into its targets; `ask` tells the source's constraints.
 
     Raises DeleteGuard, SchemaConflict or ConcurrentRun, after which the caller rolls back.
     """
@@ -40,19 +41,21 @@ def publish_rows(
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
         merge.evolve(cursor, staged.plan, staged.staging)
-    merged |= _write(cursor, there)
+    merged |= _write(cursor, there, ask)
     for staged in there.values():
         page_map.renew(cursor, staged.plan, staged.staging)
     return merged
 
 
-def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[RelationName, Merged]:
+def _write(
+    cursor: Cursor, there: Mapping[RelationName, Staged], ask: Ask
+) -> dict[RelationName, Merged]:
     moves = any(each.done.rows or each.plan.removal is not Removal.NONE for each in there.values())
     keys = read_foreign_keys(cursor, tuple(there)) if moves else ()
-    actors = interference.read_actors(cursor, tuple(there)) if moves else ()
+    actors, later = interference.read_surroundings(cursor, tuple(there)) if moves else ((), ())
     ordered = parents_first(tuple(there), keys)
     removed: dict[RelationName, Removed] = {}
-    written: dict[RelationName, tuple[int, int]] = {}
+    written: dict[RelationName, Written] = {}
 
     def remove(target: RelationName) -> None:
         staged = there[target]
@@ -60,32 +63,37 @@ def _write(cursor: Cursor, there: Mapping[RelationName, Staged]) -> dict[Relatio
 
     def write(target: RelationName) -> None:
         staged = there[target]
-        written[target] = (0, 0)
+        written[target] = Written(0, 0)
         if staged.done.rows:
-            written[target] = merge.merge_rows(cursor, staged.plan, staged.staging)
+            plan, staging = staged.plan, staged.staging
+            written[target] = merge.merge_rows(cursor, plan, staging, ask, every=plan.full)
 
     with deferred(cursor, keys) as put_off:
+        interference.check_each_statement(cursor, later)
         if put_off and not acts_within(ordered, keys):
             # A removal frees unique values for rows that take them over. What a removed row would
             # take along, or be held back by, has been brought up to date before.
             for target in reversed(ordered):
-                remove(target)
-                write(target)
+                counts = there[target].plan.removal is Removal.NONE
+                for do in (write, remove) if counts else (remove, write):
+                    do(target)
         else:
             for target in ordered:
                 write(target)
             for target in reversed(ordered):
                 remove(target)
-    if actors:
-        # Of every table: a trigger of one may write into another.
-        for staged in there.values():
-            interference.require_written(
-                cursor,
-                staged.plan,
-                interference.unlike(staged.plan, staged.staging, staged.done),
-                interference.left(staged.plan, staged.staging),
-            )
-    return {
-        target: Merged(*written[target], **dataclasses.asdict(removed[target]))
-        for target in ordered
-    }
+    # Of every table: a trigger of one may write into another.
+    for staged in there.values() if actors else ():
+        _require_written(cursor, staged)
+    return {target: _both(written[target], removed[target]) for target in ordered}
+
+
+def _both(written: Written, removed: Removed) -> Merged:
+    counts = dataclasses.asdict(removed) | {"deleted": removed.deleted + written.removed}
+    return Merged(written.inserted, written.updated, **counts, events=written.events)
+
+
+def _require_written(cursor: Cursor, staged: Staged) -> None:
+    plan, staging = staged.plan, staged.staging
+    unlike = interference.unlike(plan, staging, staged.done)
+    interference.require_written(cursor, plan, unlike, interference.left(plan, staging))

@@ -27,7 +27,7 @@ class Receipt:
     source's snapshot was held. `changed_pages` are the pages read because the source's WAL named
     them, None where none were read that way. `full` says that every row was read, `exact` is false
     where only the cursor was trusted; `events` say
-    what happened to the source's partitions; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
+    what happened to the source's partitions, and which rows made way for others; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
     """
 
     source: str

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import time
 import uuid
 from collections.abc import Sequence
@@ -29,6 +30,7 @@ from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.sync import decide, fill, known_states, publish
 from sync_assets.engine.table import LateCommits, SyncMode, Table
+from sync_assets.engine.uniques import uniques_on_source
 from sync_assets.engine.verdict import keeps_rows
 
 
@@ -118,10 +120,15 @@ def _publish(
         require_lock(cursor, table.target)
         merge.lock_target(cursor, plan, None)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
-        inserted, updated = merge.merge_rows(cursor, plan, staged.staging)
-        _require_repaired(cursor, staged, wrong, removes=not keeps_rows(table))
+        actors, deferrable = interference.read_surroundings(cursor, [table.target])
+        interference.check_each_statement(cursor, deferrable)
+        ask = functools.partial(uniques_on_source, run.sessions)
+        written = merge.merge_rows(cursor, plan, staged.staging, ask, every=False)
+        inserted, deleted = written.inserted, deleted + written.removed
+        if actors:
+            _require_repaired(cursor, staged, wrong, removes=not keeps_rows(table))
         published = merge.published(cursor, plan)
-        merged = Merged(inserted, updated, deleted)
+        merged = Merged(inserted, written.updated, deleted, events=written.events)
         receipt = dataclasses.replace(
             receipt_of(run, staged, merged, known, published),
             mode=table.mode.value,
@@ -141,7 +148,7 @@ def _publish(
 
 def _require_repaired(cursor: Cursor, staged: Staged, wrong: Wrong, *, removes: bool) -> None:
     plan, key = staged.plan, staged.plan.layout.key
-    if key is None or not interference.read_actors(cursor, [plan.table.target]):
+    if key is None:
         return
     keys, within = staged.staging.all_keys, wrong.on_target()
     left = merge_sql.count_missing(plan, key, keys, within) if removes else None

@@ -96,7 +96,7 @@ def receipt_of(
         exact=plan.exact,
         dry_run=plan.table.dry_run,
         cursor_mark=plan.cursor.mark if plan.cursor else None,
-        events=plan.events,
+        events=(*plan.events, *merged.events),
         snapshot_at=plan.view.snapshot.taken_at.isoformat(),
         finished_at=datetime.now(timezone.utc).isoformat(),
         run_id=run.run_id,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -29,6 +30,7 @@ from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import Connection, Sessions, row, transaction
 from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.uniques import uniques_on_source
 from sync_assets.engine.workers import choose_workers
 from sync_assets.engine.xid import XidWindow
 
@@ -174,7 +176,8 @@ class TempTable:
         with transaction(self._session, INDEXED) as cursor:
             require_lock(cursor, self.table.target)
             staged = Staged(self._exported.plan, self._staging, self._exported.done, (), 0, 0.0)
-            return publish_rows(cursor, [staged], {})[self.table.target]
+            ask = functools.partial(uniques_on_source, self.sessions)
+            return publish_rows(cursor, [staged], {}, ask)[self.table.target]
 
     def drop(self) -> None:
         """Drop the staging table, unless it has become the target, and close the session."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -38,6 +39,7 @@ from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
 from sync_assets.engine.table import RelationName, SyncMode, Table
+from sync_assets.engine.uniques import uniques_on_source
 from sync_assets.engine.workers import choose_workers
 
 KnownStates = Mapping[RelationName, Known | None]
@@ -264,7 +266,8 @@ def publish(
     with transaction(target, merge.INDEXED) as cursor:
         for staged in group:
             require_lock(cursor, staged.target)
-        merged = publish_rows(cursor, group, _expected_storage(group, known))
+        ask = functools.partial(uniques_on_source, run.sessions)
+        merged = publish_rows(cursor, group, _expected_storage(group, known), ask)
         report.spent("merge")
         if flush is not None:
             flush.ensure()

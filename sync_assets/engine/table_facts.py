@@ -7,7 +7,8 @@ from dataclasses import dataclass
 import psycopg2
 
 from sync_assets.engine import state
-from sync_assets.engine.catalog import Cursor, Relation, read_relation, require_source
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, require_source
+from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.column_types import read_types
 from sync_assets.engine.errors import PrivilegeError, SyncError
 from sync_assets.engine.evolve import lay_out
@@ -16,6 +17,7 @@ from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,13 +33,15 @@ class SourceTable:
     closed_schemas: tuple[str, ...] = ()
     filtered: tuple[RelationName, ...] = ()
     granted_columns: tuple[str, ...] = ()
+    uniques: tuple[Unique, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class TargetTable:
     """A table on the target, there or to be made. `obstacle` is a type that has its name.
 
-    `known` is what the last run left, where this role can read it.
+    `acts` says what the delete of a row would set off; `known` is what the last run left, where
+    this role can read it.
     """
 
     relation: Relation | None
@@ -49,6 +53,8 @@ class TargetTable:
     owned: bool = True
     rules: tuple[str, ...] = ()
     triggers: tuple[Actor, ...] = ()
+    uniques: tuple[Unique, ...] = ()
+    acts: str | None = None
     known: Known | None = None
 
 
@@ -61,6 +67,16 @@ class TablePair:
     target: TargetTable
     problem: SyncError | None
     alters_target: bool
+    key: Key | None = None
+
+    @property
+    def others(self) -> tuple[Unique, ...]:
+        """The target's constraints that its key does not keep anyway; none where it has no key."""
+        if self.key is None:
+            return ()
+        others = besides_key(self.target.uniques, self.key)
+        own = [each for each in self.target.uniques if each not in others]
+        return tuple(o for o in others if not any(each.forbids_as_much_as(o) for each in own))
 
 
 _CLOSED = """
@@ -98,6 +114,7 @@ def read_source(cursor: Cursor, table: Table) -> SourceTable:
         tuple(name for (name,) in rows(cursor, _CLOSED, (sorted(schemas),))),
         tuple(RelationName(*name) for name in rows(cursor, _FILTERED, (oids,))),
         tuple(name for (name,) in granted),
+        read_uniques(cursor, relation.oid),
     )
 
 
@@ -128,7 +145,7 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
     if relation is None:
         return TargetTable(None, obstacle, exists, usable, writable)
     missing, owned, rules = row(cursor, _RIGHTS, (relation.oid,))
-    triggers = tuple(each for each in read_actors(cursor, [name]) if each.kind == "trigger")
+    triggers = tuple(each for each in read_actors(cursor, name) if each.kind == "trigger")
     return TargetTable(
         relation,
         None,
@@ -139,6 +156,8 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
         owned,
         tuple(rules),
         triggers,
+        read_uniques(cursor, relation.oid),
+        read_acting(cursor, relation.oid)[0],
         _known(cursor, name),
     )
 
@@ -157,14 +176,15 @@ def _known(cursor: Cursor, name: RelationName) -> Known | None:
 
 def paired(cursor: Cursor, table: Table, source: SourceTable, target: TargetTable) -> TablePair:
     """Both ends together; `cursor` is on the source, which says what an expression's type is."""
-    problem, alters = source.problem, False
+    problem, alters, key = source.problem, False, None
     if source.relation is not None and isinstance(problem, PrivilegeError | None):
         try:
             # Without the right to read, the source cannot be asked about expressions.
             relation = source.relation if problem else scoped(cursor, table, source.relation)
             types = read_types(cursor, (column.type_oid for column in relation.columns))
             layout = lay_out(table, relation, types, target.relation, target.known)
-            alters = bool(layout.alterations)
+            alters, key = bool(layout.alterations), layout.key
         except SyncError as error:
             problem = error
-    return TablePair(table, source, target, problem, alters and target.relation is not None)
+    alters = alters and target.relation is not None
+    return TablePair(table, source, target, problem, alters, key)

@@ -213,6 +213,28 @@ def test_objects_in_the_way_on_the_target_are_blocking(checking: Checking) -> No
     assert "the trigger touch on public.t acts" in checking.mended("target_triggers")
 
 
+@both_ways
+def test_constraints_of_the_target_that_may_stop_a_run_are_named(checking: Checking) -> None:
+    taken = "CREATE TABLE u (id int PRIMARY KEY, a text NOT NULL, b int4range)"
+    unique = "CREATE UNIQUE INDEX u_a ON u (lower(a)) WHERE a <> ''"
+    checking.pair.source(taken, unique, f"GRANT SELECT ON u TO {ROLE}")
+    checking.pair.target(
+        taken,
+        unique,
+        "ALTER TABLE u ADD UNIQUE (id, b), ADD EXCLUDE USING gist (b WITH &&)",
+        f"ALTER TABLE u OWNER TO {ROLE}",
+    )
+    table = dataclasses.replace(
+        T, source=RelationName("public", "u"), target=RelationName("public", "u")
+    )
+    assert "u_b_excl allows no two rows" in checking.mended("stricter_targets", table)
+    assert not checking.finds("values_taken_over", table)
+    checking.pair.target("CREATE TABLE child (u int REFERENCES u ON DELETE CASCADE)")
+    said = checking.mended("values_taken_over", table)
+    assert "under u_a: they cannot be" in said
+    assert "child_u_fkey on public.child acts" in said
+
+
 def test_a_table_copied_onto_itself_is_blocking(checking: Checking) -> None:
     found = check(checking.source_url, checking.source_url, [T], max_workers=1)
     assert "one_table" in {each.check for each in found.findings}

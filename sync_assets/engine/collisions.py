@@ -1,0 +1,294 @@
+"""Rows that are in each other's way: values that one row takes over from another.
+
+A unique index is looked at row by row, so that two rows cannot swap their values in one MERGE,
+whatever its order. Only where one has failed for that, the rows that change are taken out and put
+back in one statement, which deletes all of them before it inserts the first; foreign keys that
+point to them are checked at its end, and find them again. A row that the source no longer has, and
+whose value another one has now, makes way for it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
+
+import psycopg2
+import psycopg2.errors
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors, merge_sql, sql
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.load import Staging
+from sync_assets.engine.plan import Plan, Removal
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row
+from sync_assets.engine.sqlstate import classify
+from sync_assets.engine.uniques import Unique, besides_key, read_uniques
+
+Ask = Callable[[int], tuple[Unique, ...]]
+"""The constraints of a table of the source, by its oid: asked only where rows collide."""
+
+Merge = Callable[[], tuple[int, int]]
+
+COLLIDED = (psycopg2.errors.UniqueViolation, psycopg2.errors.ExclusionViolation)
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Rows inserted and updated; `removed` live ones made way, and `events` say so."""
+
+    inserted: int
+    updated: int
+    removed: int = 0
+    events: tuple[str, ...] = ()
+
+
+def settle(
+    cursor: Cursor,
+    plan: Plan,
+    key: Key,
+    staging: Staging,
+    ask: Ask,
+    merge: Merge,
+    guard: Callable[[int], None],
+    *,
+    every: bool,
+) -> Written:
+    """Write what a MERGE could not, after it was rolled back; `every` row of the source is staged.
+
+    `guard` is told how many rows make way. Raises SchemaConflict where the target's constraints do
+    not allow what is sent.
+    """
+    with _catalog_names(cursor):
+        scene = _read_scene(cursor, plan, key, ask, every=every)
+        made = [_make_way(cursor, plan, key, staging, scene, each) for each in scene.others]
+    removed = sum(live for _, live in made)
+    guard(removed)
+    events = (
+        f"{rows_} rows that the source no longer has made way at {unique.name}"
+        for unique, (rows_, _) in zip(scene.others, made, strict=True)
+        if rows_
+    )
+    inserted, updated = _retried(cursor, plan, key, staging, scene, merge)
+    enforced = plan.view.relation.has_versions
+    if not enforced and any(row(cursor, merge_sql.count_changes(plan, key, staging.identifier))):
+        raise errors.SchemaConflict(f"{plan.table.source} has several rows of one key")
+    return Written(inserted, updated, removed, tuple(events))
+
+
+@contextlib.contextmanager
+def _catalog_names(cursor: Cursor) -> Iterator[None]:
+    cursor.execute(CATALOG_NAMES)
+    yield
+    cursor.execute(OWN_NAMES)
+
+
+@dataclass(frozen=True, slots=True)
+class _Scene:
+    """The target where rows collide. `acts` says what a delete would set off, if anything.
+
+    `referenced` are columns that foreign keys point to; `unproven` says by constraint why a row
+    that is not staged may still be on the source.
+    """
+
+    there: Relation
+    others: tuple[Unique, ...]
+    acts: str | None
+    referenced: frozenset[str]
+    unproven: Mapping[str, str]
+
+
+_ACTING = """
+WITH tree AS (SELECT %(oid)s::oid AS oid UNION SELECT relid FROM pg_partition_tree(%(oid)s::oid))
+SELECT (SELECT min(what) FROM (
+    SELECT format('the foreign key %%I on %%s acts when a row is deleted', conname, conrelid::regclass)
+    FROM pg_constraint WHERE contype = 'f' AND confrelid IN (SELECT oid FROM tree)
+      AND confdeltype <> 'a' AND current_setting('session_replication_role') <> 'replica'
+    UNION ALL
+    SELECT format('the trigger %%I acts when a row is deleted', tgname)
+    FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM tree) AND NOT tgisinternal
+      AND tgtype & 8 <> 0 AND tgenabled <> 'D'
+    UNION ALL
+    SELECT format('the table %%s inherits from it', inhrelid::regclass) FROM pg_inherits
+    JOIN pg_class parent ON parent.oid = inhparent
+    WHERE inhparent = %(oid)s AND parent.relkind = 'r') AS acting (what)),
+  ARRAY(SELECT attname::text FROM pg_constraint k JOIN pg_attribute a ON a.attrelid = k.confrelid
+        AND a.attnum = ANY (k.confkey) WHERE k.contype = 'f' AND k.confrelid = %(oid)s)
+"""
+
+
+def read_acting(cursor: Cursor, oid: int) -> tuple[str | None, frozenset[str]]:
+    """What else happens when a row of a table is deleted, and columns that foreign keys point to."""
+    acts, referenced = row(cursor, _ACTING, {"oid": oid})
+    return acts, frozenset(referenced)
+
+
+def _read_scene(cursor: Cursor, plan: Plan, key: Key, ask: Ask, *, every: bool) -> _Scene:
+    there = read_relation(cursor, plan.table.target)
+    if there is None:
+        raise AssertionError(f"{plan.table.target} is locked and gone")
+    others = besides_key(read_uniques(cursor, there.oid), key)
+    unproven: dict[str, str] = {}
+    if not every:
+        source = ask(plan.view.relation.oid) if plan.view.relation.has_versions else ()
+        found = ((each.name, _unproven(plan, each, source)) for each in others)
+        unproven = {name: why for name, why in found if why}
+    return _Scene(there, others, *read_acting(cursor, there.oid), unproven)
+
+
+def _unproven(plan: Plan, unique: Unique, source: Iterable[Unique]) -> str | None:
+    """Why a target row that is not staged may be on the source, though its value is in another."""
+    if not plan.exact:
+        return "only the cursor was trusted to find what has changed"
+    if set(unique.columns) & {name for name, _ in plan.table.expressions}:
+        return "an expression computes the source's values"
+    if any(each.forbids_as_much_as(unique) for each in source):
+        return None
+    return "the source has no such constraint"
+
+
+def _make_way(
+    cursor: Cursor, plan: Plan, key: Key, staging: Staging, scene: _Scene, unique: Unique
+) -> tuple[int, int]:
+    """Delete the rows whose values others have now; count them, and the live ones among them."""
+    if not set(unique.columns) <= set(plan.layout.names):
+        return 0, 0
+    removed, live = row(cursor, _remove_held(plan, key, staging.identifier, unique))
+    why = scene.unproven.get(unique.name)
+    if why is None and plan.removal is not Removal.DELETE:
+        why = scene.acts
+    if removed and why:
+        gone = "If the source no longer has those rows, set deletes: hard. "
+        raise errors.SchemaConflict(
+            f"{removed} rows of {plan.table.target} have values that are in other rows of the "
+            f"source now, which {unique.name} does not allow, and they cannot make way: {why}",
+            remedy=("" if plan.removal is Removal.DELETE else gone) + _drop(unique),
+        )
+    return removed, live
+
+
+def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> Composable:
+    target, staged = sql.relation(plan.table.target), merge_sql.staged(plan, staging)
+    parts = SQL(", ").join(
+        SQL("({}) AS {}").format(SQL(part), Identifier(f"e{number}"))
+        for number, part in enumerate(unique.parts)
+    )
+    return SQL(
+        "WITH removed AS (DELETE FROM {target} AS t USING "
+        "(SELECT ctid AS place, tableoid AS leaf, {parts} FROM {target}{where}) AS held, "
+        "(SELECT {parts} FROM (SELECT s.* FROM {staged} AS s WHERE NOT EXISTS "
+        "(SELECT FROM {target} AS t WHERE {joined} AND NOT {differs})) AS s{where}) AS wanted "
+        "WHERE t.ctid = held.place AND t.tableoid = held.leaf AND {collide} "
+        "AND NOT EXISTS (SELECT FROM {staged} AS s WHERE {joined}) RETURNING {live} AS live) "
+        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE live) FROM removed"
+    ).format(
+        target=target,
+        staged=staged,
+        parts=parts,
+        where=SQL(f" WHERE {unique.condition}" if unique.condition else ""),
+        joined=merge_sql.joined(key),
+        differs=merge_sql.differs(plan),
+        collide=SQL(" AND ").join(_collide(unique)),
+        live=merge_sql.live(plan),
+    )
+
+
+def _collide(unique: Unique) -> Iterator[Composable]:
+    for number, operator in enumerate(unique.operators):
+        held, wanted = f"held.e{number}", f"wanted.e{number}"
+        same = f"{held} {operator} {wanted}"
+        if unique.nulls_equal:
+            same = f"({same} OR {held} IS NULL AND {wanted} IS NULL)"
+        yield SQL(same)
+
+
+def _retried(
+    cursor: Cursor, plan: Plan, key: Key, staging: Staging, scene: _Scene, merge: Merge
+) -> tuple[int, int]:
+    refused: tuple[type[psycopg2.Error], ...] = COLLIDED
+    updated = 0
+    try:
+        if scene.acts is None:
+            cursor.execute(_put_back(plan, key, staging.identifier, scene.there))
+            updated = cursor.rowcount
+        else:
+            refused = (psycopg2.IntegrityError,)
+            _park(cursor, plan, key, staging.identifier, scene)
+        inserted, also = merge()
+    except refused as error:
+        cursor.execute("ROLLBACK TO collision")
+        raise _refusal(plan, scene, error) from None
+    return inserted, updated + also
+
+
+def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Composable:
+    """Take the rows that change out and put them back changed, new values where they are synced."""
+    sent = (*plan.layout.names, plan.table.xmin_column)
+    marks = [name for name in (plan.layout.deleted_column,) if name is not None]
+    kept = [
+        column.name
+        for column in there.columns
+        if not column.generated and column.name not in (*sent, *marks)
+    ]
+    values = [
+        sql.names(sent, merge_sql.STAGED),
+        *(SQL("NULL::pg_catalog.timestamptz") for _ in marks),
+        *(SQL("t.{}").format(Identifier(name)) for name in kept),
+    ]
+    return SQL(
+        "WITH gone ({columns}) AS (DELETE FROM {target} AS t USING {staged} AS s "
+        "WHERE {joined} AND {differs} RETURNING {values}) "
+        "INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "
+        # To count them first is to delete all of them first.
+        "SELECT {columns} FROM gone WHERE (SELECT pg_catalog.count(*) FROM gone) > 0"
+    ).format(
+        columns=sql.names((*sent, *marks, *kept)),
+        target=sql.relation(plan.table.target),
+        staged=merge_sql.staged(plan, staging),
+        joined=merge_sql.joined(key),
+        differs=merge_sql.differs(plan),
+        values=SQL(", ").join(values),
+    )
+
+
+def _park(cursor: Cursor, plan: Plan, key: Key, staging: Composable, scene: _Scene) -> None:
+    """Let the rows that change be NULL where a constraint looks, until they are written."""
+    may_be = {field.name for field in plan.layout.fields if field.settable}
+    may_be -= {column.name for column in scene.there.columns if column.not_null}
+    may_be -= scene.referenced | set(key.columns)
+    found = (next((n for n in each.plain if n in may_be), None) for each in scene.others)
+    columns = sorted({name for name in found if name is not None})
+    if columns:
+        cursor.execute(
+            SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {} AND {}").format(
+                sql.relation(plan.table.target),
+                SQL(", ").join(SQL("{} = NULL").format(Identifier(name)) for name in columns),
+                merge_sql.staged(plan, staging),
+                merge_sql.joined(key),
+                merge_sql.differs(plan),
+            )
+        )
+
+
+def _refusal(plan: Plan, scene: _Scene, error: psycopg2.Error) -> errors.SyncError:
+    """What to do about values that are in each other's way even so."""
+    unique = next((e for e in scene.others if e.name == error.diag.constraint_name), None)
+    if unique is None:
+        return classify(error, "target")
+    if scene.acts is None or unique.deferrable:
+        return errors.SchemaConflict(
+            f"rows of {plan.table.source} have values that {unique.name} of {plan.table.target} "
+            "does not allow beside each other",
+            remedy=_drop(unique),
+        )
+    return errors.SchemaConflict(
+        f"rows of {plan.table.source} have taken over each other's values, which {unique.name} of "
+        f"{plan.table.target} does not allow row by row, and they cannot be taken out and put "
+        f"back: {scene.acts}",
+        remedy="Have it checked at the end of each statement, on the target: "
+        f"{unique.checked_later}",
+    )
+
+
+def _drop(unique: Unique) -> str:
+    return f"Drop it, on the target: {unique.dropped}"
