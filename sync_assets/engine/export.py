@@ -16,6 +16,7 @@ from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.reach import prove
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
     PINNED,
@@ -190,9 +191,16 @@ class Export:
                 self._finished.put(batch)
             else:
                 batch.discard()
+        self._prove(connection, self._plans)
         if before and self._hold:
             with connection.cursor() as cursor:
                 cursor.execute("; ".join(_LEAVE))
+
+    def _prove(self, connection: Connection, plans: Sequence[Plan]) -> None:
+        """Make sure that what was read through something else was whole, while it is locked."""
+        if any(plan.view.reach for plan in plans):
+            with connection.cursor() as cursor:
+                prove(cursor)
 
     def _move_on(self, connection: Connection, before: Chunk | None, chunk: Chunk) -> None:
         """Lock the chunk's leaf in this session too, and no other.
@@ -203,11 +211,20 @@ class Export:
         if before and (before.member, before.leaf) == (chunk.member, chunk.leaf):
             return
         plan = self._plans[chunk.member]
-        leave = _LEAVE if before else ()
-        names = own_names(plan.table, plan.view.relation, plan.view.types)
-        enter = ("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection))
-        with connection.cursor() as cursor:
-            cursor.execute("; ".join((*leave, *enter)))
+        lock = _locking(plan, chunk, connection)
+        if before and before.member == chunk.member and plan.view.reach:
+            # Its locks are all kept for the proof, which is made once.
+            statements = lock
+        else:
+            if before:
+                self._prove(connection, [self._plans[before.member]])
+            names = own_names(plan.table, plan.view.relation, plan.view.types)
+            further = plan.view.reach.settings if plan.view.reach else ()
+            leave = _LEAVE if before else ()
+            statements = (*leave, "SAVEPOINT chunk", *names, *further, *lock)
+        if statements:
+            with connection.cursor() as cursor:
+                cursor.execute("; ".join(statements))
 
     def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
         plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0

@@ -185,8 +185,13 @@ class Plan:
 
     @property
     def exact(self) -> bool:
-        """Whether the run misses no committed row, whatever the cursor says."""
-        return self.full or self.cursor is None or self.reads_by_xid
+        """Whether the run misses no committed row, whatever the cursor says.
+
+        Another server has a snapshot of its own, which nothing proves to be whole.
+        """
+        reach, leaves = self.view.reach, self.view.relation.leaves
+        remote = any(leaf.kind == "f" for leaf in leaves) or (reach is not None and reach.remote)
+        return not remote and (self.full or self.cursor is None or self.reads_by_xid)
 
     @property
     def reads_by_xid(self) -> bool:

@@ -14,7 +14,9 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.checksum import Piece, Rows, pieces, whole
+from sync_assets.engine.reach import Reach, prove
 from sync_assets.engine.session import (
+    CATALOG_NAMES,
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -34,13 +36,17 @@ SETTINGS = (
 LINES_AT_ONCE, BLOCKS = 500, 8
 """How far a listing may run ahead of who reads it: lines to a block, and blocks."""
 
+Statement = Callable[[Rows, Piece], Composable]
+Take = Callable[[bytes], None]
+
 
 @dataclass(frozen=True, slots=True)
 class End:
     """One end of a comparison: its rows, and the connection whose transaction holds its snapshot.
 
     A snapshot taken `in_recovery`, on a standby, is not shared with other connections. `settings`
-    are those its rows are read under, besides the pinned ones.
+    are those its rows are read under, besides the pinned ones. `reach` says that they come from more
+    than tables that are locked by name.
     """
 
     side: Side
@@ -48,10 +54,13 @@ class End:
     leader: Connection
     in_recovery: bool
     settings: tuple[str, ...] = ()
+    reach: Reach | None = None
 
-
-Statement = Callable[[Rows, Piece], Composable]
-Take = Callable[[bytes], None]
+    def copy(self, connection: Connection, statement: Composable, take: Take, piece: Piece) -> None:
+        """Give each line of a COPY of this end to `take`, under its settings."""
+        further = self.reach.settings if self.reach else ()
+        settings = (*self.settings, *further)
+        copy(connection, statement, take, piece, settings, keep=self.reach is not None)
 
 
 class Scan:
@@ -102,6 +111,8 @@ class Scan:
                 return
             if joined:
                 self._read(connection, stopped)
+                if self._end.reach:
+                    prove(cursor)
 
     def _read(self, connection: Connection, stopped: threading.Event) -> None:
         while not stopped.is_set():
@@ -111,7 +122,7 @@ class Scan:
             except queue.Empty:
                 return
             statement = self._statement(self._end.rows, piece)
-            copy(connection, statement, self._take, piece, self._end.settings)
+            self._end.copy(connection, statement, self._take, piece)
             self._done()
 
 
@@ -129,8 +140,13 @@ def copy(
     take: Take,
     piece: Piece,
     settings: Sequence[str],
+    *,
+    keep: bool = False,
 ) -> None:
-    """Give each line of a COPY to `take`; raises what the server says, and what `take` raises."""
+    """Give each line of a COPY to `take`; raises what the server says, and what `take` raises.
+
+    `keep` says that the locks stay until they have proven what was read.
+    """
     lock = SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE NOWAIT").format(
         SQL("ONLY " if piece.only else ""), Identifier(piece.name.schema, piece.name.name)
     )
@@ -141,7 +157,9 @@ def copy(
     with connection.cursor() as cursor:
         cursor.execute("; ".join(first))
         cursor.copy_expert(statement, _Lines(take))
-        cursor.execute("ROLLBACK TO piece; RELEASE piece")
+        cursor.execute(
+            f"RELEASE piece; {CATALOG_NAMES}" if keep else "ROLLBACK TO piece; RELEASE piece"
+        )
 
 
 class _Lines:
@@ -220,7 +238,7 @@ class _Stream:
         end = self._end
         try:
             piece = whole(end.rows.relation)
-            copy(end.leader, self._statement, self._take, piece, end.settings)
+            end.copy(end.leader, self._statement, self._take, piece)
             self._put(self._block)
             self._put(None)
         except BaseException as error:  # noqa: BLE001 - carried to the thread that reads

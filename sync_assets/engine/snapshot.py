@@ -1,7 +1,8 @@
 """Lock the source's table, take one snapshot of it, and say what was seen.
 
 The lock comes first: TRUNCATE and a rewriting ALTER TABLE are not MVCC-safe, so a snapshot older
-than one of them would read no rows (the manual, "Caveats" of chapter 13).
+than one of them would read no rows (the manual, "Caveats" of chapter 13). What cannot be locked by
+name is proven whole instead (`reach`).
 """
 
 from __future__ import annotations
@@ -12,13 +13,15 @@ from dataclasses import dataclass
 from datetime import datetime
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2 import sql
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Cursor, Relation, require_source
 from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.progress import Phase
-from sync_assets.engine.scope import scoped
+from sync_assets.engine.reach import Reach, changed, lock_view, prove, reach, reaches
+from sync_assets.engine.scope import own_names, scoped
 from sync_assets.engine.session import (
     PINNED,
     READ_SNAPSHOT,
@@ -68,7 +71,8 @@ class SourceView:
     """A relation under a snapshot that its locks keep whole.
 
     `relation` has the columns in scope and `types` what they need; `columns` are all that the
-    source has, and `probe_types` what a filter or an expression over them needs.
+    source has, and `probe_types` what a filter or an expression over them needs. `reach` is None
+    where nothing is read but tables that are locked by name.
     """
 
     relation: Relation
@@ -76,6 +80,7 @@ class SourceView:
     types: tuple[UserType, ...]
     probe_types: tuple[UserType, ...]
     snapshot: Snapshot
+    reach: Reach | None = None
 
 
 _SNAPSHOT = """
@@ -105,8 +110,9 @@ def taken(
 ) -> Iterator[tuple[SourceView, ...]]:
     """Hold one snapshot of the tables' sources, locked before it was taken; released at the end.
 
-    Starts over when the catalog changed between lock and snapshot; raises SourceChanged if it
-    does so three times.
+    Starts over when the catalog changed between lock and snapshot, or a table that is read through
+    something else before it could be locked too; raises SourceChanged if that happens three times,
+    and at the end if what was read was not whole.
     """
     for _ in range(ATTEMPTS):
         begin("identify")
@@ -117,17 +123,30 @@ def taken(
         settings = (*PINNED, *_locks(before), IN_RECOVERY)
         with transaction(connection, *settings, begin=READ_SNAPSHOT) as cursor:
             in_recovery = is_in_recovery(cursor)
+            for relation in before:
+                if relation.kind == "v":
+                    lock_view(cursor, relation.name)
             begin("snapshot")
             snapshot = _take(cursor, identify=allowed, in_recovery=in_recovery)
             after = [require_source(cursor, table) for table in tables]
             if [each.layout for each in after] == [each.layout for each in before]:
-                yield tuple(
+                views = tuple(
                     _view(cursor, table, relation, snapshot)
                     for table, relation in zip(tables, after, strict=True)
                 )
-                return
+                further = any(view.reach for view in views)
+                if not (further and changed(cursor)):
+                    yield views
+                    if further and _is_open(connection):
+                        prove(cursor)
+                    return
     names = ", ".join(str(table.source) for table in tables)
-    raise errors.SourceChanged(f"{names} changed shape three times while being locked")
+    raise errors.SourceChanged(f"{names} changed three times while being locked")
+
+
+def _is_open(connection: Connection) -> bool:
+    """Whether the transaction goes on: who reads may end it, after a proof of his own."""
+    return connection.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_INTRANS
 
 
 def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceView:
@@ -135,7 +154,12 @@ def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) 
     types = read_types(cursor, (column.type_oid for column in chosen.columns))
     probed = relation.columns if table.where or table.expressions else ()
     probe_types = read_types(cursor, (column.type_oid for column in probed))
-    return SourceView(chosen, relation.columns, types, probe_types, snapshot)
+    further = None
+    if reaches(table, relation):
+        further = reach(cursor, table, chosen, own_names(table, chosen, types))
+        for setting in further.settings:
+            cursor.execute(setting)
+    return SourceView(chosen, relation.columns, types, probe_types, snapshot, further)
 
 
 def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
@@ -149,7 +173,7 @@ def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
 
 
 def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
-    """What locks all that is read and can be locked; views and foreign tables have no rows to lose."""
+    """What locks all tables that are read by name."""
     names: set[RelationName] = set()
     with_children: set[RelationName] = set()
     for relation in relations:

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_assets.engine.catalog import Cursor, Key
-from sync_assets.engine.session import CATALOG_NAMES, Sessions, rows, transaction
+from sync_assets.engine.session import Sessions, rows, transaction
 from sync_assets.engine.table import RelationName, quoted
 
 
@@ -118,5 +118,5 @@ def _is_key(unique: Unique, key: Key) -> bool:
 
 def uniques_on_source(sessions: Sessions, oid: int) -> tuple[Unique, ...]:
     """Those of a table of the source, in a session of its own: they are seldom asked for."""
-    with sessions.connected("source") as source, transaction(source, CATALOG_NAMES) as cursor:
+    with sessions.connected("source") as source, transaction(source) as cursor:
         return read_uniques(cursor, oid)

@@ -115,7 +115,7 @@ class _Held:
         """Compare one table, and repair it."""
         judge, rows = self._judged(table, view, synced=receipt is not None)
         own = own_names(table, view.relation, view.types)
-        source = End("source", rows, self.source, view.snapshot.in_recovery, own)
+        source = End("source", rows, self.source, view.snapshot.in_recovery, own, view.reach)
         comparison = Comparison(self.run, table, source)
         tally = Tally(judge, rows.key, examples)
         comparison.compare(tally)

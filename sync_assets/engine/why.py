@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, Key, Relation, require_source
+from sync_assets.engine import errors, snapshot
+from sync_assets.engine.catalog import Cursor, Key, Relation
 from sync_assets.engine.explain import LastRun, sentence
 from sync_assets.engine.row_lookup import source_row, target_row
 from sync_assets.engine.schema import choose_key
@@ -106,9 +106,11 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
         memory = _memory(cursor, table.target)
         with (
             sessions.connected("source") as source,
-            transaction(source, begin=READ_SNAPSHOT) as reading,
+            # Its lock first: a row of a table that is just being rewritten must not look gone.
+            snapshot.taken(source, [table]) as (view,),
+            source.cursor() as reading,
         ):
-            relation = require_source(reading, table)
+            relation = view.relation
             key = _key(table, relation)
             values = _values(table, key, values)
             on_source = source_row(reading, table, relation, key, values, memory.leaves)
