@@ -9,7 +9,6 @@ whose value another one has now, makes way for it.
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 
@@ -21,7 +20,7 @@ from sync_assets.engine import errors, merge_sql, sql
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import Plan, Removal
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, row
+from sync_assets.engine.session import row
 from sync_assets.engine.sqlstate import classify
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
@@ -59,9 +58,8 @@ def settle(
     `guard` is told how many rows make way. Raises SchemaConflict where the target's constraints do
     not allow what is sent.
     """
-    with _catalog_names(cursor):
-        scene = _read_scene(cursor, plan, key, ask, every=every)
-        made = [_make_way(cursor, plan, key, staging, scene, each) for each in scene.others]
+    scene = _read_scene(cursor, plan, key, ask, every=every)
+    made = [_make_way(cursor, plan, key, staging, scene, each) for each in scene.others]
     removed = sum(live for _, live in made)
     guard(removed)
     events = (
@@ -74,13 +72,6 @@ def settle(
     if not enforced and any(row(cursor, merge_sql.count_changes(plan, key, staging.identifier))):
         raise errors.SchemaConflict(f"{plan.table.source} has several rows of one key")
     return Written(inserted, updated, removed, tuple(events))
-
-
-@contextlib.contextmanager
-def _catalog_names(cursor: Cursor) -> Iterator[None]:
-    cursor.execute(CATALOG_NAMES)
-    yield
-    cursor.execute(OWN_NAMES)
 
 
 @dataclass(frozen=True, slots=True)
