@@ -60,6 +60,7 @@ class Snapshot:
     identity: SourceIdentity
     timeline_as_of: int
     text: str = ""
+    standby: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +82,7 @@ _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, clock_timestamp(),
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
              ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint,
-       pg_postmaster_start_time(), inet_server_addr()::text, s::text,
+       pg_postmaster_start_time(), inet_server_addr()::text, s::text, pg_is_in_recovery(),
        {system_identifier},
        (SELECT oid FROM pg_database WHERE datname = current_database()),
        CASE WHEN NOT pg_is_in_recovery()
@@ -128,22 +129,20 @@ def taken(
     raise errors.SourceChanged(f"{names} changed shape three times while being locked")
 
 
+def now(connection: Connection) -> Snapshot:
+    """This moment, of which nothing is read."""
+    with transaction(connection, CATALOG_NAMES, _MAY_IDENTIFY) as cursor:
+        ((allowed,),) = cursor.fetchall()
+    with transaction(connection, CATALOG_NAMES, begin=READ_SNAPSHOT) as cursor:
+        return _take(cursor, identify=allowed)
+
+
 def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceView:
     chosen = scoped(cursor, table, relation)
     types = read_types(cursor, (column.type_oid for column in chosen.columns))
     probed = relation.columns if table.where or table.expressions else ()
     probe_types = read_types(cursor, (column.type_oid for column in probed))
     return SourceView(chosen, relation.columns, types, probe_types, snapshot)
-
-
-def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
-    """Whether the database behind `cursor` is the one the snapshot was taken from."""
-    here = row(
-        cursor,
-        "SELECT pg_postmaster_start_time(), oid FROM pg_database "
-        "WHERE datname = current_database()",
-    )
-    return here == (snapshot.postmaster_start, snapshot.identity.database)
 
 
 def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
@@ -177,13 +176,13 @@ def _take(cursor: Cursor, *, identify: bool) -> Snapshot:
     )
     # The first query of the transaction: it takes the snapshot.
     statement = _SNAPSHOT.format(system_identifier=system, checkpoint=checkpoint)
-    xmin, xmax, at, lsn, started, address, text, *identified = row(cursor, statement)
+    xmin, xmax, at, lsn, started, address, text, standby, *identified = row(cursor, statement)
     system_identifier, database, current, received, checkpointed = identified
     timeline, known_up_to = current or received, lsn
     if timeline is None and checkpointed:
         timeline, known_up_to = map(int, checkpointed.strip("()").split(","))
     identity = SourceIdentity(system_identifier, database, timeline)
-    return Snapshot(xmin, xmax, at, lsn, started, address, identity, known_up_to, text)
+    return Snapshot(xmin, xmax, at, lsn, started, address, identity, known_up_to, text, standby)
 
 
 def export(cursor: Cursor) -> str:

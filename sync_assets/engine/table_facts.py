@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import psycopg2
@@ -11,6 +12,7 @@ from sync_assets.engine.catalog import Cursor, Relation, read_relation, require_
 from sync_assets.engine.column_types import read_types
 from sync_assets.engine.errors import PrivilegeError, SyncError
 from sync_assets.engine.evolve import lay_out
+from sync_assets.engine.identity import reads
 from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.state import Known
@@ -52,13 +54,17 @@ class TargetTable:
 
 @dataclass(frozen=True, slots=True)
 class TablePair:
-    """Both ends of a table, and what keeps one from fitting the other."""
+    """Both ends of a table, and what keeps one from fitting the other.
+
+    `is_one` says that they are the same table, or that the source reads the target.
+    """
 
     table: Table
     source: SourceTable
     target: TargetTable
     problem: SyncError | None
     alters_target: bool
+    is_one: bool = False
 
 
 _CLOSED = """
@@ -157,3 +163,10 @@ def paired(cursor: Cursor, table: Table, source: SourceTable, target: TargetTabl
         except SyncError as error:
             problem = error
     return TablePair(table, source, target, problem, alters and target.relation is not None)
+
+
+def with_oneness(cursor: Cursor, pair: TablePair) -> TablePair:
+    """The pair, with `is_one` found out; `cursor` is on the database that both ends are in."""
+    source, target = pair.source.relation, pair.target.relation
+    is_one = source is not None and target is not None and reads(cursor, source, target)
+    return dataclasses.replace(pair, is_one=is_one)

@@ -10,21 +10,23 @@ from collections.abc import Iterator, Sequence
 
 import psycopg2
 
-from sync_assets.engine import errors, load, snapshot
+from sync_assets.engine import errors, load, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.blocking import giving_way
+from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
 from sync_assets.engine.discovery import Outlook, look_out
 from sync_assets.engine.flush import ensure_flushed
+from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.lock import locked
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
 from sync_assets.engine.run import Run
 from sync_assets.engine.scan import End
 from sync_assets.engine.scope import own_names
-from sync_assets.engine.session import Connection
+from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.sync import fill, known_states, plan_tables, publish
 from sync_assets.engine.table import Table
@@ -144,7 +146,9 @@ class _Held:
         """What a difference will mean, and the rows of the source."""
         if synced:
             return after_sync(table), rows_of_source(table, view)
-        known = known_states(self.target, [table])[table.target]
+        with transaction(self.target, CATALOG_NAMES) as cursor:
+            require_two_tables(cursor, table, view, read_relation(cursor, table.target))
+            known = state.read(cursor, table.target)
         rows = rows_of_source(table, view, awaited_by(view, known))
         return since_last_run(table, known, view.snapshot), rows
 
