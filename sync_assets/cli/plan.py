@@ -77,6 +77,7 @@ def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any
 
 
 def _print(found: list[tuple[SyncedTable, Forecast | SyncError]]) -> None:
+    from sync_assets.cli.errors import show_trace
     from sync_assets.engine import Forecast
 
     planned = [each for _, each in found if isinstance(each, Forecast)]
@@ -88,6 +89,7 @@ def _print(found: list[tuple[SyncedTable, Forecast | SyncError]]) -> None:
             click.echo(f"  {note}")
     for synced, error in found:
         if not isinstance(error, Forecast):
+            show_trace(error)
             click.echo(f"\n{synced.table.target}: a run would fail: {error}")
 
 

@@ -82,7 +82,8 @@ def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
 def _verify(
     group: Sequence[SyncedTable], options: Mapping[str, Any]
 ) -> list[tuple[SyncedTable, Verification | SyncError]]:
-    from sync_assets.cli.run_display import PlainDisplay, described_error
+    from sync_assets.cli.errors import tell
+    from sync_assets.cli.run_display import PlainDisplay
     from sync_assets.config import url_variable
     from sync_assets.engine import DataCopyEngine, SyncError
 
@@ -101,7 +102,7 @@ def _verify(
     try:
         found = engine.verify_group(list(tables.values()), **options)
     except SyncError as error:
-        click.echo(f"Error: {described_error(error)}", err=True)
+        tell(error)
         return [(synced, error) for synced in group]
     return list(zip(group, found, strict=True))
 
