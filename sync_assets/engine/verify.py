@@ -28,9 +28,10 @@ from sync_assets.engine.scan import End
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
 from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import Known
 from sync_assets.engine.sync import fill, known_states, plan_tables, publish
 from sync_assets.engine.table import Table
-from sync_assets.engine.verdict import Judge, Tally, after_sync, since_last_run
+from sync_assets.engine.verdict import Tally, after_sync, since_last_run
 from sync_assets.engine.verification import Verification
 
 
@@ -115,21 +116,27 @@ class _Held:
         examples: int,
     ) -> Verification:
         """Compare one table, and repair it."""
-        judge, rows = self._judged(table, view, synced=receipt is not None)
+        known = None if receipt else self._known(table, view)
+        rows = rows_of_source(table, view, None if receipt else awaited_by(view, known))
         own = own_names(table, view.relation.columns, view.types)
         comparison = Comparison(self.run, table, End("source", rows, self.source, own))
+        judge = (
+            after_sync(table)
+            if receipt
+            else since_last_run(table, known, view.snapshot, comparison.settled)
+        )
         tally = Tally(judge, rows.key, examples)
         comparison.compare(tally)
-        repaired, left = None, None
+        repaired, last = None, tally
         if repair and tally.verdicts["wrong"]:
             repaired = self._repaired(table, view, rows, comparison, tally)
-            again = Tally(judge, rows.key, 0)
-            comparison.compare_again(again)
-            left = again.verdicts["wrong"]
+            last = Tally(judge, rows.key, 0)
+            comparison.compare_again(last)
         return Verification(
             source=str(table.source),
             target=str(table.target),
-            equal=not (tally.verdicts["wrong"] if left is None else left),
+            equal=not last.verdicts.total(),
+            faultless=not last.verdicts["wrong"],
             synced=receipt is not None,
             snapshot_at=view.snapshot.taken_at.isoformat(),
             rows_source=comparison.rows_source,
@@ -139,18 +146,14 @@ class _Held:
             seconds=self.run.report.total(),
             receipt=receipt,
             repaired=repaired,
-            rows_left=left,
+            rows_left=last.verdicts["wrong"] if repaired else None,
         )
 
-    def _judged(self, table: Table, view: SourceView, *, synced: bool) -> tuple[Judge, Rows]:
-        """What a difference will mean, and the rows of the source."""
-        if synced:
-            return after_sync(table), rows_of_source(table, view)
+    def _known(self, table: Table, view: SourceView) -> Known | None:
+        """What the target remembers of a table that is not synced for the occasion."""
         with transaction(self.target, CATALOG_NAMES) as cursor:
             require_two_tables(cursor, table, view, read_relation(cursor, table.target))
-            known = state.read(cursor, table.target)
-        rows = rows_of_source(table, view, awaited_by(view, known))
-        return since_last_run(table, known, view.snapshot), rows
+            return state.read(cursor, table.target)
 
     def _repaired(
         self, table: Table, view: SourceView, rows: Rows, comparison: Comparison, tally: Tally
