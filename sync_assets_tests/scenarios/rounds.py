@@ -46,6 +46,7 @@ MAPPED = "SELECT leaf, page, unnest(keys_1) FROM {}"
 STREAMING = {
     **SETTINGS,
     "summarize_wal": "on",
+    "autovacuum_naptime": "1min",
     # A standby that lets a run read for a while before replay cancels it.
     "max_standby_streaming_delay": "5s",
     "hot_standby_feedback": "on",
