@@ -18,8 +18,8 @@ from sync_assets.failures import failure_of, retry_of
 from sync_assets.run_watch import stopped_with_run
 
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
-Verdict = tuple[bool, str, dict[str, Any]]
-"""Whether it passed, one sentence, and the numbers."""
+Verdict = tuple[bool | None, str, dict[str, Any]]
+"""Whether it passed, None where nothing was compared; one sentence, and the numbers."""
 
 Context = dg.AssetCheckExecutionContext
 
@@ -110,9 +110,11 @@ def _result(
     except SyncError as error:
         retry = retry_of(error, context.run, context.retry_number)
         raise (retry or failure_of(error)) from None
+    # Nothing is known to be wrong: that must neither look like a pass nor stop what comes after.
+    severity = "warn" if passed is None else options.severity
     return dg.AssetCheckResult(
-        passed=passed,
-        severity=SEVERITIES[options.severity],
+        passed=bool(passed),
+        severity=SEVERITIES[severity],
         description=sentence,
         metadata=numbers,
     )
@@ -139,7 +141,15 @@ def _row_count(synced: SyncedTable, source: str, target: str) -> Verdict:
     passed = missing + extra <= options.tolerance * found.source
     sentence = f"{missing:,} rows are missing, {extra:,} are there that the source has not."
     numbers = {"rows_in_source": found.source, "rows_in_target": found.target}
-    return passed, sentence, numbers | {"rows_missing": missing, "rows_extra": extra}
+    numbers |= {"rows_missing": missing, "rows_extra": extra}
+    return _told(sentence, numbers, passed=passed, tells=found.tells)
+
+
+def _told(sentence: str, numbers: dict[str, Any], *, passed: bool, tells: bool) -> Verdict:
+    if passed and not tells:
+        nothing = "Nothing was compared: the source has no row that the last sync has seen."
+        return None, nothing, numbers
+    return passed, sentence, numbers
 
 
 def _removes(synced: SyncedTable) -> bool:
@@ -152,7 +162,8 @@ def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: s
     wrong = found.differing + found.missing
     sentence = f"Of {found.rows:,} rows {found.differing:,} differ, {found.missing:,} are missing."
     numbers = {"rows_compared": found.rows, "rows_differing": found.differing}
-    return not wrong, sentence, numbers | {"rows_missing": found.missing}
+    numbers |= {"rows_missing": found.missing}
+    return _told(sentence, numbers, passed=not wrong, tells=found.tells)
 
 
 def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> Verdict:
@@ -162,10 +173,12 @@ def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> V
         found = engine.verify(synced.between_sweeps, sync=False)
     sentence = (
         f"Of {found.rows_source:,} rows {found.rows_wrong:,} are wrong on the target,"
-        f" {found.rows_pending:,} wait for the next sync."
+        f" {found.rows_pending:,} wait for the next sync;"
+        f" {found.rows_unexplained:,} are only on the target, which keeps them."
     )
     names = ("source", "target", "wrong", "pending", "unexplained", "differing")
-    return found.equal, sentence, {f"rows_{name}": getattr(found, f"rows_{name}") for name in names}
+    numbers = {f"rows_{name}": getattr(found, f"rows_{name}") for name in names}
+    return _told(sentence, numbers, passed=found.faultless, tells=found.tells)
 
 
 def _drift(synced: SyncedTable, source: str, target: str) -> Verdict:

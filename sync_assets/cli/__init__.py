@@ -74,6 +74,13 @@ def _debug(words: list[str]) -> bool:
     return "--debug" in words[: next((i for i, w in enumerate(words) if w in COMMANDS), None)]
 
 
+def _remember_debug(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
+    from sync_assets.cli.errors import DEBUG
+
+    # For errors that do not end the command.
+    ctx.meta[DEBUG] = wanted
+
+
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
     if not wanted or ctx.resilient_parsing:
         return
@@ -110,7 +117,13 @@ def read_env_file(folder: Path) -> None:
         "sync-assets status",
     ),
 )
-@click.option("--debug", is_flag=True, expose_value=False, help="Show the traceback of an error.")
+@click.option(
+    "--debug",
+    is_flag=True,
+    expose_value=False,
+    callback=_remember_debug,
+    help="Show the traceback of an error.",
+)
 @click.option(
     "--version",
     is_flag=True,

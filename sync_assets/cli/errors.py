@@ -15,6 +15,9 @@ from sync_assets.engine.errors import ConfigurationError, SyncError
 
 URL_VARIABLES = ("SYNC_SOURCE_URL", "SYNC_TARGET_URL", "DAGSTER_PG_URL")
 HIDDEN = "***"
+DEBUG = "sync_assets.debug"
+"""Where the context of a command keeps whether tracebacks are wanted."""
+
 IN_URL = re.compile(r"(?<=://)([^\s:@/'\"]*):[^\s/]*@")
 IN_DSN = re.compile(r"(password\s*=\s*)('(?:[^'\\]|\\.)*'|[^\s&'\"]+)", re.IGNORECASE)
 
@@ -36,6 +39,24 @@ def report(error: BaseException, *, debug: bool = False) -> int:
         return error.exit_code
     click.echo(f"Error: {one_line(_said(error))}", err=True)
     return 2 if isinstance(error, ConfigurationError) else 1
+
+
+def tell(error: SyncError) -> None:
+    """Print the error of one table, where the others go on."""
+    show_trace(error)
+    click.echo(f"Error: {described_error(error)}", err=True)
+
+
+def show_trace(error: BaseException) -> None:
+    """Print where an error comes from, if `--debug` asks for it."""
+    if click.get_current_context().meta.get(DEBUG):
+        trace = "".join(traceback.format_exception(error))
+        click.echo(hide_passwords(trace), nl=False, err=True)
+
+
+def described_error(error: SyncError) -> str:
+    """An error in one line: its kind, what, where and how to mend it."""
+    return one_line(f"{error.kind}: {error}")
 
 
 def one_line(text: str) -> str:

@@ -92,6 +92,7 @@ def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any
 
 
 def _print(found: list[Planned]) -> None:
+    from sync_assets.cli.errors import show_trace
     from sync_assets.engine import Forecast
 
     planned = [each for _, each in found if isinstance(each, Forecast)]
@@ -103,6 +104,7 @@ def _print(found: list[Planned]) -> None:
             click.echo(f"  {note}")
     for synced, error in found:
         if not isinstance(error, Forecast):
+            show_trace(error)
             click.echo(f"\n{synced.table.target}: a run would fail: {error}")
 
 

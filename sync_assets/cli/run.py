@@ -11,9 +11,10 @@ from typing import Any
 import click
 
 from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.errors import tell
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
-from sync_assets.cli.run_display import LiveDisplay, PlainDisplay, described_error
+from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
 from sync_assets.cli.selection import configured_tables, require_urls, selected
 from sync_assets.config import SyncedTable
 from sync_assets.engine.errors import SyncError
@@ -105,7 +106,7 @@ def _print_results(
     as_json: bool,
 ) -> None:
     for target, error in errors.items():
-        click.echo(f"Error: {described_error(error.located(table=target))}", err=True)
+        tell(error.located(table=target))
     if as_json:
         print_json({"tables": [_entry(synced, receipts, errors) for synced in tables]})
     elif receipts:

@@ -10,7 +10,7 @@ import click
 from rich.console import Console
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sync_assets.cli.errors import one_line
+from sync_assets.cli.errors import described_error
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.progress import Progress as Step
 from sync_assets.engine.receipt import Receipt
@@ -142,8 +142,3 @@ def described(progress: Step) -> str:
         f"{progress.chunks_done} of {progress.chunks} chunks" if progress.chunks else "",
     ]
     return ", ".join(part for part in parts if part)
-
-
-def described_error(error: SyncError) -> str:
-    """An error in one line: its kind, what, where and how to mend it."""
-    return one_line(f"{error.kind}: {error}")

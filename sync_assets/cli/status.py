@@ -73,6 +73,8 @@ def _row(status: TableStatus) -> tuple[str, ...]:
 
 
 def _lag(status: TableStatus) -> str:
+    if status.source_problem:
+        return status.source_problem
     parts = []
     if status.lag_xids is not None:
         parts.append(f"{status.lag_xids:,} xids")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -51,7 +51,8 @@ def command(
 
     Each table is synced first, so that whatever differs then is a fault. Rows are named by their
     keys; their values stay on the servers. The exit code is 0 where nothing is wrong, 1 where
-    something is or could not be compared.
+    something is or could not be compared: rows that wait for the next run, or that only the target
+    has and `deletes: ignore` keeps, are told of and are no fault.
     """
     # Loaded here, so that `verify --help` needs no database driver.
     from sync_assets.cli.selection import configured_tables, require_urls, selected
@@ -67,7 +68,7 @@ def command(
         print_json({"tables": [_entry(synced, outcome) for synced, outcome in done]})
     else:
         _print(done)
-    sys.exit(0 if all(_is_equal(outcome) for _, outcome in done) else DIFFERENT)
+    sys.exit(0 if all(_is_faultless(outcome) for _, outcome in done) else DIFFERENT)
 
 
 def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
@@ -82,7 +83,8 @@ def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
 def _verify(
     group: Sequence[SyncedTable], options: Mapping[str, Any]
 ) -> list[tuple[SyncedTable, Verification | SyncError]]:
-    from sync_assets.cli.run_display import PlainDisplay, described_error
+    from sync_assets.cli.errors import tell
+    from sync_assets.cli.run_display import PlainDisplay
     from sync_assets.config import url_variable
     from sync_assets.engine import DataCopyEngine, SyncError
 
@@ -101,13 +103,13 @@ def _verify(
     try:
         found = engine.verify_group(list(tables.values()), **options)
     except SyncError as error:
-        click.echo(f"Error: {described_error(error)}", err=True)
+        tell(error)
         return [(synced, error) for synced in group]
     return list(zip(group, found, strict=True))
 
 
-def _is_equal(outcome: Verification | SyncError) -> bool:
-    return bool(getattr(outcome, "equal", False))
+def _is_faultless(outcome: Verification | SyncError) -> bool:
+    return bool(getattr(outcome, "faultless", False))
 
 
 def _print(done: Sequence[tuple[SyncedTable, Verification | SyncError]]) -> None:
@@ -139,9 +141,22 @@ def _row(seen: Verification) -> tuple[str, ...]:
 
 
 def _result(seen: Verification) -> str:
+    if not seen.faultless:
+        left = f"{seen.rows_left:,} still wrong" if seen.repaired else f"{seen.rows_wrong:,} wrong"
+        return "; ".join((left, *_excused(seen)))
     if seen.repaired is not None:
-        return f"{seen.rows_wrong:,} repaired" if seen.equal else f"{seen.rows_left:,} still wrong"
-    return "equal" if seen.equal else f"{seen.rows_wrong:,} wrong"
+        return "; ".join((f"{seen.rows_wrong:,} repaired", *_excused(seen)))
+    excused = " and ".join(_excused(seen))
+    return f"equal but for {excused}" if excused else "equal"
+
+
+def _excused(seen: Verification) -> Iterator[str]:
+    """What differs and is no fault."""
+    kept, pending = seen.rows_unexplained, seen.rows_pending
+    if kept:
+        yield f"{kept:,} row{'s' * (kept > 1)} that only the target has"
+    if pending:
+        yield f"{pending:,} that the next run brings"
 
 
 def _named(key: Mapping[str, str]) -> str:

@@ -139,9 +139,10 @@ class PostgresServer:
         place = f"postgres:{self._password}@127.0.0.1:{self._port}"
         return f"postgresql://{place}/{quote(database, safe='')}"
 
-    def create_database(self, name: str) -> str:
-        """Create an empty database and return its URL."""
-        self._execute(sql.SQL("CREATE DATABASE {}").format(sql.Identifier(name)))
+    def create_database(self, name: str, options: str = "") -> str:
+        """Create an empty database, with `options` of the statement, and return its URL."""
+        create = sql.SQL("CREATE DATABASE {} {}")
+        self._execute(create.format(sql.Identifier(name), sql.SQL(options)))
         return self.url(name)
 
     def drop_database(self, name: str) -> None:

@@ -18,12 +18,19 @@ from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.extension_facts import MissingTypes, read_missing_types
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity, blocking
+from sync_assets.engine.identity import place_of
 from sync_assets.engine.run import MAX_BATCH_DISK
 from sync_assets.engine.server_facts import Server, read_server
 from sync_assets.engine.session import Connection, Sessions, transaction
 from sync_assets.engine.sqlstate import Side
 from sync_assets.engine.table import Table
-from sync_assets.engine.table_facts import TablePair, paired, read_source, read_target
+from sync_assets.engine.table_facts import (
+    TablePair,
+    paired,
+    read_source,
+    read_target,
+    with_oneness,
+)
 from sync_assets.engine.wal_facts import WalFacts, read_wal_facts
 
 SIDES: tuple[Side, ...] = ("source", "target")
@@ -142,10 +149,13 @@ def _pairs(
         transaction(source) as reading,
         transaction(target) as writing,
     ):
+        one_database = place_of(reading).shows(place_of(writing))
         pairs = tuple(
             paired(reading, table, read_source(reading, table), read_target(writing, table.target))
             for table in tables
         )
+        if one_database:
+            pairs = tuple(with_oneness(writing, pair) for pair in pairs)
         relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
         return pairs, read_missing_types(reading, writing, relations)
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from sync_assets.engine import errors
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, warning
+from sync_assets.engine.identity import its_own_target
 from sync_assets.engine.table import RelationName, quoted
 from sync_assets.engine.table_facts import TablePair
 
@@ -83,20 +84,10 @@ def row_level_security(facts: Facts) -> Iterator[Finding]:
 
 def one_table(facts: Facts) -> Iterator[Finding]:
     """A table that would be copied onto itself."""
-    if not _same_database(facts):
-        return
     for pair in facts.tables:
-        source, target = pair.source.relation, pair.target.relation
-        if source is not None and target is not None and source.oid == target.oid:
-            yield blocking(_source(pair), "source and target are one and the same table", "target:")
-
-
-def _same_database(facts: Facts) -> bool:
-    source, target = facts.source, facts.target
-    if source is None or target is None or source.system_identifier is None:
-        return False
-    ends = [(each.system_identifier, each.database_oid) for each in (source, target)]
-    return ends[0] == ends[1]
+        if pair.is_one:
+            problem = its_own_target(pair.table)
+            yield blocking(_source(pair), problem.message, "target:")
 
 
 def named(names: Sequence[RelationName]) -> str:

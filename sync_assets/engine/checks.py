@@ -36,6 +36,11 @@ class RowCount:
     settled: int
     target: int
 
+    @property
+    def tells(self) -> bool:
+        """Whether they can say anything: that no row is missing follows from no settled row."""
+        return self.settled > 0 or self.source == self.target
+
 
 @dataclass(frozen=True, slots=True)
 class Drift:

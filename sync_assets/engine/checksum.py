@@ -103,19 +103,20 @@ def digits_for(rows: float) -> int:
 
 
 def sums(rows: Rows, piece: Piece, digits: int) -> Composable:
-    """COPY, for each bucket, its rows and the sums of the two halves of their hashes."""
+    """COPY, for each bucket, its rows, those that the next run reads, and sums of their hashes."""
     # Rows without a key are told by their own hash, which need not be computed twice.
     image = SQL("h.image" if rows.key else "h.key")
     hashes = [hash_of(rows.identity), *([hash_of(rows.values)] if rows.key else [])]
     return SQL(
-        "COPY (SELECT pg_catalog.left(h.key, {digits}), pg_catalog.count(*), {low}, {high} "
+        "COPY (SELECT pg_catalog.left(h.key, {digits}), pg_catalog.count(*), "
+        "pg_catalog.count(*) FILTER (WHERE h.awaited), {low}, {high} "
         "FROM ({read}) AS h ({names}) GROUP BY 1) TO STDOUT"
     ).format(
         digits=Literal(digits),
         low=_summed(image, 1),
         high=_summed(image, 17),
-        read=_read(rows, piece, hashes),
-        names=SQL("key, image" if rows.key else "key"),
+        read=_read(rows, piece, [rows.awaited or SQL("false"), *hashes]),
+        names=SQL("awaited, key, image" if rows.key else "awaited, key"),
     )
 
 
@@ -135,13 +136,13 @@ def listing(rows: Rows, digits: int, buckets: Iterable[int]) -> Composable:
     names = {name: f"v{number}" for number, (name, _) in enumerate(rows.columns)}
     read = [hash_of(rows.identity), rows.awaited or SQL("false"), *rows.values]
     return SQL(
-        "COPY (SELECT h.key, {columns} FROM ({read}) AS h (key, awaited, {names}) "
+        "COPY (SELECT h.key, {columns} FROM ({read}) AS h ({names}) "
         "WHERE {chosen} {grouped}"
         'ORDER BY h.key COLLATE pg_catalog."C") TO STDOUT'
     ).format(
         columns=_listed(rows, names),
         read=_read(rows, whole(rows.relation), read),
-        names=SQL(", ".join(names.values())),
+        names=SQL(", ".join(("key", "awaited", *names.values()))),
         chosen=_begins(SQL("h.key"), [f"{bucket:0{digits}x}" for bucket in buckets]),
         grouped=SQL("" if rows.key else "GROUP BY h.key "),
     )
@@ -196,10 +197,12 @@ def hash_of(values: Sequence[Composable]) -> Composable:
     groups = [
         values[first : first + MOST_ARGUMENTS] for first in range(0, len(values), MOST_ARGUMENTS)
     ]
-    text = SQL(" OPERATOR(pg_catalog.||) ").join(
+    parts = [
         SQL("pg_catalog.format({}, {})").format(Literal("%L," * len(group)), SQL(", ").join(group))
         for group in groups
-    )
+    ]
+    # A table may have no column, and rows all the same.
+    text = SQL(" OPERATOR(pg_catalog.||) ").join(parts or [SQL("''")])
     return SQL("pg_catalog.md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
 
 
@@ -219,6 +222,7 @@ class Buckets:
     def __init__(self, digits: int) -> None:
         self.digits = digits
         self.rows = {1: 0, -1: 0}
+        self.awaited = {1: 0, -1: 0}
         size = HEX**digits
         self._largest = array("q", [0]) * size
         self._counts = array("q", [0]) * size
@@ -227,10 +231,11 @@ class Buckets:
 
     def add(self, sign: int, line: bytes) -> None:
         """Take one line of `sums`: the source's with sign 1, the target's with -1."""
-        bucket, rows, low, high = line.split(b"\t")
+        bucket, rows, awaited, low, high = line.split(b"\t")
         place, count = int(bucket, HEX), int(rows)
         with self._lock:
             self.rows[sign] += count
+            self.awaited[sign] += int(awaited)
             self._largest[place] += count
             self._counts[place] += sign * count
             self._low[place] = (self._low[place] + sign * int(low)) % HALF

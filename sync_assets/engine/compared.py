@@ -10,7 +10,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Relation
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.column_types import UserType
-from sync_assets.engine.plan import require_same_source
+from sync_assets.engine.identity import is_other_history, require_same_source
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.scope import written
 from sync_assets.engine.snapshot import SourceView
@@ -70,17 +70,16 @@ def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
 def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
     """The condition on source rows that the next run reads by their version; None: it has none.
 
-    Raises SourceBehind or SourceIdentityChanged, as a run would.
+    All other rows the last run must have seen as they are. Raises SourceBehind or
+    SourceIdentityChanged, as a run would.
     """
     if known is not None:
         require_same_source(known, view.snapshot)
     relation = view.relation
     if not relation.has_versions or any(leaf.kind != "r" for leaf in relation.leaves):
         return None
-    if known is None:
+    if known is None or not known.leaves or is_other_history(known, view.snapshot):
         return SQL("true")
     by_xid = SQL(XidWindow(known.watermark, view.snapshot.xmax).predicate())
-    if not known.leaves:
-        return by_xid
     # A partition that was attached since brings rows with old versions.
     return SQL("(NOT {} OR {})").format(is_of(leaf.oid for leaf in known.leaves), by_xid)

@@ -39,7 +39,7 @@ class Comparison:
         self._run, self._table, self.source = run, table, source
         self._parts: list[list[int]] = []
         self._digits = 0
-        self.rows_source = self.rows_target = 0
+        self.rows_source = self.rows_target = self._awaited = 0
 
     def compare(self, tally: Tally) -> None:
         """Read both ends, and give every difference to `tally`."""
@@ -52,12 +52,17 @@ class Comparison:
             report.spent("compare")
             self._digits, self._parts = buckets.digits, list(buckets.differing(LISTED_AT_ONCE))
             self.rows_source, self.rows_target = (buckets.rows[SIGNS[e.side]] for e in ends)
+            self._awaited = buckets.awaited[SIGNS["source"]]
             self._list(ends, tally)
 
     def compare_again(self, tally: Tally) -> None:
         """Look again at what differed, on the target as it has become."""
         with self.target_end() as target:
             self._list((self.source, target), tally)
+
+    def settled(self) -> int | None:
+        """The source's rows that are as the last run saw them; None where no version tells."""
+        return None if self.source.rows.awaited is None else self.rows_source - self._awaited
 
     @contextlib.contextmanager
     def target_end(self) -> Iterator[End]:

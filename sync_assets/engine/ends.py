@@ -10,19 +10,20 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.catalog import Cursor, Relation, read_relation
+from sync_assets.engine.compared import awaited_by
+from sync_assets.engine.identity import require_same_source, require_two_tables
 from sync_assets.engine.lock import locked
 from sync_assets.engine.scope import own_names, written
 from sync_assets.engine.session import (
     PINNED,
     Connection,
     Sessions,
+    row,
     transaction,
 )
 from sync_assets.engine.snapshot import SourceView
-from sync_assets.engine.sql import is_of
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
-from sync_assets.engine.xid import XidWindow
 
 Result = TypeVar("Result")
 
@@ -60,23 +61,22 @@ class Ends:
 
     @property
     def settled(self) -> Composable:
-        """The condition on source rows that the last sync must have seen as they are."""
-        relation, xmax = self.view.relation, self.view.snapshot.xmax
-        if not relation.has_versions or any(leaf.kind != "r" for leaf in relation.leaves):
-            return SQL("true")
-        if xmax < self.known.watermark:
-            raise errors.SourceBehind("the source shows an older state than the last run saw")
-        window = XidWindow(self.known.watermark, xmax)
-        if not self.known.leaves:
-            return SQL("false")
-        # A partition that was attached since brings rows with old versions.
-        known = is_of(leaf.oid for leaf in self.known.leaves)
-        return SQL("(NOT {} AND {})").format(SQL(window.predicate()), known)
+        """The condition on source rows that the last run must have seen as they are."""
+        awaited = awaited_by(self.view, self.known)
+        return SQL("true") if awaited is None else SQL("NOT {}").format(awaited)
 
     @property
     def in_scope(self) -> Composable:
         """The table's own filter."""
         return written(self.table.where) if self.table.where else SQL("true")
+
+
+def are_empty(ends: Ends) -> bool:
+    """Whether neither end has a row."""
+    statement = SQL("SELECT EXISTS (SELECT FROM {} WHERE {})")
+    here = row(ends.source, statement.format(ends.from_source, ends.in_scope))
+    there = row(ends.target, statement.format(ends.from_target, ends.live))
+    return not here[0] and not there[0]
 
 
 def on_both(
@@ -111,8 +111,10 @@ def _with_cursors(
     ):
         known = state.read(there, table.target)
         relation = target_relation(there, table)
+        require_two_tables(there, table, view, relation)
         if known is None:
             raise _not_synced(table)
+        require_same_source(known, view.snapshot)
         for setting in own_names(table, view.relation, view.types):
             here.execute(setting)
         return work(Ends(table, view, known, relation, here, there))

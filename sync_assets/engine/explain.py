@@ -12,24 +12,32 @@ from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
 class SourceRow:
     """The row on the source: its 64-bit xid, None where the relation keeps none, and its leaf.
 
-    `in_scope` is what `where` says of it; `leaf_known`, whether the last run saw its leaf.
+    `in_scope` is what `where` says of it; `leaf_known`, whether the last run saw its leaf; `image`
+    stands for its values.
     """
 
     xmin: int | None
     leaf: str
     in_scope: bool
     leaf_known: bool
+    image: str
 
 
 @dataclass(frozen=True, slots=True)
 class TargetRow:
     """The row on the target: the xid of the source's version that last changed it, and its mark.
 
-    `source_xmin` is None where no run has changed the row since it was adopted.
+    `source_xmin` is None where no run has changed the row since it was adopted. `image` stands for
+    its values; None where columns are missing.
     """
 
     source_xmin: int | None
     deleted_at: datetime | None
+    image: str | None
+
+    def equals(self, source: SourceRow) -> bool | None:
+        """Whether it has the values that the source's row has; None where columns are missing."""
+        return None if self.image is None else self.image == source.image
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +58,7 @@ def sentence(
         return _gone(table, target, "left out by where")
     if target is None:
         return _missing(table, source, last)
-    return _present(source, target, last)
+    return _present(table, source, target, last)
 
 
 def _gone(table: Table, target: TargetRow | None, why: str) -> str:
@@ -96,15 +104,28 @@ def _late(xmin: int, last: LastRun) -> str:
     )
 
 
-def _present(source: SourceRow, target: TargetRow, last: LastRun | None) -> str:
+def _present(table: Table, source: SourceRow, target: TargetRow, last: LastRun | None) -> str:
     if target.deleted_at is not None:
         return "back in the source: the next run clears its mark as deleted"
+    differs = target.equals(source) is False
     if source.xmin is None:
-        return "on both ends; the source keeps no version of its rows"
-    if target.source_xmin == source.xmin:
+        said = "with other values" if differs else "with the same values"
+        return f"on both ends {said}; the source keeps no version of its rows"
+    if not differs and target.source_xmin == source.xmin:
         return "on the target, in the source's version"
     if last is None or source.xmin >= last.watermark:
         return "on the target, and written on the source since: the next run reads it again"
+    return _differing(table) if differs else _older(target)
+
+
+def _differing(table: Table) -> str:
+    said = "on the target with other values than on the source, and changed there"
+    if table.mode is SyncMode.FULL_SYNC:
+        return f"{said}: the next run reads every row and puts it right"
+    return f"{said}: no run reads it again; put it right with verify --repair"
+
+
+def _older(target: TargetRow) -> str:
     if target.source_xmin is None:
         return "on the target, where it was before the first run, which found it equal"
     return (

@@ -10,13 +10,13 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine import errors
 from sync_assets.engine.blocks import PageRun, Position, pages_in, portions
 from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.cursor_range import CursorRange
+from sync_assets.engine.identity import is_behind, is_other_source, require_same_source
 from sync_assets.engine.schema import Layout
 from sync_assets.engine.shape import places
-from sync_assets.engine.snapshot import Snapshot, SourceView
+from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
 from sync_assets.engine.xid import XidWindow
@@ -270,7 +270,7 @@ def _why_all(
         return "first load: the target does not exist"
     if known is None or target is None:
         return "full pass: the first run over a target that was there before"
-    other = _other_source(known, view.snapshot) or _behind(known, view.snapshot)
+    other = is_other_source(known, view.snapshot) or is_behind(known, view.snapshot)
     unmarked = not view.relation.has_versions and cursor is not None and cursor.since is None
     reasons = {
         "full pass: another source was accepted": table.accept_source and other,
@@ -300,38 +300,6 @@ def _why_mark_is_void(
     }
     what = [name for name, (before, after) in changed.items() if before != after]
     return f"full pass: {' and '.join(what)} changed" if what else None
-
-
-def _other_source(known: Known, snapshot: Snapshot) -> bool:
-    now = snapshot.identity
-    return (known.system_identifier, known.database) != (now.system_identifier, now.database)
-
-
-def require_same_source(known: Known, snapshot: Snapshot) -> None:
-    """Raises SourceIdentityChanged or SourceBehind where going on from the last run loses rows."""
-    now = snapshot.identity
-    if _other_source(known, snapshot) and None not in (
-        known.system_identifier,
-        now.system_identifier,
-    ):
-        raise errors.SourceIdentityChanged(
-            "the source is another database than the one of the last run "
-            f"(system {now.system_identifier}, database {now.database}; "
-            f"before: {known.system_identifier}, {known.database})"
-        )
-    if now.timeline is not None and now.timeline != known.timeline:
-        return
-    if _behind(known, snapshot):
-        raise errors.SourceBehind(
-            "the source shows an older state than the last run saw: "
-            f"WAL position {snapshot.lsn}, timeline known up to {snapshot.timeline_as_of}, "
-            f"next transaction {snapshot.xmax}; then {known.lsn} and {known.snapshot_xmax}"
-        )
-
-
-def _behind(known: Known, snapshot: Snapshot) -> bool:
-    seen = min(snapshot.lsn, snapshot.timeline_as_of)
-    return seen < known.lsn or snapshot.xmax < known.snapshot_xmax
 
 
 def known_leaf(leaf: Leaf) -> KnownLeaf:

@@ -17,11 +17,13 @@ from sync_assets.engine.catalog import (
     Relation,
     anywhere,
     operator_of,
-    read_relation,
 )
+from sync_assets.engine.checksum import Rows, hash_of
+from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import SourceRow, TargetRow
 from sync_assets.engine.scope import own_names, under, written
-from sync_assets.engine.session import row, rows
+from sync_assets.engine.session import rows
+from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.table import Table
 from sync_assets.engine.xid import widened
 
@@ -29,22 +31,22 @@ from sync_assets.engine.xid import widened
 def source_row(
     cursor: Cursor,
     table: Table,
-    relation: Relation,
+    view: SourceView,
     key: Key,
     values: Sequence[str],
     known_leaves: Collection[int],
 ) -> SourceRow | None:
-    """The row on the source, as this transaction sees it; raises ConfigurationError."""
-    (xmax,) = row(cursor, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint")
-    versioned = relation.has_versions
+    """The row on the source, under the snapshot of `view`; raises ConfigurationError."""
+    relation, versioned = view.relation, view.relation.has_versions
     condition = _condition(cursor, relation, key, values)
     found = _look_up(
         cursor,
-        own_names(table, relation, ()),
-        SQL("SELECT {}, {}, {} FROM {}{} AS t WHERE {}").format(
-            SQL(widened(xmax, "t.xmin") if versioned else "NULL::bigint"),
+        own_names(table, relation, view.types),
+        SQL("SELECT {}, {}, {}, {} FROM {}{} AS t WHERE {}").format(
+            SQL(widened(view.snapshot.xmax, "t.xmin") if versioned else "NULL::bigint"),
             SQL("t.tableoid::bigint" if versioned else "NULL::bigint"),
             SQL("{} IS TRUE").format(written(table.where or "true")),
+            hash_of(rows_of_source(table, view).values),
             SQL("ONLY " if table.only else ""),
             Identifier(table.source.schema, table.source.name),
             condition,
@@ -54,32 +56,40 @@ def source_row(
     )
     if found is None:
         return None
-    xmin, leaf, in_scope = found
+    xmin, leaf, in_scope, image = found
     names = {each.oid: str(each.name) for each in relation.leaves}
     known = leaf is None or leaf in known_leaves
-    return SourceRow(xmin, names.get(leaf, str(table.source)), in_scope, known)
+    return SourceRow(xmin, names.get(leaf, str(table.source)), in_scope, known, image)
 
 
 def target_row(
-    cursor: Cursor, table: Table, source: Relation, key: Key, values: Sequence[str]
+    cursor: Cursor,
+    table: Table,
+    source: Rows,
+    there: Relation | None,
+    key: Key,
+    values: Sequence[str],
 ) -> TargetRow | None:
     """The row on the target; raises ConfigurationError."""
-    there = read_relation(cursor, table.target)
     if there is None or any(there.column(name) is None for name in key.columns):
         return None
     ours = [
         Identifier(name) if there.column(name) else SQL("NULL")
         for name in (table.xmin_column, table.deleted_column)
     ]
-    if source.column(table.deleted_column):
+    if source.relation.column(table.deleted_column):
         # A column of the source's own, which only bears the name.
         ours[1] = SQL("NULL")
+    names = [name for name, _ in source.columns]
+    lacking = any(there.column(name) is None for name in names)
+    image = hash_of([source.alike(name, Identifier(name)) for name in names])
     condition = _condition(cursor, there, key, values)
     found = _look_up(
         cursor,
         (),
-        SQL("SELECT {}, {} FROM {} AS t WHERE {}").format(
+        SQL("SELECT {}, {}, {} FROM {} AS t WHERE {}").format(
             *ours,
+            SQL("NULL") if lacking else image,
             Identifier(table.target.schema, table.target.name),
             condition,
         ),

@@ -57,8 +57,12 @@ def own_names(table: Table, relation: Relation, types: Iterable[UserType]) -> tu
         return ()
     columns = relation.columns
     parts = (part for each in types for part in (each.base, *(type_ for _, type_ in each.parts)))
-    texts = {(text or "").rstrip("[]") for text in (*(c.type for c in columns), *parts)}
-    return () if texts & _NAMES_OF_OBJECTS else (OWN_NAMES,)
+    return () if shows_names((*(c.type for c in columns), *parts)) else (OWN_NAMES,)
+
+
+def shows_names(types: Iterable[str | None]) -> bool:
+    """Whether the text of a value of one of these types depends on the search_path."""
+    return not _NAMES_OF_OBJECTS.isdisjoint((text or "").rstrip("[]") for text in types)
 
 
 @contextlib.contextmanager

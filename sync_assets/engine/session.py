@@ -107,16 +107,18 @@ class Sessions:
         try:
             return work()
         except psycopg2.Error as error:
+            trace = error.__traceback__
             failure = classify(error, self.side_of(error))
             if self.cancelled:
                 failure = errors.Cancelled("the run was cancelled")
         except OSError as error:
+            trace = error.__traceback__
             failure = disk_failure(error)
             if failure is None:
                 raise
         # Out here, so that the driver's own error, whose text may carry values, is not chained
-        # to it; a context manager could not help chaining it.
-        raise failure
+        # to it; a context manager could not help chaining it. Where it was raised is no secret.
+        raise failure.with_traceback(trace)
 
     def check(self) -> None:
         """Raise Cancelled once somebody has asked for it."""

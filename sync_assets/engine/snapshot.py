@@ -149,6 +149,14 @@ def _is_open(connection: Connection) -> bool:
     return connection.info.transaction_status == psycopg2.extensions.TRANSACTION_STATUS_INTRANS
 
 
+def now(connection: Connection) -> Snapshot:
+    """This moment, of which nothing is read."""
+    with transaction(connection, _MAY_IDENTIFY) as cursor:
+        ((allowed,),) = cursor.fetchall()
+    with transaction(connection, IN_RECOVERY, begin=READ_SNAPSHOT) as cursor:
+        return _take(cursor, identify=allowed, in_recovery=is_in_recovery(cursor))
+
+
 def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceView:
     chosen = scoped(cursor, table, relation)
     types = read_types(cursor, (column.type_oid for column in chosen.columns))
@@ -160,16 +168,6 @@ def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) 
         for setting in further.settings:
             cursor.execute(setting)
     return SourceView(chosen, relation.columns, types, probe_types, snapshot, further)
-
-
-def is_taken_from(cursor: Cursor, snapshot: Snapshot) -> bool:
-    """Whether the database behind `cursor` is the one the snapshot was taken from."""
-    here = row(
-        cursor,
-        "SELECT pg_postmaster_start_time(), oid FROM pg_database "
-        "WHERE datname = current_database()",
-    )
-    return here == (snapshot.postmaster_start, snapshot.identity.database)
 
 
 def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:

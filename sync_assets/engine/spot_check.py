@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Key
-from sync_assets.engine.ends import Ends, on_both
+from sync_assets.engine.catalog import Key
+from sync_assets.engine.checksum import Rows, hash_of
+from sync_assets.engine.compared import rows_of_source, rows_of_target
+from sync_assets.engine.ends import Ends, are_empty, on_both
 from sync_assets.engine.schema import choose_key
-from sync_assets.engine.scope import written
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.table import Table
 
@@ -19,17 +21,27 @@ SAMPLED_AT_LEAST, SAMPLED_AT_MOST = 1000, 100_000
 """Rows."""
 
 KEYS_AT_ONCE = 1000
+NOTHING, ALL = SQL(""), SQL("true")
 WHOLE_PAGES = 1000
 """A smaller table is sampled row by row: a share of its pages may be none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Sample:
-    """Rows compared, and those of them that differ on the target or are missing there."""
+    """Rows compared, and those of them that differ on the target or are missing there.
+
+    `empty` says that neither end has a row.
+    """
 
     rows: int
     differing: int
     missing: int
+    empty: bool = False
+
+    @property
+    def tells(self) -> bool:
+        """Whether anything was compared: two empty ends are the same, too."""
+        return self.rows > 0 or self.empty
 
 
 def sample_rows(source_url: str, target_url: str, table: Table, share: float) -> Sample:
@@ -48,45 +60,65 @@ def _sampled(ends: Ends, share: float) -> Sample:
             f"rows of {ends.table.source} cannot be sampled without a key",
             remedy="Compare all of them: content: {share: 1}.",
         )
-    columns = [c for c in ends.view.relation.columns if ends.relation.column(c.name)]
-    found = rows(ends.source, _sample_of(ends, key, columns, share))
+    here = _on_both(ends, rows_of_source(ends.table, ends.view))
+    there = rows_of_target(ends.table, here, ends.relation)
+    sampled = rows(ends.source, _sample_of(ends, key, here, _chosen(ends, share)))
+    # Of few rows in scope chance may take none.
+    found = sampled or rows(
+        ends.source, _sample_of(ends, key, here, _Chosen(SAMPLED_AT_LEAST, NOTHING, ALL))
+    )
     differing = missing = 0
     for first in range(0, len(found), KEYS_AT_ONCE):
         part = found[first : first + KEYS_AT_ONCE]
-        there, same = row(ends.target, _same_rows(ends, key, columns, part))
-        missing += len(part) - there
-        differing += there - same
-    return Sample(len(found), differing, missing)
+        present, same = row(ends.target, _same_rows(ends, key, there, part))
+        missing += len(part) - present
+        differing += present - same
+    return Sample(len(found), differing, missing, empty=not found and are_empty(ends))
 
 
-def _sample_of(ends: Ends, key: Key, columns: Sequence[Column], share: float) -> Composable:
-    """The key of each row as text, and a checksum of the row."""
+def _on_both(ends: Ends, here: Rows) -> Rows:
+    """The rows by the columns that the target has: schema_drift tells of the others."""
+    columns = tuple(each for each in here.columns if ends.relation.column(each[0]))
+    return dataclasses.replace(here, columns=columns)
+
+
+@dataclass(frozen=True, slots=True)
+class _Chosen:
+    """Which rows are taken: `most` of those that `method` and `condition` leave."""
+
+    most: int
+    method: Composable
+    condition: Composable
+
+
+def _chosen(ends: Ends, share: float) -> _Chosen:
     relation = ends.view.relation
     estimate = sum(max(leaf.estimated_rows, 0) for leaf in relation.leaves)
     share = max(share, min(1.0, SAMPLED_AT_LEAST / estimate if estimate else 1.0))
+    if relation.kind not in "rmp":
+        drawn = SQL("pg_catalog.random() OPERATOR(pg_catalog.<) {}").format(Literal(share))
+        return _Chosen(SAMPLED_AT_MOST, NOTHING, drawn)
     method = "SYSTEM" if sum(leaf.pages for leaf in relation.leaves) > WHOLE_PAGES else "BERNOULLI"
     sampled = SQL(f" TABLESAMPLE {method} ({{}})").format(Literal(100 * share))
-    chosen = SQL("pg_catalog.random() OPERATOR(pg_catalog.<) {}").format(Literal(share))
-    stored = relation.kind in "rmp"
+    return _Chosen(SAMPLED_AT_MOST, sampled, ALL)
+
+
+def _sample_of(ends: Ends, key: Key, compared: Rows, chosen: _Chosen) -> Composable:
+    """The key of each row as text, and what the whole row is compared by."""
     return SQL("SELECT {}, {} FROM {}{} WHERE {} AND {} AND {} LIMIT {}").format(
         SQL(", ").join(SQL("{}::pg_catalog.text").format(Identifier(name)) for name in key.columns),
-        _checksum([written(c.expression) if c.expression else Identifier(c.name) for c in columns]),
+        hash_of(compared.values),
         ends.from_source,
-        sampled if stored else SQL(""),
+        chosen.method,
         ends.settled,
         ends.in_scope,
-        SQL("true") if stored else chosen,
-        Literal(SAMPLED_AT_MOST),
+        chosen.condition,
+        Literal(chosen.most),
     )
 
 
-def _checksum(values: Sequence[Composable]) -> Composable:
-    """A checksum of a row's text, in which NULL differs from the empty string."""
-    return SQL("pg_catalog.md5(ROW({})::pg_catalog.text)").format(SQL(", ").join(values))
-
-
 def _same_rows(
-    ends: Ends, key: Key, columns: Sequence[Column], part: Sequence[tuple[object, ...]]
+    ends: Ends, key: Key, compared: Rows, part: Sequence[tuple[object, ...]]
 ) -> Composable:
     """How many of the keys given are there, and how many with the checksum given."""
     names = [Identifier("sampled", f"k{number}") for number in range(len(key.columns))]
@@ -95,9 +127,11 @@ def _same_rows(
         SQL("t.{} {} {}::{}").format(
             Identifier(column), SQL(operator), name, SQL(_type(ends, column))
         )
-        for column, operator, name in zip(key.columns, key.operators, names, strict=True)
+        for column, operator, name in zip(key.columns, _operators(ends, key), names, strict=True)
     ]
-    checksum = _checksum([SQL("t.{}").format(Identifier(column.name)) for column in columns])
+    checksum = hash_of(
+        [compared.alike(name, SQL("t.{}").format(Identifier(name))) for name, _ in compared.columns]
+    )
     return SQL(
         "SELECT count(*), count(*) FILTER (WHERE {} = sampled.checksum)"
         " FROM unnest({}) AS sampled ({}, checksum) JOIN {} AS t ON {} WHERE {}"
@@ -112,6 +146,14 @@ def _same_rows(
         SQL(" AND ").join(joins),
         ends.live,
     )
+
+
+def _operators(ends: Ends, key: Key) -> Sequence[str]:
+    """The equality of each column of the key on the target: a view on the source has none."""
+    there = (each for each in ends.relation.keys if sorted(each.columns) == sorted(key.columns))
+    found = next(there, key)
+    by_name = dict(zip(found.columns, found.operators, strict=False))
+    return [by_name.get(name, "OPERATOR(pg_catalog.=)") for name in key.columns]
 
 
 def _type(ends: Ends, name: str) -> str:

@@ -19,7 +19,7 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.retention import receipts_kept
 from sync_assets.engine.session import rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
-from sync_assets.engine.state_tables import version_of
+from sync_assets.engine.state_tables import STATE_VERSION, version_of
 from sync_assets.engine.table import RelationName
 
 Cursor = psycopg2.extensions.cursor
@@ -125,6 +125,11 @@ def map_of(target: RelationName) -> RelationName:
 def read(cursor: Cursor, target: RelationName) -> Known | None:
     """The state of a target table, or None before its first run."""
     return recall(cursor, target) if version_of(cursor) is not None else None
+
+
+def read_current(cursor: Cursor, target: RelationName) -> Known | None:
+    """The state of a target table, or None also where an older version has written it."""
+    return recall(cursor, target) if version_of(cursor) == STATE_VERSION else None
 
 
 def recall(cursor: Cursor, target: RelationName) -> Known | None:

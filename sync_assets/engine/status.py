@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
+from sync_assets.engine import snapshot
+from sync_assets.engine.identity import is_behind, is_other_history, is_other_source
 from sync_assets.engine.session import Sessions, row, rows, transaction
+from sync_assets.engine.snapshot import Snapshot
 from sync_assets.engine.table import RelationName, Table
 
 
@@ -18,7 +21,8 @@ class TableStatus:
 
     `configured` is false for a table that the target remembers and nobody asked for: how far it is
     behind its source cannot be told then.
-    `age_seconds` is how old the target's data is by the source's clock, `lag_bytes` and
+    `source_problem` says where the source is not the one of the last sync, or shows an earlier
+    state: then nothing is said of how far it is ahead. `age_seconds` is how old the target's data is by the source's clock, `lag_bytes` and
     `lag_xids` how much WAL and how many transactions the whole source has written since.
     """
 
@@ -35,17 +39,12 @@ class TableStatus:
     lag_xids: int | None = None
     run_id: str | None = None
     configured: bool = True
+    source_problem: str | None = None
 
-
-_NOW = """
-SELECT clock_timestamp(), pg_snapshot_xmax(pg_current_snapshot())::text::bigint,
-       (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
-             ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint
-"""
 
 _STATE = """
 SELECT target_schema, target_table, source_schema, source_table, synced_at, mode, watermark, source_max_xmin, rows_in_target,
-       snapshot_at, run_id, snapshot_xmax, source_lsn
+       snapshot_at, run_id, snapshot_xmax, source_lsn, system_identifier, source_database, timeline
 FROM sync_assets.state ORDER BY target_schema, target_table
 """
 
@@ -65,8 +64,8 @@ def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[
     with sessions.connected("target") as target, transaction(target) as cursor:
         (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
         found = {values[:2]: values[2:] for values in (rows(cursor, _STATE) if there else ())}
-    with sessions.connected("source") as source, source.cursor() as cursor:
-        now = row(cursor, _NOW)
+    with sessions.connected("source") as source:
+        now = snapshot.now(source)
     asked = {(table.target.schema, table.target.name) for table in tables}
     statuses = [
         _status(
@@ -79,20 +78,33 @@ def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[
             source_name, target_name = RelationName(*known[:2]), RelationName(*place)
             told = _status(source_name, target_name, known, now)
             statuses.append(
-                dataclasses.replace(told, configured=False, lag_bytes=None, lag_xids=None)
+                dataclasses.replace(
+                    told, configured=False, lag_bytes=None, lag_xids=None, source_problem=None
+                )
             )
     return statuses
 
 
+@dataclass(frozen=True, slots=True)
+class _Seen:
+    """What the last sync saw of its source."""
+
+    snapshot_xmax: int
+    lsn: int
+    system_identifier: str | None
+    database: int
+    timeline: int | None
+
+
 def _status(
-    source: RelationName, target: RelationName, known: tuple[Any, ...] | None, now: tuple[Any, ...]
+    source: RelationName, target: RelationName, known: tuple[Any, ...] | None, now: Snapshot
 ) -> TableStatus:
     names = (str(source), str(target))
     if known is None:
         return TableStatus(*names)
-    synced_at, mode, watermark, max_xmin, count, seen_at, run_id, seen_xmax, seen_lsn = known[2:]
-    time, xmax, lsn = now
-    return TableStatus(
+    synced_at, mode, watermark, max_xmin, count, seen_at, run_id, *last = known[2:]
+    seen = _Seen(*last)
+    status = TableStatus(
         *names,
         synced_at=synced_at,
         mode=mode,
@@ -100,8 +112,23 @@ def _status(
         source_max_xmin=max_xmin,
         rows_in_target=count,
         snapshot_at=seen_at,
-        age_seconds=(time - seen_at).total_seconds(),
-        lag_bytes=lsn - seen_lsn,
-        lag_xids=xmax - seen_xmax,
+        age_seconds=(now.taken_at - seen_at).total_seconds(),
+        lag_bytes=now.lsn - seen.lsn,
+        lag_xids=now.xmax - seen.snapshot_xmax,
         run_id=run_id,
     )
+    problem = _problem(seen, now)
+    if problem is None:
+        return status
+    return dataclasses.replace(
+        status, age_seconds=None, lag_bytes=None, lag_xids=None, source_problem=problem
+    )
+
+
+def _problem(seen: _Seen, now: Snapshot) -> str | None:
+    """What keeps the next run from going on from the last one."""
+    if is_other_source(seen, now):
+        return "another database than the last sync read"
+    if is_behind(seen, now) and not is_other_history(seen, now):
+        return "an earlier state than the last sync saw"
+    return None

@@ -12,8 +12,8 @@ from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, snapshot, sql, state
 from sync_assets.engine.batches import Batch, batch_folder
-from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
+from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.migrations import migrate
@@ -22,13 +22,13 @@ from sync_assets.engine.plan import (
     LeafRead,
     Plan,
     chunks,
-    make_plan,
-    require_same_source,
     useful_workers,
 )
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import Connection, Sessions, row, transaction
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.sync import decide
 from sync_assets.engine.table import RelationName, Table
 from sync_assets.engine.uniques import uniques_on_source
 from sync_assets.engine.workers import choose_workers
@@ -83,7 +83,7 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
             run.sessions.connected("source") as source,
             snapshot.taken(source, [table], run.report.begin) as (view,),
         ):
-            plan = _since(_plan(run.sessions, table, view), since)
+            plan = _since(_plan(run.sessions, source, table, view), since)
             run.report.begin("export")
             found, done = _export(run, plan, source, folder)
         return ExportedFiles(plan, tuple(found), done, stack.pop_all())
@@ -98,19 +98,14 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
 
 
-def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
-    with (
-        sessions.connected("target") as target,
-        transaction(target) as cursor,
-    ):
-        there = catalog.read_relation(cursor, table.target)
-        known = state.recall(cursor, table.target) if migrate(cursor) else None
-        # An older version's state stays as it is.
-        cursor.execute("ROLLBACK")
-    if known is not None and not table.accept_source:
-        require_same_source(known, view.snapshot)
-    layout = lay_out(table, view.relation, view.types, there, known)
-    return make_plan(table, view, layout, None, there)
+def _plan(sessions: Sessions, source: Connection, table: Table, view: SourceView) -> Plan:
+    """The plan of a run, which then reads what is asked for, as text."""
+    with sessions.connected("target") as target:
+        with transaction(target) as cursor:
+            known = state.recall(cursor, table.target) if migrate(cursor) else None
+            # An older version's state stays as it is.
+            cursor.execute("ROLLBACK")
+        return dataclasses.replace(decide(source, target, table, view, known), binary=False)
 
 
 def _since(plan: Plan, since: int) -> Plan:
@@ -133,6 +128,7 @@ def _since(plan: Plan, since: int) -> Plan:
         reads=reads,
         full=since == 0,
         reason="asked for",
+        events=(),
         # A map that there may be would not know of the rows: merging them drops it.
         mapped=True,
     )
@@ -165,6 +161,10 @@ class TempTable:
         with self._closed_on_failure():
             self._target = self._stack.enter_context(self.sessions.connected("target"))
             self._stack.enter_context(locked(self._target, [plan.table.target]))
+            # It may be another target than the one that was asked about for the export.
+            with transaction(self._target) as cursor:
+                there = catalog.read_relation(cursor, plan.table.target)
+                require_two_tables(cursor, plan.table, plan.view, there)
             load.create_staging(self._target, plan)
             for batch in self._exported.batches:
                 load.load_batch(self._target, self._staging, plan, batch)

@@ -16,7 +16,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, merge, samples, snapshot, state
+from sync_assets.engine import catalog, load, merge, samples, snapshot, state
 from sync_assets.engine.batch_format import is_binary
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.cursor_range import read_range
@@ -24,6 +24,7 @@ from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.flush import Flush
+from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.key_buckets import by_buckets, compared
 from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
@@ -169,12 +170,7 @@ def decide(
     """Plan one table of a snapshot that `source` is inside of."""
     with transaction(target) as cursor:
         there = catalog.read_relation(cursor, table.target)
-        same = there is not None and there.oid == view.relation.oid
-        if same and snapshot.is_taken_from(cursor, view.snapshot):
-            raise errors.ConfigurationError(
-                f"{table.source} and {table.target} are one and the same table",
-                remedy="Name another target table, or another target database.",
-            )
+        require_two_tables(cursor, table, view, there)
     layout = lay_out(table, view.relation, view.types, there, known)
     with source.cursor() as reading:
         cursor_range = None

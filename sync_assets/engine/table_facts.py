@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from dataclasses import dataclass
 
 import psycopg2
@@ -12,6 +13,7 @@ from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.column_types import read_types
 from sync_assets.engine.errors import PrivilegeError, SyncError
 from sync_assets.engine.evolve import lay_out
+from sync_assets.engine.identity import reads
 from sync_assets.engine.interference import Actor, read_actors
 from sync_assets.engine.scope import scoped
 from sync_assets.engine.session import row, rows
@@ -60,7 +62,10 @@ class TargetTable:
 
 @dataclass(frozen=True, slots=True)
 class TablePair:
-    """Both ends of a table, and what keeps one from fitting the other."""
+    """Both ends of a table, and what keeps one from fitting the other.
+
+    `is_one` says that they are the same table, or that the source reads the target.
+    """
 
     table: Table
     source: SourceTable
@@ -68,6 +73,7 @@ class TablePair:
     problem: SyncError | None
     alters_target: bool
     key: Key | None = None
+    is_one: bool = False
 
     @property
     def others(self) -> tuple[Unique, ...]:
@@ -188,3 +194,10 @@ def paired(cursor: Cursor, table: Table, source: SourceTable, target: TargetTabl
             problem = error
     alters = alters and target.relation is not None
     return TablePair(table, source, target, problem, alters, key)
+
+
+def with_oneness(cursor: Cursor, pair: TablePair) -> TablePair:
+    """The pair, with `is_one` found out; `cursor` is on the database that both ends are in."""
+    source, target = pair.source.relation, pair.target.relation
+    is_one = source is not None and target is not None and reads(cursor, source, target)
+    return dataclasses.replace(pair, is_one=is_one)

@@ -12,11 +12,12 @@ from typing import Any
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor, read_storage
+from sync_assets.engine.identity import its_own_target, place_of
 from sync_assets.engine.lock import locked
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.session import Sessions, row, rows, transaction
 from sync_assets.engine.state_tables import STATE_VERSION, prepare
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.table import RelationName, Table
 
 UNKNOWN_STORAGE = "imported"
 """No table is stored so: the next run reads everything."""
@@ -70,6 +71,9 @@ def import_state(
 
     def write() -> list[RelationName]:
         with sessions.connected("target") as connection, locked(connection, targets):
+            with transaction(connection) as cursor:
+                for table in tables:
+                    _require_another_database(cursor, table["state"])
             prepare(connection)
             with transaction(connection) as cursor:
                 migrate(cursor)
@@ -123,6 +127,18 @@ def _import(
     parts = {**table, "state": [state]}
     for part in PARTS:
         _insert(cursor, part, parts[part])
+
+
+def _require_another_database(cursor: Cursor, state: Mapping[str, Any]) -> None:
+    """Refuse what would make a table its own target: the source's URL was given for the target's."""
+    here = place_of(cursor)
+    read_from = [state.get(name) for name in ("system_identifier", "source_database", "timeline")]
+    source, target = (
+        tuple(str(state.get(f"{end}_{part}")) for part in ("schema", "table"))
+        for end in ("source", "target")
+    )
+    if source == target and read_from == [here.system_identifier, here.database, here.timeline]:
+        raise its_own_target(Table(RelationName(*source), RelationName(*target)))
 
 
 def _storage(cursor: Cursor, target: RelationName) -> str:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 from sync_assets.engine.checksum import MOST_DIGITS
 from sync_assets.engine.difference import HASH_DIGITS, Difference, Kind
+from sync_assets.engine.identity import is_other_history
 from sync_assets.engine.snapshot import Snapshot
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Deletes, SyncMode, Table
@@ -24,23 +25,34 @@ def after_sync(table: Table) -> Judge:
     return lambda found: extra if found.kind is Kind.ONLY_IN_TARGET else "wrong"
 
 
-def since_last_run(table: Table, known: Known | None, now: Snapshot) -> Judge:
+def since_last_run(
+    table: Table, known: Known | None, now: Snapshot, settled: Callable[[], int | None]
+) -> Judge:
     """Judge rows of a target that was not synced for the occasion.
 
-    A row that the source has deleted since leaves nothing to tell it by: as long as there was no
-    transaction on the source, there was no delete.
+    `settled` says how many rows of the source are as the last run saw them, once they are counted.
     """
-    quiet = known is not None and now.xmax == known.watermark
-    extra: Verdict = "wrong" if quiet else "pending"
-    if keeps_rows(table):
-        extra = "unexplained"
 
     def judge(found: Difference) -> Verdict:
-        if found.kind is Kind.ONLY_IN_TARGET:
-            return extra
-        return "pending" if found.awaited else "wrong"
+        if found.kind is not Kind.ONLY_IN_TARGET:
+            return "pending" if found.awaited else "wrong"
+        if keeps_rows(table):
+            return "unexplained"
+        return "wrong" if known is not None and _none_gone(known, now, settled()) else "pending"
 
     return judge
+
+
+def _none_gone(known: Known, now: Snapshot, settled: int | None) -> bool:
+    """Whether the source has certainly deleted no row since the last run.
+
+    A deleted row leaves nothing to tell it by. But as long as there was no transaction, there was
+    no delete; nor while all the rows that the last run saw are there, as they were. Where a map of
+    pages finds what is gone, their number is only what our own writes have made of it.
+    """
+    if now.xmax == known.watermark and not is_other_history(known, now):
+        return True
+    return settled is not None and not known.mapped and settled == known.rows_in_target
 
 
 def keeps_rows(table: Table) -> bool:

@@ -27,8 +27,10 @@ class Example:
 
 @dataclass(frozen=True, slots=True)
 class Verification:
-    """An exact comparison of one table's ends; `equal` where nothing is wrong, or nothing any more.
+    """An exact comparison of one table's ends.
 
+    `equal` says that they are the same, or have become so by a repair; `faultless`, that nothing
+    is wrong, or nothing any more: what differs waits for the next run, or is kept on purpose.
     `rows_differing`, `rows_only_in_source` and `rows_only_in_target` are all the differences;
     `rows_pending`, `rows_unexplained` and `rows_wrong` say what they mean, each row once.
     `examples` names some, the wrong ones first. Rows that are marked as deleted on the target are
@@ -39,6 +41,7 @@ class Verification:
     source: str
     target: str
     equal: bool
+    faultless: bool
     synced: bool
     rows_source: int
     rows_target: int
@@ -54,6 +57,12 @@ class Verification:
     receipt: Receipt | None = None
     repaired: Receipt | None = None
     rows_left: int | None = None
+
+    @property
+    def tells(self) -> bool:
+        """Whether any row was found the same, or neither end has one: else all was put off."""
+        same = self.rows_source - self.rows_differing - self.rows_only_in_source
+        return same > 0 or not (self.rows_source or self.rows_target)
 
     def as_dict(self) -> dict[str, Any]:
         """Plain values, ready for JSON."""

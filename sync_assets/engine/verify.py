@@ -10,25 +10,28 @@ from collections.abc import Iterator, Sequence
 
 import psycopg2
 
-from sync_assets.engine import errors, load, snapshot
+from sync_assets.engine import errors, load, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.blocking import giving_way
+from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
 from sync_assets.engine.discovery import Outlook, look_out
 from sync_assets.engine.flush import ensure_flushed
+from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.lock import locked
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
 from sync_assets.engine.run import Run
 from sync_assets.engine.scan import End
 from sync_assets.engine.scope import own_names
-from sync_assets.engine.session import Connection
+from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import Known
 from sync_assets.engine.sync import fill, known_states, plan_tables, publish
 from sync_assets.engine.table import Table
-from sync_assets.engine.verdict import Judge, Tally, after_sync, since_last_run
+from sync_assets.engine.verdict import Tally, after_sync, since_last_run
 from sync_assets.engine.verification import Verification
 
 
@@ -113,22 +116,28 @@ class _Held:
         examples: int,
     ) -> Verification:
         """Compare one table, and repair it."""
-        judge, rows = self._judged(table, view, synced=receipt is not None)
+        known = None if receipt else self._known(table, view)
+        rows = rows_of_source(table, view, None if receipt else awaited_by(view, known))
         own = own_names(table, view.relation, view.types)
         source = End("source", rows, self.source, view.snapshot.in_recovery, own, view.reach)
         comparison = Comparison(self.run, table, source)
+        judge = (
+            after_sync(table)
+            if receipt
+            else since_last_run(table, known, view.snapshot, comparison.settled)
+        )
         tally = Tally(judge, rows.key, examples)
         comparison.compare(tally)
-        repaired, left = None, None
+        repaired, last = None, tally
         if repair and tally.verdicts["wrong"]:
             repaired = self._repaired(table, view, rows, comparison, tally)
-            again = Tally(judge, rows.key, 0)
-            comparison.compare_again(again)
-            left = again.verdicts["wrong"]
+            last = Tally(judge, rows.key, 0)
+            comparison.compare_again(last)
         return Verification(
             source=str(table.source),
             target=str(table.target),
-            equal=not (tally.verdicts["wrong"] if left is None else left),
+            equal=not last.verdicts.total(),
+            faultless=not last.verdicts["wrong"],
             synced=receipt is not None,
             snapshot_at=view.snapshot.taken_at.isoformat(),
             rows_source=comparison.rows_source,
@@ -138,16 +147,14 @@ class _Held:
             seconds=self.run.report.total(),
             receipt=receipt,
             repaired=repaired,
-            rows_left=left,
+            rows_left=last.verdicts["wrong"] if repaired else None,
         )
 
-    def _judged(self, table: Table, view: SourceView, *, synced: bool) -> tuple[Judge, Rows]:
-        """What a difference will mean, and the rows of the source."""
-        if synced:
-            return after_sync(table), rows_of_source(table, view)
-        known = known_states(self.target, [table])[table.target]
-        rows = rows_of_source(table, view, awaited_by(view, known))
-        return since_last_run(table, known, view.snapshot), rows
+    def _known(self, table: Table, view: SourceView) -> Known | None:
+        """What the target remembers of a table that is not synced for the occasion."""
+        with transaction(self.target) as cursor:
+            require_two_tables(cursor, table, view, read_relation(cursor, table.target))
+            return state.read(cursor, table.target)
 
     def _repaired(
         self, table: Table, view: SourceView, rows: Rows, comparison: Comparison, tally: Tally

@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_assets.engine import errors, snapshot
-from sync_assets.engine.catalog import Cursor, Key, Relation
+from sync_assets.engine import errors, snapshot, state
+from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import LastRun, sentence
+from sync_assets.engine.identity import require_same_source, require_two_tables
 from sync_assets.engine.row_lookup import source_row, target_row
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.session import (
+    PINNED,
     READ_SNAPSHOT,
     Sessions,
     row,
     rows,
     transaction,
 )
+from sync_assets.engine.state import Known
 from sync_assets.engine.table import RelationName, Table
 
 RECEIPTS = 5
@@ -43,7 +47,8 @@ class SeenRun:
 class Why:
     """Everything that is known of a row, and the `sentence` that explains it.
 
-    `watermark` and `snapshot_xmax` are the last run's: it saw no transaction from `snapshot_xmax`
+    `equal` says whether its values are the same on both ends, by the rule of `verify`; None where
+    it is on one only. `watermark` and `snapshot_xmax` are the last run's: it saw no transaction from `snapshot_xmax`
     on, and the next one reads what is at or above `watermark`.
     """
 
@@ -55,6 +60,7 @@ class Why:
     source_leaf: str | None
     in_scope: bool | None
     on_target: bool
+    equal: bool | None
     target_source_xmin: int | None
     deleted_at: datetime | None
     watermark: int | None
@@ -66,6 +72,7 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
+    known: Known | None
     last: LastRun | None
     snapshot_at: datetime | None
     leaves: frozenset[int]
@@ -101,20 +108,19 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
     # The target first: a run that ends in between must not look as if it had missed the row.
     with (
         sessions.connected("target") as target,
-        transaction(target, begin=READ_SNAPSHOT) as cursor,
+        transaction(target, *PINNED, begin=READ_SNAPSHOT) as there,
     ):
-        memory = _memory(cursor, table.target)
-        with (
-            sessions.connected("source") as source,
-            # Its lock first: a row of a table that is just being rewritten must not look gone.
-            snapshot.taken(source, [table]) as (view,),
-            source.cursor() as reading,
-        ):
-            relation = view.relation
-            key = _key(table, relation)
+        memory = _memory(there, table.target)
+        relation = read_relation(there, table.target)
+        with sessions.connected("source") as source, snapshot.taken(source, [table]) as (view,):
+            require_two_tables(there, table, view, relation)
+            if memory.known is not None:
+                require_same_source(memory.known, view.snapshot)
+            key = _key(table, view.relation)
             values = _values(table, key, values)
-            on_source = source_row(reading, table, relation, key, values, memory.leaves)
-        on_target = target_row(cursor, table, relation, key, values)
+            with source.cursor() as here:
+                on_source = source_row(here, table, view, key, values, memory.leaves)
+        on_target = target_row(there, table, rows_of_source(table, view), relation, key, values)
     return Why(
         source=str(table.source),
         target=str(table.target),
@@ -124,6 +130,7 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
         source_leaf=on_source.leaf if on_source else None,
         in_scope=on_source.in_scope if on_source else None,
         on_target=on_target is not None,
+        equal=on_target.equals(on_source) if on_source and on_target else None,
         target_source_xmin=on_target.source_xmin if on_target else None,
         deleted_at=on_target.deleted_at if on_target else None,
         watermark=memory.last.watermark if memory.last else None,
@@ -139,10 +146,11 @@ def _memory(cursor: Cursor, target: RelationName) -> _Memory:
     (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
     found = rows(cursor, _STATE, place) if there else []
     if not found:
-        return _Memory(None, None, frozenset(), ())
+        return _Memory(None, None, None, frozenset(), ())
     watermark, xmax, at, leaves = found[0]
     runs = tuple(SeenRun(*values) for values in rows(cursor, _RUNS, (*place, RECEIPTS)))
-    return _Memory(LastRun(watermark, xmax), at, frozenset(leaves), runs)
+    known = state.read_current(cursor, target)
+    return _Memory(known, LastRun(watermark, xmax), at, frozenset(leaves), runs)
 
 
 def _key(table: Table, relation: Relation) -> Key:

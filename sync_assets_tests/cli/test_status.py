@@ -11,8 +11,10 @@ from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
 from sync_assets.cli.status import duration, size
+from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine
 from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.servers import NewDatabase
 
 DEFS = """\
 type: sync_assets.TableSync
@@ -49,6 +51,27 @@ def test_tables_never_synced_say_so(project: Path) -> None:
     tables = printed("status")["tables"]
     assert [table["target"] for table in tables] == ["replica.orders", "public.never"]
     assert {table["synced_at"] for table in tables} == {None}
+
+
+def test_a_table_of_another_source_or_a_later_state_has_no_lag(
+    project: Path,
+    source_url: str,
+    target_url: str,
+    monkeypatch: pytest.MonkeyPatch,
+    new_database: NewDatabase,
+    source_server: PostgresServer,
+) -> None:
+    engine = DataCopyEngine(source_url, target_url)
+    engine.copy_table_data_with_xmin("public.orders", "replica.orders")
+    _execute(target_url, "UPDATE sync_assets.state SET source_lsn = source_lsn + (1::bigint << 40)")
+    older = printed("status")["tables"][0]
+    assert older["source_problem"] == "an earlier state than the last sync saw"
+    monkeypatch.setenv("SYNC_SOURCE_URL", new_database(source_server))
+    other = printed("status")["tables"][0]
+    assert other["source_problem"] == "another database than the last sync read"
+    for found in (older, other):
+        assert {found[name] for name in ("age_seconds", "lag_bytes", "lag_xids")} == {None}
+    assert "another database" in _status().stdout
 
 
 def test_a_synced_table_has_its_rows_mark_and_lag(

@@ -70,6 +70,26 @@ def test_rows_that_differ_are_named_without_their_values(project: Path, target_u
     assert "classified" not in result.output
 
 
+def test_rows_that_only_the_target_has_are_said_first(
+    project: Path, source_url: str, target_url: str
+) -> None:
+    _verify()
+    execute(target_url, "INSERT INTO replica.orders (id, line) VALUES (99, 1)")
+    result = _verify("replica.orders")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1].endswith("equal but for 1 row that only the target has")
+    (orders,) = valid("verify", _verify("replica.orders", "--json").stdout)["tables"]
+    assert (orders["equal"], orders["faultless"], orders["rows_unexplained"]) == (False, True, 1)
+    execute(target_url, "UPDATE replica.orders SET v = 'other' WHERE id IN (7, 99)")
+    execute(source_url, "INSERT INTO orders VALUES (100, 1)")
+    line = _verify("replica.orders", "--no-sync").stdout.splitlines()[1]
+    kept = "1 row that only the target has"
+    assert line.endswith(f"1 wrong; {kept}; 1 that the next run brings")
+    result = _verify("replica.orders", "--repair")
+    assert result.exit_code == 0
+    assert result.stdout.splitlines()[1].endswith(f"1 repaired; {kept}")
+
+
 def test_without_a_sync_nothing_is_written(project: Path, source_url: str, target_url: str) -> None:
     _verify()
     execute(source_url, "UPDATE notes SET v = 'later'")
@@ -109,6 +129,9 @@ def test_a_table_that_cannot_be_compared_leaves_the_others(project: Path, source
     assert orders["error"]["kind"] == "NoSuchRelation"
     assert notes["equal"] is True
     assert "replica.orders" in result.stderr
+    for command in ("verify", "plan"):
+        assert "Traceback" not in CliRunner().invoke(main, [command]).stderr
+        assert "Traceback" in CliRunner().invoke(main, ["--debug", command]).stderr
 
 
 def test_usage_is_told_before_anything_is_contacted(

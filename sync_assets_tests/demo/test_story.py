@@ -91,7 +91,7 @@ def test_a_signal_in_the_middle_leaves_nothing(folder: Path, number: signal.Sign
         _wait_for_line(process, "First sync")
         time.sleep(1)
         process.send_signal(number)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert process.returncode == 130
     assert errors.strip() == "Interrupted."
 
@@ -117,7 +117,7 @@ def _serve_until(
         with urllib.request.urlopen(f"http://127.0.0.1:{port}/server_info") as answer:
             assert answer.status == 200
         end(process)
-        _, errors = process.communicate(timeout=60)
+        _, errors = process.communicate(timeout=120)
     assert _left_behind(folder) == []
     return lines, errors, process.returncode
 
@@ -133,7 +133,7 @@ def test_a_busy_port_is_one_error_before_anything_starts(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", port)):
         for words in (("demo", "--serve"), ("ui",)):
             with _started(folder, *words, "--port", str(port)) as process:
-                _, errors = process.communicate(timeout=60)
+                _, errors = process.communicate(timeout=120)
             assert process.returncode == 2
             assert len(errors.splitlines()) == 1
             assert f"port {port}" in errors
@@ -203,7 +203,7 @@ def _wait_for_line(process: subprocess.Popen[str], start: str) -> str:
 def _left_behind(folder: Path) -> list[psutil.Process]:
     """Every process that works in this folder, or names it, after a moment to end."""
     left = list(psutil.process_iter())
-    deadline = time.monotonic() + 10
+    deadline = time.monotonic() + 60
     while left and time.monotonic() < deadline:
         left = [process for process in left if _works_in(process, folder)]
         time.sleep(0.1)

@@ -34,14 +34,15 @@ HARD = replace(TABLE, deletes=Deletes.HARD)
 
 SUMS = """\
 COPY (SELECT pg_catalog.left(h.key, 2), pg_catalog.count(*), \
+pg_catalog.count(*) FILTER (WHERE h.awaited), \
 pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr(h.image, 1, 16))\
 ::pg_catalog.bit(64)::pg_catalog.int8), \
 pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr(h.image, 17, 16))\
 ::pg_catalog.bit(64)::pg_catalog.int8) \
-FROM (SELECT pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), 'UTF8')), \
+FROM (SELECT false, pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), 'UTF8')), \
 pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', "id", ( lower(v) )), 'UTF8')) \
 FROM ONLY "public"."t" WHERE a = 1 AND ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid \
-AND ctid OPERATOR(pg_catalog.<) '(8,0)'::pg_catalog.tid OFFSET 0) AS h (key, image) GROUP BY 1) TO STDOUT"""
+AND ctid OPERATOR(pg_catalog.<) '(8,0)'::pg_catalog.tid OFFSET 0) AS h (awaited, key, image) GROUP BY 1) TO STDOUT"""
 
 LISTING = """\
 COPY (SELECT h.key, \
@@ -120,7 +121,7 @@ def _buckets(source: list[tuple[int, int, int]], target: list[tuple[int, int, in
     buckets = Buckets(1)
     for sign, rows in ((1, source), (-1, target)):
         for bucket, low, high in rows:
-            buckets.add(sign, f"{bucket:x}\t1\t{_signed(low)}\t{_signed(high)}\n".encode())
+            buckets.add(sign, f"{bucket:x}\t1\t0\t{_signed(low)}\t{_signed(high)}\n".encode())
     return buckets
 
 
@@ -132,7 +133,7 @@ def _signed(half: int) -> int:
 def test_many_rows_are_listed_in_parts() -> None:
     buckets = Buckets(1)
     for bucket in range(16):
-        buckets.add(1, f"{bucket:x}\t10\t1\t1\n".encode())
+        buckets.add(1, f"{bucket:x}\t10\t0\t1\t1\n".encode())
     assert list(buckets.differing(30)) == [[n, n + 1, n + 2] for n in range(0, 15, 3)] + [[15]]
     assert list(buckets.differing(1)) == [[n] for n in range(16)]
 
@@ -192,9 +193,10 @@ def test_what_a_difference_means() -> None:
     assert after_sync(TABLE)(extra) == "unexplained"
     assert after_sync(HARD)(extra) == after_sync(full)(extra) == "wrong"
     assert after_sync(TABLE)(lacking) == "wrong"
-    assert since_last_run(TABLE, None, SNAPSHOT)(lacking) == "pending"
-    assert since_last_run(TABLE, None, SNAPSHOT)(replace(lacking, awaited=False)) == "wrong"
-    assert since_last_run(HARD, None, SNAPSHOT)(extra) == "pending"
+    judge = since_last_run(TABLE, None, SNAPSHOT, lambda: 0)
+    assert judge(lacking) == "pending"
+    assert judge(replace(lacking, awaited=False)) == "wrong"
+    assert since_last_run(HARD, None, SNAPSHOT, lambda: 0)(extra) == "pending"
 
 
 def test_the_hashes_of_very_many_wrong_rows_are_kept_short() -> None:

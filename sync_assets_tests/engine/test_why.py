@@ -97,6 +97,23 @@ def test_a_row_that_was_removed_on_the_target_is_told_from_a_late_one(synced: Pa
     assert "it was removed there" in found.sentence
 
 
+@both_ways
+def test_a_row_that_was_changed_on_the_target_is_not_called_the_source_s(synced: Pair) -> None:
+    # The mark must leave the rows behind.
+    synced.source("INSERT INTO t VALUES (4)")
+    synced.sync()
+    assert asked(synced, "1").equal is True
+    synced.target("UPDATE t SET note = 'by hand' WHERE id = 1")
+    found = asked(synced, "1")
+    assert (found.equal, found.source_xmin) == (False, found.target_source_xmin)
+    assert found.sentence.endswith("put it right with verify --repair")
+    assert "puts it right" in asked(synced, "1", mode=SyncMode.FULL_SYNC).sentence
+    synced.source("UPDATE t SET note = 'new' WHERE id = 1")
+    assert "the next run reads it again" in asked(synced, "1").sentence
+    synced.target("ALTER TABLE t DROP note")
+    assert asked(synced, "1").equal is None
+
+
 def test_a_row_written_without_a_change_keeps_its_older_version(synced: Pair) -> None:
     synced.source("UPDATE t SET note = note WHERE id = 1")
     synced.sync()

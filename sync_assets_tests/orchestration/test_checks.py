@@ -6,7 +6,9 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets.demo.server import PostgresServer
+from sync_assets_tests.fixtures.pair import Pair, execute
+from sync_assets_tests.fixtures.servers import NewDatabase
 from sync_assets_tests.fixtures.ticks import Ticks
 
 ALL: dict[str, Any] = {
@@ -129,6 +131,48 @@ def test_rows_that_changed_since_the_last_sync_are_nobody_s_fault(ticks: Ticks, 
         "DELETE FROM t WHERE id = 400",
     )
     assert failed(ticks) == set()
+
+
+ABOUT_BOTH = ("row_count", "content", "schema_drift")
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_a_check_of_another_source_fails_to_run_as_a_sync_does(
+    ticks: Ticks, new_database: NewDatabase, source_server: PostgresServer, share: float
+) -> None:
+    ticks.attributes = {"tables": [table(checks={**ALL, "content": {"share": share}})]}
+    assert ticks.run().success
+    ticks.source_url = new_database(source_server)
+    execute(ticks.source_url, TABLE[0])
+    assert checks(ticks, *ABOUT_BOTH) == {}
+    (run,) = ticks.instance.get_runs(limit=1)
+    logs = repr(ticks.instance.all_logs(run.run_id))
+    assert logs.count("SourceIdentityChanged: the source is another database") >= len(ABOUT_BOTH)
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_a_check_that_compared_nothing_does_not_pass(
+    ticks: Ticks, pair: Pair, share: float
+) -> None:
+    compared = {"row_count": {"blocking": True}, "content": {"share": share, "blocking": True}}
+    ticks.attributes = {"tables": [table(checks=compared)]}
+    assert ticks.run().success
+    pair.source("DELETE FROM t WHERE id > 10", "UPDATE t SET n = -1")
+    for name in compared:
+        found = checks(ticks, name)[name]
+        assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+        assert (found.description or "").startswith("Nothing was compared")
+    # Two empty ends are the same.
+    pair.source("TRUNCATE t")
+    pair.target("TRUNCATE t")
+    assert all(checks(ticks, name)[name].passed for name in compared)
+
+
+def test_few_rows_in_scope_are_found_though_chance_takes_none(ticks: Ticks, pair: Pair) -> None:
+    pair.source("INSERT INTO t SELECT g, 'x' FROM generate_series(1001, 50000) g", "ANALYZE t")
+    ticks.attributes = {"tables": [table(where="id = 7", checks={"content": {"share": 0.0001}})]}
+    (found,) = ticks.run().get_asset_check_evaluations()
+    assert (found.passed, found.metadata["rows_compared"].value) == (True, 1)
 
 
 def test_deleted_rows_that_wait_for_their_schedule_fail_no_check(ticks: Ticks, pair: Pair) -> None:

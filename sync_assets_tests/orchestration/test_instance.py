@@ -71,7 +71,11 @@ HOST = "127.0.0.1:1"
     [
         (None, ConfigurationError, "DAGSTER_PG_URL is not set"),
         ("rubbish", ConfigurationError, "DAGSTER_PG_URL is not a database's URL"),
-        (f"postgresql://u:s3cret@{HOST}/x", ConfigurationError, "asks for the driver psycopg"),
+        (
+            f"postgresql+psycopg://u:s3cret@{HOST}/x",
+            ConfigurationError,
+            "asks for the driver psycopg",
+        ),
         (f"postgresql+psycopg2://u:s3cret@{HOST}/x", ConnectionFailed, "Connection refused"),
     ],
 )
@@ -118,7 +122,7 @@ def test_the_ui_says_so_too_before_it_starts_anything(tmp_path: Path) -> None:
     own = {
         "PYTHONPATH": os.pathsep.join(sys.path),
         "SYNC_SOURCE_URL": "postgresql:///nowhere",
-        "DAGSTER_PG_URL": f"postgresql://u:s3cret@{HOST}/x",
+        "DAGSTER_PG_URL": f"postgresql+psycopg://u:s3cret@{HOST}/x",
     }
     port = str(free_port())
     done = subprocess.run(
@@ -129,6 +133,6 @@ def test_the_ui_says_so_too_before_it_starts_anything(tmp_path: Path) -> None:
         capture_output=True,
         text=True,
     )
-    assert done.returncode == 2
+    assert done.returncode == 2, done.stderr
     [line] = done.stderr.splitlines()
     assert line.startswith("Error: DAGSTER_PG_URL asks for the driver psycopg")

@@ -162,7 +162,7 @@ def test_a_signal_cancels_on_the_servers_and_marks_the_run(
     process = cli.start("run", "--json", "replica.orders")
     wait_for_lock(source_url, connect)
     process.send_signal(stop)
-    out, err = process.communicate(timeout=8)
+    out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert tables(out)[0]["error"]["kind"] == "Cancelled"
     assert "Traceback" not in err
@@ -188,7 +188,7 @@ def test_the_next_run_closes_one_that_was_killed(
 
 def wait_for_lock(source_url: str, connect: Connect) -> None:
     cursor = connect(source_url).cursor()
-    for _ in range(300):
+    for _ in range(1200):
         cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
         if cursor.fetchone() != (0,):
             return

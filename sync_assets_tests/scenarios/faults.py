@@ -134,11 +134,11 @@ class Ends:
 
     def nothing_is_left(self) -> bool:
         """Whether all has gone; a server needs a moment to end a session."""
-        return eventually(lambda: self.left() == [], 10)
+        return eventually(lambda: self.left() == [])
 
     def nothing_is_held(self) -> bool:
         """The same of sessions, locks and batch files."""
-        return eventually(lambda: self.held() == [], 10)
+        return eventually(lambda: self.held() == [])
 
 
 Strike = Callable[[Ends], None]

@@ -41,6 +41,7 @@ SUBTRANSACTIONS = {
     # A subtransaction's first change then says whose it is, and with that a standby's short list of
     # running ids has overflowed: what its snapshots export is not what they are.
     "wal_level": "logical",
+    "autovacuum_naptime": "1min",
     # A standby that lets a run read for a while before replay cancels it.
     "max_standby_streaming_delay": "5s",
     "hot_standby_feedback": "on",

@@ -6,8 +6,9 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import Deletes
+from sync_assets.engine import Deletes, RelationName, Table
 from sync_assets.engine.errors import DeleteGuard, SchemaConflict
+from sync_assets.engine.spot_check import Sample, sample_rows
 from sync_assets.engine.table import SyncMode
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -75,6 +76,8 @@ def test_extra_rows_are_marked_where_deletes_are_soft(pair: Pair) -> None:
     pair.source(TABLE, ROWS.format(300))
     pair.sync(deletes=Deletes.SOFT)
     pair.target(*BREAK)
+    # Others may go on writing: no row of this table has gone.
+    pair.source("CREATE TABLE other AS SELECT 1", "INSERT INTO t VALUES (301, 'later')")
     seen = pair.verify(repair=True, sync=False, deletes=Deletes.SOFT)
     assert seen.repaired is not None
     assert (seen.repaired.rows_deleted, seen.rows_left) == (2, 0)
@@ -128,7 +131,7 @@ def test_a_filter_and_expressions_hold_for_a_repair_too(pair: Pair) -> None:
     )
     seen = pair.verify(sync=True, repair=True, **scope)
     assert (seen.rows_source, seen.rows_wrong, seen.rows_unexplained) == (100, 2, 1)
-    assert (seen.rows_left, seen.equal) == (0, True)
+    assert (seen.rows_left, seen.faultless, seen.equal) == (0, True, False)
     assert pair.target("SELECT count(*) FROM t WHERE secret = 'classified'") == [(0,)]
     assert pair.target("SELECT secret FROM t WHERE id = 4") == pair.source(
         "SELECT md5(v) FROM t WHERE id = 4"
@@ -179,6 +182,8 @@ def test_a_view_is_verified_by_the_key_it_is_given(pair: Pair) -> None:
     )
     keyed: dict[str, Any] = {"mode": SyncMode.FULL_SYNC, "key": ("id",)}
     assert pair.verify(sync=True, repair=True, **keyed).rows_source == 290
+    table = Table(RelationName.parse("t"), RelationName.parse("t"), **keyed)
+    assert sample_rows(pair.source_url, pair.target_url, table, 1.0) == Sample(290, 0, 0)
     pair.target("UPDATE t SET v = 'x' WHERE id = 20", "DELETE FROM t WHERE id = 30")
     seen = pair.verify(repair=True, sync=False, **keyed)
     assert {tuple(each.key.values()) for each in seen.examples} == {("20",), ("30",)}

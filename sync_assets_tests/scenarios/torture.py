@@ -309,10 +309,11 @@ def _line(tally: Tally, began: float) -> str:
 @contextlib.contextmanager
 def _leg(way: tuple[str, str], tally: Tally) -> Iterator[Torture]:
     source, target = way
-    settings = {**SETTINGS, "summarize_wal": "on"} if source == "18" else SETTINGS
+    settings = {**SETTINGS, "autovacuum_naptime": "1min"}
+    summarizing = {**settings, "summarize_wal": "on"} if source == "18" else settings
     with (
-        running_server(source, settings) as source_server,
-        running_server(target) as target_server,
+        running_server(source, summarizing) as source_server,
+        running_server(target, settings) as target_server,
         two_ends(source_server, target_server, MEGABYTES) as ends,
     ):
         if source == "18":
