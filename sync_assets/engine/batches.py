@@ -46,11 +46,13 @@ class DiskBudget:
         self._used = 0
         self._changed = threading.Condition()
 
-    def wait_for_room(self, stopped: Callable[[], bool]) -> None:
-        """Return once there is room, or `stopped` says so."""
+    def wait_for_room(self, stopped: Callable[[], bool], seconds: float) -> bool:
+        """Wait until there is room, or `stopped` says so; False when neither came in time."""
         with self._changed:
-            while self._used and self._used >= self._limit and not stopped():
-                self._changed.wait(0.2)
+            return self._changed.wait_for(lambda: self._has_room() or stopped(), seconds)
+
+    def _has_room(self) -> bool:
+        return not self._used or self._used < self._limit
 
     def change(self, count: int) -> None:
         """Bytes were written, or with a minus sign, removed."""

@@ -9,6 +9,7 @@ from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note, warning
 from sync_assets.engine.server_facts import OpenTransaction
 from sync_assets.engine.table import quoted
+from sync_assets.engine.time_outs import NAMES as TIME_OUTS
 
 TESTED_VERSIONS = (15, 18)
 """The major versions that our own tests run on."""
@@ -22,12 +23,8 @@ MANY_XIDS = 1_000_000
 
 CLOCK_SECONDS = 5.0
 CONTROL_FUNCTIONS = "pg_control_system(), pg_control_checkpoint()"
-TIME_OUTS = (
-    "statement_timeout",
-    "idle_in_transaction_session_timeout",
-    "transaction_timeout",
-    "idle_session_timeout",
-)
+LIVABLE = timedelta(hours=1)
+"""A time-out from which on hardly any statement of a run ever meets it."""
 
 
 def untested_versions(facts: Facts) -> Iterator[Finding]:
@@ -173,15 +170,17 @@ def expiring_snapshots(facts: Facts) -> Iterator[Finding]:
 
 
 def time_outs(facts: Facts) -> Iterator[Finding]:
-    """Time-outs of this role, which a run switches off for its own sessions."""
+    """Time-outs that are set for this role: a run keeps to them, and may be ended by one."""
     for server in facts.servers:
         for name in TIME_OUTS:
-            value = server.settings.get(name, "0")
-            if value != "0":
-                yield note(
+            value = int(server.settings.get(name, "0"))
+            if 0 < value < LIVABLE.total_seconds() * 1000:
+                yield warning(
                     server.side,
-                    f"{name} is {int(value):,} ms; a run switches it off for its own sessions",
-                    f"ALTER ROLE {quoted(server.role)} SET {name} = 0;",
+                    f"{name} is {value:,} ms for the role {server.role}; a run keeps to it, and"
+                    " fails where it takes longer",
+                    f"ALTER ROLE {quoted(server.role)} IN DATABASE {quoted(server.database)}"
+                    f" SET {name} = 0;",
                 )
 
 

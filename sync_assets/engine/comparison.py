@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from psycopg2.sql import SQL, Identifier
 
+from sync_assets.engine.blocking import giving_way, idling
 from sync_assets.engine.catalog import Relation, read_relation
 from sync_assets.engine.checksum import Buckets, digits_for, listing, sums
 from sync_assets.engine.compared import rows_of_target
@@ -69,8 +70,10 @@ class Comparison:
                 name = Identifier(table.target.schema, table.target.name)
                 # Before the snapshot: TRUNCATE is not MVCC-safe.
                 cursor.execute(SQL("LOCK TABLE {} IN ACCESS SHARE MODE").format(name))
-                there = read_relation(cursor, table.target)
-                yield End("target", rows_of_target(table, source, there), reader)
+                with giving_way(self._run.sessions, self._run.max_blocking, "target"):
+                    idling(self._run.sessions, reader, "target")
+                    there = read_relation(cursor, table.target)
+                    yield End("target", rows_of_target(table, source, there), reader)
 
     def sum_up(self, ends: Sequence[End], buckets: Buckets) -> None:
         """Read both ends whole, at the same time."""

@@ -14,7 +14,7 @@ from psycopg2.sql import SQL
 
 from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
-from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
+from sync_assets.engine.blocking import hurry, idling
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
@@ -25,6 +25,13 @@ from sync_assets.engine.session import (
     Sessions,
     transaction,
 )
+from sync_assets.engine.time_outs import at_most
+
+LARGE = 1 << 17
+"""Bytes of a relation that may be more than a socket takes while nobody reads at its other end."""
+
+BEAT = 1.0
+"""Seconds that a session is idle in its transaction, where it can be helped."""
 
 
 @dataclass(slots=True)
@@ -61,7 +68,6 @@ class Export:
         folder: Path,
         on_bytes: Callable[[int, Exported], None],
         max_disk: int,
-        max_blocking: float = MAX_BLOCKING,
         *,
         hold: bool = False,
     ) -> None:
@@ -73,7 +79,7 @@ class Export:
         self._sessions, self._plans, self._folder = sessions, plans, folder
         self._on_bytes, self._hold = on_bytes, hold
         self._budget = DiskBudget(max_disk)
-        self._max_blocking = max_blocking
+        self._large = any(each.leaf is None or each.leaf.bytes > LARGE for each in chunks)
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         for chunk in chunks:
             self._chunks.put(chunk)
@@ -96,8 +102,7 @@ class Export:
         try:
             for thread in threads:
                 thread.start()
-            with giving_way(self._sessions, self._max_blocking, self.give_up):
-                yield from self._collect(len(threads))
+            yield from self._collect(len(threads))
         except BaseException:
             self._stopped.set()
             for thread in threads:
@@ -145,8 +150,12 @@ class Export:
         """
         self._read(leader)
         for thread in others:
-            thread.join()
-        if not self._hold:
+            while thread.is_alive():
+                thread.join(BEAT)
+                _beat(leader)
+        if self._hold:
+            idling(self._sessions, leader)
+        else:
             with leader.cursor() as cursor:
                 cursor.execute("COMMIT")
         self.ended = time.monotonic()
@@ -170,9 +179,12 @@ class Export:
     def _read(self, connection: Connection) -> None:
         with self._lock:
             self.workers += 1
+        if self._large:
+            hurry(self._sessions)
         before = None
         while not self._stopped.is_set():
-            self._budget.wait_for_room(self._stopped.is_set)
+            while not self._budget.wait_for_room(self._stopped.is_set, BEAT):
+                _beat(connection)
             self._sessions.check()
             try:
                 chunk = self._chunks.get_nowait()
@@ -207,7 +219,7 @@ class Export:
         plan = self._plans[chunk.member]
         leave = _LEAVE if before else ()
         names = own_names(plan.table, plan.view.relation.columns, plan.view.types)
-        enter = ("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection))
+        enter = ("SAVEPOINT chunk", _TAKEN, *names, *_locking(plan, chunk, connection))
         with connection.cursor() as cursor:
             cursor.execute("; ".join((*leave, *enter)))
 
@@ -229,6 +241,15 @@ class Export:
             rows = cursor.rowcount
         return Batch(path, rows, size, chunk.member, chunk.keys_only)
 
+
+def _beat(connection: Connection) -> None:
+    """Show the server that a session that waits inside its transaction is not forgotten."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT")
+
+
+_TAKEN = f"SELECT {at_most('tcp_user_timeout', 60_000)}"
+"""By TCP the kernel gives up on a client that takes nothing; files are always there to be written."""
 
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
 

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import psycopg2
@@ -15,6 +17,18 @@ from sync_assets.engine import errors
 from sync_assets.engine.table import RelationName, quoted
 
 Side = Literal["source", "target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A session of ours, as the server knows it, and the time-outs that are set for its role."""
+
+    side: Side
+    pid: int
+    role: str
+    database: str
+    time_outs: Mapping[str, str]
+
 
 _LOST_FOR_NOW = re.compile(
     "refused|starting up|shutting down|timeout|timed out|too many|remaining connection slots"
@@ -32,8 +46,15 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
 
 
 _NOT_NULL = "23502"
+_CANCELLED = "57014"
+_BY_TIME_OUT = {
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
 _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("08", errors.ConnectionLost),
+    *((code, errors.ServerCancelled) for code in _BY_TIME_OUT),
     ("57P", errors.ConnectionLost),
     ("53300", errors.ConnectionLost),
     ("53100", errors.OutOfSpace),
@@ -41,7 +62,7 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("40001", errors.RecoveryConflict),
     ("40", errors.LockTimeout),
     ("55P03", errors.LockTimeout),
-    ("57014", errors.ServerCancelled),
+    (_CANCELLED, errors.ServerCancelled),
     ("42501", errors.PrivilegeError),
     ("28", errors.ConnectionFailed),
     ("3D", errors.ConnectionFailed),
@@ -52,9 +73,10 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
 )
 
 
-def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncError:
+def classify(error: psycopg2.Error, session: Greeting | None = None) -> errors.SyncError:
     """The `SyncError` for a driver's error, without the values that DETAIL and CONTEXT carry."""
     code = error.pgcode or ""
+    side = session and session.side
     where = f"the {side}" if side else "the server"
     kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
     if kind is None:
@@ -67,13 +89,39 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
         kind = errors.LockTimeout
     said = error.diag.message_primary or next(iter(str(error).splitlines()), "no message")
     if "no message from the libpq" in said:
-        return kind(f"the connection to {where} broke off")
+        said = f"the connection to {where} broke off"
+        return kind(said, remedy=_lifting(session, kind, code, said))
     if code.startswith("22"):
         # A data exception quotes the value, and here and there bytes of it after a colon.
         said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])
     constraint = error.diag.constraint_name if code.startswith("23") else None
     named = f" (constraint {constraint} of {error.diag.table_name})" if constraint else ""
-    return kind(f"{where} said: {said}{named}", remedy=_remedy(error, code))
+    remedy = _remedy(error, code) or _lifting(session, kind, code, said)
+    return kind(f"{where} said: {said}{named}", remedy=remedy)
+
+
+def _lifting(
+    session: Greeting | None, kind: type[errors.SyncError], code: str, said: str
+) -> str | None:
+    """How to lift a time-out of the role that ended a session, or may have."""
+    if session is None:
+        return None
+    if code == _CANCELLED:
+        # What is said may be in any language.
+        suspected = [] if "user request" in said else ["statement_timeout"]
+    elif kind is errors.ConnectionLost:
+        suspected = list(_BY_TIME_OUT.values())
+    else:
+        suspected = [_BY_TIME_OUT.get(code, "")]
+    lifted = [name for name in suspected if name in session.time_outs]
+    if not lifted:
+        return None
+    values = ", ".join(f"{name} = {session.time_outs[name]}" for name in lifted)
+    alter = f"ALTER ROLE {quoted(session.role)} IN DATABASE {quoted(session.database)} SET"
+    return (
+        f"{kind('').remedy} A run keeps to what is set for its role: {values}. If that ended it,"
+        f" lift it on the {session.side}: " + " ".join(f"{alter} {name} = 0;" for name in lifted)
+    )
 
 
 def _remedy(error: psycopg2.Error, code: str) -> str | None:

@@ -18,6 +18,7 @@ from pathlib import Path
 from sync_assets.engine import catalog, errors, load, merge, samples, snapshot, state
 from sync_assets.engine.batch_format import is_binary
 from sync_assets.engine.batches import batch_folder
+from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
@@ -96,7 +97,10 @@ def stage(
         source = held.enter_context(run.sessions.connected("source"))
         report.spent("connect")
         outlook = look_out(source, tables)
-        with snapshot.taken(source, tables, report.begin) as views:
+        with (
+            snapshot.taken(source, tables, report.begin) as views,
+            giving_way(run.sessions, run.max_blocking),
+        ):
             held_from = time.monotonic()
             plans = plan_tables(run, tables, views, source, target, known, outlook)
             staged = fill(run, plans, source, target, folder, cleanup, held_from)
@@ -121,8 +125,7 @@ def plan_tables(
         for table, view in zip(tables, views, strict=True)
     ]
     plans = [
-        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook, run.max_blocking)
-        for plan in plans
+        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook) for plan in plans
     ]
     plans = [by_buckets(source, target, plan) for plan in plans]
     run.report.spent("plan")
@@ -218,8 +221,7 @@ def _move(
         name = str(plans[member].table.target)
         report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    limits = (run.max_batch_disk, run.max_blocking)
-    export = Export(run.sessions, plans, cut, folder, moved, *limits, hold=hold)
+    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk, hold=hold)
     report.begin("export")
     workers = min(most, useful_workers(cut))
     with contextlib.closing(export.batches(source, workers)) as batches:

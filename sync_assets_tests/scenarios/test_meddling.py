@@ -232,7 +232,10 @@ def test_no_run_removes_the_folder_of_another_that_lives(tmp_path: Path) -> None
 
 
 @both_ways
-def test_a_run_gives_way_to_who_waits_for_its_lock(pair: Pair) -> None:
+@pytest.mark.parametrize("watched_by", ["server", "client"])
+def test_a_run_gives_way_to_who_waits_for_its_lock(pair: Pair, watched_by: str) -> None:
+    if watched_by == "client":
+        pair.source("DROP EXTENSION plpgsql")
     pair.source(CREATE, "INSERT INTO t SELECT i FROM generate_series(1, 3000) i")
     blocked = threading.Thread(target=pair.source, args=("ALTER TABLE t ADD COLUMN w integer",))
 
