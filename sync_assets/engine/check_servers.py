@@ -65,14 +65,30 @@ def hidden_timeline(facts: Facts) -> Iterator[Finding]:
 def narrower_encoding(facts: Facts) -> Iterator[Finding]:
     """A target that cannot write down every character of the source."""
     source, target = facts.source, facts.target
-    if source is None or target is None or target.encoding in ("UTF8", source.encoding):
+    if source is None or target is None:
         return
-    yield warning(
-        "target",
-        f"its encoding is {target.encoding}, the source's {source.encoding}: a character that it"
-        " lacks makes a run fail",
-        f"CREATE DATABASE {quoted(target.database + '_utf8')} ENCODING 'UTF8' TEMPLATE template0;",
-    )
+    if target.encoding not in ("UTF8", "SQL_ASCII", source.encoding):
+        yield warning(
+            "target",
+            f"its encoding is {target.encoding}, the source's {source.encoding}: a character that"
+            " it lacks makes a run fail",
+            f"CREATE DATABASE {quoted(target.database + '_utf8')} ENCODING 'UTF8' TEMPLATE template0;",
+        )
+
+
+def unchecked_encoding(facts: Facts) -> Iterator[Finding]:
+    """A source whose text may be bytes of any encoding, or of several."""
+    source, target = facts.source, facts.target
+    if source is None or target is None or source.encoding != "SQL_ASCII":
+        return
+    if target.encoding != source.encoding:
+        yield warning(
+            "source",
+            f"its encoding is SQL_ASCII, the target's {target.encoding}: bytes that are not UTF8 make"
+            " a run fail; mend them, or sync into a database of the same encoding",
+            f"CREATE DATABASE {quoted(target.database + '_sql_ascii')} ENCODING 'SQL_ASCII'"
+            " LOCALE 'C' TEMPLATE template0;  -- on the target",
+        )
 
 
 def old_xids(facts: Facts) -> Iterator[Finding]:

@@ -194,7 +194,11 @@ def hash_of(values: Sequence[Composable]) -> Composable:
         SQL("pg_catalog.format({}, {})").format(Literal("%L," * len(group)), SQL(", ").join(group))
         for group in groups
     )
-    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
+    # SQL_ASCII is bytes that nobody can convert: they are what is compared.
+    return SQL(
+        "pg_catalog.md5(pg_catalog.convert_to({}, CASE pg_catalog.getdatabaseencoding()"
+        " WHEN 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END))"
+    ).format(text)
 
 
 class Buckets:

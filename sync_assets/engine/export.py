@@ -10,6 +10,7 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
 from psycopg2.sql import SQL
 
 from sync_assets.engine import snapshot, sql
@@ -236,9 +237,16 @@ class Export:
                 done.bytes += count
             self._on_bytes(chunk.member, done)
 
+        failure = None
         with connection.cursor() as cursor, opened(path, written) as file:
-            cursor.copy_expert(sql.export_chunk(plan, chunk), file)
+            try:
+                cursor.copy_expert(sql.export_chunk(plan, chunk), file)
+            except (CharacterNotInRepertoire, UntranslatableCharacter) as error:
+                failure = self._sessions.explained(error, _place(chunk))
             rows = cursor.rowcount
+        # Out here, so that the driver's own error, whose text has values, is not chained to it.
+        if failure:
+            raise failure
         return Batch(path, rows, size, chunk.member, chunk.keys_only)
 
 
@@ -252,6 +260,15 @@ _TAKEN = f"SELECT {at_most('tcp_user_timeout', 60_000)}"
 """By TCP the kernel gives up on a client that takes nothing; files are always there to be written."""
 
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
+
+
+def _place(chunk: Chunk) -> str:
+    """Which rows a chunk reads, in words."""
+    if chunk.leaf is None:
+        return ""
+    pages = f" from page {chunk.first} on" if chunk.first else ""
+    pages = pages if chunk.end is None else f" in pages {chunk.first or 0} to {chunk.end - 1}"
+    return f"{pages} of {chunk.leaf.name}" if pages else f" in {chunk.leaf.name}"
 
 
 def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:

@@ -117,6 +117,10 @@ class Sessions:
         # to it; a context manager could not help chaining it.
         raise failure
 
+    def explained(self, error: psycopg2.Error, place: str) -> errors.SyncError:
+        """The SyncError for what happened at a place among the rows."""
+        return classify(error, self._greeting_of(error), place)
+
     def check(self) -> None:
         """Raise Cancelled once somebody has asked for it."""
         if self.cancelled:
@@ -190,6 +194,12 @@ def check_url(url: str, name: str) -> None:
             remedy="Write postgresql://role:password@host:port/database, "
             "with special characters in the password percent-encoded (@ as %40, / as %2F).",
         )
+    if parts and parts.get("client_encoding", "UTF8").upper() not in ("UTF8", "UTF-8", "UNICODE"):
+        raise errors.ConfigurationError(
+            f"the {name} URL sets client_encoding, which a run cannot keep to: text travels as UTF8,"
+            " or as it is between two databases of one encoding",
+            remedy="Leave client_encoding out of the URL.",
+        )
 
 
 _GREETING = "SELECT pg_catalog.pg_backend_pid(), session_user::text, current_database()::text, {}"
@@ -216,7 +226,7 @@ def _greet(connection: Connection, side: Side) -> Greeting:
         ((pid, role, database, *values),) = cursor.fetchall()
     set_for_role = dict(zip(time_outs.NAMES, values, strict=False))
     limits = {name: text for name, text in set_for_role.items() if text not in (None, "0")}
-    return Greeting(side, pid, role, database, limits)
+    return Greeting(side, pid, role, database, encoding_of(connection), limits)
 
 
 @contextlib.contextmanager
@@ -242,6 +252,11 @@ def transaction(
             raise
         if _status(connection) != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
             cursor.execute("COMMIT")
+
+
+def encoding_of(connection: Connection) -> str:
+    """The encoding of its database, which every server says when it is connected to."""
+    return str(connection.get_parameter_status("server_encoding"))
 
 
 def _status(connection: Connection) -> int:

@@ -27,6 +27,7 @@ class Greeting:
     pid: int
     role: str
     database: str
+    encoding: str
     time_outs: Mapping[str, str]
 
 
@@ -46,6 +47,7 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
 
 
 _NOT_NULL = "23502"
+_OF_ENCODING = ("22021", "22P05")
 _CANCELLED = "57014"
 _BY_TIME_OUT = {
     "25P03": "idle_in_transaction_session_timeout",
@@ -73,9 +75,16 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
 )
 
 
-def classify(error: psycopg2.Error, session: Greeting | None = None) -> errors.SyncError:
-    """The `SyncError` for a driver's error, without the values that DETAIL and CONTEXT carry."""
+def classify(
+    error: psycopg2.Error, session: Greeting | None = None, place: str = ""
+) -> errors.SyncError:
+    """The `SyncError` for a driver's error, without the values that DETAIL and CONTEXT carry.
+
+    `place` says where among the rows it was, where that is known.
+    """
     code = error.pgcode or ""
+    if code in _OF_ENCODING and session:
+        return _untranslatable(error, session, place)
     side = session and session.side
     where = f"the {side}" if side else "the server"
     kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
@@ -98,6 +107,27 @@ def classify(error: psycopg2.Error, session: Greeting | None = None) -> errors.S
     named = f" (constraint {constraint} of {error.diag.table_name})" if constraint else ""
     remedy = _remedy(error, code) or _lifting(session, kind, code, said)
     return kind(f"{where} said: {said}{named}", remedy=remedy)
+
+
+def _untranslatable(error: psycopg2.Error, session: Greeting, place: str) -> errors.SyncError:
+    """A text that one end cannot write down; the server's own words quote its bytes."""
+    # The only words in capitals, in any language.
+    found = re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b", error.diag.message_primary or "")
+    line = re.search(r"\d+", (error.diag.context or "").partition(", ")[2])
+    place = place or (f" in row {line[0]} of a batch" if line else "")
+    what = f"a character of {found[0]} that {found[-1]} lacks" if len(found) > 1 else ""
+    what = what or f"bytes that are not {found[0] if found else 'text'}"
+    other = session.encoding if session.side == "source" else "UTF8"
+    name = quoted(f"{session.database}_{other.lower()}")
+    return errors.SchemaConflict(
+        f"the {session.side}, whose encoding is {session.encoding}, has{place} {what}"
+        if session.side == "source"
+        else f"the target, whose encoding is {session.encoding}, cannot hold what it got{place}:"
+        f" {what}",
+        remedy="Mend the text on the source, leave its column out (exclude), or sync into a"
+        f" database of encoding {other}, made on the target's server by: CREATE DATABASE {name}"
+        f" ENCODING '{other}' LOCALE 'C' TEMPLATE template0;",
+    )
 
 
 def _lifting(

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, snapshot, sql, state
+from sync_assets.engine.batch_format import encoding_between
 from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.evolve import lay_out
@@ -28,7 +29,14 @@ from sync_assets.engine.plan import (
 )
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.run import Run, Staged
-from sync_assets.engine.session import CATALOG_NAMES, Connection, Sessions, row, transaction
+from sync_assets.engine.session import (
+    CATALOG_NAMES,
+    Connection,
+    Sessions,
+    encoding_of,
+    row,
+    transaction,
+)
 from sync_assets.engine.table import RelationName, Table
 from sync_assets.engine.workers import choose_workers
 from sync_assets.engine.xid import XidWindow
@@ -84,7 +92,7 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
             snapshot.taken(source, [table], run.report.begin) as (view,),
             giving_way(run.sessions, run.max_blocking),
         ):
-            plan = _since(_plan(run.sessions, table, view), since)
+            plan = _since(_plan(run.sessions, source, table, view), since)
             run.report.begin("export")
             found, done = _export(run, plan, source, folder)
         return ExportedFiles(plan, tuple(found), done, stack.pop_all())
@@ -99,7 +107,7 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
 
 
-def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
+def _plan(sessions: Sessions, source: Connection, table: Table, view: snapshot.SourceView) -> Plan:
     with (
         sessions.connected("target") as target,
         transaction(target, CATALOG_NAMES) as cursor,
@@ -108,10 +116,12 @@ def _plan(sessions: Sessions, table: Table, view: snapshot.SourceView) -> Plan:
         known = state.recall(cursor, table.target) if migrate(cursor) else None
         # An older version's state stays as it is.
         cursor.execute("ROLLBACK")
+        encoding = encoding_between(encoding_of(source), encoding_of(target))
     if known is not None and not table.accept_source:
         require_same_source(known, view.snapshot)
     layout = lay_out(table, view.relation, view.types, there, known)
-    return make_plan(table, view, layout, None, there)
+    plan = make_plan(table, view, layout, None, there)
+    return dataclasses.replace(plan, encoding=encoding)
 
 
 def _since(plan: Plan, since: int) -> Plan:

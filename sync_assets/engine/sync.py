@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, merge, samples, snapshot, state
-from sync_assets.engine.batch_format import is_binary
+from sync_assets.engine.batch_format import UTF8, encoding_between, is_binary
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.cursor_range import read_range
@@ -34,7 +34,7 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of, state_after
-from sync_assets.engine.session import CATALOG_NAMES, Connection, transaction
+from sync_assets.engine.session import CATALOG_NAMES, Connection, encoding_of, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
@@ -188,8 +188,10 @@ def decide(
     if suspicion is not None and not table.accept_source:
         plan = make_plan(table, view, layout, known, there, cursor_range, suspicion)
     versions = (source.server_version, target.server_version)
-    binary = is_binary(view.relation.columns, layout.fields, *versions)
-    return dataclasses.replace(plan, binary=binary)
+    encoding = encoding_between(encoding_of(source), encoding_of(target))
+    # Binary data holds text too, and always in the session's own encoding.
+    binary = encoding == UTF8 and is_binary(view.relation.columns, layout.fields, *versions)
+    return dataclasses.replace(plan, binary=binary, encoding=encoding)
 
 
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:

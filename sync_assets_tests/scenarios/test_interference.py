@@ -229,6 +229,6 @@ def test_a_connection_that_breaks_off_within_a_copy_is_lost_and_not_refused(
             cursor.copy_expert(f"COPY ({rows}) TO STDOUT", io.StringIO())
         session.close()
     assert caught.value.pgcode is None
-    lost = classify(caught.value, Greeting("source", 0, "r", "d", {}))
+    lost = classify(caught.value, Greeting("source", 0, "r", "d", "UTF8", {}))
     assert isinstance(lost, ConnectionLost)
     assert lost.message == "the connection to the source broke off"
