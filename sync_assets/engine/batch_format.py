@@ -60,6 +60,18 @@ _TYPE = re.compile(
 )
 
 
+UTF8 = "UTF8"
+
+
+def encoding_between(source: str, target: str) -> str:
+    """What text is written in on its way: as it is, if both ends are alike.
+
+    Then nothing is converted: bytes of SQL_ASCII need not be text, and some encodings know
+    characters that UTF8 lacks.
+    """
+    return source if source == target else UTF8
+
+
 def is_binary(
     columns: Sequence[Column], fields: Sequence[Field], source_version: int, target_version: int
 ) -> bool:

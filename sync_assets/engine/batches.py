@@ -11,6 +11,7 @@ import fcntl
 import io
 import os
 import shutil
+import stat
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
@@ -21,6 +22,10 @@ from sync_assets.engine import errors
 
 BUFFER = 1 << 16
 """psycopg2 hands COPY over row by row; behind a buffer of this size that costs half."""
+
+
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
+"""Nothing else under that name: to open a pipe would wait for who writes into it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,11 +51,13 @@ class DiskBudget:
         self._used = 0
         self._changed = threading.Condition()
 
-    def wait_for_room(self, stopped: Callable[[], bool]) -> None:
-        """Return once there is room, or `stopped` says so."""
+    def wait_for_room(self, stopped: Callable[[], bool], seconds: float) -> bool:
+        """Wait until there is room, or `stopped` says so; False when neither came in time."""
         with self._changed:
-            while self._used and self._used >= self._limit and not stopped():
-                self._changed.wait(0.2)
+            return self._changed.wait_for(lambda: self._has_room() or stopped(), seconds)
+
+    def _has_room(self) -> bool:
+        return not self._used or self._used < self._limit
 
     def change(self, count: int) -> None:
         """Bytes were written, or with a minus sign, removed."""
@@ -75,7 +82,7 @@ class _Counted(io.FileIO):
 @contextlib.contextmanager
 def opened(path: Path, written: Callable[[int], None]) -> Iterator[io.BufferedIOBase]:
     """A new file for one batch, mode 0600, reporting bytes as they reach it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
     with io.BufferedWriter(_Counted(descriptor, written), BUFFER) as writer:  # type: ignore[type-var]
         yield writer
 
@@ -88,7 +95,7 @@ def batch_folder(root: Path | None = None) -> Iterator[Path]:
         # Nobody sweeps between the folder's creation and its lock.
         _sweep(base)
         folder = Path(tempfile.mkdtemp(prefix="sync-assets-run-", dir=base))
-        lock = os.open(folder, os.O_RDONLY)
+        lock = os.open(folder, _FOLDER)
         fcntl.flock(lock, fcntl.LOCK_EX)
     try:
         yield folder
@@ -100,7 +107,7 @@ def batch_folder(root: Path | None = None) -> Iterator[Path]:
 @contextlib.contextmanager
 def _flocked(folder: Path) -> Iterator[None]:
     """Be the only process that changes what is in a folder."""
-    lock = os.open(folder, os.O_RDONLY)
+    lock = os.open(folder, _FOLDER)
     try:
         fcntl.flock(lock, fcntl.LOCK_EX)
         yield
@@ -111,18 +118,27 @@ def _flocked(folder: Path) -> Iterator[None]:
 def base_folder(root: Path | None = None) -> Path:
     """The folder that holds the runs' folders, made if need be; raises ConfigurationError."""
     base = Path(root or os.environ.get("SYNC_BATCH_DIR") or _temporary())
-    failure = None
     try:
         base.mkdir(mode=0o700, parents=True, exist_ok=True)
-        owner = base.stat().st_uid
+        failure = _unfit(base.lstat())
     except OSError as error:
-        failure = error
-    if failure or not base.is_dir() or base.is_symlink() or owner != os.geteuid():
+        failure = str(error)
+    if failure:
         raise errors.ConfigurationError(
-            f"batch files cannot be kept in {base}: {failure or 'it is not a folder of this user'}",
-            remedy="Name a folder of your own in SYNC_BATCH_DIR.",
+            f"batch files cannot be kept in {base}: {failure}",
+            remedy="Name a folder of your own in SYNC_BATCH_DIR, or one in there that is yet to be"
+            " made: it is made for you alone.",
         )
     return base
+
+
+def _unfit(found: os.stat_result) -> str | None:
+    """Why a folder may hold what others have put there; what it holds is named by its path."""
+    if not stat.S_ISDIR(found.st_mode) or found.st_uid != os.geteuid():
+        return "it is not a folder of this user"
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        return f"others may write into it (mode {stat.S_IMODE(found.st_mode):o})"
+    return None
 
 
 def _temporary() -> Path:
@@ -133,7 +149,7 @@ def _sweep(base: Path) -> None:
     """Remove the folders of runs that are no longer alive."""
     for folder in base.glob("sync-assets-run-*"):
         with contextlib.suppress(OSError):
-            lock = os.open(folder, os.O_RDONLY)
+            lock = os.open(folder, _FOLDER)
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 shutil.rmtree(folder, ignore_errors=True)

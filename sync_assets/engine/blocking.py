@@ -1,19 +1,25 @@
-"""Notice when this run keeps somebody on the source waiting for a lock, and give way.
+"""Notice when this run keeps somebody waiting for a lock, and give way, even with a frozen client.
 
 ACCESS SHARE is the weakest lock, but an ALTER TABLE waits for it, and everybody else then waits
-behind the ALTER TABLE.
+behind the ALTER TABLE. A process that is stopped in the middle of a COPY looks after nothing, and
+a server process that cannot write to its client hears of no time-out. So the server watches by
+itself, in one more session of ours, and ends the others from there.
 """
 
 from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 
 import psycopg2
+import psycopg2.errors
+from psycopg2.sql import SQL, Composable, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.session import Sessions, rows
+from sync_assets.engine.session import Connection, Sessions, Watching, row, rows
+from sync_assets.engine.sqlstate import Side
+from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 
 MAX_BLOCKING = 60.0
 """Seconds."""
@@ -21,52 +27,181 @@ MAX_BLOCKING = 60.0
 LOOKS = 4
 """How often it is looked for within that time."""
 
-_WAITING = """
-SELECT a.pid, coalesce(a.usename, '?'), coalesce(nullif(a.application_name, ''), 'unnamed'),
-       l.relation::regclass::text, extract(epoch FROM clock_timestamp() - l.waitstart)
-FROM pg_catalog.pg_locks l JOIN pg_catalog.pg_stat_activity a ON a.pid = l.pid
-WHERE NOT l.granted AND l.waitstart < clock_timestamp() - %s * interval '1 second'
-  AND pg_catalog.pg_blocking_pids(l.pid) && %s::int[]
+AT_FIRST = 0.5
+"""Seconds that a short run takes, and needs no watch for unless it is hurried."""
+
+PATIENCE = 5.0
+"""Seconds; a run whose watch cannot connect goes on without."""
+
+_SAID = "sync_assets: "
+
+_SETTINGS = """
+SET search_path = pg_catalog; SET statement_timeout = 0;
+SET default_transaction_isolation = 'read committed'; SELECT pg_backend_pid()
+"""
+"""The watch alone lifts a time-out: it reads no table, and would leave the run unwatched."""
+
+_LOOK = """
+SELECT {said} || format('server process %s of the {side} (%s, %s) has waited %s s for a lock on %s '
+         'that this run holds', a.pid, coalesce(a.usename, '?'),
+         coalesce(nullif(a.application_name, ''), 'unnamed'),
+         round(extract(epoch FROM clock_timestamp() - l.waitstart)),
+         coalesce(l.relation::regclass::text, l.locktype)) AS said,
+       pg_blocking_pids(l.pid) || {ours}::int[] AS pids
+FROM pg_locks l JOIN pg_stat_activity a ON a.pid = l.pid
+WHERE NOT l.granted AND l.waitstart < clock_timestamp() - {longest} * interval '1 second'
+  AND pg_blocking_pids(l.pid) && {ours}::int[]
 ORDER BY l.waitstart LIMIT 1
 """
 
+_END = """
+SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+WHERE pid = ANY ({pids}) AND pid <> pg_backend_pid() AND usename = session_user
+  AND (pid = ANY ({ours}::int[]) OR application_name = current_setting('application_name'))
+"""
+"""What else of ours is in the way came later within this run, or is another one's, as long there."""
+
+_WATCH = """
+/* sync_assets: ends this run's sessions once somebody has waited for their locks for too long */
+DECLARE
+  waiting record;
+BEGIN
+  WHILE EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY ({ours}::int[])) LOOP
+    PERFORM pg_sleep({pause});
+    {look} INTO waiting;
+    IF FOUND THEN
+      RAISE INFO '%', waiting.said;
+      PERFORM * FROM ({end}) AS ended;
+      RETURN;
+    END IF;
+    COMMIT;
+  END LOOP;
+END
+"""
+"""Each look has a transaction of its own: an older one would hold back VACUUM and see no change."""
+
 
 @contextlib.contextmanager
-def giving_way(
-    sessions: Sessions, longest: float, give_up: Callable[[BaseException], None]
-) -> Iterator[None]:
-    """Call `give_up` with BlockingOthers once a source session has waited for us for `longest` s.
+def giving_way(sessions: Sessions, longest: float, side: Side = "source") -> Iterator[None]:
+    """Let go of one side once somebody there has waited for us for `longest` s: BlockingOthers.
 
-    It connects only when the block has lasted for a while, so that a short run costs nothing.
+    Within another such block of the same run it adds nothing. It connects only when the block has
+    lasted for a moment, or is told to `hurry`, so that a short run costs nothing.
     """
-    left = threading.Event()
-
-    def watch() -> None:
-        pause = longest / LOOKS
-        if left.wait(pause):
-            return
-        # Whoever watches must not be what fails the run.
-        tried = contextlib.suppress(psycopg2.Error, errors.SyncError)
-        with tried, sessions.connected("source") as connection, connection.cursor() as cursor:
-            while not left.wait(pause):
-                waiting = rows(cursor, _WAITING, (longest, sessions.pids("source")))
-                if waiting:
-                    give_up(_blocking(*waiting[0]))
-                    return
-
-    thread = threading.Thread(target=watch, name="blocking", daemon=True)
-    thread.start()
-    try:
+    if side in sessions.watches:
         yield
+        return
+    watch = _Watch(sessions, longest, side)
+    sessions.watches[side] = watch.watching
+    try:
+        with watch.on():
+            yield
     finally:
-        left.set()
-        thread.join()
+        del sessions.watches[side]
 
 
-def _blocking(
-    pid: int, role: str, application: str, relation: str, seconds: float
-) -> errors.BlockingOthers:
-    return errors.BlockingOthers(
-        f"server process {pid} of the source ({role}, {application}) has waited {seconds:.0f} s "
-        f"for a lock on {relation} that this run holds"
-    )
+def hurry(sessions: Sessions, side: Side = "source") -> None:
+    """Return once it is watched: what is read next may be more than fits on the way to us."""
+    if side in sessions.watches:
+        sessions.watches[side].due.set()
+        sessions.watches[side].on.wait(PATIENCE)
+
+
+def idling(sessions: Sessions, connection: Connection, side: Side = "source") -> None:
+    """Let a session that holds a snapshot be idle while others work: now that it is watched."""
+    hurry(sessions, side)
+    with connection.cursor() as cursor:
+        cursor.execute(AS_IDLE_AS_ALLOWED)
+
+
+class _Watch:
+    """One session on the server that watches the others, and the thread that waits for it."""
+
+    def __init__(self, sessions: Sessions, longest: float, side: Side) -> None:
+        self.watching = Watching()
+        self._sessions, self._longest, self._side = sessions, longest, side
+        self._pause = longest / LOOKS
+        self._left = threading.Event()
+        self._session: Connection | None = None
+        self._blocked: str | None = None
+
+    @contextlib.contextmanager
+    def on(self) -> Iterator[None]:
+        """Watch over a block; what broke in it because it gave way becomes BlockingOthers."""
+        thread = threading.Thread(target=self._run, name=f"watch {self._side}", daemon=True)
+        thread.start()
+        try:
+            yield
+        except (psycopg2.Error, errors.SyncError):
+            self._end(thread)
+            if self._blocked is None:
+                raise
+        finally:
+            self._end(thread)
+        if self._blocked is not None:
+            # Out here, so that what its sessions' end looked like is not chained to it.
+            raise errors.BlockingOthers(self._blocked)
+
+    def _end(self, thread: threading.Thread) -> None:
+        self._left.set()
+        self.watching.due.set()
+        while thread.is_alive():
+            if self._session is not None:
+                with contextlib.suppress(psycopg2.Error):
+                    self._session.cancel()
+            thread.join(0.2)
+
+    def _run(self) -> None:
+        self.watching.due.wait(min(AT_FIRST, self._pause))
+        while not self._left.is_set() and self._blocked is None:
+            # Whoever watches must not be what fails the run; what failed may work a little later.
+            with (
+                contextlib.suppress(psycopg2.Error, errors.SyncError),
+                self._sessions.connected(self._side) as connection,
+            ):
+                self._session = connection
+                self._watch(connection)
+            self.watching.on.set()
+            if self._blocked is None:
+                self._left.wait(self._pause)
+        while self._blocked is not None and not self._left.wait(0.2):
+            # Whatever the run waits for meanwhile. Again and again: a cancel that finds no
+            # statement running has no effect.
+            self._sessions.cancel("source")
+            self._sessions.cancel("target")
+
+    def _watch(self, connection: Connection) -> None:
+        with connection.cursor() as cursor:
+            (own,) = row(cursor, _SETTINGS)
+        ours = Literal([pid for pid in self._sessions.pids(self._side) if pid != own])
+        parts: dict[str, Composable] = {"longest": Literal(self._longest), "side": SQL(self._side)}
+        look = SQL(_LOOK).format(said=Literal(_SAID), ours=ours, **parts)
+        try:
+            self._by_server(connection, look, ours)
+        except psycopg2.OperationalError:
+            raise
+        except psycopg2.Error:
+            # No PL/pgSQL, or not for this role.
+            self._by_client(connection, look, ours)
+
+    def _by_server(self, connection: Connection, look: Composable, ours: Composable) -> None:
+        end = SQL(_END).format(pids=SQL("waiting.pids"), ours=ours)
+        body = SQL(_WATCH).format(ours=ours, pause=Literal(self._pause), look=look, end=end)
+        watch = SQL("DO {}").format(Literal(body.as_string(connection))).as_string(connection)
+        try:
+            with connection.cursor() as cursor:
+                self.watching.on.set()
+                if not self._left.is_set():
+                    cursor.execute(watch)
+        finally:
+            for notice in connection.notices:
+                _, found, said = notice.partition(_SAID)
+                self._blocked = said.strip() if found else self._blocked
+
+    def _by_client(self, connection: Connection, look: Composable, ours: Composable) -> None:
+        with connection.cursor() as cursor:
+            while not self._left.wait(self._pause):
+                for said, pids in rows(cursor, look):
+                    self._blocked = said.removeprefix(_SAID)
+                    cursor.execute(SQL(_END).format(pids=Literal(pids), ours=ours))
+                    return

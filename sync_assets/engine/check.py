@@ -65,6 +65,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_servers.hidden_identity,
     check_servers.hidden_timeline,
     check_servers.narrower_encoding,
+    check_servers.unchecked_encoding,
     check_servers.poolers,
     check_servers.connection_room,
     check_servers.batch_room,

@@ -9,6 +9,7 @@ from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note, warning
 from sync_assets.engine.server_facts import OpenTransaction
 from sync_assets.engine.table import quoted
+from sync_assets.engine.time_outs import NAMES as TIME_OUTS
 
 TESTED_VERSIONS = (15, 18)
 """The major versions that our own tests run on."""
@@ -22,12 +23,8 @@ MANY_XIDS = 1_000_000
 
 CLOCK_SECONDS = 5.0
 CONTROL_FUNCTIONS = "pg_control_system(), pg_control_checkpoint()"
-TIME_OUTS = (
-    "statement_timeout",
-    "idle_in_transaction_session_timeout",
-    "transaction_timeout",
-    "idle_session_timeout",
-)
+LIVABLE = timedelta(hours=1)
+"""A time-out from which on hardly any statement of a run ever meets it."""
 
 
 def untested_versions(facts: Facts) -> Iterator[Finding]:
@@ -68,14 +65,30 @@ def hidden_timeline(facts: Facts) -> Iterator[Finding]:
 def narrower_encoding(facts: Facts) -> Iterator[Finding]:
     """A target that cannot write down every character of the source."""
     source, target = facts.source, facts.target
-    if source is None or target is None or target.encoding in ("UTF8", source.encoding):
+    if source is None or target is None:
         return
-    yield warning(
-        "target",
-        f"its encoding is {target.encoding}, the source's {source.encoding}: a character that it"
-        " lacks makes a run fail",
-        f"CREATE DATABASE {quoted(target.database + '_utf8')} ENCODING 'UTF8' TEMPLATE template0;",
-    )
+    if target.encoding not in ("UTF8", "SQL_ASCII", source.encoding):
+        yield warning(
+            "target",
+            f"its encoding is {target.encoding}, the source's {source.encoding}: a character that"
+            " it lacks makes a run fail",
+            f"CREATE DATABASE {quoted(target.database + '_utf8')} ENCODING 'UTF8' TEMPLATE template0;",
+        )
+
+
+def unchecked_encoding(facts: Facts) -> Iterator[Finding]:
+    """A source whose text may be bytes of any encoding, or of several."""
+    source, target = facts.source, facts.target
+    if source is None or target is None or source.encoding != "SQL_ASCII":
+        return
+    if target.encoding != source.encoding:
+        yield warning(
+            "source",
+            f"its encoding is SQL_ASCII, the target's {target.encoding}: bytes that are not UTF8 make"
+            " a run fail; mend them, or sync into a database of the same encoding",
+            f"CREATE DATABASE {quoted(target.database + '_sql_ascii')} ENCODING 'SQL_ASCII'"
+            " LOCALE 'C' TEMPLATE template0;  -- on the target",
+        )
 
 
 def old_xids(facts: Facts) -> Iterator[Finding]:
@@ -190,15 +203,17 @@ def expiring_snapshots(facts: Facts) -> Iterator[Finding]:
 
 
 def time_outs(facts: Facts) -> Iterator[Finding]:
-    """Time-outs of this role, which a run switches off for its own sessions."""
+    """Time-outs that are set for this role: a run keeps to them, and may be ended by one."""
     for server in facts.servers:
         for name in TIME_OUTS:
-            value = server.settings.get(name, "0")
-            if value != "0":
-                yield note(
+            value = int(server.settings.get(name, "0"))
+            if 0 < value < LIVABLE.total_seconds() * 1000:
+                yield warning(
                     server.side,
-                    f"{name} is {int(value):,} ms; a run switches it off for its own sessions",
-                    f"ALTER ROLE {quoted(server.role)} SET {name} = 0;",
+                    f"{name} is {value:,} ms for the role {server.role}; a run keeps to it, and"
+                    " fails where it takes longer",
+                    f"ALTER ROLE {quoted(server.role)} IN DATABASE {quoted(server.database)}"
+                    f" SET {name} = 0;",
                 )
 
 

@@ -203,7 +203,12 @@ def hash_of(values: Sequence[Composable]) -> Composable:
     ]
     # A table may have no column, and rows all the same.
     text = SQL(" OPERATOR(pg_catalog.||) ").join(parts or [SQL("''")])
-    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, 'UTF8'))").format(text)
+    # SQL_ASCII is bytes that nobody can convert: they are what is compared.
+    encoding = SQL(
+        "CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII'"
+        " THEN 'SQL_ASCII' ELSE 'UTF8' END"
+    )
+    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, {}))").format(text, encoding)
 
 
 def unpadded(value: Composable) -> Composable:

@@ -21,7 +21,6 @@ from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import Plan, Removal
 from sync_assets.engine.session import row
-from sync_assets.engine.sqlstate import classify
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
 Ask = Callable[[int], tuple[Unique, ...]]
@@ -208,7 +207,10 @@ def _retried(
         inserted, also = merge()
     except refused as error:
         cursor.execute("ROLLBACK TO collision")
-        raise _refusal(plan, scene, error) from None
+        unique = next((e for e in scene.others if e.name == error.diag.constraint_name), None)
+        if unique is None:
+            raise
+        raise _refusal(plan, scene, unique) from None
     return inserted, updated + also
 
 
@@ -261,11 +263,8 @@ def _park(cursor: Cursor, plan: Plan, key: Key, staging: Composable, scene: _Sce
         )
 
 
-def _refusal(plan: Plan, scene: _Scene, error: psycopg2.Error) -> errors.SyncError:
+def _refusal(plan: Plan, scene: _Scene, unique: Unique) -> errors.SyncError:
     """What to do about values that are in each other's way even so."""
-    unique = next((e for e in scene.others if e.name == error.diag.constraint_name), None)
-    if unique is None:
-        return classify(error, "target")
     if scene.acts is None or unique.deferrable:
         return errors.SchemaConflict(
             f"rows of {plan.table.source} have values that {unique.name} of {plan.table.target} "

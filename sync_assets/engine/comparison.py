@@ -12,6 +12,7 @@ from collections.abc import Iterator, Sequence
 
 from psycopg2.sql import SQL, Identifier
 
+from sync_assets.engine.blocking import giving_way, idling
 from sync_assets.engine.catalog import Relation, read_relation
 from sync_assets.engine.checksum import Buckets, digits_for, listing, sums
 from sync_assets.engine.compared import rows_of_target
@@ -77,8 +78,10 @@ class Comparison:
                 lock = SQL("LOCK TABLE {} IN ACCESS SHARE MODE; {}")
                 cursor.execute(lock.format(name, SQL(IN_RECOVERY)))
                 in_recovery = is_in_recovery(cursor)
-                rows = rows_of_target(table, source, read_relation(cursor, table.target))
-                yield End("target", rows, reader, in_recovery)
+                with giving_way(self._run.sessions, self._run.max_blocking, "target"):
+                    idling(self._run.sessions, reader, "target")
+                    rows = rows_of_target(table, source, read_relation(cursor, table.target))
+                    yield End("target", rows, reader, in_recovery)
 
     def sum_up(self, ends: Sequence[End], buckets: Buckets) -> None:
         """Read both ends whole, at the same time."""

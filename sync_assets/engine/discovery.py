@@ -5,13 +5,11 @@ The result is the same rows: a page that the WAL does not name holds none that t
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors, wal
-from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
 from sync_assets.engine.catalog import Column
 from sync_assets.engine.flush import ensure_flushed
@@ -62,12 +60,10 @@ def by_blocks(
     plan: Plan,
     known: Known | None,
     outlook: Outlook,
-    max_blocking: float = MAX_BLOCKING,
 ) -> Plan:
     """Read changed pages where the WAL can name them; `source` is inside the plan's snapshot.
 
-    Raises ChangesUnknown where they are required, ConfigurationError where they can never be had,
-    and BlockingOthers once somebody has waited for the snapshot's locks for `max_blocking` seconds.
+    Raises ChangesUnknown where they are required, ConfigurationError where they can never be had.
     """
     _require_possible(source, plan, outlook.tools)
     plan = dataclasses.replace(plan, mapped=known is not None and known.mapped)
@@ -85,8 +81,7 @@ def by_blocks(
         # Not an error where they are required: only a run that succeeds can leave a start.
         return _scanning(plan, "the last run has left no start for a window of WAL")
     wanted = _storages(plan, known)
-    with _giving_way(sessions, max_blocking) as check:
-        asked = _ask(sessions, source, plan, wanted, start or 0, outlook.tools, check)
+    asked = _ask(sessions, source, plan, wanted, start or 0, outlook.tools)
     if asked.pages is None:
         if required:
             raise errors.ChangesUnknown(f"the changed pages are not known: {asked.how}")
@@ -109,20 +104,6 @@ def _require_possible(source: Connection, plan: Plan, tools: Tools) -> None:
     )
 
 
-@contextlib.contextmanager
-def _giving_way(sessions: Sessions, longest: float) -> Iterator[Callable[[], None]]:
-    """What raises once the run was cancelled, or keeps somebody waiting: a summary may take long."""
-    blocked: list[BaseException] = []
-
-    def check() -> None:
-        sessions.check()
-        if blocked:
-            raise blocked[0]
-
-    with giving_way(sessions, longest, blocked.append):
-        yield check
-
-
 def _scanning(plan: Plan, why: str) -> Plan:
     return dataclasses.replace(plan, reason=f"{plan.reason}; no changed pages: {why}")
 
@@ -134,7 +115,6 @@ def _ask(
     wanted: Mapping[int, Storage],
     start: int,
     tools: Tools,
-    check: Callable[[], None],
 ) -> ChangedPages:
     """Ask for what was written since `start`, once all of it is on disk."""
     seen = plan.view.snapshot
@@ -152,7 +132,7 @@ def _ask(
             wait=plan.table.blocks_wait,
             # Where there is more WAL than table, a scan is quicker.
             most=wal.TAIL if required else min(wal.TAIL, size),
-            check=check,
+            check=sessions.check,
         )
 
 

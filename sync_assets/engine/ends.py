@@ -9,6 +9,7 @@ from typing import TypeVar
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, snapshot, state
+from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.catalog import Cursor, Relation, read_relation
 from sync_assets.engine.compared import awaited_by
 from sync_assets.engine.identity import require_same_source, require_two_tables
@@ -24,6 +25,7 @@ from sync_assets.engine.session import (
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
+from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 
 Result = TypeVar("Result")
 
@@ -92,6 +94,8 @@ def on_both(
             locked(target, [table.target]),
             sessions.connected("source") as source,
             snapshot.taken(source, [table]) as (view,),
+            giving_way(sessions, MAX_BLOCKING),
+            giving_way(sessions, MAX_BLOCKING, "target"),
         ):
             return _with_cursors(table, view, source, target, work)
 
@@ -106,9 +110,10 @@ def _with_cursors(
     work: Callable[[Ends], Result],
 ) -> Result:
     with (
-        transaction(target, *PINNED) as there,
+        transaction(target, AS_IDLE_AS_ALLOWED, *PINNED) as there,
         source.cursor() as here,
     ):
+        here.execute(AS_IDLE_AS_ALLOWED)
         known = state.read(there, table.target)
         relation = target_relation(there, table)
         require_two_tables(there, table, view, relation)

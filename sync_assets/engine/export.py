@@ -10,11 +10,12 @@ from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
 from psycopg2.sql import SQL
 
 from sync_assets.engine import snapshot, sql
 from sync_assets.engine.batches import Batch, DiskBudget, opened
-from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
+from sync_assets.engine.blocking import hurry, idling
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.reach import prove
 from sync_assets.engine.scope import own_names
@@ -25,6 +26,13 @@ from sync_assets.engine.session import (
     Sessions,
     transaction,
 )
+from sync_assets.engine.time_outs import at_most
+
+LARGE = 1 << 17
+"""Bytes of a relation that may be more than a socket takes while nobody reads at its other end."""
+
+BEAT = 1.0
+"""Seconds that a session is idle in its transaction, where it can be helped."""
 
 
 @dataclass(slots=True)
@@ -61,7 +69,6 @@ class Export:
         folder: Path,
         on_bytes: Callable[[int, Exported], None],
         max_disk: int,
-        max_blocking: float = MAX_BLOCKING,
         *,
         hold: bool = False,
     ) -> None:
@@ -73,7 +80,7 @@ class Export:
         self._sessions, self._plans, self._folder = sessions, plans, folder
         self._on_bytes, self._hold = on_bytes, hold
         self._budget = DiskBudget(max_disk)
-        self._max_blocking = max_blocking
+        self._large = any(each.leaf is None or each.leaf.bytes > LARGE for each in chunks)
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         for chunk in chunks:
             self._chunks.put(chunk)
@@ -97,8 +104,7 @@ class Export:
         try:
             for thread in threads:
                 thread.start()
-            with giving_way(self._sessions, self._max_blocking, self.give_up):
-                yield from self._collect(len(threads))
+            yield from self._collect(len(threads))
         except BaseException:
             self._stopped.set()
             for thread in threads:
@@ -146,8 +152,12 @@ class Export:
         """
         self._read(leader)
         for thread in others:
-            thread.join()
-        if not self._hold:
+            while thread.is_alive():
+                thread.join(BEAT)
+                _beat(leader)
+        if self._hold:
+            idling(self._sessions, leader)
+        else:
             with leader.cursor() as cursor:
                 cursor.execute("COMMIT")
         self.ended = time.monotonic()
@@ -169,9 +179,12 @@ class Export:
     def _read(self, connection: Connection) -> None:
         with self._lock:
             self.workers += 1
+        if self._large:
+            hurry(self._sessions)
         before = None
         while not self._stopped.is_set():
-            self._budget.wait_for_room(self._stopped.is_set)
+            while not self._budget.wait_for_room(self._stopped.is_set, BEAT):
+                _beat(connection)
             self._sessions.check()
             try:
                 chunk = self._chunks.get_nowait()
@@ -221,7 +234,7 @@ class Export:
             names = own_names(plan.table, plan.view.relation, plan.view.types)
             further = plan.view.reach.settings if plan.view.reach else ()
             leave = _LEAVE if before else ()
-            statements = (*leave, "SAVEPOINT chunk", *names, *further, *lock)
+            statements = (*leave, "SAVEPOINT chunk", _TAKEN, *names, *further, *lock)
         if statements:
             with connection.cursor() as cursor:
                 cursor.execute("; ".join(statements))
@@ -239,13 +252,38 @@ class Export:
                 done.bytes += count
             self._on_bytes(chunk.member, done)
 
+        failure = None
         with connection.cursor() as cursor, opened(path, written) as file:
-            cursor.copy_expert(sql.export_chunk(plan, chunk), file)
+            try:
+                cursor.copy_expert(sql.export_chunk(plan, chunk), file)
+            except (CharacterNotInRepertoire, UntranslatableCharacter) as error:
+                failure = self._sessions.explained(error, _place(chunk))
             rows = cursor.rowcount
+        # Out here, so that the driver's own error, whose text has values, is not chained to it.
+        if failure:
+            raise failure
         return Batch(path, rows, size, chunk.member, chunk.keys_only)
 
 
+def _beat(connection: Connection) -> None:
+    """Show the server that a session that waits inside its transaction is not forgotten."""
+    with connection.cursor() as cursor:
+        cursor.execute("SELECT")
+
+
+_TAKEN = f"SELECT {at_most('tcp_user_timeout', 60_000)}"
+"""By TCP the kernel gives up on a client that takes nothing; files are always there to be written."""
+
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
+
+
+def _place(chunk: Chunk) -> str:
+    """Which rows a chunk reads, in words."""
+    if chunk.leaf is None:
+        return ""
+    pages = f" from page {chunk.first} on" if chunk.first else ""
+    pages = pages if chunk.end is None else f" in pages {chunk.first or 0} to {chunk.end - 1}"
+    return f"{pages} of {chunk.leaf.name}" if pages else f" in {chunk.leaf.name}"
 
 
 def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sync_assets.engine import load, merge, snapshot, sql, state
+from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.blocks import pages_in
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.discovery import by_blocks, look_out
@@ -84,7 +85,10 @@ def forecast(run: Run, table: Table) -> Forecast:
         # Looking neither waits for anybody nor has the source write a checkpoint.
         table = dataclasses.replace(table, blocks_wait=0.0)
         outlook = look_out(source, [table]).without_checkpoint()
-        with snapshot.taken(source, [table], run.report.begin) as (view,):
+        with (
+            snapshot.taken(source, [table], run.report.begin) as (view,),
+            giving_way(run.sessions, run.max_blocking),
+        ):
             run.report.begin("plan")
             plan = decide(source, target, table, view, known)
             plan = by_blocks(run.sessions, source, plan, known, outlook)

@@ -13,9 +13,10 @@ from sync_assets.engine import errors
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.session import Connection, row, rows, transaction
 from sync_assets.engine.table import RelationName
+from sync_assets.engine.time_outs import at_most
 
-PATIENCE = "5s"
-"""A server needs a moment to see that a run was killed; a living one is told of soon enough."""
+PATIENCE = 5_000
+"""Milliseconds: a server needs a moment to see that a run was killed, and a living one is soon told."""
 
 
 def advisory_key(target: RelationName) -> int:
@@ -47,7 +48,7 @@ def locked(connection: Connection, targets: Iterable[RelationName]) -> Iterator[
 
 def _lock(connection: Connection, target: RelationName) -> None:
     key = advisory_key(target)
-    patience = f"SET LOCAL lock_timeout = '{PATIENCE}'"
+    patience = f"SELECT {at_most('lock_timeout', PATIENCE)}"
     try:
         # A number, so it needs no parameter: all of it is one round trip.
         with transaction(connection, patience, f"SELECT pg_advisory_lock({key})"):

@@ -18,6 +18,7 @@ from psycopg2 import sql
 
 from sync_assets.engine.session import Connection, Sessions, row, rows, transaction
 from sync_assets.engine.table import RelationName
+from sync_assets.engine.time_outs import at_most
 
 PROBED_BYTES = 128 << 20
 """The largest table that is read to find out whether it changed."""
@@ -72,8 +73,7 @@ ORDER BY 6
 # A row version is its place and its xid; neither vacuum nor freezing changes what these show.
 _VERSIONS = "SELECT count(*), bit_xor(hashtidextended(ctid, xmin::text::bigint)) FROM ONLY {}"
 _BRIEFLY = (
-    "SET LOCAL lock_timeout = '1s'",
-    "SET LOCAL statement_timeout = '20s'",
+    f"SELECT {at_most('lock_timeout', 1_000)}, {at_most('statement_timeout', 20_000)}",
     "SET LOCAL max_parallel_workers_per_gather = 0",
 )
 

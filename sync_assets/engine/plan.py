@@ -10,6 +10,7 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sync_assets.engine.batch_format import UTF8
 from sync_assets.engine.blocks import PageRun, Position, pages_in, portions
 from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.cursor_range import CursorRange
@@ -108,7 +109,8 @@ class Chunk:
 class Plan:
     """A run, decided. `full` says that every row of the source is read.
 
-    `binary` says that rows travel as binary COPY data, and not as CSV.
+    `binary` says that rows travel as binary COPY data, and not as CSV; `encoding`, what their text
+    is written in on the way.
     `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
     keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
     there at the last run. `keys_later` says that keys are read after the rows, those of `key_buckets`.
@@ -129,6 +131,7 @@ class Plan:
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
     binary: bool = False
+    encoding: str = UTF8
     keys_later: bool = False
     key_buckets: KeyBuckets | None = None
 

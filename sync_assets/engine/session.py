@@ -9,6 +9,7 @@ import contextlib
 import re
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import psycopg2
@@ -16,16 +17,14 @@ import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
 
-from sync_assets.engine import errors
-from sync_assets.engine.sqlstate import Side, classify, connect_failure, disk_failure
+from sync_assets.engine import errors, time_outs
+from sync_assets.engine.sqlstate import Greeting, Side, classify, connect_failure, disk_failure
 
 Connection = psycopg2.extensions.connection
 Statement = str | sql.Composable
 Result = TypeVar("Result")
 
 SOURCE_VERSION, TARGET_VERSION = 140000, 150000
-TRANSACTION_TIMEOUT_VERSION = 170000
-LOCK_TIMEOUT = "10s"
 
 PINNED = (
     # What text a value becomes, and is read from, depends on these: both ends must agree.
@@ -49,10 +48,6 @@ OWN_NAMES = "SET LOCAL search_path TO DEFAULT"
 UNHURRIED = (
     # Again in each transaction: a pooler may have put another session under it.
     CATALOG_NAMES,
-    # statement_timeout also counts the time a slow client takes; our own deadlines replace these.
-    "SET LOCAL statement_timeout = 0",
-    "SET LOCAL idle_in_transaction_session_timeout = 0",
-    f"SET LOCAL lock_timeout = '{LOCK_TIMEOUT}'",
     # The planner takes queries of the catalog for long ones: compiling them took seconds each.
     "SET LOCAL jit = off",
     # A policy that hides rows must be an error: hidden rows would look deleted.
@@ -67,23 +62,33 @@ READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 
 
+@dataclass(frozen=True, slots=True)
+class Watching:
+    """A watch over one side: set `due` to hurry it; it sets `on` when it has begun, or cannot."""
+
+    due: threading.Event = field(default_factory=threading.Event)
+    on: threading.Event = field(default_factory=threading.Event)
+
+
 class Sessions:
     """The connections of one run, so that all of them can be cancelled at once."""
 
     def __init__(self, source_url: str, target_url: str, application_name: str) -> None:
         self._urls: dict[Side, str] = {"source": source_url, "target": target_url}
         self._application_name = application_name
-        self._open: dict[Connection, Side] = {}
-        self._sides: dict[Connection, Side] = {}
+        self._open: dict[Connection, Greeting] = {}
+        self._met: dict[Connection, Greeting] = {}
         self._lock = threading.Lock()
         self.cancelled = False
+        self.watches: dict[Side, Watching] = {}
+        """The sides that `blocking` watches over."""
 
     @contextlib.contextmanager
     def connected(self, side: Side) -> Iterator[Connection]:
         """Open an autocommit connection to one side; close it at the end, whatever it is doing."""
-        connection = connect(self._urls[side], side, self._application_name)
+        connection, greeting = connect(self._urls[side], side, self._application_name)
         with self._lock:
-            self._open[connection] = self._sides[connection] = side
+            self._open[connection] = self._met[connection] = greeting
         try:
             self.check()
             yield connection
@@ -95,11 +100,11 @@ class Sessions:
     def pids(self, side: Side) -> list[int]:
         """The server processes of the connections to one side."""
         with self._lock:
-            return [held.info.backend_pid for held, its in self._open.items() if its == side]
+            return [its.pid for its in self._open.values() if its.side == side]
 
-    def side_of(self, error: psycopg2.Error) -> Side | None:
-        """Which side an error came from, where the driver still knows."""
-        return self._sides.get(error.cursor.connection) if error.cursor is not None else None
+    def _greeting_of(self, error: psycopg2.Error) -> Greeting | None:
+        """Of the session that an error came from, where the driver still knows."""
+        return self._met.get(error.cursor.connection) if error.cursor is not None else None
 
     def translating(self, work: Callable[[], Result]) -> Result:
         """Do `work`, with what the driver and the disk raise turned into SyncError."""
@@ -108,7 +113,7 @@ class Sessions:
             return work()
         except psycopg2.Error as error:
             trace = error.__traceback__
-            failure = classify(error, self.side_of(error))
+            failure = classify(error, self._greeting_of(error))
             if self.cancelled:
                 failure = errors.Cancelled("the run was cancelled")
         except OSError as error:
@@ -120,6 +125,10 @@ class Sessions:
         # to it; a context manager could not help chaining it. Where it was raised is no secret.
         raise failure.with_traceback(trace)
 
+    def explained(self, error: psycopg2.Error, place: str) -> errors.SyncError:
+        """The SyncError for what happened at a place among the rows."""
+        return classify(error, self._greeting_of(error), place)
+
     def check(self) -> None:
         """Raise Cancelled once somebody has asked for it."""
         if self.cancelled:
@@ -130,13 +139,13 @@ class Sessions:
         if side is None:
             self.cancelled = True
         with self._lock:
-            chosen = [held for held, its in self._open.items() if side in (None, its)]
+            chosen = [held for held, its in self._open.items() if side in (None, its.side)]
         for connection in chosen:
             with contextlib.suppress(psycopg2.Error):
                 connection.cancel()
 
 
-def connect(url: str, side: Side, application_name: str) -> Connection:
+def connect(url: str, side: Side, application_name: str) -> tuple[Connection, Greeting]:
     """Open one connection, ready for explicit transactions; raises SyncError."""
     check_url(url, side)
     failure = None
@@ -153,11 +162,10 @@ def connect(url: str, side: Side, application_name: str) -> Connection:
         raise failure
     connection.autocommit = True
     try:
-        _greet(connection, side)
+        return connection, _greet(connection, side)
     except BaseException:
         connection.close()
         raise
-    return connection
 
 
 _PATIENCE = {
@@ -194,28 +202,40 @@ def check_url(url: str, name: str) -> None:
             remedy="Write postgresql://role:password@host:port/database, "
             "with special characters in the password percent-encoded (@ as %40, / as %2F).",
         )
+    if parts and parts.get("client_encoding", "UTF8").upper() not in ("UTF8", "UTF-8", "UNICODE"):
+        raise errors.ConfigurationError(
+            f"the {name} URL sets client_encoding, which a run cannot keep to: text travels as UTF8,"
+            " or as it is between two databases of one encoding",
+            remedy="Leave client_encoding out of the URL.",
+        )
 
 
-def _greet(connection: Connection, side: Side) -> None:
+_GREETING = "SELECT pg_catalog.pg_backend_pid(), session_user::text, current_database()::text, {}"
+
+
+def _greet(connection: Connection, side: Side) -> Greeting:
     least = SOURCE_VERSION if side == "source" else TARGET_VERSION
     if connection.server_version < least:
         raise errors.UnsupportedVersion(
             f"the {side} is PostgreSQL {connection.server_version // 10000}, "
             f"at least {least // 10000} is needed"
         )
-    settings = [f"SET {_PINNED_NAMES}", "SET idle_session_timeout = 0"]
-    if connection.server_version >= TRANSACTION_TIMEOUT_VERSION:
-        settings.append("SET transaction_timeout = 0")
-    if side == "source":
-        settings.append("SET default_transaction_read_only = on")
+    settings = [f"SET {_PINNED_NAMES}"]
+    settings += ["SET default_transaction_read_only = on"] if side == "source" else []
     # A server that looks for its client stops working for a process that was killed.
     # Not every platform can; there, it notices when it next writes to us.
-    looks = "SET client_connection_check_interval = '2s'"
+    looks = ["SET client_connection_check_interval = '2s'"]
+    # What was set for the role first, then what we make of it.
+    last = _GREETING.format(", ".join((*time_outs.SHOWN, *time_outs.ours())))
     with connection.cursor() as cursor:
         try:
-            cursor.execute("; ".join((*settings, looks)))
+            cursor.execute("; ".join((*settings, *looks, last)))
         except psycopg2.errors.InvalidParameterValue:
-            cursor.execute("; ".join(settings))
+            cursor.execute("; ".join((*settings, last)))
+        ((pid, role, database, *values),) = cursor.fetchall()
+    set_for_role = dict(zip(time_outs.NAMES, values, strict=False))
+    limits = {name: text for name, text in set_for_role.items() if text not in (None, "0")}
+    return Greeting(side, pid, role, database, encoding_of(connection), limits)
 
 
 @contextlib.contextmanager
@@ -241,6 +261,11 @@ def transaction(
             raise
         if _status(connection) != psycopg2.extensions.TRANSACTION_STATUS_IDLE:
             cursor.execute("COMMIT")
+
+
+def encoding_of(connection: Connection) -> str:
+    """The encoding of its database, which every server says when it is connected to."""
+    return str(connection.get_parameter_status("server_encoding"))
 
 
 def _status(connection: Connection) -> int:

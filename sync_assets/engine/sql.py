@@ -10,7 +10,7 @@ import math
 from collections.abc import Iterable, Iterator
 
 from psycopg2 import sql
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.alter import column_definition
 from sync_assets.engine.catalog import Key
@@ -53,7 +53,9 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
 
 
 def _format(plan: Plan, *, keys_only: bool) -> Composable:
-    return SQL("binary" if plan.sends_binary(keys_only=keys_only) else "csv")
+    if plan.sends_binary(keys_only=keys_only):
+        return SQL("binary")
+    return SQL("csv, ENCODING {}").format(Literal(plan.encoding))
 
 
 def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:

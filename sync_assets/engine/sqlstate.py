@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import errno
 import re
+from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Literal
 
 import psycopg2
@@ -15,6 +17,19 @@ from sync_assets.engine import errors
 from sync_assets.engine.table import RelationName, quoted
 
 Side = Literal["source", "target"]
+
+
+@dataclass(frozen=True, slots=True)
+class Greeting:
+    """A session of ours, as the server knows it, and the time-outs that are set for its role."""
+
+    side: Side
+    pid: int
+    role: str
+    database: str
+    encoding: str
+    time_outs: Mapping[str, str]
+
 
 _LOST_FOR_NOW = re.compile(
     "refused|starting up|shutting down|timeout|timed out|too many|remaining connection slots"
@@ -32,8 +47,16 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
 
 
 _NOT_NULL, _CHECK = "23502", "23514"
+_OF_ENCODING = ("22021", "22P05")
+_CANCELLED = "57014"
+_BY_TIME_OUT = {
+    "25P03": "idle_in_transaction_session_timeout",
+    "25P04": "transaction_timeout",
+    "57P05": "idle_session_timeout",
+}
 _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("08", errors.ConnectionLost),
+    *((code, errors.ServerCancelled) for code in _BY_TIME_OUT),
     ("57P", errors.ConnectionLost),
     ("53300", errors.ConnectionLost),
     ("53100", errors.OutOfSpace),
@@ -41,7 +64,7 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("40001", errors.RecoveryConflict),
     ("40", errors.LockTimeout),
     ("55P03", errors.LockTimeout),
-    ("57014", errors.ServerCancelled),
+    (_CANCELLED, errors.ServerCancelled),
     ("42501", errors.PrivilegeError),
     ("28", errors.ConnectionFailed),
     ("3D", errors.ConnectionFailed),
@@ -52,9 +75,17 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
 )
 
 
-def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncError:
-    """The `SyncError` for a driver's error, without the values that DETAIL and CONTEXT carry."""
+def classify(
+    error: psycopg2.Error, session: Greeting | None = None, place: str = ""
+) -> errors.SyncError:
+    """The `SyncError` for a driver's error, without the values that DETAIL and CONTEXT carry.
+
+    `place` says where among the rows it was, where that is known.
+    """
     code = error.pgcode or ""
+    if code in _OF_ENCODING and session:
+        return _untranslatable(error, session, place)
+    side = session and session.side
     where = f"the {side}" if side else "the server"
     kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
     if kind is None:
@@ -67,14 +98,61 @@ def classify(error: psycopg2.Error, side: Side | None = None) -> errors.SyncErro
         kind = errors.LockTimeout
     said = error.diag.message_primary or next(iter(str(error).splitlines()), "no message")
     if "no message from the libpq" in said:
-        return kind(f"the connection to {where} broke off")
+        said = f"the connection to {where} broke off"
+        return kind(said, remedy=_lifting(session, kind, code, said))
     if code.startswith("22"):
         # A data exception quotes the value, and here and there bytes of it after a colon.
         said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])
     constraint = error.diag.constraint_name if code.startswith("23") else None
     owner = error.diag.table_name or error.diag.datatype_name
     named = f" (constraint {constraint} of {owner})" if constraint else ""
-    return kind(f"{where} said: {said}{named}", remedy=_remedy(error, code))
+    remedy = _remedy(error, code) or _lifting(session, kind, code, said)
+    return kind(f"{where} said: {said}{named}", remedy=remedy)
+
+
+def _untranslatable(error: psycopg2.Error, session: Greeting, place: str) -> errors.SyncError:
+    """A text that one end cannot write down; the server's own words quote its bytes."""
+    # The only words in capitals, in any language.
+    found = re.findall(r"\b[A-Z][A-Z0-9_]{2,}\b", error.diag.message_primary or "")
+    line = re.search(r"\d+", (error.diag.context or "").partition(", ")[2])
+    place = place or (f" in row {line[0]} of a batch" if line else "")
+    what = f"a character of {found[0]} that {found[-1]} lacks" if len(found) > 1 else ""
+    what = what or f"bytes that are not {found[0] if found else 'text'}"
+    other = session.encoding if session.side == "source" else "UTF8"
+    name = quoted(f"{session.database}_{other.lower()}")
+    return errors.SchemaConflict(
+        f"the {session.side}, whose encoding is {session.encoding}, has{place} {what}"
+        if session.side == "source"
+        else f"the target, whose encoding is {session.encoding}, cannot hold what it got{place}:"
+        f" {what}",
+        remedy="Mend the text on the source, leave its column out (exclude), or sync into a"
+        f" database of encoding {other}, made on the target's server by: CREATE DATABASE {name}"
+        f" ENCODING '{other}' LOCALE 'C' TEMPLATE template0;",
+    )
+
+
+def _lifting(
+    session: Greeting | None, kind: type[errors.SyncError], code: str, said: str
+) -> str | None:
+    """How to lift a time-out of the role that ended a session, or may have."""
+    if session is None:
+        return None
+    if code == _CANCELLED:
+        # What is said may be in any language.
+        suspected = [] if "user request" in said else ["statement_timeout"]
+    elif kind is errors.ConnectionLost:
+        suspected = list(_BY_TIME_OUT.values())
+    else:
+        suspected = [_BY_TIME_OUT.get(code, "")]
+    lifted = [name for name in suspected if name in session.time_outs]
+    if not lifted:
+        return None
+    values = ", ".join(f"{name} = {session.time_outs[name]}" for name in lifted)
+    alter = f"ALTER ROLE {quoted(session.role)} IN DATABASE {quoted(session.database)} SET"
+    return (
+        f"{kind('').remedy} A run keeps to what is set for its role: {values}. If that ended it,"
+        f" lift it on the {session.side}: " + " ".join(f"{alter} {name} = 0;" for name in lifted)
+    )
 
 
 def _remedy(error: psycopg2.Error, code: str) -> str | None:

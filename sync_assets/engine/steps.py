@@ -12,6 +12,7 @@ from pathlib import Path
 
 from sync_assets.engine import catalog, errors, load, snapshot, sql, state
 from sync_assets.engine.batches import Batch, batch_folder
+from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.lock import locked, require_lock
@@ -69,6 +70,7 @@ def max_xmin_of(sessions: Sessions, name: RelationName) -> int | None:
     with (
         sessions.connected("source") as source,
         snapshot.taken(source, [Table(name, name)]) as (view,),
+        giving_way(sessions, MAX_BLOCKING),
         source.cursor() as cursor,
     ):
         (highest,) = row(cursor, sql.max_xmin(name, view.snapshot.xmax))
@@ -82,6 +84,7 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
         with (
             run.sessions.connected("source") as source,
             snapshot.taken(source, [table], run.report.begin) as (view,),
+            giving_way(run.sessions, run.max_blocking),
         ):
             plan = _since(_plan(run.sessions, source, table, view), since)
             run.report.begin("export")

@@ -17,8 +17,9 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
 from sync_assets.engine import catalog, load, merge, samples, snapshot, state
-from sync_assets.engine.batch_format import is_binary
+from sync_assets.engine.batch_format import UTF8, encoding_between, is_binary
 from sync_assets.engine.batches import batch_folder
+from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.discovery import Outlook, by_blocks, look_out
 from sync_assets.engine.evolve import lay_out
@@ -35,7 +36,7 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run import Run, Staged, receipt_of, state_after
-from sync_assets.engine.session import Connection, transaction
+from sync_assets.engine.session import Connection, encoding_of, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
@@ -99,7 +100,10 @@ def stage(
         source = held.enter_context(run.sessions.connected("source"))
         report.spent("connect")
         outlook = look_out(source, tables)
-        with snapshot.taken(source, tables, report.begin) as views:
+        with (
+            snapshot.taken(source, tables, report.begin) as views,
+            giving_way(run.sessions, run.max_blocking),
+        ):
             held_from = time.monotonic()
             plans = plan_tables(run, tables, views, source, target, known, outlook)
             staged = fill(run, plans, source, target, folder, cleanup, held_from)
@@ -124,8 +128,7 @@ def plan_tables(
         for table, view in zip(tables, views, strict=True)
     ]
     plans = [
-        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook, run.max_blocking)
-        for plan in plans
+        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook) for plan in plans
     ]
     plans = [by_buckets(source, target, plan) for plan in plans]
     run.report.spent("plan")
@@ -183,8 +186,10 @@ def decide(
     if suspicion is not None and not table.accept_source:
         plan = make_plan(table, view, layout, known, there, cursor_range, suspicion)
     versions = (source.server_version, target.server_version)
-    binary = is_binary(view.relation.columns, layout.fields, *versions)
-    return dataclasses.replace(plan, binary=binary)
+    encoding = encoding_between(encoding_of(source), encoding_of(target))
+    # Binary data holds text too, and always in the session's own encoding.
+    binary = encoding == UTF8 and is_binary(view.relation.columns, layout.fields, *versions)
+    return dataclasses.replace(plan, binary=binary, encoding=encoding)
 
 
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
@@ -216,8 +221,7 @@ def _move(
         name = str(plans[member].table.target)
         report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    limits = (run.max_batch_disk, run.max_blocking)
-    export = Export(run.sessions, plans, cut, folder, moved, *limits, hold=hold)
+    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk, hold=hold)
     report.begin("export")
     workers = min(most, useful_workers(cut))
     with contextlib.closing(export.batches(source, workers)) as batches:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
-import psycopg2
-
-from sync_assets.engine import errors, load, snapshot, state
+from sync_assets.engine import load, snapshot, state
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.blocking import giving_way
+from sync_assets.engine.blocking import giving_way, idling
 from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
@@ -47,39 +44,16 @@ def verify_tables(
     ):
         outlook = look_out(source, tables)
         held = _Held(run, source, target, outlook)
-        with snapshot.taken(source, tables, run.report.begin) as views, _giving_way(run):
+        with (
+            snapshot.taken(source, tables, run.report.begin) as views,
+            giving_way(run.sessions, run.max_blocking),
+        ):
+            idling(run.sessions, source)
             receipts = held.synced(tables, views) if sync else [None] * len(tables)
             return tuple(
                 held.verified(*each, repair=repair, examples=examples)
                 for each in zip(tables, views, receipts, strict=True)
             )
-
-
-@contextlib.contextmanager
-def _giving_way(run: Run) -> Iterator[None]:
-    """Let go of the source, whatever is being done, once somebody has waited for it too long."""
-    blocked: list[BaseException] = []
-    ended = threading.Event()
-
-    def give_up(error: BaseException) -> None:
-        blocked.append(error)
-        # Again and again: a cancel that finds no statement running has no effect.
-        while not ended.wait(0.2):
-            run.sessions.cancel("source")
-            run.sessions.cancel("target")
-
-    failure = None
-    with giving_way(run.sessions, run.max_blocking, give_up):
-        try:
-            yield
-        except (psycopg2.Error, errors.SyncError):
-            if not blocked:
-                raise
-            failure = blocked[0]
-        finally:
-            ended.set()
-    if failure:
-        raise failure
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

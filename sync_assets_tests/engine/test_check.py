@@ -355,6 +355,27 @@ def test_a_narrower_encoding_is_a_warning(
     assert [each.check for each in found] == ["narrower_encoding"]
 
 
+def test_a_source_of_unchecked_bytes_is_a_warning(
+    checking: Checking, source_server: PostgresServer, new_database: NewDatabase
+) -> None:
+    name = new_database(source_server).rpartition("/")[2].partition("?")[0]
+    execute(
+        source_server.url(),
+        f"DROP DATABASE {name}",
+        f"CREATE DATABASE {name} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0",
+    )
+    source = make_dsn(checking.pair.source_url, dbname=name)
+    execute(source, "CREATE TABLE t (id int PRIMARY KEY, note text)")
+    (found,) = check(source, checking.target_url, [T], max_workers=1).findings
+    assert found.check == "unchecked_encoding"
+    execute(checking.pair.target_url, found.mend)
+    made = found.mend.split('"')[1]
+    alike = make_dsn(checking.pair.target_url, dbname=made)
+    left = [each.check for each in check(source, alike, [T], max_workers=1).findings]
+    execute(checking.pair.target_url, f'DROP DATABASE "{made}"')
+    assert "unchecked_encoding" not in left
+
+
 def test_a_folder_for_batch_files_that_cannot_be_made_is_blocking(
     checking: Checking, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,7 +13,6 @@ import pytest
 from sync_assets import PostgresResource, TableSync
 from sync_assets.config import SyncedTable
 from sync_assets.engine import RelationName, observe
-from sync_assets.engine.session import LOCK_TIMEOUT, UNHURRIED
 from sync_assets.failures import LAUNCHED_BY
 from sync_assets.specs import op_name, source_key, target_key
 from sync_assets.sync_config import SyncConfig
@@ -229,8 +228,7 @@ def test_a_run_that_is_terminated_stops_its_statements_and_ends_canceled(
     lock.cursor().execute("LOCK TABLE orders")
     threading.Thread(target=terminate_when_started, args=(instance,), daemon=True).start()
     # So that it cannot be the lock's time-out that ends the wait.
-    patient = tuple(each.replace(LOCK_TIMEOUT, "1h") for each in UNHURRIED)
-    monkeypatch.setattr("sync_assets.engine.session.UNHURRIED", patient)
+    monkeypatch.setattr("sync_assets.engine.time_outs.LOCK", 3_600_000)
     result = run(definitions, instance, "orders")
     assert result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     waiting = connect(source_url).cursor()

@@ -5,19 +5,28 @@ from __future__ import annotations
 import io
 import threading
 from collections.abc import Callable
+from contextlib import closing
 from pathlib import Path
 
 import psycopg2
 import pytest
+from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, SyncError, TransientError
-from sync_assets.engine.errors import ConnectionLost, PrivilegeError, SchemaConflict, SourceChanged
+from sync_assets.engine.errors import (
+    ConnectionLost,
+    PrivilegeError,
+    SchemaConflict,
+    ServerCancelled,
+    SourceChanged,
+)
 from sync_assets.engine.progress import Progress
-from sync_assets.engine.sqlstate import classify
+from sync_assets.engine.session import connect, row, transaction
+from sync_assets.engine.sqlstate import Greeting, Side, classify
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.proxy import Proxy
-from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, every_version
 
 CREATE = "CREATE TABLE t (id integer PRIMARY KEY, v text)"
 FILL = "INSERT INTO t SELECT i, 'v' || i FROM generate_series(1, 2000) i"
@@ -110,23 +119,44 @@ def test_a_writer_on_the_target_is_waited_for_and_overwritten(synced: Pair) -> N
 
 
 @both_ways
-def test_time_outs_set_on_either_end_do_not_end_a_run(synced: Pair) -> None:
-    for execute_on in (synced.source, synced.target):
-        for setting in (
-            "statement_timeout = 500",
-            "lock_timeout = 500",
-            "idle_in_transaction_session_timeout = 500",
-        ):
-            execute_on(
-                "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET "
-                + setting
-                + "', current_database()); END $$"
-            )
-    slow = "pg_sleep(0.0006) IS NOT NULL"
-    receipt = synced.engine(workers=1).copy_table_data("t", "t", "full_sync", where=slow)
+def test_a_time_out_of_the_role_ends_a_run_too_and_the_mend_that_is_named_lifts_it(
+    synced: Pair,
+) -> None:
+    synced.source(
+        "DO $$ BEGIN EXECUTE format('ALTER DATABASE %I SET statement_timeout = 500',"
+        " current_database()); END $$"
+    )
+    engine, slow = synced.engine(workers=1), "pg_sleep(0.0006) IS NOT NULL"
+    with pytest.raises(ServerCancelled, match="statement_timeout = 500ms") as caught:
+        engine.copy_table_data("t", "t", "full_sync", where=slow)
+    synced.source(caught.value.remedy[caught.value.remedy.index("ALTER ROLE") :])
+    receipt = engine.copy_table_data("t", "t", "full_sync", where=slow)
     assert receipt.rows_exported == 2000
     assert receipt.seconds["export"] > 1
     assert synced.is_exact()
+
+
+@every_version
+@pytest.mark.parametrize("side", ["source", "target"])
+def test_no_time_out_of_the_role_is_lifted_and_ours_hold_where_it_has_none(
+    server: PostgresServer, new_database: NewDatabase, side: Side
+) -> None:
+    limits = "lock_timeout=3s idle_in_transaction_session_timeout=1h statement_timeout=9s"
+    set_for_role = " ".join(f"-c {each}" for each in f"{limits} idle_session_timeout=8s".split())
+    url = new_database(server)
+    for given, expected in (
+        ({}, ("10s", "1min", "0", "0")),
+        ({"options": set_for_role}, ("3s", "1min", "9s", "8s")),
+    ):
+        session, _ = connect(make_dsn(url, **given), side, "test")
+        names = (
+            "lock_timeout",
+            "idle_in_transaction_session_timeout",
+            "statement_timeout",
+            "idle_session_timeout",
+        )
+        with closing(session), transaction(session) as cursor:
+            assert tuple(row(cursor, f"SHOW {name}")[0] for name in names) == expected
 
 
 @both_ways
@@ -199,6 +229,6 @@ def test_a_connection_that_breaks_off_within_a_copy_is_lost_and_not_refused(
             cursor.copy_expert(f"COPY ({rows}) TO STDOUT", io.StringIO())
         session.close()
     assert caught.value.pgcode is None
-    lost = classify(caught.value, "source")
+    lost = classify(caught.value, Greeting("source", 0, "r", "d", "UTF8", {}))
     assert isinstance(lost, ConnectionLost)
     assert lost.message == "the connection to the source broke off"

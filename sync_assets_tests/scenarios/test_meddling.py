@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import os
 import re
 import threading
 from concurrent.futures import ThreadPoolExecutor
@@ -17,6 +18,7 @@ from sync_assets.engine.errors import (
     BlockingOthers,
     Cancelled,
     ConcurrentRun,
+    ConfigurationError,
     OutOfSpace,
     SchemaConflict,
     UnusableKey,
@@ -231,8 +233,34 @@ def test_no_run_removes_the_folder_of_another_that_lives(tmp_path: Path) -> None
     assert list(tmp_path.iterdir()) == []
 
 
+def test_a_folder_that_others_may_write_into_holds_no_batch_files(tmp_path: Path) -> None:
+    tmp_path.chmod(0o777)
+    with (
+        pytest.raises(ConfigurationError, match=r"others may write into it \(mode 777\)"),
+        batch_folder(tmp_path),
+    ):
+        pass
+    with batch_folder(tmp_path / "ours") as folder:
+        assert folder.parent.stat().st_mode & 0o777 == 0o700
+
+
+def test_what_lies_about_in_the_folder_for_batch_files_neither_stops_nor_misleads_a_run(
+    tmp_path: Path,
+) -> None:
+    os.mkfifo(tmp_path / "sync-assets-run-pipe")
+    elsewhere = tmp_path / "elsewhere"
+    (elsewhere / "mine").mkdir(parents=True)
+    (tmp_path / "sync-assets-run-link").symlink_to(elsewhere)
+    with batch_folder(tmp_path):
+        pass
+    assert (elsewhere / "mine").exists()
+
+
 @both_ways
-def test_a_run_gives_way_to_who_waits_for_its_lock(pair: Pair) -> None:
+@pytest.mark.parametrize("watched_by", ["server", "client"])
+def test_a_run_gives_way_to_who_waits_for_its_lock(pair: Pair, watched_by: str) -> None:
+    if watched_by == "client":
+        pair.source("DROP EXTENSION plpgsql")
     pair.source(CREATE, "INSERT INTO t SELECT i FROM generate_series(1, 3000) i")
     blocked = threading.Thread(target=pair.source, args=("ALTER TABLE t ADD COLUMN w integer",))
 
