@@ -8,7 +8,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -398,6 +398,14 @@ def operator_of(cursor: Cursor, type_oid: int, strategy: int) -> str:
         (strategy, type_oid),
     )
     return str(found[0][0]) if found else f"OPERATOR(pg_catalog.{_SYMBOLS[strategy]})"
+
+
+def equality_of(cursor: Cursor, relation: Relation, key: Key) -> Sequence[str]:
+    """The key's own operators, or those of its columns' types where no index has any."""
+    columns = (relation.column(name) for name in key.columns)
+    return key.operators or [
+        operator_of(cursor, column.type_oid if column else 0, EQUAL) for column in columns
+    ]
 
 
 _SYMBOLS = {EQUAL: "=", AT_LEAST: ">="}

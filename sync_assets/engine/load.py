@@ -17,11 +17,12 @@ from sync_assets.engine.batches import BUFFER, Batch
 from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.column_types import missing_types
 from sync_assets.engine.export import Exported
+from sync_assets.engine.immutable import require_immutable
 from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
-from sync_assets.engine.scope import own_names, require_immutable
+from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
     PINNED,
     UNFLUSHED,
@@ -90,8 +91,8 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
             lock_ddl(cursor)
         if plan.table.mode is not SyncMode.FULL_SYNC:
             view = plan.view
-            names = own_names(plan.table, view.relation, view.types)
-            require_immutable(cursor, plan.table, view.columns, view.probe_types, names)
+            own = own_names(plan.table, view.relation, view.types) != ()
+            require_immutable(cursor, plan.table, view.columns, view.probe_types, own_names=own)
         if not plan.loads:
             return staging
         if plan.table.dry_run:

@@ -10,13 +10,12 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import (
-    EQUAL,
     Column,
     Cursor,
     Key,
     Relation,
     anywhere,
-    operator_of,
+    equality_of,
 )
 from sync_assets.engine.checksum import Rows, hash_of
 from sync_assets.engine.compared import rows_of_source
@@ -101,10 +100,7 @@ def target_row(
 
 def _condition(cursor: Cursor, relation: Relation, key: Key, values: Sequence[str]) -> Composable:
     """SQL that holds for the row: by the key's own equality, or that of its columns' types."""
-    columns = (relation.column(name) for name in key.columns)
-    operators = key.operators or [
-        operator_of(cursor, column.type_oid if column else 0, EQUAL) for column in columns
-    ]
+    operators = equality_of(cursor, relation, key)
     return SQL(" AND ").join(
         SQL("t.{} {} {}::{}").format(
             Identifier(name), SQL(operator), Literal(value), SQL(_type_of(relation.column(name)))

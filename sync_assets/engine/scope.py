@@ -16,11 +16,10 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
-from sync_assets.engine.column_types import UserType, missing_types, read_types
+from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.expression import require_expression
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES
 from sync_assets.engine.table import Table
-from sync_assets.engine.target_types import creations
 
 INSUFFICIENT_PRIVILEGE = "42501"
 COMPUTED = 0
@@ -86,7 +85,7 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     The type of an expression is what the source says it is.
     """
     _require_columns(table, relation)
-    for place, text in _texts(table):
+    for place, text in texts(table):
         require_expression(text, place)
     travelling = [column for column in relation.columns if _travels(table, column.name)]
     computed = _computed_columns(cursor, table, relation, travelling)
@@ -127,7 +126,8 @@ def _require_columns(table: Table, relation: Relation) -> None:
             )
 
 
-def _texts(table: Table) -> Iterator[tuple[str, str]]:
+def texts(table: Table) -> Iterator[tuple[str, str]]:
+    """The operator's SQL, each piece after what it is called."""
     if table.where is not None:
         yield "where", table.where
     for name, text in table.expressions:
@@ -170,7 +170,7 @@ def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, C
         cursor.execute(statement)
         oids = [column.type_code for column in cursor.description or ()]
     except psycopg2.Error as error:
-        if not _is_about_the_text(error):
+        if not is_about_the_text(error):
             raise
         problem = error.diag.message_primary
     cursor.execute("ROLLBACK TO scope; RELEASE scope")
@@ -200,57 +200,7 @@ def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, C
     }
 
 
-def _is_about_the_text(error: psycopg2.Error) -> bool:
+def is_about_the_text(error: psycopg2.Error) -> bool:
+    """Whether the SQL that was given is to blame, not a right or the server."""
     code = error.pgcode or ""
     return code[:2] in ("42", "22", "0A") and code != INSUFFICIENT_PRIVILEGE
-
-
-def require_immutable(
-    cursor: Cursor,
-    table: Table,
-    columns: Iterable[Column],
-    types: Iterable[UserType],
-    names: Sequence[str],
-) -> None:
-    """Prove on an empty table at the target that filter and expressions depend on the row alone.
-
-    PostgreSQL allows only immutable functions in an index predicate, and there in no subquery
-    (the manual, "CREATE INDEX"). `names` are the settings by which they find their functions.
-    Raises ConfigurationError. Nothing stays on the target.
-    """
-    texts = list(_texts(table))
-    if not texts:
-        return
-    conditions = [SQL("({} IS NOT NULL)").format(written(text)) for _, text in texts]
-    probe = Identifier("pg_temp", "sync_assets_probe")
-    definitions = SQL(", ").join(
-        SQL("{} {}{}").format(
-            Identifier(column.name),
-            SQL(column.type),
-            SQL(f" COLLATE {column.collation}" if column.collation else ""),
-        )
-        for column in columns
-    )
-    problem = None
-    cursor.execute("SAVEPOINT probe")
-    try:
-        for statement in creations(cursor, missing_types(cursor, types)):
-            cursor.execute(statement)
-        cursor.execute(SQL("CREATE TEMP TABLE sync_assets_probe ({})").format(definitions))
-        for setting in names:
-            cursor.execute(setting)
-        cursor.execute(
-            SQL("CREATE INDEX ON {} ((1)) WHERE {}").format(probe, SQL(" AND ").join(conditions))
-        )
-    except psycopg2.Error as error:
-        if not _is_about_the_text(error):
-            raise
-        problem = error.diag.message_primary
-    cursor.execute("ROLLBACK TO probe; RELEASE probe")
-    if problem is not None:
-        raise errors.ConfigurationError(
-            f"{' and '.join(place for place, _ in texts)} of {table.source} must depend on the row "
-            f"alone, and the target could not prove it: {problem}",
-            remedy="Use only the row's own columns and immutable functions that the target has "
-            "too, or sync_mode: full_sync.",
-        )

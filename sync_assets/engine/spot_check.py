@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Key
+from sync_assets.engine.catalog import Key, equality_of
 from sync_assets.engine.checksum import Rows, hash_of
 from sync_assets.engine.compared import rows_of_source, rows_of_target
 from sync_assets.engine.ends import Ends, are_empty, on_both
@@ -123,11 +123,12 @@ def _same_rows(
     """How many of the keys given are there, and how many with the checksum given."""
     names = [Identifier("sampled", f"k{number}") for number in range(len(key.columns))]
     aliases = SQL(", ").join(Identifier(f"k{number}") for number in range(len(key.columns)))
+    operators = equality_of(ends.target, ends.relation, key)
     joins = [
         SQL("t.{} {} {}::{}").format(
             Identifier(column), SQL(operator), name, SQL(_type(ends, column))
         )
-        for column, operator, name in zip(key.columns, _operators(ends, key), names, strict=True)
+        for column, operator, name in zip(key.columns, operators, names, strict=True)
     ]
     checksum = hash_of(
         [compared.alike(name, SQL("t.{}").format(Identifier(name))) for name, _ in compared.columns]
@@ -146,14 +147,6 @@ def _same_rows(
         SQL(" AND ").join(joins),
         ends.live,
     )
-
-
-def _operators(ends: Ends, key: Key) -> Sequence[str]:
-    """The equality of each column of the key on the target: a view on the source has none."""
-    there = (each for each in ends.relation.keys if sorted(each.columns) == sorted(key.columns))
-    found = next(there, key)
-    by_name = dict(zip(found.columns, found.operators, strict=False))
-    return [by_name.get(name, "OPERATOR(pg_catalog.=)") for name in key.columns]
 
 
 def _type(ends: Ends, name: str) -> str:

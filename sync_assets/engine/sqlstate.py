@@ -54,6 +54,12 @@ _BY_TIME_OUT = {
     "25P04": "transaction_timeout",
     "57P05": "idle_session_timeout",
 }
+_UNDEFINED = ("42883", "42P01", "42704")
+_BODY = re.compile(
+    r'''PL/pgSQL function (("[^"]+"|\w+)\.[^\n]*?\)) line|SQL function "([^"\n]+)"'''
+)
+"""A function's name in CONTEXT, which carries no value up to there."""
+
 _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     ("08", errors.ConnectionLost),
     *((code, errors.ServerCancelled) for code in _BY_TIME_OUT),
@@ -158,6 +164,8 @@ def _lifting(
 def _remedy(error: psycopg2.Error, code: str) -> str | None:
     """What mends it, where the server names the place."""
     seen = error.diag
+    if code in _UNDEFINED and (body := _BODY.search(seen.context or "")):
+        return _remedy_of_path(*body.groups())
     if code == _CHECK and seen.schema_name and seen.datatype_name and seen.constraint_name:
         domain = RelationName(seen.schema_name, seen.datatype_name)
         return (
@@ -170,6 +178,16 @@ def _remedy(error: psycopg2.Error, code: str) -> str | None:
     return (
         "If somebody renamed the column on the target, give it its name back. Or run on the target: "
         f"ALTER TABLE {table.as_sql} ALTER COLUMN {quoted(seen.column_name)} DROP NOT NULL."
+    )
+
+
+def _remedy_of_path(function: str | None, schema: str | None, name: str | None) -> str:
+    """What mends a function that finds its names only under the role's own search_path."""
+    mend = f"ALTER FUNCTION {function} SET search_path = {schema}" if function else ""
+    return (
+        f"The body of {function or name} names something without its schema, and our sessions' "
+        "search_path is pg_catalog alone, so that nobody else's code is run. Write the schemas there"
+        + (f", or let it find them: {mend}." if mend else ", or set its own search_path.")
     )
 
 

@@ -1,0 +1,128 @@
+"""Prove at the target that `where` and `expressions` depend on nothing but the row.
+
+The source lets us create nothing, so its proof is made on an empty table at the target. There the
+operator's SQL is only read and never run: PostgreSQL runs immutable functions while it plans, and
+the first that fits a name may be of anybody who may create in a schema of the search_path.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from functools import partial
+
+import psycopg2
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import errors
+from sync_assets.engine.catalog import Column, Cursor
+from sync_assets.engine.column_types import UserType, missing_types
+from sync_assets.engine.scope import is_about_the_text, texts, written
+from sync_assets.engine.session import CATALOG_NAMES, row, rows
+from sync_assets.engine.table import Table
+
+_PROBE = Identifier("pg_temp", "sync_assets_probe")
+
+_CATALOG_FIRST = """
+SELECT pg_catalog.set_config('search_path', 'pg_catalog, ' || reset_val, true)
+FROM pg_catalog.pg_settings WHERE name = 'search_path'
+"""
+
+# A function in C, and any that is no trusted language's, was made by a superuser whoever owns it.
+_NEIGHBOURS = """
+SELECT p.oid::regprocedure::text, quote_ident(r.rolname), quote_ident(current_user)
+FROM pg_constraint c
+JOIN pg_depend d ON d.classid = 'pg_constraint'::regclass AND d.objid = c.oid
+LEFT JOIN pg_operator o ON d.refclassid = 'pg_operator'::regclass AND o.oid = d.refobjid
+JOIN pg_proc p
+  ON p.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE o.oprcode END
+JOIN pg_language l ON l.oid = p.prolang JOIN pg_roles r ON r.oid = p.proowner
+WHERE c.conrelid = 'pg_temp.sync_assets_probe'::regclass
+  AND l.lanpltrusted AND NOT r.rolsuper AND r.rolname <> current_user LIMIT 1
+"""
+_AS_READ = """
+SELECT pg_get_expr(conbin, conrelid) FROM pg_constraint
+WHERE conrelid = 'pg_temp.sync_assets_probe'::regclass AND contype = 'c'
+"""
+
+
+def require_immutable(
+    cursor: Cursor,
+    table: Table,
+    columns: Iterable[Column],
+    types: Iterable[UserType],
+    *,
+    own_names: bool,
+) -> None:
+    """Prove on an empty table at the target that filter and expressions depend on the row alone.
+
+    Names are first PostgreSQL's own; with `own_names` they may be of the role's search_path too.
+    Raises ConfigurationError. Nothing stays on the target.
+    """
+    found = list(texts(table))
+    if not found:
+        return
+    conditions = [SQL("({} IS NOT NULL)").format(written(text)) for _, text in found]
+    paths = (CATALOG_NAMES, _CATALOG_FIRST) if own_names else (CATALOG_NAMES,)
+    cursor.execute("SAVEPOINT probe")
+    problem = _refusal(cursor, partial(_create_probe, cursor, columns, types))
+    for path in paths if problem is None else ():
+        problem = _refusal(cursor, partial(_prove, cursor, SQL(" AND ").join(conditions), path))
+        if problem is None:
+            break
+    cursor.execute("ROLLBACK TO probe; RELEASE probe")
+    if problem is not None:
+        raise errors.ConfigurationError(
+            f"{' and '.join(place for place, _ in found)} of {table.source} must depend on the row "
+            f"alone, and the target could not prove it: {problem}",
+            remedy="Use only the row's own columns and immutable functions that the target has "
+            "too, or sync_mode: full_sync.",
+        )
+
+
+def _refusal(cursor: Cursor, work: Callable[[], str | None]) -> str | None:
+    """Do `work`, and undo it if it fails; return what is said against it."""
+    cursor.execute("SAVEPOINT attempt")
+    try:
+        said = work()
+    except psycopg2.Error as error:
+        if not is_about_the_text(error):
+            raise
+        said = error.diag.message_primary or "no message"
+    cursor.execute("RELEASE attempt" if said is None else "ROLLBACK TO attempt; RELEASE attempt")
+    return said
+
+
+def _create_probe(cursor: Cursor, columns: Iterable[Column], types: Iterable[UserType]) -> None:
+    for statement in creations(cursor, missing_types(cursor, types)):
+        cursor.execute(statement)
+    definitions = SQL(", ").join(
+        SQL("{} {}{}").format(
+            Identifier(column.name),
+            SQL(column.type),
+            SQL(f" COLLATE {column.collation}" if column.collation else ""),
+        )
+        for column in columns
+    )
+    cursor.execute(SQL("CREATE TEMP TABLE sync_assets_probe ({})").format(definitions))
+
+
+def _prove(cursor: Cursor, condition: Composable, path: str) -> str | None:
+    """Say what is against it, with names found in `path`.
+
+    A constraint that nothing is checked against is read and not planned, so that it is known what
+    would be called before any of it is. An index's predicate takes no subquery and, planned, only
+    immutable functions: the manual, "CREATE INDEX".
+    """
+    cursor.execute(path)
+    cursor.execute(SQL("ALTER TABLE {} ADD CHECK ({}) NOT VALID").format(_PROBE, condition))
+    cursor.execute(CATALOG_NAMES)
+    neighbours = rows(cursor, _NEIGHBOURS)
+    if neighbours:
+        function, owner, role = neighbours[0]
+        return (
+            f"{function} belongs to the role {owner} there, whose code is not run; if it may be, "
+            f"run on the target: ALTER ROUTINE {function} OWNER TO {role}"
+        )
+    (as_read,) = row(cursor, _AS_READ)
+    cursor.execute(SQL("CREATE INDEX ON {} ((1)) WHERE {}").format(_PROBE, SQL(as_read)))
+    return None
