@@ -19,6 +19,7 @@ from sync_assets.engine.column_types import UserType, missing_types
 from sync_assets.engine.scope import is_about_the_text, texts, written
 from sync_assets.engine.session import CATALOG_NAMES, row, rows
 from sync_assets.engine.table import Table
+from sync_assets.engine.target_types import creations
 
 _PROBE = Identifier("pg_temp", "sync_assets_probe")
 

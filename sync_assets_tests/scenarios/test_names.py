@@ -39,6 +39,8 @@ TABLES = (
     "INSERT INTO parted SELECT date '2026-01-01' + i, 'p' || i, 'v' FROM generate_series(0, 50) i",
     "CREATE TABLE keyless (name varchar, n oid, at date)",
     "INSERT INTO keyless SELECT 'k' || i % 7, i % 5, '2026-01-01' FROM generate_series(1, 100) i",
+    "CREATE TABLE moody (m mood PRIMARY KEY)",
+    "INSERT INTO moody VALUES ('calm')",
     "CREATE VIEW seen AS SELECT id, name, at FROM t",
 )
 CHANGES = (
@@ -47,9 +49,19 @@ CHANGES = (
     "INSERT INTO public.t VALUES (1000, 'late', '2026-02-01Z', 'cross', 1)",
     "UPDATE public.parted SET v = 'w' WHERE day > '2026-02-01'",
     "DELETE FROM public.parted WHERE name = 'p3'",
+    "UPDATE public.moody SET m = 'cross'",
     "DELETE FROM public.keyless WHERE n = 2",
     "INSERT INTO public.keyless VALUES ('k1', 1, '2026-01-01')",
 )
+CAST = (
+    hostile.ROLE,
+    "CREATE TYPE public.mood AS ENUM ('calm', 'cross')",
+    """CREATE FUNCTION public.hostile_cast(public.mood) RETURNS text LANGUAGE plpgsql AS
+    'BEGIN RETURN NULL; END'""",
+    "CREATE CAST (public.mood AS text) WITH FUNCTION public.hostile_cast AS ASSIGNMENT",
+)
+"""On the target, where a run finds the type that it needs, and so leaves it as it is."""
+
 FILTERED: dict[str, Any] = {
     "where": "id OPERATOR(pg_catalog.>) 20",
     "expressions": {"name": "pg_catalog.upper(name::pg_catalog.text)"},
@@ -60,6 +72,7 @@ MODES: dict[str, Callable[[DataCopyEngine], object]] = {
     "hard": lambda e: e.copy_table_data_with_xmin("t", "hard", deletes="hard"),
     "soft": lambda e: e.copy_table_data_with_xmin("t", "soft", deletes="soft"),
     "kept": lambda e: e.copy_table_data_with_xmin("t", "kept"),
+    "moody": lambda e: e.copy_table_data_with_xmin("moody", "moody", deletes="hard"),
     "parted": lambda e: e.copy_table_data_with_xmin("parted", "parted", deletes="hard"),
     "cursor": lambda e: e.copy_table_data(
         "t", "cursor", "incremental_sync", cursor="at", late_commits="lookback", lookback="1 hour"
@@ -81,6 +94,7 @@ def table(source: str, target: str, **options: Any) -> Table:
 def exposed(pair: Pair) -> Pair:
     """Both ends with tables and with a neighbour, whose names our sessions would find first."""
     pair.source(*TABLES)
+    pair.target(*CAST)
     for url in (pair.source_url, pair.target_url):
         hostile.settle(url)
     return hostile.exposed(pair)
@@ -111,8 +125,13 @@ def test_what_a_neighbour_put_into_the_search_path_is_never_called(
 def ask(pair: Pair) -> None:
     """Every question there is about a table."""
     urls, engine = (pair.source_url, pair.target_url), pair.engine()
-    tables = [table("t", "hard", deletes="hard"), table("t", "scope", deletes="hard", **FILTERED)]
-    for each in (*tables, table("seen", "seen", mode="full_sync", key="id")):
+    tables = [
+        table("t", "hard", deletes="hard"),
+        table("t", "scope", deletes="hard", **FILTERED),
+        table("moody", "moody", deletes="hard"),
+    ]
+    seen = table("seen", "seen", mode="full_sync", key="id")
+    for each, key in zip((*tables, seen), ("30", "30", "calm", "30"), strict=True):
         engine.plan(each)
         engine.verify(each, sync=False)
         assert engine.verify(each, repair=True).equal
@@ -120,7 +139,7 @@ def ask(pair: Pair) -> None:
         schema_drift(*urls, each)
         sample_rows(*urls, each, 0.5)
         check_key(urls[1], each)
-        why(*urls, each, ["30"])
+        why(*urls, each, [key])
     assert engine.verify(table("keyless", "keyless", mode="full_sync"), repair=True).equal
     check(*urls, tables, max_workers=2)
     read_status(*urls, tables, others=True)
