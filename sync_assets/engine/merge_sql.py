@@ -209,16 +209,22 @@ def count_left(plan: Plan, key: Key, staging: Composable) -> Composable:
 # values apart that COPY tells apart, whatever operators their types have or lack.
 
 
+IMAGE, NUMBER = Identifier("sync_assets.image"), Identifier("sync_assets.number")
+"""Beside columns of any name; a dot keeps these from being one of them."""
+
+
 def delete_surplus(plan: Plan, staging: Composable) -> Composable:
     """Delete the target rows that the source has fewer of."""
     return SQL(
         "DELETE FROM {target} AS t USING ("
         "SELECT place, leaf FROM ({here}) AS here LEFT JOIN ("
-        "SELECT image, count(*) AS wanted FROM ({there}) AS there GROUP BY image) AS counted "
-        "USING (image) WHERE number > coalesce(wanted, 0)) AS surplus "
+        "SELECT {image}, count(*) AS wanted FROM ({there}) AS there GROUP BY {image}) AS counted "
+        "USING ({image}) WHERE {number} > coalesce(wanted, 0)) AS surplus "
         "WHERE t.ctid = surplus.place AND t.tableoid = surplus.leaf"
     ).format(
         target=relation(plan.table.target),
+        image=IMAGE,
+        number=NUMBER,
         here=_images(plan, relation(plan.table.target), SQL(", ctid AS place, tableoid AS leaf")),
         there=_images(plan, staging, SQL("")),
     )
@@ -226,36 +232,40 @@ def delete_surplus(plan: Plan, staging: Composable) -> Composable:
 
 def insert_lacking(plan: Plan, staging: Composable) -> Composable:
     """Insert the staged rows that the target has fewer of."""
-    columns = names((*plan.layout.names, plan.table.xmin_column))
+    columns = (*plan.layout.names, plan.table.xmin_column)
     return SQL(
         "INSERT INTO {target} ({columns}) OVERRIDING SYSTEM VALUE "
-        "SELECT {columns} FROM ({there}) AS there LEFT JOIN ("
-        "SELECT image, count(*) AS present FROM ({here}) AS here GROUP BY image) AS counted "
-        "USING (image) WHERE number > coalesce(present, 0)"
+        "SELECT {wanted} FROM ({there}) AS there LEFT JOIN ("
+        "SELECT {image}, count(*) AS present FROM ({here}) AS here GROUP BY {image}) AS counted "
+        "USING ({image}) WHERE there.{number} > coalesce(counted.present, 0)"
     ).format(
         target=relation(plan.table.target),
-        columns=columns,
-        there=_images(plan, staging, SQL(", {}").format(columns)),
+        columns=names(columns),
+        wanted=names(columns, Identifier("there")),
+        image=IMAGE,
+        number=NUMBER,
+        there=_images(plan, staging, SQL(", {}").format(names(columns))),
         here=_images(plan, relation(plan.table.target), SQL("")),
     )
 
 
 def count_unlike(plan: Plan, staging: Composable) -> Composable:
     """Count the images that one end has more of than the other."""
-    counted = SQL("SELECT image, count(*) AS found FROM ({}) AS rows GROUP BY image")
+    counted = SQL("SELECT {image}, count(*) AS found FROM ({rows}) AS rows GROUP BY {image}")
     return SQL(
-        "SELECT count(*) FROM ({here}) AS here FULL JOIN ({there}) AS there "
-        "ON here.image = there.image WHERE here.found IS DISTINCT FROM there.found"
+        "SELECT count(*) FROM ({here}) AS here FULL JOIN ({there}) AS there USING ({image}) "
+        "WHERE here.found IS DISTINCT FROM there.found"
     ).format(
-        here=counted.format(_images(plan, relation(plan.table.target), SQL(""))),
-        there=counted.format(_images(plan, staging, SQL(""))),
+        image=IMAGE,
+        here=counted.format(image=IMAGE, rows=_images(plan, relation(plan.table.target), SQL(""))),
+        there=counted.format(image=IMAGE, rows=_images(plan, staging, SQL(""))),
     )
 
 
 def _images(plan: Plan, table: Composable, more: Composable) -> Composable:
     """Each row's image, and its number among the rows that are the same."""
-    image = SQL("sha256(convert_to(ROW({})::text, 'UTF8'))").format(names(plan.layout.names))
+    value = SQL("sha256(convert_to(ROW({})::text, 'UTF8'))").format(names(plan.layout.names))
     return SQL(
-        "SELECT {image} AS image, row_number() OVER (PARTITION BY {image}) AS number{more} "
+        "SELECT {value} AS {image}, row_number() OVER (PARTITION BY {value}) AS {number}{more} "
         "FROM {table}"
-    ).format(image=image, more=more, table=table)
+    ).format(value=value, image=IMAGE, number=NUMBER, more=more, table=table)

@@ -121,8 +121,10 @@ def _same_rows(
     ends: Ends, key: Key, compared: Rows, part: Sequence[tuple[object, ...]]
 ) -> Composable:
     """How many of the keys given are there, and how many with the checksum given."""
-    names = [Identifier("sampled", f"k{number}") for number in range(len(key.columns))]
-    aliases = SQL(", ").join(Identifier(f"k{number}") for number in range(len(key.columns)))
+    # A dot keeps them from being columns of the target.
+    numbered = [f"sync_assets.k{number}" for number in range(len(key.columns))]
+    names = [Identifier("sampled", each) for each in numbered]
+    aliases = SQL(", ").join(map(Identifier, numbered))
     operators = equality_of(ends.target, ends.relation, key)
     joins = [
         SQL("t.{} {} {}::{}").format(
@@ -134,8 +136,8 @@ def _same_rows(
         [compared.alike(name, SQL("t.{}").format(Identifier(name))) for name, _ in compared.columns]
     )
     return SQL(
-        "SELECT count(*), count(*) FILTER (WHERE {} = sampled.checksum)"
-        " FROM unnest({}) AS sampled ({}, checksum) JOIN {} AS t ON {} WHERE {}"
+        'SELECT count(*), count(*) FILTER (WHERE {} = sampled."sync_assets.checksum")'
+        ' FROM unnest({}) AS sampled ({}, "sync_assets.checksum") JOIN {} AS t ON {} WHERE {}'
     ).format(
         checksum,
         # Not as parameters: a percent sign in a column's name would be taken for one.
