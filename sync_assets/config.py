@@ -219,8 +219,8 @@ class TableEntry(TableOptions):
     target: Relation | None = Field(None, description="the same for the target; else as `source`")
     key: Key | None = Field(
         None,
-        description="the columns that identify a row; they must have a unique index and be NOT"
-        " NULL; else the primary key, else the smallest such index",
+        description="the columns that identify a row; they must contain those of a unique index"
+        " and be NOT NULL; else the primary key, else the smallest such index",
     )
     columns: Names | None = Field(None, description="only these columns travel")
     exclude: Names | None = Field(None, description="all columns but these travel")

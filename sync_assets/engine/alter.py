@@ -55,7 +55,7 @@ def apply(cursor: Cursor, target: RelationName, alteration: Alteration) -> None:
         if failed is None:
             return
     if failed is not None:
-        raise _conflict(cursor, target, alteration, failed) from None
+        raise _conflict(target, alteration, failed) from None
 
 
 def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
@@ -80,7 +80,7 @@ def _helps(alteration: Alteration, statement: Composable, failed: psycopg2.Error
 
 
 def _conflict(
-    cursor: Cursor, target: RelationName, alteration: Alteration, failed: psycopg2.Error
+    target: RelationName, alteration: Alteration, failed: psycopg2.Error
 ) -> errors.SchemaConflict:
     if failed.pgcode in _DEPENDED_ON:
         # Names what depends on the column; no value of the table is in it.
@@ -93,9 +93,8 @@ def _conflict(
     return errors.SchemaConflict(
         f"the target must follow its source: {alteration.says}; "
         f"a value that is there does not allow it (SQLSTATE {failed.pgcode})",
-        remedy="Change the target by hand, on the target: "
-        f"{alteration.statement.as_string(cursor)}. Or drop it, to be loaded anew: "
-        f"DROP TABLE {target.as_sql}.",
+        remedy="Correct or delete the rows in the way on the target, and run again. Or drop it, to "
+        f"be loaded anew: DROP TABLE {target.as_sql}.",
     )
 
 

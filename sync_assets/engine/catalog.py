@@ -100,7 +100,8 @@ class Relation:
     """A table as the catalog shows it at one moment.
 
     `readable` says whether this role may SELECT from it. `has_children` is false where the tables
-    that inherit from it are left out.
+    that inherit from it are left out. `has_primary` says whether it has a primary key of any form;
+    `partitioned_by` names the columns that tell its partitions, '' for an expression.
     """
 
     oid: int
@@ -113,6 +114,8 @@ class Relation:
     leaves: tuple[Leaf, ...]
     fingerprint: str
     comment: str | None = None
+    has_primary: bool = False
+    partitioned_by: tuple[str, ...] | None = None
 
     @property
     def has_versions(self) -> bool:
@@ -237,6 +240,12 @@ LEFT JOIN pg_am am ON am.oid = l.relam
 _RELATION = f"""
 SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
        has_table_privilege(c.oid, 'SELECT'), obj_description(c.oid, 'pg_class'),
+       EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
+       (SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.ord)
+        FROM pg_partitioned_table p
+        CROSS JOIN unnest(p.partattrs::int2[]) WITH ORDINALITY AS k (attnum, ord)
+        LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
+        WHERE p.partrelid = c.oid),
        ({_COLUMNS}), ({_KEYS}), ({_LEAVES})
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
@@ -268,7 +277,7 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
     found = rows(cursor, _RELATION, (name.schema, name.name))
     if not found:
         return None
-    oid, kind, has_children, readable, comment, columns, keys, leaves = found[0]
+    oid, kind, has_children, readable, comment, primary, parts, columns, keys, leaves = found[0]
     fields = tuple(Column(*values) for values in columns or ())
     return Relation(
         oid,
@@ -281,6 +290,8 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
         tuple(_leaf(*values) for values in leaves or ()),
         _fingerprint(fields),
         comment,
+        primary,
+        tuple(parts) if parts else None,
     )
 
 

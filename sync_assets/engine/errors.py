@@ -131,7 +131,7 @@ class ConnectionFailed(PermanentError):
 
 
 class PrivilegeError(PermanentError):
-    """Grant the right that is named, then run it again."""
+    """Grant the role what it lacks, then run it again: sync-assets check prints the statements."""
 
 
 class NoSuchRelation(PermanentError):
@@ -171,4 +171,4 @@ class Cancelled(PermanentError):
 
 
 class DatabaseError(PermanentError):
-    """Mend what the server names, then run it again."""
+    """Look into that server's log, which says more, and mend the cause there; then run it again."""

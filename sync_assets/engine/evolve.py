@@ -290,10 +290,10 @@ class _Following:
         """Give the target the source's key where it has no index for it."""
         key = choose_key(self.table, self.source, self.target)
         target = self.table.target
-        sources = [sorted(each.columns) for each in self.source.keys]
         renamed = self.moved | {then.name: column.name for column, then in self.pairs() if then}
         old = sorted(renamed.get(name, name) for name in self.before.key)
-        if self.source.has_versions and old and old not in sources:
+        held = any(set(each.columns) <= set(old) for each in self.source.keys)
+        if self.source.has_versions and old and not held:
             for each in self.target.keys:
                 if sorted(each.columns) == old and each.constraint:
                     self.alterations.append(alter.drop_constraint(target, each.constraint))

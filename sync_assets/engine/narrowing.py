@@ -11,6 +11,7 @@ from sync_assets.engine import errors, sql
 from sync_assets.engine.alter import Alteration, Narrowing
 from sync_assets.engine.catalog import Cursor, Key
 from sync_assets.engine.load import Staging
+from sync_assets.engine.mending import assigns
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.session import row
 
@@ -38,10 +39,20 @@ def require_nothing_lost(
     raise errors.SchemaConflict(
         f"the target must follow its source: {alteration.says}; {rows} that only the target has "
         f"would not keep the value, which is {narrows.before} now",
-        remedy="Change the target by hand, if that may be, on the target: "
-        f"{alteration.statement.as_string(cursor)}. Or have such rows deleted: deletes: hard. "
+        remedy=f"{_by_hand(cursor, alteration, narrows, converts=lost is not None)} "
+        "Or have such rows deleted: deletes: hard. "
         f"Or drop the target, to be loaded anew: DROP TABLE {target.as_sql}.",
     )
+
+
+def _by_hand(cursor: Cursor, alteration: Alteration, narrows: Narrowing, *, converts: bool) -> str:
+    """What to do about values that would lose something, or do not convert at all."""
+    if not converts:
+        return "Correct these values on the target, and run again."
+    statement = alteration.statement
+    if alteration.converts is not None and not assigns(narrows.before, narrows.after):
+        statement = alteration.converts
+    return f"Lose it, on the target: {statement.as_string(cursor)}."
 
 
 def _type_there(cursor: Cursor, plan: Plan, column: str) -> str:

@@ -76,7 +76,9 @@ def missed(cursor: Cursor, plan: Plan, known: Known) -> str | None:
     key = _source_key(plan)
     if key is None or not samples or not comparable:
         return None
-    found = rows(cursor, _versions(view, key, samples))
+    places = [plan.layout.key_columns.index(column) for column in key.columns]
+    looked_for = tuple(Sample(each.xid, tuple(each.key[n] for n in places)) for each in samples)
+    found = rows(cursor, _versions(view, key, looked_for))
     older = sum(now < then and now < known.watermark for then, now in found)
     if older:
         raise errors.SourceIdentityChanged(
@@ -89,13 +91,14 @@ def missed(cursor: Cursor, plan: Plan, known: Known) -> str | None:
 
 
 def _source_key(plan: Plan) -> Key | None:
-    """The source's key, its columns in the order that samples are kept in: the target's."""
+    """A key of the source among the target's columns, in the order that samples are kept in."""
     order = plan.layout.key_columns
     for key in plan.view.relation.keys:
-        if sorted(key.columns) == sorted(order):
+        if set(key.columns) <= set(order):
             operators = dict(zip(key.columns, key.operators, strict=True))
-            found = tuple(operators[column] for column in order)
-            return dataclasses.replace(key, columns=order, operators=found)
+            columns = tuple(column for column in order if column in operators)
+            found = tuple(operators[column] for column in columns)
+            return dataclasses.replace(key, columns=columns, operators=found)
     return None
 
 

@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sync_assets.engine import alter, errors
+from sync_assets.engine import alter, errors, mending
 from sync_assets.engine.alter import Alteration
 from sync_assets.engine.catalog import Column, Key, Relation
 from sync_assets.engine.column_types import UserType
@@ -89,15 +89,34 @@ def choose_key(table: Table, relation: Relation, target: Relation | None = None)
     if not enforced:
         # Nothing on the source keeps it unique: the target's own index will.
         return Key(table.key, (), primary=True)
-    for key in relation.keys:
-        if sorted(key.columns) == sorted(table.key):
-            return key
+    found = _key_within(table.key, relation)
+    if found is not None:
+        return found
     usable = "; ".join(", ".join(key.columns) for key in relation.keys) or "none"
     raise errors.UnusableKey(
         f"no unique index on NOT NULL columns of {table.source} covers "
         f"exactly {', '.join(table.key)}",
-        remedy=f"Usable keys: {usable}.",
+        remedy=f"Usable keys: {usable}; more columns that are NOT NULL may be named besides.",
     )
+
+
+def _key_within(names: tuple[str, ...], relation: Relation) -> Key | None:
+    """The key of those columns: one that the source enforces, or that with more besides.
+
+    What identifies a row does so together with anything that is never NULL.
+    """
+    for key in relation.keys:
+        if sorted(key.columns) == sorted(names):
+            return key
+    columns = [relation.column(name) for name in names]
+    if not all(column and column.not_null for column in columns):
+        return None
+    for key in relation.keys:
+        if set(key.columns) < set(names):
+            operators = dict(zip(key.columns, key.operators, strict=True))
+            by = tuple(operators.get(name, "OPERATOR(pg_catalog.=)") for name in names)
+            return Key(names, by, key.primary)
+    return None
 
 
 def _no_key(table: Table, *, enforced: bool) -> errors.UnusableKey:
@@ -162,7 +181,7 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
     return Layout(
         creates=False,
         fields=tuple(fields),
-        key=_key_on_target(table, key, target) if key else None,
+        key=_key_on_target(table, key, source, target) if key else None,
         added=tuple(added),
         adds_xmin=adds_xmin,
         deleted_column=deleted_column,
@@ -232,8 +251,18 @@ def _require_room(table: Table, source: Relation, target: Relation, key: Key | N
             f"the target {table.target} cannot hold what its source sends: "
             + "; ".join(problem for problem, _ in found),
             remedy=f"Run on the target: ALTER TABLE {table.target.as_sql} {changes}; "
-            "or sync into another table.",
+            f"or sync into another table.{_types_first(source, target)}",
         )
+
+
+def _types_first(source: Relation, target: Relation) -> str:
+    retyped = [
+        column
+        for column in source.columns
+        if (there := target.column(column.name)) and not holds(column.type, there.type)
+    ]
+    lacking = mending.made_by_users(retyped, target)
+    return f" It may have to be given the type {', '.join(lacking)} before." if lacking else ""
 
 
 def _problems(column: Column, there: Column, key: Key | None) -> Iterator[tuple[str, str]]:
@@ -246,11 +275,11 @@ def _problems(column: Column, there: Column, key: Key | None) -> Iterator[tuple[
         problem = f"is {column.type} on the source and {there.type} on the target"
         yield (
             f"column {column.name!r} {problem}, which may not hold every value",
-            f"ALTER COLUMN {name} TYPE {column.type}",
+            mending.retyped(there, column),
         )
 
 
-def _key_on_target(table: Table, key: Key, target: Relation) -> Key:
+def _key_on_target(table: Table, key: Key, source: Relation, target: Relation) -> Key:
     for candidate in target.keys:
         if sorted(candidate.columns) == sorted(key.columns):
             _require_writable(table, candidate, target)
@@ -262,11 +291,10 @@ def _key_on_target(table: Table, key: Key, target: Relation) -> Key:
             remedy="Give the column its name back, or drop the target, to be loaded anew: "
             f"DROP TABLE {table.target.as_sql}.",
         )
-    columns = ", ".join(map(quoted, key.columns))
     raise errors.SchemaConflict(
         f"the target {table.target} has no unique index on its key ({', '.join(key.columns)}), "
         "with every column NOT NULL",
-        remedy=f"Add one: ALTER TABLE {table.target.as_sql} ADD PRIMARY KEY ({columns}).",
+        remedy=mending.keyed(table.target, key, source, target),
     )
 
 

@@ -125,8 +125,8 @@ class Sessions:
         # to it; a context manager could not help chaining it. Where it was raised is no secret.
         raise failure.with_traceback(trace)
 
-    def explained(self, error: psycopg2.Error, place: str) -> errors.SyncError:
-        """The SyncError for what happened at a place among the rows."""
+    def explained(self, error: psycopg2.Error, place: str = "") -> errors.SyncError:
+        """The SyncError for what happened, at a place among the rows where that is known."""
         return classify(error, self._greeting_of(error), place)
 
     def check(self) -> None:

@@ -46,7 +46,7 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
     return kind(f"cannot connect to the {side}: {text}", remedy=errors.ConnectionFailed("").remedy)
 
 
-_NOT_NULL, _CHECK = "23502", "23514"
+_CHECK = "23514"
 _OF_ENCODING = ("22021", "22P05")
 _CANCELLED = "57014"
 _BY_TIME_OUT = {
@@ -91,7 +91,7 @@ def classify(
     code = error.pgcode or ""
     if code in _OF_ENCODING and session:
         return _untranslatable(error, session, place)
-    side = session and session.side
+    side = session.side if session else None
     where = f"the {side}" if side else "the server"
     kind = next((kind for prefix, kind in _BY_SQLSTATE if code.startswith(prefix)), None)
     if kind is None:
@@ -112,7 +112,7 @@ def classify(
     constraint = error.diag.constraint_name if code.startswith("23") else None
     owner = error.diag.table_name or error.diag.datatype_name
     named = f" (constraint {constraint} of {owner})" if constraint else ""
-    remedy = _remedy(error, code) or _lifting(session, kind, code, said)
+    remedy = _remedy(error, said, side) or _lifting(session, kind, code, said)
     return kind(f"{where} said: {said}{named}", remedy=remedy)
 
 
@@ -161,9 +161,43 @@ def _lifting(
     )
 
 
-def _remedy(error: psycopg2.Error, code: str) -> str | None:
+_TO_BYPASS = (
+    "Let the role that its policies hold for pass them by: sync-assets check names it, with the "
+    "statement."
+)
+_TO_GRANT = "Grant the role that right: sync-assets check prints the statement."
+_TO_WRITE = (
+    "The target takes no writes: it is a standby, or its role only reads. sync-assets check says "
+    "which."
+)
+_TO_FILL = "Fill the materialized view once, on the source: sync-assets check prints the statement."
+_TO_DISABLE = (
+    "Code of the target's own refuses it: a trigger of the table, or an event trigger on DDL, "
+    "which sync-assets check names."
+)
+_TO_INSTALL = (
+    "Install what that library belongs to on that server, or leave the columns of its types out: "
+    "exclude."
+)
+_TO_MAKE = (
+    "If a value names it, as one of the type regclass does, make it on the target or leave the "
+    "column out: exclude. sync-assets check names such columns."
+)
+_REMEDIES: tuple[tuple[str, str, Side | None, str], ...] = (
+    ("42501", "row-level security", None, _TO_BYPASS),
+    ("42501", "", None, _TO_GRANT),
+    ("25006", "", "target", _TO_WRITE),
+    ("55000", "has not been populated", None, _TO_FILL),
+    ("P0001", "", "target", _TO_DISABLE),
+    ("58P01", "", None, _TO_INSTALL),
+    *((code, "", "target", _TO_MAKE) for code in ("42P01", "42883", "42704", "3F000")),
+)
+"""By SQLSTATE, a part of what the server said, and the side: what to do about it."""
+
+
+def _remedy(error: psycopg2.Error, said: str, side: Side | None) -> str | None:
     """What mends it, where the server names the place."""
-    seen = error.diag
+    seen, code = error.diag, error.pgcode or ""
     if code in _UNDEFINED and (body := _BODY.search(seen.context or "")):
         return _remedy_of_path(*body.groups())
     if code == _CHECK and seen.schema_name and seen.datatype_name and seen.constraint_name:
@@ -172,13 +206,10 @@ def _remedy(error: psycopg2.Error, code: str) -> str | None:
             "That type is on the target with a check of its own. To lift it, run on the target: "
             f"ALTER DOMAIN {domain.as_sql} DROP CONSTRAINT {quoted(seen.constraint_name)}."
         )
-    if code != _NOT_NULL or not (seen.schema_name and seen.table_name and seen.column_name):
-        return None
-    table = RelationName(seen.schema_name, seen.table_name)
-    return (
-        "If somebody renamed the column on the target, give it its name back. Or run on the target: "
-        f"ALTER TABLE {table.as_sql} ALTER COLUMN {quoted(seen.column_name)} DROP NOT NULL."
-    )
+    for known, part, where, remedy in _REMEDIES:
+        if code == known and part in said and where in (None, side):
+            return remedy
+    return None
 
 
 def _remedy_of_path(function: str | None, schema: str | None, name: str | None) -> str:

@@ -14,6 +14,7 @@ import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 
 from sync_assets.engine import catalog, load, merge, samples, snapshot, state
@@ -35,6 +36,7 @@ from sync_assets.engine.plan import Chunk, Plan, chunks, key_chunks, make_plan, 
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.refusals import explained
 from sync_assets.engine.run import Run, Staged, receipt_of, state_after
 from sync_assets.engine.session import Connection, encoding_of, transaction
 from sync_assets.engine.snapshot import SourceView
@@ -257,6 +259,18 @@ def publish(
 
     The marks in the states count on the source's WAL: `flush` is waited for.
     """
+    targets = [staged.target for staged in group]
+    work = partial(_publish, run, target, group, known, flush)
+    return explained(run.sessions, target, targets, work)
+
+
+def _publish(
+    run: Run,
+    target: Connection,
+    group: Sequence[Staged],
+    known: KnownStates,
+    flush: Flush | None,
+) -> tuple[Receipt, ...]:
     report = run.report
     run.sessions.check()
     if flush is not None and any(staged.plan.layout.alterations for staged in group):

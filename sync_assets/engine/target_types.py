@@ -199,7 +199,7 @@ def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
     if missing:
         raise errors.SchemaConflict(
             f"the target has no collation {', '.join(found for (found,) in missing)}",
-            remedy="Run CREATE COLLATION on the target, as it is on the source.",
+            remedy="Make it on the target as it is on the source, where psql's \\dO+ shows it.",
         )
 
 

@@ -15,7 +15,7 @@ from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, check_blocks, check_servers, check_targets
-from sync_assets.engine.catalog import Relation, read_relation
+from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.extension_facts import MissingExtension
@@ -278,6 +278,8 @@ def test_settings_of_the_role_are_seen_as_they_are_without_us(checking: Checking
     assert found[0].mend == "workers: {max_workers: 3, min_workers: 1}"
     # The check itself holds two: both ends are on one server here.
     assert checking(workers=3).findings == ()
+    checking.pair.source(f"ALTER ROLE {ROLE} CONNECTION LIMIT 3")
+    assert "2 are free" in checking.mended("connection_room")
 
 
 def test_deletes_that_stay_are_said(checking: Checking) -> None:
@@ -310,7 +312,10 @@ def test_an_old_database_warns_and_then_blocks(checking: Checking) -> None:
     ):
         aged = dataclasses.replace(source, xid_age=age)
         facts = Facts(aged, None, (), ROOM)
-        assert [each.severity for each in old_xids(facts)] == severities
+        found = list(old_xids(facts))
+        assert [each.severity for each in found] == severities
+        for each in found:
+            checking.pair.source(each.mend)
 
 
 def test_clocks_apart_are_a_warning(checking: Checking) -> None:
@@ -323,6 +328,7 @@ def test_clocks_apart_are_a_warning(checking: Checking) -> None:
     assert said.where == "target"
 
 
+@pytest.mark.parametrize("versions", [("15", "18")], indirect=True)
 def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) -> None:
     real = checking().source
     assert real
@@ -339,6 +345,8 @@ def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) 
         assert not list(look(Facts(real, None, (), ROOM))), look.__name__
         (found,) = look(Facts(server, None, (), ROOM))
         assert found.mend, look.__name__
+        if look is not check_servers.untested_versions:
+            checking.pair.source(found.mend)
 
 
 def test_a_narrower_encoding_is_a_warning(
@@ -353,6 +361,10 @@ def test_a_narrower_encoding_is_a_warning(
     )
     found = check(checking.source_url, latin, [T], max_workers=1).findings
     assert [each.check for each in found] == ["narrower_encoding"]
+    execute(latin, found[0].mend)
+    wider = latin.replace(f"/{name}", f"/{name}_utf8")
+    assert check(checking.source_url, wider, [T], max_workers=1).findings == ()
+    execute(target_server.url(), f"DROP DATABASE {name}_utf8")
 
 
 def test_a_source_of_unchecked_bytes_is_a_warning(
@@ -438,25 +450,35 @@ def test_14_that_names_no_page_is_told_where_it_is_required(checking: Checking) 
     found = checking()
     assert found.source
     old = dataclasses.replace(found.source, version=140023)
-    pair = TablePair(
-        dataclasses.replace(T, changed_blocks=ChangedBlocks.REQUIRE),
-        SourceTable(relation_of(checking.pair), None),
-        TargetTable(None, None, True, True, True),
-        None,
-        False,
-    )
-    nothing = Tools(summaries=False, reader=None, checkpoint=False)
-    wal = WalFacts(nothing, None, opened=False, installable=False, keeps_wal=True)
-    (said,) = check_blocks.unknown_changes(Facts(old, None, (pair,), ROOM, (), wal))
+    wal = WalFacts(NOTHING, None, opened=False, installable=False, keeps_wal=True)
+    facts = Facts(old, None, (requiring(checking.pair),), ROOM, (), wal)
+    (said,) = check_blocks.unknown_changes(facts)
     assert "PostgreSQL 14 has nothing that names them" in said.what
     assert (said.severity, said.mend) == (Severity.BLOCKING, "changed_blocks: auto")
 
 
-def relation_of(pair: Pair) -> Relation:
+@pytest.mark.parametrize("versions", [("15", "18")], indirect=True)
+def test_wal_is_kept_as_printed(checking: Checking) -> None:
+    pair = checking.pair
+    wal = WalFacts(NOTHING, None, opened=False, installable=False, keeps_wal=False)
+    facts = Facts(checking().source, None, (requiring(pair),), ROOM, (), wal)
+    (said,) = check_blocks.unknown_changes(facts)
+    try:
+        pasted(pair.source_url, said.mend)
+    finally:
+        pair.source("ALTER SYSTEM RESET wal_keep_size", "SELECT pg_reload_conf()")
+
+
+NOTHING = Tools(summaries=False, reader=None, checkpoint=False)
+
+
+def requiring(pair: Pair) -> TablePair:
+    """The good table, to be read by changed pages alone."""
     with closing(psycopg2.connect(pair.source_url)) as session:
-        found = read_relation(session.cursor(), T.source)
-    assert found
-    return found
+        source = SourceTable(read_relation(session.cursor(), T.source), None)
+    table = dataclasses.replace(T, changed_blocks=ChangedBlocks.REQUIRE)
+    place = TargetTable(None, None, schema_exists=True, schema_usable=True, schema_writable=True)
+    return TablePair(table, source, place, None, alters_target=False)
 
 
 @pytest.mark.parametrize("versions", [("15", "18")], indirect=True)

@@ -261,9 +261,48 @@ def test_a_foreign_key_that_the_source_breaks_is_named(related: Pair) -> None:
         "ALTER TABLE orders DROP CONSTRAINT orders_customer_fkey",
         "INSERT INTO orders VALUES (400, 4000, 1)",
     )
-    with pytest.raises(SchemaConflict, match="orders_customer_fkey"):
+    with pytest.raises(SchemaConflict, match="orders_customer_fkey") as failed:
         sync(related)
+    assert "reference some that are not of public.customers" in failed.value.remedy
     assert related.target("SELECT count(*) FROM orders WHERE id = 400") == [(0,)]
+    related.target(failed.value.remedy.partition("run on the target: ")[2].rstrip("."))
+    sync(related)
+    assert is_exact(related)
+
+
+@pytest.mark.parametrize(
+    ("change", "first", "deferred"),
+    [
+        ("new rows at both ends", "orders", ""),
+        ("new rows at both ends", "orders", " DEFERRABLE INITIALLY DEFERRED"),
+        ("rows go at both ends", "customers", ""),
+    ],
+)
+def test_tables_that_reference_each_other_and_are_listed_singly_are_told_what_to_write(
+    pair: Pair, change: str, first: str, deferred: str
+) -> None:
+    pair.source(*CREATE[:2], *FILL[:2])
+    pair.target(
+        CREATE[0],
+        "CREATE TABLE orders (id integer PRIMARY KEY, customer integer NOT NULL, total numeric)"
+        " PARTITION BY HASH (id)",
+        "CREATE TABLE orders_0 PARTITION OF orders FOR VALUES WITH (MODULUS 1, REMAINDER 0)",
+        f"{FOREIGN_KEYS[0]}{deferred}",
+    )
+    for name in ("customers", "orders"):
+        pair.sync(f"public.{name}")
+    if change == "new rows at both ends":
+        pair.source("INSERT INTO customers VALUES (60)", "INSERT INTO orders VALUES (600, 60)")
+    else:
+        pair.source("DELETE FROM orders WHERE customer = 7", "DELETE FROM customers WHERE id = 7")
+    with pytest.raises(SchemaConflict, match="foreign key") as failed:
+        pair.sync(f"public.{first}", deletes="hard")
+    told = failed.value.remedy
+    assert told.startswith("public.orders references public.customers, and each is synced by")
+    assert "snapshot_group: related" in told
+    pair.engine().sync_group(group("orders", "customers"))
+    assert pair.is_exact("public.customers", "public.orders")
+    pair.target(told.partition("run on the target: ")[2].rstrip("."))
 
 
 def test_a_table_that_another_run_works_on_keeps_the_group_waiting(related: Pair) -> None:
