@@ -12,7 +12,13 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import check_blocks, check_servers, check_tables, check_targets
+from sync_assets.engine import (
+    check_blocks,
+    check_servers,
+    check_tables,
+    check_targets,
+    check_values,
+)
 from sync_assets.engine.batches import base_folder
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.extension_facts import MissingTypes, read_missing_types
@@ -54,7 +60,14 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     check_targets.target_triggers,
     check_targets.stricter_targets,
     check_targets.values_taken_over,
+    check_targets.filtered_targets,
     check_targets.closed_state,
+    check_values.unfilled_views,
+    check_values.missing_types,
+    check_values.names_of_objects,
+    check_values.large_objects,
+    check_servers.read_only_target,
+    check_servers.ddl_triggers,
     check_servers.old_xids,
     check_servers.long_transactions,
     check_servers.prepared_transactions,
@@ -113,7 +126,7 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
         pairs, types = _pairs(ends["source"], ends["target"], tables)
         wal = _wal(ends["source"])
     room = _room(pairs, max_workers, runs, failures)
-    facts = Facts(source, target, pairs, room, types.extensions, wal, types.domains)
+    facts = Facts(source, target, pairs, room, types, wal)
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS

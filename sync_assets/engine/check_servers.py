@@ -190,6 +190,32 @@ def snapshots_not_shared(facts: Facts) -> Iterator[Finding]:
     )
 
 
+def read_only_target(facts: Facts) -> Iterator[Finding]:
+    """A target that takes no writes: a standby, or a role whose transactions only read."""
+    target = facts.target
+    if target is None:
+        return
+    if target.standby:
+        yield blocking("target", "it is a standby, which takes no writes", "SYNC_TARGET_URL: …")
+    elif target.settings.get("default_transaction_read_only") == "on":
+        yield blocking(
+            "target",
+            f"transactions of the role {target.role} only read (default_transaction_read_only)",
+            f"ALTER ROLE {quoted(target.role)} IN DATABASE {quoted(target.database)}"
+            " SET default_transaction_read_only = off;",
+        )
+
+
+def ddl_triggers(facts: Facts) -> Iterator[Finding]:
+    """Event triggers on the target: a run makes tables, if only temporary ones, and they may refuse."""
+    for name in facts.target.event_triggers if facts.target else ():
+        yield note(
+            "target",
+            f"the event trigger {name} sees, and may refuse, the DDL of every run",
+            f"ALTER EVENT TRIGGER {quoted(name)} DISABLE;",
+        )
+
+
 def expiring_snapshots(facts: Facts) -> Iterator[Finding]:
     """A source before 17 that forgets old row versions under a snapshot that needs them."""
     source = facts.source

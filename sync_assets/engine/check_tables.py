@@ -71,14 +71,14 @@ def unreadable_leaves(facts: Facts) -> Iterator[Finding]:
 
 
 def row_level_security(facts: Facts) -> Iterator[Finding]:
-    """Policies that hide rows from this role: a run refuses to take them for deleted."""
+    """Policies that hide rows from who reads them: a run refuses to take them for deleted."""
     for pair in facts.tables:
-        if pair.source.filtered:
+        for role in dict.fromkeys(each.role for each in pair.source.filtered):
+            names = [each.table for each in pair.source.filtered if each.role == role]
             yield blocking(
                 _source(pair),
-                f"row-level security hides rows of {named(pair.source.filtered)} from the role"
-                f" {_role(facts)}",
-                f"ALTER ROLE {quoted(_role(facts))} BYPASSRLS;",
+                f"row-level security hides rows of {named(names)} from the role {role}",
+                f"ALTER ROLE {quoted(role)} BYPASSRLS;",
             )
 
 

@@ -161,6 +161,17 @@ def values_taken_over(facts: Facts) -> Iterator[Finding]:
                 )
 
 
+def filtered_targets(facts: Facts) -> Iterator[Finding]:
+    """Policies of the target, which hide rows that a run must find, or refuse those it writes."""
+    for pair in facts.tables:
+        for each in pair.target.filtered:
+            yield blocking(
+                _target(pair),
+                f"row-level security applies to the role {each.role}, which a run refuses",
+                f"ALTER ROLE {quoted(each.role)} BYPASSRLS;",
+            )
+
+
 def closed_state(facts: Facts) -> Iterator[Finding]:
     """A schema sync_assets that belongs to somebody else."""
     server = facts.target

@@ -6,7 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync_assets.engine.catalog import Cursor, Relation
-from sync_assets.engine.column_types import missing_types, read_types
+from sync_assets.engine.column_types import UserType, missing_types, read_types
+from sync_assets.engine.errors import UnsupportedRelation
 from sync_assets.engine.session import row
 from sync_assets.engine.table import RelationName
 from sync_assets.engine.target_types import EXTENSION, creation
@@ -38,10 +39,14 @@ class MissingDomain:
 
 @dataclass(frozen=True, slots=True)
 class MissingTypes:
-    """What the target lacks of the types that columns need."""
+    """What the target lacks of the types that columns need.
+
+    `unmade` says of those that a run cannot make why, and the remedy.
+    """
 
     extensions: tuple[MissingExtension, ...] = ()
     domains: tuple[MissingDomain, ...] = ()
+    unmade: tuple[tuple[str, str], ...] = ()
 
 
 _MAY_CREATE = "SELECT has_database_privilege(current_database(), 'CREATE')"
@@ -61,6 +66,7 @@ def read_missing_types(
             for each in missing
             if each.kind == "d"
         ),
+        tuple(found for each in missing if (found := _unmade(each)) is not None),
     )
 
 
@@ -68,3 +74,11 @@ def _missing_extension(target: Cursor, name: str, schema: str) -> MissingExtensi
     (may_create,) = row(target, _MAY_CREATE)
     elsewhere, available, trusted = row(target, EXTENSION, {"name": name})
     return MissingExtension(name, schema, elsewhere, available, trusted, may_create)
+
+
+def _unmade(wanted: UserType) -> tuple[str, str] | None:
+    try:
+        creation(wanted)
+    except UnsupportedRelation as error:
+        return error.message, error.remedy
+    return None

@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine.extension_facts import MissingDomain, MissingExtension
 from sync_assets.engine.server_facts import Server
 from sync_assets.engine.table_facts import TablePair
 from sync_assets.engine.wal_facts import WalFacts
@@ -26,16 +25,15 @@ class Room:
 class Facts:
     """All that the checks look at. An end that cannot be reached is None; then no table is known.
 
-    `domains` are those that a run would create on the target.
+    `types` is what the target lacks of those that columns need.
     """
 
     source: Server | None
     target: Server | None
     tables: tuple[TablePair, ...]
     room: Room
-    extensions: tuple[MissingExtension, ...] = ()
+    types: MissingTypes = MissingTypes()
     wal: WalFacts | None = None
-    domains: tuple[MissingDomain, ...] = ()
 
     @property
     def servers(self) -> tuple[Server, ...]:

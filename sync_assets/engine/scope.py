@@ -28,7 +28,7 @@ COMPUTED = 0
 CALLING = "vf"
 """Kinds of relations that somebody's functions run for when they are read."""
 
-_NAMES_OF_OBJECTS = frozenset(
+NAMES_OF_OBJECTS = frozenset(
     f"reg{kind}"
     for kind in [
         "class",
@@ -61,7 +61,7 @@ def own_names(table: Table, relation: Relation, types: Iterable[UserType]) -> tu
 
 def shows_names(types: Iterable[str | None]) -> bool:
     """Whether the text of a value of one of these types depends on the search_path."""
-    return not _NAMES_OF_OBJECTS.isdisjoint((text or "").rstrip("[]") for text in types)
+    return not NAMES_OF_OBJECTS.isdisjoint((text or "").rstrip("[]") for text in types)
 
 
 @contextlib.contextmanager

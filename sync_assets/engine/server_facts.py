@@ -33,7 +33,8 @@ class Server:
 
     `ahead` is how many seconds its clock is before ours, give or take `uncertain`; `xid_age` the
     age of its database's oldest row version; `sees_all` whether others' sessions are shown; `free_connections` what is left for this role;
-    `mark_distance` how far its snapshot's xmin is behind its newest transaction.
+    `mark_distance` how far its snapshot's xmin is behind its newest transaction. `event_triggers`
+    are those that DDL fires and somebody wrote for this database.
     """
 
     side: Side
@@ -58,6 +59,7 @@ class Server:
     free_connections: int
     settings: Mapping[str, str]
     open_transactions: tuple[OpenTransaction, ...]
+    event_triggers: tuple[str, ...] = ()
 
 
 _SERVER = """
@@ -107,9 +109,18 @@ SELECT least(
     - (SELECT count(*) FROM pg_stat_activity WHERE datname = current_database())) + 1
 """
 
+_EVENT_TRIGGERS = """
+SELECT e.evtname::text FROM pg_event_trigger e
+WHERE e.evtenabled IN ('O', 'A') AND e.evtevent <> 'login'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.classid = 'pg_event_trigger'::regclass
+                    AND d.objid = e.oid AND d.deptype = 'e')
+ORDER BY 1
+"""
+
 _SETTINGS = "SELECT name, reset_val FROM pg_settings WHERE name = ANY (%s)"
 SETTINGS = (
     "autovacuum_freeze_max_age",
+    "default_transaction_read_only",
     "hot_standby_feedback",
     "idle_in_transaction_session_timeout",
     "idle_session_timeout",
@@ -151,6 +162,7 @@ def read_server(connection: Connection, side: Side) -> Server:
             free_connections=row(cursor, _FREE)[0],
             settings=dict(rows(cursor, _SETTINGS, (list(SETTINGS),))),
             open_transactions=tuple(OpenTransaction(*each) for each in rows(cursor, _OPEN)),
+            event_triggers=tuple(name for (name,) in rows(cursor, _EVENT_TRIGGERS)),
         )
 
 

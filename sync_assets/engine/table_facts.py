@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import psycopg2
 
 from sync_assets.engine import state
+from sync_assets.engine.below_facts import Filtered, read_filtered, read_unfilled
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, require_source
 from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.column_types import read_types
@@ -26,16 +27,19 @@ from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 class SourceTable:
     """A table on the source. `closed_schemas` are those this role may not look into.
 
-    `filtered` are relations whose policies apply to this role; `granted_columns` those it may read
-    where it may not read the whole table.
+    `filtered` are relations whose policies hide rows; `granted_columns` those it may read where it
+    may not read the whole table; `unfilled` are materialized views without data. `large_objects`
+    says whether its database holds some.
     """
 
     relation: Relation | None
     problem: SyncError | None
     closed_schemas: tuple[str, ...] = ()
-    filtered: tuple[RelationName, ...] = ()
+    filtered: tuple[Filtered, ...] = ()
     granted_columns: tuple[str, ...] = ()
     uniques: tuple[Unique, ...] = ()
+    unfilled: tuple[RelationName, ...] = ()
+    large_objects: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +61,7 @@ class TargetTable:
     triggers: tuple[Actor, ...] = ()
     uniques: tuple[Unique, ...] = ()
     acts: str | None = None
+    filtered: tuple[Filtered, ...] = ()
     known: Known | None = None
 
 
@@ -90,10 +95,7 @@ SELECT nspname::text FROM pg_namespace
 WHERE nspname = ANY (%s) AND NOT has_schema_privilege(oid, 'USAGE') ORDER BY 1
 """
 
-_FILTERED = """
-SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.oid = ANY (%s::oid[]) AND row_security_active(c.oid) ORDER BY 1, 2
-"""
+_LARGE_OBJECTS = "SELECT EXISTS (SELECT FROM pg_largeobject_metadata)"
 
 _COLUMNS = """
 SELECT attname::text FROM pg_attribute
@@ -118,9 +120,11 @@ def read_source(cursor: Cursor, table: Table) -> SourceTable:
         relation,
         problem,
         tuple(name for (name,) in rows(cursor, _CLOSED, (sorted(schemas),))),
-        tuple(RelationName(*name) for name in rows(cursor, _FILTERED, (oids,))),
+        read_filtered(cursor, oids),
         tuple(name for (name,) in granted),
         read_uniques(cursor, relation.oid),
+        read_unfilled(cursor, oids),
+        bool(row(cursor, _LARGE_OBJECTS)[0]),
     )
 
 
@@ -152,6 +156,7 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
         return TargetTable(None, obstacle, exists, usable, writable)
     missing, owned, rules = row(cursor, _RIGHTS, (relation.oid,))
     triggers = tuple(each for each in read_actors(cursor, name) if each.kind == "trigger")
+    filtered = read_filtered(cursor, [relation.oid])
     return TargetTable(
         relation,
         None,
@@ -164,6 +169,7 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
         triggers,
         read_uniques(cursor, relation.oid),
         read_acting(cursor, relation.oid)[0],
+        filtered,
         _known(cursor, name),
     )
 

@@ -18,6 +18,7 @@ from sync_assets.engine import DataCopyEngine, check_blocks, check_servers, chec
 from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
+from sync_assets.engine.errors import SyncError
 from sync_assets.engine.extension_facts import MissingExtension
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
@@ -395,6 +396,109 @@ def test_a_folder_for_batch_files_that_cannot_be_made_is_blocking(
     monkeypatch.setenv("SYNC_BATCH_DIR", str(tmp_path / "file"))
     (found,) = checking.finds("batch_room")
     assert (found.severity, found.where) == (Severity.BLOCKING, "here")
+
+
+def test_policies_of_the_target_and_below_a_view_are_blocking(checking: Checking) -> None:
+    pair = checking.pair
+    pair.source(
+        "CREATE ROLE owner_of_v",
+        "GRANT SELECT ON t TO owner_of_v",
+        "CREATE VIEW w AS SELECT * FROM t",
+        "CREATE VIEW v AS SELECT * FROM w",
+        "ALTER VIEW w OWNER TO owner_of_v",
+        f"GRANT SELECT ON v TO {ROLE}",
+        "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
+    )
+    try:
+        view = dataclasses.replace(T, source=RelationName("public", "v"), mode=SyncMode.FULL_SYNC)
+        assert runs(checking, view).startswith("Let the role that its policies hold for")
+        said = checking.mended("row_level_security", view)
+        assert "hides rows of public.t from the role owner_of_v" in said
+        pair.target("CREATE TABLE t (id int PRIMARY KEY, note text, source_xmin bigint)")
+        pair.target(f"GRANT ALL ON t TO {ROLE}", "ALTER TABLE t ENABLE ROW LEVEL SECURITY")
+        assert runs(checking, view).startswith("Let the role that its policies hold for")
+        assert f"applies to the role {ROLE}" in checking.mended("filtered_targets", view)
+        assert runs(checking, view) == ""
+    finally:
+        pair.source("DROP OWNED BY owner_of_v CASCADE", "DROP ROLE owner_of_v")
+
+
+def runs(checking: Checking, table: Table = T) -> str:
+    """Sync as the role of few rights; the remedy, if it fails."""
+    try:
+        DataCopyEngine(checking.source_url, checking.target_url).sync(table)
+    except SyncError as error:
+        return error.remedy
+    return ""
+
+
+@both_ways
+def test_a_materialized_view_that_was_never_filled_is_blocking(checking: Checking) -> None:
+    checking.pair.source(
+        'CREATE MATERIALIZED VIEW "m m" AS SELECT * FROM t WITH NO DATA',
+        'CREATE VIEW v AS SELECT * FROM "m m"',
+        f'GRANT SELECT ON v, "m m" TO {ROLE}',
+    )
+    view = dataclasses.replace(T, source=RelationName("public", "v"), mode=SyncMode.FULL_SYNC)
+    assert "Fill the materialized view once" in runs(checking, view)
+    assert "public.m m was never filled" in checking.mended("unfilled_views", view)
+    assert runs(checking, view) == ""
+
+
+def test_columns_that_name_objects_are_a_warning(checking: Checking) -> None:
+    checking.pair.source(
+        "ALTER TABLE t ADD c regclass, ADD r regrole[], ADD big oid",
+        "CREATE TABLE only_here ()",
+        f"INSERT INTO t VALUES (1, 'a', 'only_here', '{{{ROLE}}}', lo_create(0))",
+    )
+    (found,) = checking.finds("names_of_objects")
+    assert (found.severity, found.mend) == (Severity.WARNING, "exclude: [c, r]")
+    assert "make it on the target or leave the column out" in runs(checking)
+    (contents,) = checking.finds("large_objects")
+    assert (contents.severity, contents.mend) == (Severity.NOTE, "exclude: [big]")
+    without = dataclasses.replace(T, exclude=("c", "r", "big"))
+    assert checking(without).findings == ()
+    assert runs(checking, without) == ""
+
+
+def test_a_type_that_no_run_can_make_is_blocking(checking: Checking) -> None:
+    functions = [
+        f"CREATE FUNCTION number_{name}({takes}) RETURNS {gives} LANGUAGE internal IMMUTABLE STRICT"
+        f" AS 'int4{name}'"
+        for name, takes, gives in (("in", "cstring", "number"), ("out", "number", "cstring"))
+    ]
+    made = (
+        "CREATE TYPE number",
+        *functions,
+        "CREATE TYPE number (input = number_in, output = number_out, like = int4)",
+    )
+    checking.pair.source(*made, "ALTER TABLE t ADD n number")
+    (found,) = checking.finds("missing_types")
+    assert "public.number is made of C functions" in found.what
+    assert found.mend == runs(checking)
+    checking.pair.target(*made)
+    assert checking().findings == ()
+    assert runs(checking) == ""
+
+
+@both_ways
+def test_a_target_that_only_reads_is_blocking(checking: Checking) -> None:
+    checking.pair.target(f"ALTER ROLE {ROLE} SET default_transaction_read_only = on")
+    assert "The target takes no writes" in runs(checking)
+    said = checking.mended("read_only_target")
+    assert f"transactions of the role {ROLE} only read" in said
+    assert runs(checking) == ""
+
+
+def test_an_event_trigger_that_sees_ddl_is_a_note(checking: Checking) -> None:
+    checking.pair.target(
+        "CREATE FUNCTION frozen() RETURNS event_trigger LANGUAGE plpgsql"
+        " AS $$ BEGIN RAISE 'no DDL on Fridays'; END $$",
+        'CREATE EVENT TRIGGER "Fridays" ON ddl_command_start EXECUTE FUNCTION frozen()',
+    )
+    assert "event trigger on DDL, which sync-assets check names" in runs(checking)
+    assert "the event trigger Fridays sees, and may refuse" in checking.mended("ddl_triggers")
+    assert runs(checking) == ""
 
 
 def test_every_check_has_a_sentence_and_a_test() -> None:

@@ -1,0 +1,85 @@
+"""What `check` finds about values that do not travel as they are (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync_assets.engine.catalog import Column
+from sync_assets.engine.facts import Facts
+from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.scope import NAMES_OF_OBJECTS
+from sync_assets.engine.table_facts import TablePair
+
+HOLDING_NAMES = NAMES_OF_OBJECTS | {"regnamespace", "regrole"}
+"""Types that hold an object's OID and show its name."""
+
+LARGE_OBJECTS = ("oid", "lo")
+"""What a column that names large objects is: plain, or of the extension `lo`."""
+
+
+def unfilled_views(facts: Facts) -> Iterator[Finding]:
+    """Materialized views that were made WITH NO DATA, and cannot be read."""
+    for pair in facts.tables:
+        for name in pair.source.unfilled:
+            yield blocking(
+                _source(pair),
+                f"the materialized view {name} was never filled",
+                f"REFRESH MATERIALIZED VIEW {name.as_sql};",
+            )
+
+
+def names_of_objects(facts: Facts) -> Iterator[Finding]:
+    """Columns whose text is the name of a table, a function, a role: the target must have it, too."""
+    for pair in facts.tables:
+        found = [
+            column
+            for column in _travelling(pair)
+            if column.type.removesuffix("[]") in HOLDING_NAMES
+        ]
+        if found:
+            names = ", ".join(column.name for column in found)
+            yield warning(
+                _source(pair),
+                f"{names}: what such a value names must be on the target too, or the run fails",
+                f"exclude: [{names}]",
+            )
+
+
+def large_objects(facts: Facts) -> Iterator[Finding]:
+    """Columns that may name large objects, whose contents stay where they are."""
+    for pair in facts.tables:
+        found = [
+            column.name
+            for column in _travelling(pair)
+            if column.type.rpartition(".")[2] in LARGE_OBJECTS
+        ]
+        if found and pair.source.large_objects:
+            names = ", ".join(found)
+            yield note(
+                _source(pair),
+                f"{names}: where it names a large object, the name travels and not its contents",
+                f"exclude: [{names}]",
+            )
+
+
+def missing_types(facts: Facts) -> Iterator[Finding]:
+    """Types that the target lacks and a run cannot make."""
+    for what, remedy in facts.unmade_types:
+        yield blocking("target", what, remedy)
+
+
+def _travelling(pair: TablePair) -> Sequence[Column]:
+    """The columns that are read as they are."""
+    table, relation = pair.table, pair.source.relation
+    computed = {name for name, _ in table.expressions}
+    return [
+        column
+        for column in (relation.columns if relation else ())
+        if column.name not in computed
+        and column.name not in table.exclude
+        and (table.columns is None or column.name in table.columns)
+    ]
+
+
+def _source(pair: TablePair) -> str:
+    return f"source {pair.table.source}"
