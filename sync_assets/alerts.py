@@ -18,6 +18,7 @@ from urllib.parse import unquote, urlsplit
 
 from sync_assets.automation import Alerts, Email
 from sync_assets.engine.errors import ConfigurationError, TransientError
+from sync_assets.plain_text import lines_shown, shown
 
 WEBHOOK, SMTP = "SYNC_ALERT_WEBHOOK", "SYNC_ALERT_SMTP"
 SENDER = "sync-assets@localhost"
@@ -31,9 +32,10 @@ class AlertNotSent(TransientError):
 
 def send(alerts: Alerts, environment: Mapping[str, str], subject: str, text: str) -> None:
     """Send by every way that is configured; raises AlertNotSent once all of them were tried."""
+    subject, text = shown(subject), lines_shown(text)
     ways: list[tuple[str, Callable[[str], None]]] = []
     if alerts.webhook:
-        ways.append((WEBHOOK, partial(_post, text=f"*{subject}*\n{text}")))
+        ways.append((WEBHOOK, partial(_post, text=f"*{_for_slack(subject)}*\n{_for_slack(text)}")))
     if alerts.email:
         ways.append((SMTP, partial(_mail, email=alerts.email, subject=subject, text=text)))
     failed = [problem for name, way in ways if (problem := _tried(name, way, environment))]
@@ -61,6 +63,11 @@ def _tried(name: str, way: Callable[[str], None], environment: Mapping[str, str]
         if pause is not None:
             threading.Event().wait(pause)
     return problem
+
+
+def _for_slack(text: str) -> str:
+    """Text whose names make no links: Slack's own escapes (its manual, "Formatting text")."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _post(url: str, text: str) -> None:

@@ -15,6 +15,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.spot_check import sample_rows
 from sync_assets.engine.table import Deletes, SyncMode
 from sync_assets.failures import failure_of, retry_of
+from sync_assets.plain_text import as_markdown
 from sync_assets.run_watch import stopped_with_run
 
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
@@ -115,7 +116,8 @@ def _result(
     return dg.AssetCheckResult(
         passed=bool(passed),
         severity=SEVERITIES[severity],
-        description=sentence,
+        # Shown as Markdown, and it holds names of columns.
+        description=as_markdown(sentence),
         metadata=numbers,
     )
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dagster as dg
 
 from sync_assets.engine.errors import ConcurrentRun, SyncError, TransientError
+from sync_assets.plain_text import lines_shown
 
 LAUNCHED_BY = "sync/launched_by"
 AUTOMATED = ("dagster/schedule_name", "dagster/sensor_name")
@@ -24,7 +25,10 @@ def failure_of(error: SyncError) -> dg.Failure:
     metadata |= {"table": error.table} if error.table else {}
     metadata |= {"phase": error.phase} if error.phase else {}
     retryable = isinstance(error, TransientError)
-    return dg.Failure(f"{error.kind}: {error}", metadata=metadata, allow_retries=retryable)
+    # A run's log is also written to the terminal that Dagster was started in.
+    metadata = {name: lines_shown(text) for name, text in metadata.items()}
+    told = lines_shown(f"{error.kind}: {error}")
+    return dg.Failure(told, metadata=metadata, allow_retries=retryable)
 
 
 def retry_of(

@@ -15,6 +15,7 @@ from sync_assets import specs
 from sync_assets.config import SyncedTable
 from sync_assets.engine.describe import Described
 from sync_assets.engine.receipt import ColumnShape, Receipt
+from sync_assets.plain_text import as_markdown, lines_shown
 
 MARKER = "sync/source_marker"
 SCHEMA = "dagster/column_schema"
@@ -39,7 +40,7 @@ def last_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 
 def source_metadata(described: Described) -> dict[str, Any]:
     """What the source's catalog says about a table."""
-    comment = {"sync/description": described.comment} if described.comment else {}
+    comment = {"sync/description": lines_shown(described.comment)} if described.comment else {}
     return {SCHEMA: table_schema(described.columns, described.comments)} | comment
 
 
@@ -75,7 +76,10 @@ def table_schema(
             dg.TableColumn(
                 column.name,
                 column.type,
-                description=(comments or {}).get(column.name),
+                # The UI takes it for Markdown, and would load the images of whoever wrote it.
+                description=as_markdown(said)
+                if (said := (comments or {}).get(column.name))
+                else None,
                 constraints=dg.TableColumnConstraints(nullable=column.nullable),
             )
             for column in columns

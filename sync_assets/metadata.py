@@ -16,6 +16,7 @@ from sync_assets.engine.describe import Described
 from sync_assets.engine.holders import WatermarkAge
 from sync_assets.engine.receipt import Receipt
 from sync_assets.lineage import MARKER, SCHEMA, column_lineage, table_schema
+from sync_assets.plain_text import in_markdown, lines_shown
 
 NOT_SHOWN = ("columns", "seconds", "run_id", "status")
 """Shown in another form, or known to Dagster already."""
@@ -59,7 +60,7 @@ def _columns(synced: SyncedTable, receipt: Receipt, described: Described | None)
         "dagster/column_lineage": column_lineage(synced, receipt),
     }
     if described and described.comment and not synced.description:
-        entries["sync/description"] = described.comment
+        entries["sync/description"] = lines_shown(described.comment)
     return entries
 
 
@@ -102,7 +103,7 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
         f" The next run starts at transaction {receipt.watermark:,}."
     )
     lines = [
-        f"**{receipt.source} → {receipt.target}**, {receipt.mode}: {_plain(receipt.reason)}",
+        f"**{in_markdown(receipt.source)} → {in_markdown(receipt.target)}**, {receipt.mode}: {in_markdown(receipt.reason)}",
         "",
         f"| {' | '.join(counts)} |",
         f"|{'---:|' * len(counts)}",
@@ -111,10 +112,5 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
         work,
     ]
     if age and age.holder:
-        lines += ["", f"The mark is held back by {_plain(str(age.holder))}."]
+        lines += ["", f"The mark is held back by {in_markdown(str(age.holder))}."]
     return "\n".join(lines)
-
-
-def _plain(text: str) -> str:
-    """Text that Markdown shows as it stands: names come from the databases."""
-    return "".join(f"\\{each}" if each in "\\`*_{}[]<>#|" else each for each in text)

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 
 from sync_assets.engine.progress import Progress
+from sync_assets.plain_text import shown
 
 LOG_SECONDS = 10.0
 """Between two lines about one phase of one table."""
@@ -49,7 +50,7 @@ def described(progress: Progress, seconds: float) -> str:
         f"about {_duration(seconds * (1 - done) / done)} left" if seconds and 0 < done < 1 else "",
     ]
     told = ", ".join(part for part in parts if part)
-    return f"{progress.table}: {progress.phase}{f': {told}' if told else ''}"
+    return shown(f"{progress.table}: {progress.phase}{f': {told}' if told else ''}")
 
 
 def _duration(seconds: float) -> str:

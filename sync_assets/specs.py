@@ -11,6 +11,7 @@ import dagster as dg
 
 from sync_assets.config import SyncedTable
 from sync_assets.engine.table import RelationName
+from sync_assets.plain_text import in_markdown
 
 CHANGED = re.compile(r".*_[0-9a-f]{8}")
 
@@ -101,7 +102,8 @@ def source_spec(synced: SyncedTable) -> dg.AssetSpec:
         synced,
         synced.source_connection,
         synced.table.source,
-        description=f"The table {synced.table.source} in the database {synced.source_connection}.",
+        description=f"The table {in_markdown(str(synced.table.source))} in the database"
+        f" {synced.source_connection}.",
     )
 
 
@@ -114,7 +116,7 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
         synced.target_connection,
         table.target,
         description=synced.description
-        or f"A copy of {table.source} in the database {synced.source_connection}.",
+        or f"A copy of {in_markdown(str(table.source))} in the database {synced.source_connection}.",
         deps=[source_key(synced)],
         owners=list(synced.owners),
         tags=dict(synced.tags),

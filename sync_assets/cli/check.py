@@ -12,7 +12,7 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json
+from sync_assets.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from sync_assets.config import SyncedTable
@@ -137,24 +137,25 @@ def _print(found: list[Checked]) -> None:
         for server in (each.source, each.target):
             if server is not None:
                 kind = "standby" if server.standby else "primary"
-                click.echo(
+                say(
                     f"{server.side}: PostgreSQL {server.version_text} ({kind}), database"
                     f" {server.database}, role {server.role}"
                 )
         if each.changed_pages:
-            click.echo(f"source: names the pages that changed, by {each.changed_pages}")
+            say(f"source: names the pages that changed, by {each.changed_pages}")
         for finding in each.findings:
             _print_finding(finding)
     findings = [finding for each in found for finding in each.findings]
     blocking = sum(map(_is_blocking, findings))
     many = "finding" if len(findings) == 1 else "findings"
-    click.echo(f"{len(findings)} {many}, {blocking} blocking.")
+    say(f"{len(findings)} {many}, {blocking} blocking.")
 
 
 def _print_finding(finding: Finding) -> None:
     from sync_assets.cli.errors import one_line
 
     severity = finding.severity.value
-    head = click.style(severity.ljust(len(INDENT)), fg=COLOURS[severity])
-    click.echo(f"{head}{finding.where}: {one_line(finding.what)}")
-    click.echo(f"{INDENT}{click.style(one_line(finding.mend), bold=True)}")
+    say(severity.ljust(len(INDENT)), fg=COLOURS[severity], nl=False)
+    say(one_line(f"{finding.where}: {finding.what}"))
+    say(INDENT, nl=False)
+    say(one_line(finding.mend), bold=True)

@@ -8,6 +8,7 @@ import textwrap
 from collections.abc import Iterable, Iterator
 
 from sync_assets.engine.inventory import Found
+from sync_assets.plain_text import shown
 
 WIDTH = 92
 """Characters of a comment beside its margin."""
@@ -70,4 +71,4 @@ def scalar(text: str) -> str:
 
 
 def _one_line(text: str) -> str:
-    return " ".join(text.split())
+    return shown(" ".join(text.split()))

@@ -11,7 +11,9 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from sync_assets.cli.output import say, say_lines
 from sync_assets.engine.errors import ConfigurationError, SyncError
+from sync_assets.plain_text import shown
 
 URL_VARIABLES = ("SYNC_SOURCE_URL", "SYNC_TARGET_URL", "DAGSTER_PG_URL")
 HIDDEN = "***"
@@ -26,32 +28,32 @@ def report(error: BaseException, *, debug: bool = False) -> int:
     """Print an error as one line on stderr; return the exit code."""
     if debug:
         trace = "".join(traceback.format_exception(error))
-        click.echo(hide_passwords(trace), nl=False, err=True)
+        say_lines(hide_passwords(trace), err=True)
     if isinstance(error, BrokenPipeError):
         return _reader_gone()
     if isinstance(error, (KeyboardInterrupt, click.Abort)):
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
         return 130
     if isinstance(error, click.ClickException):
-        with io.StringIO() as shown:
-            error.show(file=shown)
-            click.echo(hide_passwords(shown.getvalue()), nl=False, err=True)
+        with io.StringIO() as told:
+            error.show(file=told)
+            say_lines(hide_passwords(told.getvalue()), err=True)
         return error.exit_code
-    click.echo(f"Error: {one_line(_said(error))}", err=True)
+    say(f"Error: {one_line(_said(error))}", err=True)
     return 2 if isinstance(error, ConfigurationError) else 1
 
 
 def tell(error: SyncError) -> None:
     """Print the error of one table, where the others go on."""
     show_trace(error)
-    click.echo(f"Error: {described_error(error)}", err=True)
+    say(f"Error: {described_error(error)}", err=True)
 
 
 def show_trace(error: BaseException) -> None:
     """Print where an error comes from, if `--debug` asks for it."""
     if click.get_current_context().meta.get(DEBUG):
         trace = "".join(traceback.format_exception(error))
-        click.echo(hide_passwords(trace), nl=False, err=True)
+        say_lines(hide_passwords(trace), err=True)
 
 
 def described_error(error: SyncError) -> str:
@@ -60,8 +62,8 @@ def described_error(error: SyncError) -> str:
 
 
 def one_line(text: str) -> str:
-    """Return the text without passwords and line breaks."""
-    return " ".join(hide_passwords(text).split())
+    """Return the text without passwords, line breaks and what a terminal would obey."""
+    return shown(" ".join(hide_passwords(text).split()))
 
 
 def hide_passwords(text: str) -> str:

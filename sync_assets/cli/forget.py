@@ -10,7 +10,8 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json
+from sync_assets.cli.output import print_json, say
+from sync_assets.plain_text import shown
 
 
 @click.command(
@@ -52,15 +53,15 @@ def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
     if as_json:
         print_json({"forgotten": dataclasses.asdict(dropped)})
     else:
-        click.echo(f"Forgot {dropped.target} and {dropped.receipts} receipts; its rows are there.")
+        say(f"Forgot {dropped.target} and {dropped.receipts} receipts; its rows are there.")
 
 
 def _ask(question: str) -> None:
     try:
-        agreed = click.confirm(question, err=True)
+        agreed = click.confirm(shown(question), err=True)
     except click.Abort:
         # Nobody is there to answer.
         agreed = False
     if not agreed:
-        click.echo("Nothing was forgotten; --yes does it without asking.", err=True)
+        say("Nothing was forgotten; --yes does it without asking.", err=True)
         sys.exit(1)

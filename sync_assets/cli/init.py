@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json
+from sync_assets.cli.output import print_json, say_lines
 
 if TYPE_CHECKING:
     from sync_assets.engine.inventory import Found
@@ -52,14 +52,14 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
         return
     text = "".join(f"{line}\n" for line in _lines(found))
     if output is None:
-        click.echo(text, nl=False)
+        say_lines(text)
         return
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("x", encoding="utf-8") as file:
         file.write(text)
-    click.echo(
+    say_lines(
         f"Wrote {output}. Next:\n  export SYNC_DEFS={output.parent.absolute()}\n"
-        "  sync-assets check\n  sync-assets run",
+        "  sync-assets check\n  sync-assets run\n",
         err=True,
     )
 

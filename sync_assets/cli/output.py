@@ -9,6 +9,8 @@ from typing import Any, Literal
 
 import click
 
+from sync_assets.plain_text import json_shown, lines_shown, shown
+
 GAP = 2
 """Blanks between two columns."""
 
@@ -20,6 +22,20 @@ JSON_VERSION = 1
 """Raised when a key of any `--json` output is removed or changes its meaning; keys may be added."""
 
 
+def say(text: str, *, err: bool = False, nl: bool = True, **style: Any) -> None:
+    """Print one line, which may hold names, comments and keys of a database: as text.
+
+    All that a command prints goes through here or the functions below; `style` is click's.
+    """
+    text = shown(text)
+    click.echo(click.style(text, **style) if style else text, err=err, nl=nl)
+
+
+def say_lines(text: str, *, err: bool = False) -> None:
+    """Print lines that end as they do."""
+    click.echo(lines_shown(text), err=err, nl=False)
+
+
 def print_json(value: Mapping[str, Any]) -> None:
     """Print one JSON object."""
     click.echo(as_json_text(value))
@@ -28,7 +44,7 @@ def print_json(value: Mapping[str, Any]) -> None:
 def as_json_text(value: Mapping[str, Any]) -> str:
     """One JSON object as text, its version first; dates as ISO 8601."""
     document = {"version": JSON_VERSION, **value}
-    return json.dumps(document, indent=2, ensure_ascii=False, default=_plain)
+    return json_shown(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
 
 
 def print_rows(
@@ -43,6 +59,7 @@ def print_rows(
     A terminal that is too narrow does without the `spare` columns, the first ones first.
     """
     aligns = numbers.ljust(len(columns), "l")
+    rows = [tuple(map(shown, row)) for row in rows]
     if sys.stdout.isatty():
         _print_rich(columns, rows, aligns, spare)
     else:
@@ -51,6 +68,7 @@ def print_rows(
 
 def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     """Print names and values: a grid on a terminal, `name: value` lines in a pipe."""
+    facts = [(shown(name), shown(value)) for name, value in facts]
     if not sys.stdout.isatty():
         click.echo("\n".join(f"{name}: {value}" for name, value in facts))
         return

@@ -10,7 +10,7 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows
+from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from sync_assets.config import SyncedTable
@@ -99,13 +99,15 @@ def _print(found: list[Planned]) -> None:
     if planned:
         print_rows(HEADINGS, [_row(each) for each in planned], NUMBERS, spare=SPARE)
     for each in planned:
-        click.echo(f"\n{each.target}: {each.reason}; {each.deletes}")
+        say("")
+        say(f"{each.target}: {each.reason}; {each.deletes}")
         for note in (*each.events, *each.ddl):
-            click.echo(f"  {note}")
+            say(f"  {note}")
     for synced, error in found:
         if not isinstance(error, Forecast):
             show_trace(error)
-            click.echo(f"\n{synced.table.target}: a run would fail: {error}")
+            say("")
+            say(f"{synced.table.target}: a run would fail: {error}")
 
 
 def _row(planned: Forecast) -> tuple[str, ...]:

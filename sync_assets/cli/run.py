@@ -13,7 +13,7 @@ import click
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.errors import tell
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows
+from sync_assets.cli.output import print_json, print_rows, say
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
 from sync_assets.cli.selection import configured_tables, require_urls, selected
 from sync_assets.config import SyncedTable
@@ -93,7 +93,7 @@ def _run(
             errors[target] = not_reached(synced)
     _print_results(tables, display.receipts, errors, as_json=as_json)
     if ended.interrupted:
-        click.echo("Interrupted.", err=True)
+        say("Interrupted.", err=True)
         return INTERRUPTED
     return FAILED if errors else 0
 

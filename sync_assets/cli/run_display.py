@@ -6,15 +6,17 @@ import threading
 import time
 from types import TracebackType
 
-import click
 from rich.console import Console
+from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
 from sync_assets.cli.errors import described_error
+from sync_assets.cli.output import say
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.progress import Progress as Step
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table
+from sync_assets.plain_text import shown
 
 SIGN_OF_LIFE_SECONDS = 10.0
 
@@ -68,7 +70,7 @@ class PlainDisplay:
 
     def say(self, line: str) -> None:
         """Write one line to stderr."""
-        click.echo(line, err=True)
+        say(line, err=True)
 
 
 class LiveDisplay(PlainDisplay):
@@ -100,10 +102,12 @@ class LiveDisplay(PlainDisplay):
     def started(self, table: Table) -> None:
         """Give the table its line."""
         name = str(table.target)
+        # A name with brackets is no markup.
+        label = escape(shown(name))
         if name in self._tasks:
             super().started(table)
         else:
-            self._tasks[name] = self._bars.add_task("begins", name=name, total=None)
+            self._tasks[name] = self._bars.add_task("begins", name=label, total=None)
 
     def progressed(self, table: Table, progress: Step) -> None:
         """Move its bar."""
@@ -126,7 +130,7 @@ class LiveDisplay(PlainDisplay):
 
     def say(self, line: str) -> None:
         """Write above the bars."""
-        self._bars.console.print(line, markup=False, highlight=False)
+        self._bars.console.print(shown(line), markup=False, highlight=False)
 
     def _end(self, table: Table, text: str) -> None:
         task = self._tasks[str(table.target)]

@@ -10,7 +10,7 @@ from typing import Any
 import click
 
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import as_json_text, print_json
+from sync_assets.cli.output import as_json_text, print_json, say
 
 connection_option = click.option(
     "--connection", default="target", show_default=True, help="The target, by its resource key."
@@ -44,7 +44,7 @@ def export_command(file: str, *, connection: str) -> None:
     # Readable by nobody else: what is remembered of the newest rows holds values of their keys.
     with open(file, "x", encoding="utf-8", opener=_private) as written:
         written.write(as_json_text(document) + "\n")
-    click.echo(f"Wrote the state of {len(document['tables'])} tables to {file}.", err=True)
+    say(f"Wrote the state of {len(document['tables'])} tables to {file}.", err=True)
 
 
 @command.command(
@@ -73,7 +73,7 @@ def import_command(file: Path, *, trust_target: bool, connection: str, as_json: 
     if as_json:
         print_json({"tables": [str(target) for target in targets], "trusted": trust_target})
     else:
-        click.echo(
+        say(
             f"Imported the state of {len(targets)} tables; their next runs "
             + ("go on from it." if trust_target else "read everything once.")
         )

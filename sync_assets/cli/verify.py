@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows
+from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
     from sync_assets.config import SyncedTable
@@ -124,7 +124,7 @@ def _print(done: Sequence[tuple[SyncedTable, Verification | SyncError]]) -> None
         for example in seen.examples
     ]
     if rows:
-        click.echo()
+        say("")
         print_rows(("table", "row", "how", "meaning"), rows)
 
 

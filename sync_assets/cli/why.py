@@ -10,7 +10,7 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_facts, print_json, print_rows
+from sync_assets.cli.output import print_facts, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from sync_assets.engine.why import SeenRun, Why
@@ -59,7 +59,7 @@ def _print(found: Why) -> None:
     from sync_assets.cli.errors import one_line
 
     key = ", ".join(f"{name} = {value}" for name, value in found.key.items())
-    click.echo(one_line(f"{found.target}, {key}: {found.sentence}."))
+    say(one_line(f"{found.target}, {key}: {found.sentence}."))
     print_facts(
         [
             ("on the source", _source(found)),

@@ -197,6 +197,15 @@ def add_key(
     )
 
 
+def _on_one_line(text: str) -> Composable:
+    """A literal that can be read, and pasted: line ends and what a terminal would obey as escapes."""
+    if text.isprintable():
+        return Literal(text)
+    quoted = {"\\": "\\\\", "'": "''"}
+    parts = (quoted.get(c) or (c if c.isprintable() else f"\\U{ord(c):08x}") for c in text)
+    return SQL(f"E'{''.join(parts)}'")
+
+
 def comments(
     target: RelationName, table: str | None, columns: tuple[tuple[str, str | None], ...]
 ) -> tuple[Alteration, ...]:
@@ -204,11 +213,11 @@ def comments(
     name = Identifier(target.schema, target.name)
     found = []
     if table is not None:
-        statement = SQL("COMMENT ON TABLE {} IS {}").format(name, Literal(table))
+        statement = SQL("COMMENT ON TABLE {} IS {}").format(name, _on_one_line(table))
         found.append(Alteration(statement, "comment on the table"))
     for column, comment in columns:
         if comment is not None:
             place = Identifier(target.schema, target.name, column)
-            statement = SQL("COMMENT ON COLUMN {} IS {}").format(place, Literal(comment))
+            statement = SQL("COMMENT ON COLUMN {} IS {}").format(place, _on_one_line(comment))
             found.append(Alteration(statement, f"comment on column {quoted(column)}"))
     return tuple(found)

@@ -24,7 +24,7 @@ def obstacles(facts: Facts) -> Iterator[Finding]:
 
 def missing_extensions(facts: Facts) -> Iterator[Finding]:
     """Extensions that a run would have to create on the target, and cannot."""
-    for each in facts.extensions:
+    for each in facts.types.extensions:
         create = f"CREATE EXTENSION {quoted(each.name)} SCHEMA {quoted(each.schema)};"
         needed = f"the source's columns need types of the extension {each.name}"
         if each.elsewhere is not None:
@@ -202,12 +202,12 @@ def deletes_left_behind(facts: Facts) -> Iterator[Finding]:
 
 def unchecked_domains(facts: Facts) -> Iterator[Finding]:
     """Domains that a run creates: their checks would be code of the source's owner on the target."""
-    if facts.domains:
+    if facts.types.domains:
         yield note(
             "target",
-            f"a run creates {named([each.name for each in facts.domains])} as plain domains: CHECK,"
+            f"a run creates {named([each.name for each in facts.types.domains])} as plain domains: CHECK,"
             " NOT NULL and DEFAULT stay on the source, where the rows were checked",
-            "; ".join(each.statement for each in facts.domains)
+            "; ".join(each.statement for each in facts.types.domains)
             + ";  -- before the first run, with the CHECK that you want there",
         )
 

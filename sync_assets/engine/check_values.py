@@ -64,7 +64,7 @@ def large_objects(facts: Facts) -> Iterator[Finding]:
 
 def missing_types(facts: Facts) -> Iterator[Finding]:
     """Types that the target lacks and a run cannot make."""
-    for what, remedy in facts.unmade_types:
+    for what, remedy in facts.types.unmade:
         yield blocking("target", what, remedy)
 
 

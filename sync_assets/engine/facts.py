@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
+from sync_assets.engine.extension_facts import MissingTypes
 from sync_assets.engine.server_facts import Server
 from sync_assets.engine.table_facts import TablePair
 from sync_assets.engine.wal_facts import WalFacts
@@ -32,7 +33,7 @@ class Facts:
     target: Server | None
     tables: tuple[TablePair, ...]
     room: Room
-    types: MissingTypes = MissingTypes()
+    types: MissingTypes = field(default_factory=MissingTypes)
     wal: WalFacts | None = None
 
     @property

@@ -19,7 +19,7 @@ from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.extension_facts import MissingExtension
+from sync_assets.engine.extension_facts import MissingExtension, MissingTypes
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.table import ChangedBlocks, Deletes, RelationName, SyncMode, Table
@@ -182,7 +182,7 @@ def test_an_extension_that_the_role_may_not_create_is_blocking(checking: Checkin
     checking.pair.target("DROP EXTENSION citext", "CREATE EXTENSION citext SCHEMA public")
     assert "in the schema ext; it is in public" in checking.mended("missing_extensions")
     gone = MissingExtension("nope", "ext", None, available=False, trusted=False, creatable=True)
-    (found,) = check_targets.missing_extensions(Facts(None, None, (), ROOM, (gone,)))
+    (found,) = check_targets.missing_extensions(Facts(None, None, (), ROOM, MissingTypes((gone,))))
     assert "not on the target's server" in found.what
 
 
@@ -555,7 +555,7 @@ def test_14_that_names_no_page_is_told_where_it_is_required(checking: Checking) 
     assert found.source
     old = dataclasses.replace(found.source, version=140023)
     wal = WalFacts(NOTHING, None, opened=False, installable=False, keeps_wal=True)
-    facts = Facts(old, None, (requiring(checking.pair),), ROOM, (), wal)
+    facts = Facts(old, None, (requiring(checking.pair),), ROOM, wal=wal)
     (said,) = check_blocks.unknown_changes(facts)
     assert "PostgreSQL 14 has nothing that names them" in said.what
     assert (said.severity, said.mend) == (Severity.BLOCKING, "changed_blocks: auto")
@@ -565,7 +565,7 @@ def test_14_that_names_no_page_is_told_where_it_is_required(checking: Checking) 
 def test_wal_is_kept_as_printed(checking: Checking) -> None:
     pair = checking.pair
     wal = WalFacts(NOTHING, None, opened=False, installable=False, keeps_wal=False)
-    facts = Facts(checking().source, None, (requiring(pair),), ROOM, (), wal)
+    facts = Facts(checking().source, None, (requiring(pair),), ROOM, wal=wal)
     (said,) = check_blocks.unknown_changes(facts)
     try:
         pasted(pair.source_url, said.mend)

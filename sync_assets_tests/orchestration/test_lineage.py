@@ -9,6 +9,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
+from sync_assets.engine import RelationName
 from sync_assets.engine.progress import Progress
 from sync_assets.progress_log import ProgressLog, described
 from sync_assets_tests.fixtures.pair import Pair
@@ -159,6 +160,33 @@ def test_what_the_source_says_about_a_table_is_shown(ticks: Ticks) -> None:
     assert "sync/description" not in metadata(run(ticks))
 
 
+def test_what_the_source_says_is_text_and_neither_image_nor_link(ticks: Ticks, pair: Pair) -> None:
+    hostile = "![x](http://evil.example/a.png) [y](javascript:alert(1)) www.evil.example \x1b[31m"
+    name = "![n](http://evil.example)\r\n# *n*"
+    pair.source(
+        f'ALTER TABLE t RENAME TO "{name}"',
+        f'ALTER TABLE "{name}" RENAME v TO "{name}"',
+        f"COMMENT ON TABLE \"{name}\" IS '{hostile}'",
+        f'COMMENT ON COLUMN "{name}"."{name}" IS \'{hostile}\'',
+        f"COMMENT ON COLUMN \"{name}\".id IS '{hostile}\n\n{hostile}'",
+    )
+    relation = RelationName("public", name)
+    ticks.attributes = {"tables": [{"source": str(relation)}]}
+    graph = ticks.definitions.resolve_asset_graph()
+    (target,) = graph.materializable_asset_keys
+    shown = metadata(ticks.run(dg.RunRequest(asset_selection=[target])))
+    described = {c.name: c.description for c in shown["dagster/column_schema"].columns}
+    harmless = hostile.replace("\x1b", "\\x1b")
+    assert described[name] == f"` {harmless} `"
+    assert described["id"] == f"```\n{harmless}\n\n{harmless}\n```"
+    assert shown["sync/description"] == harmless
+    descriptions = [graph.get(key).description for key in graph.get_all_asset_keys()]
+    said = f"` {relation} `".replace("\r", "\\r").replace("\n", "\\n")
+    for markdown in (shown["sync/summary"], *descriptions):
+        assert said in str(markdown)
+    assert f"**{said} → {said}**" in shown["sync/summary"]
+
+
 def test_numbers_to_plot_and_a_summary_to_read(ticks: Ticks) -> None:
     shown = metadata(run(ticks))
     assert shown["sync/rows_written"] == shown["dagster/row_count"] == 1
@@ -177,7 +205,7 @@ def test_who_holds_the_watermark_back_is_named(ticks: Ticks, pair: Pair, connect
     shown = metadata(run(ticks))
     session.rollback()
     assert f"process {session.info.backend_pid}" in shown["sync/watermark_held_by"]
-    assert "application night\\*ly" in shown["sync/summary"]
+    assert f"` {shown['sync/watermark_held_by']} `" in shown["sync/summary"], "no emphasis"
 
 
 def test_a_dry_run_publishes_nothing_and_says_what_it_would_have(ticks: Ticks, pair: Pair) -> None:

@@ -87,7 +87,7 @@ TYPES = (
     """CREATE TABLE shop."T t" (id integer, "K" kinds.citext, h kinds.hstore, p kinds.place, s shop.span,
        n integer DEFAULT 7 CHECK (n > 0), g integer GENERATED ALWAYS AS (n * 2) STORED, PRIMARY KEY (id, "K"))""",
     "INSERT INTO shop.\"T t\" VALUES (1, 'a', 'b=>c', ROW(1, '{sad}', 'X'), '[1,2]')",
-    "COMMENT ON TABLE shop.\"T t\" IS 'it''s'",
+    "COMMENT ON TABLE shop.\"T t\" IS E'it''s\\n{two} \\\\ lines\\u001b[31m %s'",
     'COMMENT ON COLUMN shop."T t"."K" IS \'100 %\'',
 )
 
@@ -110,6 +110,10 @@ def test_a_first_load_with_all_that_its_columns_need(watched: Pair) -> None:
         "COMMENT ON TABLE",
         "COMMENT ON COLUMN",
     ]
+    # To be read and pasted, whatever a comment holds.
+    assert "".join(planned).isprintable()
+    comment = "SELECT obj_description('shop.\"T t\"'::regclass, 'pg_class')"
+    assert watched.target(comment) == watched.source(comment)
     assert compared(watched, 'shop."T t"', deletes=Deletes.HARD) == []
 
 
