@@ -8,6 +8,7 @@ row is written once.
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable
@@ -28,11 +29,12 @@ from sync_assets.engine.session import (
     UNFLUSHED,
     Connection,
     row,
+    rows,
     transaction,
 )
 from sync_assets.engine.state import Sample
 from sync_assets.engine.table import RelationName, SyncMode
-from sync_assets.engine.target_types import Schemas, distinct, following, require_collations
+from sync_assets.engine.target_types import Schemas, distinct, following
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,14 +116,31 @@ def preparations(cursor: Cursor, plan: Plan) -> list[Composable]:
     Raises SchemaConflict or UnsupportedRelation.
     """
     layout = plan.layout
-    require_collations(cursor, (field.collation for field in layout.fields))
+    _require_collations(cursor, (field.collation for field in layout.fields))
     schema = Schemas(cursor).needed(plan.table.target.schema) if layout.creates else []
     types = following(cursor, layout.known_types, plan.view.types) if plan.view.types else []
     return distinct([*schema, *types])
 
 
+def _require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
+    """See that the target has these collations, written as SQL; raises SchemaConflict."""
+    wanted = sorted({each for each in names if each})
+    if not wanted:
+        return
+    missing = rows(
+        cursor,
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",
+        (wanted,),
+    )
+    if missing:
+        raise errors.SchemaConflict(
+            f"the target has no collation {', '.join(found for (found,) in missing)}",
+            remedy="Make it on the target as it is on the source, where psql's \\dO+ shows it.",
+        )
+
+
 def _require_types(cursor: Cursor, plan: Plan) -> None:
-    require_collations(cursor, (field.collation for field in plan.layout.fields))
+    _require_collations(cursor, (field.collation for field in plan.layout.fields))
     missing = missing_types(cursor, plan.view.types)
     if missing:
         raise errors.ConfigurationError(

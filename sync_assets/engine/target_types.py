@@ -186,23 +186,6 @@ def creation(wanted: UserType) -> Composable:
     )
 
 
-def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
-    """See that the target has these collations, written as SQL; raises SchemaConflict."""
-    wanted = sorted({each for each in names if each})
-    if not wanted:
-        return
-    missing = rows(
-        cursor,
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",
-        (wanted,),
-    )
-    if missing:
-        raise errors.SchemaConflict(
-            f"the target has no collation {', '.join(found for (found,) in missing)}",
-            remedy="Make it on the target as it is on the source, where psql's \\dO+ shows it.",
-        )
-
-
 def _renamed(was: UserType, wanted: UserType, schemas: Schemas) -> list[Composable]:
     alter = SQL("ALTER TYPE {} {} {}")
     statements: list[Composable] = []
