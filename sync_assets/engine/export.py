@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -12,8 +13,8 @@ from pathlib import Path
 
 from psycopg2.sql import SQL
 
-from sync_assets.engine import snapshot, sql
-from sync_assets.engine.batches import Batch, DiskBudget, opened
+from sync_assets.engine import errors, snapshot, sql
+from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.scope import own_names
@@ -172,7 +173,6 @@ class Export:
             self.workers += 1
         before = None
         while not self._stopped.is_set():
-            self._budget.wait_for_room(self._stopped.is_set)
             self._sessions.check()
             try:
                 chunk = self._chunks.get_nowait()
@@ -180,18 +180,9 @@ class Export:
                 break
             self._move_on(connection, before, chunk)
             before = chunk
-            batch = self._copy(connection, chunk)
-            done = self.done[chunk.member]
+            self._copy(connection, chunk)
             with self._lock:
-                done.chunks_done += 1
-                if batch.keys_only:
-                    done.keys += batch.rows
-                else:
-                    done.rows += batch.rows
-            if batch.rows:
-                self._finished.put(batch)
-            else:
-                batch.discard()
+                self.done[chunk.member].chunks_done += 1
         if before and self._hold:
             with connection.cursor() as cursor:
                 cursor.execute("; ".join(_LEAVE))
@@ -202,32 +193,62 @@ class Export:
         A lock on every leaf of a large table, held by every worker, would be more than the server
         has room for.
         """
-        if before and (before.member, before.leaf) == (chunk.member, chunk.leaf):
+        by = sql.reading(chunk)
+        if before and (before.member, before.leaf, sql.reading(before)) == (
+            chunk.member,
+            chunk.leaf,
+            by,
+        ):
             return
         plan = self._plans[chunk.member]
         leave = _LEAVE if before else ()
         names = own_names(plan.table, plan.view.relation.columns, plan.view.types)
-        enter = ("SAVEPOINT chunk", *names, *_locking(plan, chunk, connection))
+        enter = ("SAVEPOINT chunk", *names, *by, *_locking(plan, chunk, connection))
         with connection.cursor() as cursor:
             cursor.execute("; ".join((*leave, *enter)))
 
-    def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
-        plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
-        suffix = "copy" if plan.sends_binary(keys_only=chunk.keys_only) else "csv"
-        path = self._folder / f"{chunk.number:08d}.{suffix}"
+    def _copy(self, connection: Connection, chunk: Chunk) -> None:
+        """Read a chunk into batch files; each is handed on once it is full."""
+        plan, done = self._plans[chunk.member], self.done[chunk.member]
+        binary = plan.sends_binary(keys_only=chunk.keys_only)
+        numbers, copied = itertools.count(), 0
 
         def written(count: int) -> None:
-            nonlocal size
-            size += count
             self._budget.change(count)
             with self._lock:
                 done.bytes += count
             self._on_bytes(chunk.member, done)
 
-        with connection.cursor() as cursor, opened(path, written) as file:
-            cursor.copy_expert(sql.export_chunk(plan, chunk), file)
-            rows = cursor.rowcount
-        return Batch(path, rows, size, chunk.member, chunk.keys_only)
+        def opening() -> BatchFile:
+            name = f"{chunk.number:08d}-{next(numbers):06d}.{'copy' if binary else 'csv'}"
+            return BatchFile(self._folder / name, written)
+
+        def complete(file: BatchFile, rows: int) -> None:
+            nonlocal copied
+            copied += rows
+            self._hand_on(Batch(file.path, rows, file.size, chunk.member, chunk.keys_only))
+
+        files = Files(opening, complete, binary=binary)
+        with contextlib.closing(files), connection.cursor() as cursor:
+            cursor.copy_expert(sql.export_chunk(plan, chunk), files)
+            files.finish()
+            if copied != cursor.rowcount:
+                raise errors.DatabaseError(f"{cursor.rowcount} rows were sent and {copied} came")
+
+    def _hand_on(self, batch: Batch) -> None:
+        """Let a batch be loaded, and wait while there are too many; raises once all is to end."""
+        done = self.done[batch.member]
+        with self._lock:
+            done.keys += batch.rows if batch.keys_only else 0
+            done.rows += 0 if batch.keys_only else batch.rows
+        if batch.rows:
+            self._finished.put(batch)
+        else:
+            self.discard(batch)
+        self._budget.wait_for_room(self._stopped.is_set)
+        self._sessions.check()
+        if self._stopped.is_set():
+            raise errors.Cancelled("the export was given up")
 
 
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")

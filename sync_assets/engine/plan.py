@@ -390,7 +390,12 @@ def _reason(reads: Sequence[LeafRead], start: int, cursor: CursorRange | None) -
 
 def useful_workers(cut: Sequence[Chunk]) -> int:
     """How many connections the chunks keep busy for longer than it takes to open them."""
-    return max(1, min(len(cut), sum(map(_bytes_read, cut)) // WORTH_A_WORKER))
+    return max(1, min(len(cut), useful_loaders(cut)))
+
+
+def useful_loaders(cut: Sequence[Chunk]) -> int:
+    """How many connections are worth opening for what the chunks hold, few as they may be."""
+    return max(1, sum(map(_bytes_read, cut)) // WORTH_A_WORKER)
 
 
 def _bytes_read(chunk: Chunk) -> int:
@@ -473,8 +478,15 @@ def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:
 
 def page_ranges(
     leaf: Leaf, pages: int, workers: int, batch_size: int
-) -> Iterator[tuple[int, int | None]]:
-    """Cut a leaf into page ranges; the last is open, as the leaf may have grown."""
+) -> Iterator[tuple[int | None, int | None]]:
+    """Cut a leaf into page ranges; the last is open, as the leaf may have grown.
+
+    A large one stays whole, without a range: what its pages would displace from the source's cache
+    is dearer than the second connection's help, of which loading takes most.
+    """
+    if leaf.is_large:
+        yield None, None
+        return
     size = _chunk_pages(leaf, pages, workers, batch_size)
     firsts = range(0, max(leaf.pages, 1), size)
     for first in firsts:

@@ -13,6 +13,7 @@ from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import written
+from sync_assets.engine.session import SCANNED
 from sync_assets.engine.table import RelationName
 from sync_assets.engine.xid import widened
 
@@ -45,6 +46,14 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
         SQL(" UNION ALL ").join(branches), _format(plan, keys_only=chunk.keys_only)
     )
+
+
+def reading(chunk: Chunk) -> tuple[str, ...]:
+    """Settings under which a chunk of a large leaf is read through a ring."""
+    scanned = chunk.leaf is not None and chunk.leaf.is_large
+    if not scanned or chunk.how not in (How.WHOLE, How.XID):
+        return ()
+    return SCANNED
 
 
 def _format(plan: Plan, *, keys_only: bool) -> Composable:

@@ -22,6 +22,8 @@ from sync_assets.engine.plan import (
     configuration,
     known_leaf,
     make_plan,
+    useful_loaders,
+    useful_workers,
 )
 from sync_assets.engine.schema import fit
 from sync_assets.engine.snapshot import Snapshot, SourceIdentity, SourceView
@@ -193,6 +195,24 @@ def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: 
     assert cut[0].first == 0
     assert [chunk.end for chunk in cut] == [chunk.first for chunk in cut[1:]] + [None]
     assert all((c.end or pages) - (c.first or 0) <= LARGE_CHUNK for c in cut)
+
+
+def test_a_leaf_that_would_fill_the_cache_is_read_in_one_piece_and_one_that_fits_by_ranges() -> (
+    None
+):
+    # A quarter of it is what PostgreSQL itself draws the line at.
+    fits = dataclasses.replace(LEAF, pages=10_000, bytes=10_000 << 13, cache=40_000)
+    large = dataclasses.replace(fits, oid=11, pages=10_001)
+    known = dataclasses.replace(KNOWN, leaves=(known_leaf(fits), known_leaf(large)))
+    deleting = dataclasses.replace(TABLE, deletes=Deletes.HARD)
+    cut = list(chunks([planned(known, deleting, leaves=(fits, large))], 4, 1000))
+    ranges = {leaf: [c for c in cut if c.leaf is leaf] for leaf in (fits, large)}
+    assert {(c.first, c.end) for c in ranges[large]} == {(None, None)}
+    assert [c.keys_only for c in ranges[large]] == [False, True]
+    assert len(ranges[fits]) > 4
+    # One connection may read it; what it reads is worth several that load.
+    assert useful_workers([ranges[large][0]]) == 1
+    assert useful_loaders([ranges[large][0]]) == 4
 
 
 def test_a_batch_file_holds_at_least_batch_size_rows() -> None:
