@@ -65,6 +65,17 @@ class DiskBudget:
             self._changed.notify_all()
 
 
+def _noting(
+    write: Callable[[bytes], object], pages: set[int], most: int
+) -> Generator[None, bytes, None]:
+    """Pass rows of CSV on, and add their last value to `pages`, if it is no NULL."""
+    while True:
+        row = yield
+        if not row.endswith(b",\n") and len(pages) <= most:
+            pages.add(int(row[row.rindex(b",") + 1 :]))
+        write(row)
+
+
 class _Counted(io.FileIO):
     """A file that says how much was written to it."""
 
@@ -114,6 +125,12 @@ class Files:
         # A message of the protocol is a row, and psycopg2 calls once for each: to resume a generator
         # costs half of what a method's call does.
         self.write = self._filling.send
+
+    def note(self, pages: set[int], most: int) -> None:
+        """From now on, add to `pages` the last value of each row of CSV that has one, up to `most`."""
+        noting = _noting(self.write, pages, most)
+        next(noting)
+        self.write = noting.send
 
     def read(self, _size: int = -1) -> bytes:
         """Nothing: psycopg2 wants the method to exist."""

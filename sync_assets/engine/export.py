@@ -16,7 +16,7 @@ from psycopg2.sql import SQL
 from sync_assets.engine import errors, snapshot, sql
 from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
-from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.plan import Chunk, Plan, most_noted, noted_chunks
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
     CATALOG_NAMES,
@@ -79,6 +79,7 @@ class Export:
         for chunk in chunks:
             self._chunks.put(chunk)
         self._finished: queue.SimpleQueue[Batch | BaseException | None] = queue.SimpleQueue()
+        self._numbers = itertools.count()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
 
@@ -180,7 +181,7 @@ class Export:
                 break
             self._move_on(connection, before, chunk)
             before = chunk
-            self._copy(connection, chunk)
+            self._read_chunk(connection, chunk)
             with self._lock:
                 self.done[chunk.member].chunks_done += 1
         if before and self._hold:
@@ -194,11 +195,7 @@ class Export:
         has room for.
         """
         by = sql.reading(chunk)
-        if before and (before.member, before.leaf, sql.reading(before)) == (
-            chunk.member,
-            chunk.leaf,
-            by,
-        ):
+        if before and _place(before) == _place(chunk) and sql.reading(before) == by:
             return
         plan = self._plans[chunk.member]
         leave = _LEAVE if before else ()
@@ -207,11 +204,18 @@ class Export:
         with connection.cursor() as cursor:
             cursor.execute("; ".join((*leave, *enter)))
 
-    def _copy(self, connection: Connection, chunk: Chunk) -> None:
+    def _read_chunk(self, connection: Connection, chunk: Chunk) -> None:
+        pages: set[int] = set()
+        self._copy(connection, chunk, pages)
+        if chunk.notes and chunk.leaf is not None and pages:
+            for noted in noted_chunks(chunk, chunk.leaf, pages):
+                self._copy(connection, noted, pages)
+
+    def _copy(self, connection: Connection, chunk: Chunk, pages: set[int]) -> None:
         """Read a chunk into batch files; each is handed on once it is full."""
         plan, done = self._plans[chunk.member], self.done[chunk.member]
         binary = plan.sends_binary(keys_only=chunk.keys_only)
-        numbers, copied = itertools.count(), 0
+        copied = 0
 
         def written(count: int) -> None:
             self._budget.change(count)
@@ -220,7 +224,8 @@ class Export:
             self._on_bytes(chunk.member, done)
 
         def opening() -> BatchFile:
-            name = f"{chunk.number:08d}-{next(numbers):06d}.{'copy' if binary else 'csv'}"
+            number = f"{chunk.number:08d}-{next(self._numbers):08d}"
+            name = f"{number}.{'copy' if binary else 'csv'}"
             return BatchFile(self._folder / name, written)
 
         def complete(file: BatchFile, rows: int) -> None:
@@ -229,6 +234,8 @@ class Export:
             self._hand_on(Batch(file.path, rows, file.size, chunk.member, chunk.keys_only))
 
         files = Files(opening, complete, binary=binary)
+        if chunk.notes and chunk.leaf is not None:
+            files.note(pages, most_noted(chunk.leaf))
         with contextlib.closing(files), connection.cursor() as cursor:
             cursor.copy_expert(sql.export_chunk(plan, chunk), files)
             files.finish()
@@ -249,6 +256,10 @@ class Export:
         self._sessions.check()
         if self._stopped.is_set():
             raise errors.Cancelled("the export was given up")
+
+
+def _place(chunk: Chunk) -> tuple[int, object]:
+    return chunk.member, chunk.leaf
 
 
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
