@@ -1,4 +1,4 @@
-"""What reading a large table does to the source's cache, and how long it takes.
+"""What reading a large table does to the source's cache.
 
 `python benchmarks/source_cache.py [--shared-buffers=128] [--folder=BIN…]` starts a source and a target of
 its own for each PostgreSQL (the embedded one, and each in a folder of programs) and prints a table. A hot
@@ -13,7 +13,6 @@ from __future__ import annotations
 
 import argparse
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -48,15 +47,12 @@ class Step:
     """One pass over the cold table; `gone` is the share of the hot one that the passes displaced."""
 
     name: str
-    seconds: float
     heap: int
     index: int
     gone: float
 
     def __str__(self) -> str:
-        return (
-            f"{self.name} | {self.seconds:.2f} | {self.heap:,} | {self.index:,} | {self.gone:.1%}"
-        )
+        return f"{self.name} | {self.heap:,} | {self.index:,} | {self.gone:.1%}"
 
 
 def fill(url: str, megabytes: int) -> None:
@@ -117,13 +113,11 @@ def measured(source: str, target: str, megabytes: int) -> Iterator[Step]:
             execute(source, f"UPDATE cold SET v = v || '.' WHERE {every}")
         # What the changes themselves have displaced is not the run's.
         ((before,),), (blocks,) = execute(source, CACHED), execute(source, BLOCKS)
-        began = time.monotonic()
         work()
-        seconds = time.monotonic() - began
         (now,) = execute(source, BLOCKS)
         heap, index = (after - earlier for after, earlier in zip(now, blocks, strict=True))
         gone += before - execute(source, CACHED)[0][0]
-        yield Step(name, seconds, heap, index, gone / cached)
+        yield Step(name, heap, index, gone / cached)
 
 
 def main() -> None:
@@ -137,8 +131,8 @@ def main() -> None:
         "autovacuum": "off",
         "max_wal_size": "4GB",
     }
-    print("| PostgreSQL | pass | seconds | blocks of the heap | of the key | hot set gone |")
-    print("|---|---|--:|--:|--:|--:|")
+    print("| PostgreSQL | pass | blocks of the heap | of the key | hot set gone |")
+    print("|---|---|--:|--:|--:|")
     for binaries in (embedded_binaries(), *chosen.folder):
         with ExitStack() as stack:
             room = Path(stack.enter_context(tempfile.TemporaryDirectory()))
