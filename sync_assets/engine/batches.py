@@ -14,7 +14,7 @@ import shutil
 import stat
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,6 +23,12 @@ from sync_assets.engine import errors
 BUFFER = 1 << 16
 """psycopg2 hands COPY over row by row; behind a buffer of this size that costs half."""
 
+MOST_BYTES = 16 << 20
+"""Of rows in one file: what follows goes into another, which may be loaded or wait by itself."""
+
+BINARY_HEADER, BINARY_END = 19, b"\xff\xff"
+"""How long binary COPY data's beginning is, and its end; the manual, "COPY", "Binary Format"."""
+
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 """Nothing else under that name: to open a pipe would wait for who writes into it."""
@@ -30,7 +36,7 @@ _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW
 
 @dataclass(frozen=True, slots=True)
 class Batch:
-    """A CSV file with the rows of one chunk of a group's member, or with their keys alone."""
+    """A file with rows that one chunk of a group's member has, or with their keys alone."""
 
     path: Path
     rows: int
@@ -66,6 +72,17 @@ class DiskBudget:
             self._changed.notify_all()
 
 
+def _noting(
+    write: Callable[[bytes], object], pages: set[int], most: int
+) -> Generator[None, bytes, None]:
+    """Pass rows of CSV on, and add their last value to `pages`, if it is no NULL."""
+    while True:
+        row = yield
+        if not row.endswith(b",\n") and len(pages) <= most:
+            pages.add(int(row[row.rindex(b",") + 1 :]))
+        write(row)
+
+
 class _Counted(io.FileIO):
     """A file that says how much was written to it."""
 
@@ -79,12 +96,87 @@ class _Counted(io.FileIO):
         return count
 
 
-@contextlib.contextmanager
-def opened(path: Path, written: Callable[[int], None]) -> Iterator[io.BufferedIOBase]:
-    """A new file for one batch, mode 0600, reporting bytes as they reach it."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
-    with io.BufferedWriter(_Counted(descriptor, written), BUFFER) as writer:  # type: ignore[type-var]
-        yield writer
+class BatchFile(io.BufferedWriter):
+    """A new file for one batch, mode 0600, reporting bytes as they reach it; `size` are those."""
+
+    def __init__(self, path: Path, written: Callable[[int], None]) -> None:
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW, 0o600)
+        self.path, self.size = path, 0
+        self._report = written
+        super().__init__(_Counted(descriptor, self._count), BUFFER)  # type: ignore[arg-type]
+
+    def _count(self, count: int) -> None:
+        self.size += count
+        self._report(count)
+
+
+class Files:
+    """What COPY writes to: one file after another, each of whole rows and COPY data by itself.
+
+    `opening` makes the next file; `complete` is told of one that is full and how many rows it has.
+    It may wait, or raise and so end the COPY.
+    """
+
+    def __init__(
+        self,
+        opening: Callable[[], BatchFile],
+        complete: Callable[[BatchFile, int], None],
+        *,
+        binary: bool,
+    ) -> None:
+        self._opening, self._complete, self._binary = opening, complete, binary
+        self._file: BatchFile | None = None
+        self._rows = 0
+        self._filling = self._fill()
+        next(self._filling)
+        # A message of the protocol is a row, and psycopg2 calls once for each: to resume a generator
+        # costs half of what a method's call does.
+        self.write = self._filling.send
+
+    def note(self, pages: set[int], most: int) -> None:
+        """From now on, add to `pages` the last value of each row of CSV that has one, up to `most`."""
+        noting = _noting(self.write, pages, most)
+        next(noting)
+        self.write = noting.send
+
+    def read(self, _size: int = -1) -> bytes:
+        """Nothing: psycopg2 wants the method to exist."""
+        return b""
+
+    def close(self) -> None:
+        """Close the file that is open, whatever is in it."""
+        self._filling.close()
+
+    def finish(self) -> None:
+        """Complete the last file, once COPY has written everything."""
+        self.close()
+        if self._file is not None:
+            # The end of binary data is a message of its own, and goes with the beginning where
+            # there are no rows.
+            self._complete(self._file, self._rows - self._binary)
+
+    def _fill(self) -> Generator[None, bytes, None]:
+        row = yield
+        header = row[:BINARY_HEADER] if self._binary else b""
+        data = row
+        while True:
+            with self._opening() as self._file:
+                yield from self._take(self._file, data)
+            self._complete(self._file, self._rows)
+            self._file = None
+            data = header + (yield)
+
+    def _take(self, file: BatchFile, data: bytes) -> Generator[None, bytes, None]:
+        put, count = file.write, 1
+        put(data)
+        try:
+            while file.size < MOST_BYTES:
+                put((yield))
+                count += 1
+        finally:
+            self._rows = count
+        if self._binary:
+            put(BINARY_END)
 
 
 @contextlib.contextmanager

@@ -40,6 +40,12 @@ class Column:
     comment: str | None = None
 
 
+RING_SHARE = 4
+"""What is larger than this part of the cache, PostgreSQL scans through a small ring of buffers."""
+
+ANY_SIZE = 1 << 62
+
+
 @dataclass(frozen=True, slots=True)
 class Key:
     """A unique index that identifies rows: whole, immediate, plain NOT NULL columns.
@@ -73,7 +79,7 @@ class Leaf:
     """A relation that holds rows itself: the table, or one partition of it.
 
     `tablespace` is where it lies, its database's own where the catalog says 0: somebody may move
-    the database.
+    the database. `cache` is its server's, shared_buffers, in pages.
     """
 
     oid: int
@@ -89,6 +95,15 @@ class Leaf:
     estimated_rows: float
     bytes: int
     columns: tuple[LeafColumn, ...] = ()
+    cache: int = ANY_SIZE
+
+    @property
+    def is_large(self) -> bool:
+        """Whether only a sequential scan of it leaves in the cache what others use.
+
+        PostgreSQL reads it in a ring then, but not what it is asked for by pages or by an index.
+        """
+        return self.pages * RING_SHARE > self.cache
 
     def column(self, name: str) -> LeafColumn | None:
         """The column of that name, if there is one."""
@@ -223,6 +238,7 @@ SELECT json_agg(json_build_array(
               THEN pg_relation_size(l.oid, 'main') / current_setting('block_size')::bigint
               ELSE 0 END,
          l.reltuples, CASE WHEN l.relkind IN ('r', 'm') THEN pg_table_size(l.oid) ELSE 0 END,
+         pg_size_bytes(current_setting('shared_buffers')) / current_setting('block_size')::bigint,
          -- An array of one: its only element's text, which array_to_string() does not quote.
          (SELECT json_agg(json_build_array(a.attnum, a.attname,
                    CASE WHEN a.atthasmissing THEN array_to_string(a.attmissingval, '') END,
@@ -306,9 +322,10 @@ def _storage(oid: int, leaves: Iterable[tuple[int, ...]]) -> str:
 
 
 def _leaf(oid: int, schema: str, name: str, *values: Any) -> Leaf:
-    columns = tuple(LeafColumn(*each) for each in values[-1] or ())
-    leaf = Leaf(oid, RelationName(schema, name), *values[:-1])
-    return dataclasses.replace(leaf, columns=columns)
+    *facts, cache, stored = values
+    columns = tuple(LeafColumn(*each) for each in stored or ())
+    leaf = Leaf(oid, RelationName(schema, name), *facts)
+    return dataclasses.replace(leaf, columns=columns, cache=cache)
 
 
 def _fingerprint(columns: Iterable[Column]) -> str:

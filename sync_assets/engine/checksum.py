@@ -64,12 +64,16 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Piece:
-    """What one statement reads: pages `first` up to, not including, `end`; None: to the end."""
+    """What one statement reads: pages `first` up to, not including, `end`; None: to the end.
+
+    `scanned` says that it is a large leaf, to be read in the order of its pages and no other way.
+    """
 
     name: RelationName
     only: bool = False
     first: int | None = None
     end: int | None = None
+    scanned: bool = False
 
 
 def whole(relation: Relation) -> Piece:
@@ -87,6 +91,9 @@ def pieces(relation: Relation, workers: int) -> Iterator[Piece]:
     for leaf in relation.leaves:
         if leaf.kind != "r":
             yield Piece(leaf.name)
+            continue
+        if leaf.is_large:
+            yield Piece(leaf.name, only=True, scanned=True)
             continue
         firsts = range(0, max(leaf.pages, 1), size)
         for first in firsts:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import itertools
 import queue
 import threading
 import time
@@ -13,10 +14,10 @@ from pathlib import Path
 from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
 from psycopg2.sql import SQL
 
-from sync_assets.engine import snapshot, sql
-from sync_assets.engine.batches import Batch, DiskBudget, opened
+from sync_assets.engine import errors, snapshot, sql
+from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
 from sync_assets.engine.blocking import hurry, idling
-from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.plan import Chunk, Plan, most_noted, noted_chunks
 from sync_assets.engine.reach import prove
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
@@ -85,6 +86,7 @@ class Export:
         for chunk in chunks:
             self._chunks.put(chunk)
         self._finished: queue.SimpleQueue[Batch | BaseException | None] = queue.SimpleQueue()
+        self._numbers = itertools.count()
         self._stopped = threading.Event()
         self._lock = threading.Lock()
 
@@ -192,18 +194,9 @@ class Export:
                 break
             self._move_on(connection, before, chunk)
             before = chunk
-            batch = self._copy(connection, chunk)
-            done = self.done[chunk.member]
+            self._read_chunk(connection, chunk)
             with self._lock:
-                done.chunks_done += 1
-                if batch.keys_only:
-                    done.keys += batch.rows
-                else:
-                    done.rows += batch.rows
-            if batch.rows:
-                self._finished.put(batch)
-            else:
-                batch.discard()
+                self.done[chunk.member].chunks_done += 1
         self._prove(connection, self._plans)
         if before and self._hold:
             with connection.cursor() as cursor:
@@ -221,7 +214,8 @@ class Export:
         A lock on every leaf of a large table, held by every worker, would be more than the server
         has room for.
         """
-        if before and (before.member, before.leaf) == (chunk.member, chunk.leaf):
+        by = sql.reading(chunk)
+        if before and _leaf_of(before) == _leaf_of(chunk) and sql.reading(before) == by:
             return
         plan = self._plans[chunk.member]
         lock = _locking(plan, chunk, connection)
@@ -232,37 +226,84 @@ class Export:
             if before:
                 self._prove(connection, [self._plans[before.member]])
             names = own_names(plan.table, plan.view.relation, plan.view.types)
-            further = plan.view.reach.settings if plan.view.reach else ()
+            # What is read besides the leaf may need the indexes that a scan does without.
+            further = plan.view.reach.settings if plan.view.reach else by
             leave = _LEAVE if before else ()
-            statements = (*leave, "SAVEPOINT chunk", _TAKEN, *names, *further, *lock)
+            taken = _TAKEN_SLOWLY if by else _TAKEN
+            statements = (*leave, "SAVEPOINT chunk", taken, *names, *further, *lock)
         if statements:
             with connection.cursor() as cursor:
                 cursor.execute("; ".join(statements))
 
-    def _copy(self, connection: Connection, chunk: Chunk) -> Batch:
-        plan, done, size = self._plans[chunk.member], self.done[chunk.member], 0
-        suffix = "copy" if plan.sends_binary(keys_only=chunk.keys_only) else "csv"
-        path = self._folder / f"{chunk.number:08d}.{suffix}"
+    def _read_chunk(self, connection: Connection, chunk: Chunk) -> None:
+        pages: set[int] = set()
+        self._copy(connection, chunk, pages)
+        if chunk.notes and chunk.leaf is not None and pages:
+            for noted in noted_chunks(chunk, chunk.leaf, pages):
+                self._copy(connection, noted, pages)
+
+    def _copy(self, connection: Connection, chunk: Chunk, pages: set[int]) -> None:
+        """Read a chunk into batch files; each is handed on once it is full."""
+        plan, done = self._plans[chunk.member], self.done[chunk.member]
+        binary = plan.sends_binary(keys_only=chunk.keys_only)
+        copied = 0
 
         def written(count: int) -> None:
-            nonlocal size
-            size += count
             self._budget.change(count)
             with self._lock:
                 done.bytes += count
             self._on_bytes(chunk.member, done)
 
+        def opening() -> BatchFile:
+            self._wait_for_room()
+            number = f"{chunk.number:08d}-{next(self._numbers):08d}"
+            name = f"{number}.{'copy' if binary else 'csv'}"
+            return BatchFile(self._folder / name, written)
+
+        def complete(file: BatchFile, rows: int) -> None:
+            nonlocal copied
+            copied += rows
+            self._hand_on(Batch(file.path, rows, file.size, chunk.member, chunk.keys_only))
+
+        files = Files(opening, complete, binary=binary)
+        if chunk.notes and chunk.leaf is not None:
+            files.note(pages, most_noted(chunk.leaf))
         failure = None
-        with connection.cursor() as cursor, opened(path, written) as file:
+        with contextlib.closing(files), connection.cursor() as cursor:
             try:
-                cursor.copy_expert(sql.export_chunk(plan, chunk), file)
+                cursor.copy_expert(sql.export_chunk(plan, chunk), files)
             except (CharacterNotInRepertoire, UntranslatableCharacter) as error:
-                failure = self._sessions.explained(error, _place(chunk))
-            rows = cursor.rowcount
+                failure = self._sessions.explained(error, _pages_of(chunk))
+            else:
+                files.finish()
+                if copied != cursor.rowcount:
+                    raise errors.DatabaseError(f"{cursor.rowcount} rows were sent, {copied} came")
         # Out here, so that the driver's own error, whose text has values, is not chained to it.
         if failure:
             raise failure
-        return Batch(path, rows, size, chunk.member, chunk.keys_only)
+
+    def _hand_on(self, batch: Batch) -> None:
+        """Let a batch be loaded."""
+        done = self.done[batch.member]
+        with self._lock:
+            done.keys += batch.rows if batch.keys_only else 0
+            done.rows += 0 if batch.keys_only else batch.rows
+        if batch.rows:
+            self._finished.put(batch)
+        else:
+            self.discard(batch)
+
+    def _wait_for_room(self) -> None:
+        """Hold up a COPY while there are too many batches; raises once all is to end."""
+        while not self._budget.wait_for_room(self._stopped.is_set, BEAT):
+            self._sessions.check()
+        self._sessions.check()
+        if self._stopped.is_set():
+            raise errors.Cancelled("the export was given up")
+
+
+def _leaf_of(chunk: Chunk) -> tuple[int, object]:
+    return chunk.member, chunk.leaf
 
 
 def _beat(connection: Connection) -> None:
@@ -274,10 +315,13 @@ def _beat(connection: Connection) -> None:
 _TAKEN = f"SELECT {at_most('tcp_user_timeout', 60_000)}"
 """By TCP the kernel gives up on a client that takes nothing; files are always there to be written."""
 
+_TAKEN_SLOWLY = f"SELECT {at_most('tcp_user_timeout', 900_000)}"
+"""In the middle of a large table the client may wait for the target to make room for files."""
+
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
 
 
-def _place(chunk: Chunk) -> str:
+def _pages_of(chunk: Chunk) -> str:
     """Which rows a chunk reads, in words."""
     if chunk.leaf is None:
         return ""

@@ -7,11 +7,11 @@ import enum
 import hashlib
 import itertools
 import math
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.batch_format import UTF8
-from sync_assets.engine.blocks import PageRun, Position, pages_in, portions
+from sync_assets.engine.blocks import PageRun, Position, pages_in, portions, runs_of
 from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.cursor_range import CursorRange
 from sync_assets.engine.identity import is_behind, is_other_source, require_same_source
@@ -28,11 +28,18 @@ SMALL_CHUNK, LARGE_CHUNK = 1024, 8192
 SMALL_PORTION, LARGE_PORTION = 64, 500
 """Page ranges in one statement: each costs a tenth of a millisecond, and planning grows with them."""
 
+RANGE_PAGES = 16
+"""Pages that are scanned in the time that a range takes."""
+
 CHUNK_BYTES = 64 << 20
 WORTH_A_WORKER = 16 << 20
 """Bytes: a connection with a password takes 10 ms, in which a worker scans as much."""
 
 CHUNKS_PER_WORKER = 4
+
+NOTED_SHARE = 64
+"""Pages of the source's cache, of which one may be filled with what has changed on a large table."""
+
 ROWS_PER_PAGE_GUESS = 50
 REASONS = 3
 """How many leaves a receipt's reason names."""
@@ -92,7 +99,8 @@ class Chunk:
     """What one COPY reads: pages `first` up to, not including, `end` of a leaf; None: to its end.
 
     Without `first` the whole leaf is read, or only `runs` of its pages, and without a leaf the
-    whole relation. `member` is the plan's place in its group.
+    whole relation. `member` is the plan's place in its group. `notes` says that keys come with the
+    page of each changed row, and that the rows of those pages are read thereafter.
     """
 
     number: int
@@ -103,6 +111,7 @@ class Chunk:
     end: int | None = None
     keys_only: bool = False
     runs: tuple[PageRun, ...] = ()
+    notes: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -164,6 +173,13 @@ class Plan:
     def reads_all_keys(self) -> bool:
         """Whether those are all keys of the source, not only those of its changed pages."""
         return self.compares_keys and self.key_map is not KeyMap.USE
+
+    @property
+    def notes_pages(self) -> bool:
+        """Whether one pass over a leaf finds all keys, and the pages that changed rows are on."""
+        alone = self.reads_all_keys and not self.keys_later and self.key_map is KeyMap.NONE
+        by_xid = any(read.how is How.XID for read in self.reads) and self.finds_rows(How.XID)
+        return alone and by_xid and not self.view.relation.through_parent
 
     @property
     def changed_pages(self) -> int | None:
@@ -370,7 +386,12 @@ def _reason(reads: Sequence[LeafRead], start: int, cursor: CursorRange | None) -
 
 def useful_workers(cut: Sequence[Chunk]) -> int:
     """How many connections the chunks keep busy for longer than it takes to open them."""
-    return max(1, min(len(cut), sum(map(_bytes_read, cut)) // WORTH_A_WORKER))
+    return max(1, min(len(cut), useful_loaders(cut)))
+
+
+def useful_loaders(cut: Sequence[Chunk]) -> int:
+    """How many connections are worth opening for what the chunks hold, few as they may be."""
+    return max(1, sum(map(_bytes_read, cut)) // WORTH_A_WORKER)
 
 
 def _bytes_read(chunk: Chunk) -> int:
@@ -418,13 +439,31 @@ def _leaf_chunks(
     how = How.WHOLE if How.WHOLE in reads else How.XID
     rows = how in reads and plan.finds_rows(how)
     keys = plan.compares_keys if how in reads else plan.reads_all_keys
+    notes = how is How.XID and rows and keys and plan.notes_pages
     ranges = list(page_ranges(leaf, pages, workers, batch_size))
     # New versions are mostly at the end: what takes longest begins first. A first load keeps the order.
     for first, end in reversed(ranges) if how is How.XID else ranges:
-        if rows:
+        if rows and not notes:
             yield Chunk(0, 0, leaf, how, first, end)
         if keys and not plan.keys_later:
-            yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True)
+            yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True, notes=notes)
+
+
+def noted_chunks(chunk: Chunk, leaf: Leaf, pages: Collection[int]) -> Iterator[Chunk]:
+    """Cut what is read of rows, once it is known on which pages of a chunk any have changed."""
+    rows = dataclasses.replace(chunk, how=How.XID, keys_only=False, notes=False)
+    runs = runs_of(pages)
+    scanned = (chunk.end or leaf.pages) - (chunk.first or 0)
+    if len(pages) > most_noted(leaf) or len(runs) * RANGE_PAGES > scanned:
+        yield rows
+        return
+    for portion in portions(runs, LARGE_PORTION):
+        yield dataclasses.replace(rows, first=None, end=None, runs=portion)
+
+
+def most_noted(leaf: Leaf) -> int:
+    """So many pages are read once more by themselves: few, beside what the source's cache holds."""
+    return leaf.cache // NOTED_SHARE
 
 
 def key_chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:
@@ -453,8 +492,15 @@ def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:
 
 def page_ranges(
     leaf: Leaf, pages: int, workers: int, batch_size: int
-) -> Iterator[tuple[int, int | None]]:
-    """Cut a leaf into page ranges; the last is open, as the leaf may have grown."""
+) -> Iterator[tuple[int | None, int | None]]:
+    """Cut a leaf into page ranges; the last is open, as the leaf may have grown.
+
+    A large one stays whole, without a range: what its pages would displace from the source's cache
+    is dearer than the second connection's help, of which loading takes most.
+    """
+    if leaf.is_large:
+        yield None, None
+        return
     size = _chunk_pages(leaf, pages, workers, batch_size)
     firsts = range(0, max(leaf.pages, 1), size)
     for first in firsts:

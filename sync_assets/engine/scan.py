@@ -19,6 +19,7 @@ from sync_assets.engine.session import (
     CATALOG_NAMES,
     PINNED,
     READ_SNAPSHOT,
+    SCANNED,
     Connection,
     Sessions,
     row,
@@ -150,7 +151,7 @@ def copy(
     lock = SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE NOWAIT").format(
         SQL("ONLY " if piece.only else ""), Identifier(piece.name.schema, piece.name.name)
     )
-    first = ["SAVEPOINT piece", *SETTINGS, *settings]
+    first = ["SAVEPOINT piece", *SETTINGS, *(SCANNED if piece.scanned else ()), *settings]
     if piece.only:
         # Who waits for a stronger lock must not make this worker wait behind him.
         first.append(lock.as_string(connection))

@@ -58,6 +58,10 @@ UNHURRIED = (
 UNFLUSHED = "SET LOCAL synchronous_commit = off"
 """For what counts only once a later transaction has published it: its COMMIT flushes this too."""
 
+SCANNED = ("SET LOCAL enable_indexscan = off", "SET LOCAL enable_bitmapscan = off")
+"""For what is to be read through the small ring of buffers that a sequential scan of a large table has:
+neither an index nor a bitmap is."""
+
 READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 

@@ -18,6 +18,7 @@ from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import written
+from sync_assets.engine.session import SCANNED
 from sync_assets.engine.table import RelationName
 from sync_assets.engine.xid import widened
 
@@ -50,6 +51,14 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
         SQL(" UNION ALL ").join(branches), _format(plan, keys_only=chunk.keys_only)
     )
+
+
+def reading(chunk: Chunk) -> tuple[str, ...]:
+    """Settings under which a chunk of a large leaf is read through a ring."""
+    scanned = chunk.leaf is not None and chunk.leaf.is_large
+    if not scanned or chunk.runs or chunk.how not in (How.WHOLE, How.XID):
+        return ()
+    return SCANNED
 
 
 def _format(plan: Plan, *, keys_only: bool) -> Composable:
@@ -111,13 +120,7 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
     layout = plan.layout
     key = layout.key_columns
     if chunk.keys_only:
-        place = []
-        if plan.key_map is not KeyMap.NONE and chunk.leaf is not None:
-            place = [
-                sql.Literal(chunk.leaf.oid),
-                SQL("(ctid::pg_catalog.text::pg_catalog.point)[0]::bigint"),
-            ]
-        return SQL(", ").join([names(key), *place])
+        return SQL(", ").join([names(key), *_place(plan, chunk)])
     versioned = plan.view.relation.has_versions and (chunk.leaf is None or chunk.leaf.kind == "r")
     xid = SQL(widened(plan.window.end) if versioned else "NULL")
     if not plan.flags_scope:
@@ -133,6 +136,18 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
     return SQL(", ").join([*kept, xid, passes])
 
 
+def _place(plan: Plan, chunk: Chunk) -> tuple[Composable, ...]:
+    """What follows a key: where it lies, if all of that is kept, or the page of a changed row."""
+    page = SQL("(ctid::pg_catalog.text::pg_catalog.point)[0]::bigint")
+    if plan.key_map is not KeyMap.NONE and chunk.leaf is not None:
+        return sql.Literal(chunk.leaf.oid), page
+    if not plan.notes_pages:
+        return ()
+    if not chunk.notes:
+        return (SQL("NULL"),)
+    return (SQL("CASE WHEN {} THEN {} END").format(SQL(plan.window.quick_predicate()), page),)
+
+
 def value_of(field: Field) -> Composable:
     """What is read on the source for a field: the column, or what is computed in its place."""
     return Identifier(field.name) if field.expression is None else written(field.expression)
@@ -146,8 +161,13 @@ def staged_columns(plan: Plan) -> tuple[str, ...]:
 
 def staged_keys(plan: Plan) -> tuple[str, ...]:
     """The columns of the staging table for keys, in the order in which a batch file has them."""
-    place = () if plan.key_map is KeyMap.NONE else (LEAF, PAGE)
-    return (*plan.layout.key_columns, *place)
+    return (*plan.layout.key_columns, *_place_columns(plan))
+
+
+def _place_columns(plan: Plan) -> tuple[str, ...]:
+    if plan.key_map is not KeyMap.NONE:
+        return (LEAF, PAGE)
+    return (PAGE,) if plan.notes_pages else ()
 
 
 def is_of(leaves: Iterable[int]) -> Composable:
@@ -219,7 +239,7 @@ def _fillfactor(plan: Plan) -> int:
 
 def key_columns(plan: Plan) -> Composable:
     """Column definitions of the staging table for keys, and for where they lie on the source."""
-    place = [] if plan.key_map is KeyMap.NONE else [_ours(LEAF, "bigint"), _ours(PAGE, "bigint")]
+    place = [_ours(name, "bigint") for name in _place_columns(plan)]
     found = [_definition(field, strict=False) for field in key_fields(plan)]
     return SQL(", ").join([*found, *place])
 

@@ -32,7 +32,15 @@ from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import Chunk, Plan, chunks, key_chunks, make_plan, useful_workers
+from sync_assets.engine.plan import (
+    Chunk,
+    Plan,
+    chunks,
+    key_chunks,
+    make_plan,
+    useful_loaders,
+    useful_workers,
+)
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
@@ -232,7 +240,8 @@ def _move(
         if first is not None:
             report.begin("load")
             loaders = Loaders(run.sessions, plans, staged, export)
-            loaders.load(target, itertools.chain([first], batches), workers)
+            most = min(most, useful_loaders(cut))
+            loaders.load(target, itertools.chain([first], batches), most)
             report.spent("load")
     return export
 

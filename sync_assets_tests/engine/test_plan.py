@@ -13,6 +13,7 @@ from sync_assets.engine.catalog import Column, Key, Leaf, Relation
 from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
 from sync_assets.engine.plan import (
     LARGE_CHUNK,
+    Chunk,
     How,
     KeyMap,
     LeafRead,
@@ -22,6 +23,9 @@ from sync_assets.engine.plan import (
     configuration,
     known_leaf,
     make_plan,
+    noted_chunks,
+    useful_loaders,
+    useful_workers,
 )
 from sync_assets.engine.schema import fit
 from sync_assets.engine.snapshot import Snapshot, SourceIdentity, SourceView
@@ -193,6 +197,38 @@ def test_chunks_cover_every_page_once_and_the_last_is_open(pages: int, workers: 
     assert cut[0].first == 0
     assert [chunk.end for chunk in cut] == [chunk.first for chunk in cut[1:]] + [None]
     assert all((c.end or pages) - (c.first or 0) <= LARGE_CHUNK for c in cut)
+
+
+def test_a_leaf_that_would_fill_the_cache_is_read_in_one_piece_and_one_that_fits_by_ranges() -> (
+    None
+):
+    # A quarter of it is what PostgreSQL itself draws the line at.
+    fits = dataclasses.replace(LEAF, pages=10_000, bytes=10_000 << 13, cache=40_000)
+    large = dataclasses.replace(fits, oid=11, pages=10_001)
+    known = dataclasses.replace(KNOWN, leaves=(known_leaf(fits), known_leaf(large)))
+    deleting = dataclasses.replace(TABLE, deletes=Deletes.HARD)
+    cut = list(chunks([planned(known, deleting, leaves=(fits, large))], 4, 1000))
+    ranges = {leaf: [c for c in cut if c.leaf is leaf] for leaf in (fits, large)}
+    assert {(c.first, c.end) for c in ranges[large]} == {(None, None)}
+    assert [(c.keys_only, c.notes) for c in ranges[large]] == [(True, True)]
+    assert len(ranges[fits]) > 4
+    # One connection may read it; what it reads is worth several that load.
+    assert useful_workers([ranges[large][0]]) == 1
+    assert useful_loaders([ranges[large][0]]) == 4
+
+
+def test_pages_on_which_keys_were_seen_to_change_are_read_by_themselves_unless_they_are_many() -> (
+    None
+):
+    leaf = dataclasses.replace(LEAF, cache=6400)
+    keys = Chunk(3, 0, leaf, How.WHOLE, 0, 512, keys_only=True, notes=True)
+    (few,) = noted_chunks(keys, leaf, {7, 8, 300})
+    assert (few.runs, few.first, few.how) == ((PageRun(7, 9), PageRun(300, 301)), None, How.XID)
+    assert not few.keys_only
+    scanned = dataclasses.replace(few, first=0, end=512, runs=())
+    # More than the cache should take, and more ranges than a scan of all takes time.
+    assert list(noted_chunks(keys, leaf, range(101))) == [scanned]
+    assert list(noted_chunks(keys, leaf, range(0, 500, 15))) == [scanned]
 
 
 def test_a_batch_file_holds_at_least_batch_size_rows() -> None:

@@ -79,6 +79,8 @@ def test_pieces_cover_every_leaf_and_the_last_is_open() -> None:
         (False, None, None),
         (True, 0, None),
     ]
+    large = replace(parent, leaves=(replace(LEAF, pages=5000, cache=19_999),))
+    assert list(pieces(large, 4)) == [Piece(NAME, only=True, scanned=True)]
     unreadable = replace(parent, leaves=(replace(LEAF, readable=False),))
     assert list(pieces(unreadable, 4)) == [Piece(NAME)]
     assert list(pieces(replace(RELATION, kind="v"), 4)) == [Piece(NAME)]
