@@ -3,13 +3,13 @@
 A unique index is looked at row by row, so that two rows cannot swap their values in one MERGE,
 whatever its order. Only where one has failed for that, the rows that change are taken out and put
 back in one statement, which deletes all of them before it inserts the first; foreign keys that
-point to them are checked at its end, and find them again. A row that the source no longer has, and
-whose value another one has now, makes way for it.
+point to them are checked at its end, and find them again. A row whose value another one has
+now makes way for it, if the source, asked for its key, no longer has it.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg2
@@ -19,12 +19,12 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors, merge_sql, sql
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
 from sync_assets.engine.load import Staging
-from sync_assets.engine.plan import Plan, Removal
-from sync_assets.engine.session import row
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.session import row, rows
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
-Ask = Callable[[int], tuple[Unique, ...]]
-"""The constraints of a table of the source, by its oid: asked only where rows collide."""
+StillThere = Callable[[Plan, Key, Sequence[Sequence[str]]], int]
+"""How many rows with these keys the source has: asked only where rows collide."""
 
 Merge = Callable[[], tuple[int, int]]
 
@@ -46,19 +46,22 @@ def settle(
     plan: Plan,
     key: Key,
     staging: Staging,
-    ask: Ask,
+    still_there: StillThere,
     merge: Merge,
     guard: Callable[[int], None],
     *,
-    every: bool,
+    removes: bool,
 ) -> Written:
-    """Write what a MERGE could not, after it was rolled back; `every` row of the source is staged.
+    """Write what a MERGE could not, after it was rolled back.
 
-    `guard` is told how many rows make way. Raises SchemaConflict where the target's constraints do
-    not allow what is sent.
+    A run that `removes` what the source no longer has may set off what a delete sets off. `guard`
+    is told how many rows make way. Raises SchemaConflict where the target's constraints do not
+    allow what is sent.
     """
-    scene = _read_scene(cursor, plan, key, ask, every=every)
-    made = [_make_way(cursor, plan, key, staging, scene, each) for each in scene.others]
+    scene = _read_scene(cursor, plan, key, removes=removes)
+    made = [
+        _make_way(cursor, plan, key, staging, scene, each, still_there) for each in scene.others
+    ]
     removed = sum(live for _, live in made)
     guard(removed)
     events = (
@@ -77,15 +80,14 @@ def settle(
 class _Scene:
     """The target where rows collide. `acts` says what a delete would set off, if anything.
 
-    `referenced` are columns that foreign keys point to; `unproven` says by constraint why a row
-    that is not staged may still be on the source.
+    `referenced` are columns that foreign keys point to; `removes` says that rows are deleted anyway.
     """
 
     there: Relation
     others: tuple[Unique, ...]
     acts: str | None
     referenced: frozenset[str]
-    unproven: Mapping[str, str]
+    removes: bool
 
 
 _ACTING = """
@@ -97,7 +99,8 @@ SELECT (SELECT min(what) FROM (
     UNION ALL
     SELECT format('the trigger %%I acts when a row is deleted', tgname)
     FROM pg_trigger WHERE tgrelid IN (SELECT oid FROM tree) AND NOT tgisinternal
-      AND tgtype & 8 <> 0 AND tgenabled <> 'D'
+      AND tgtype & 8 <> 0 AND tgenabled IN (
+        'A', CASE current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END)
     UNION ALL
     SELECT format('the table %%s inherits from it', inhrelid::regclass) FROM pg_inherits
     JOIN pg_class parent ON parent.oid = inhparent
@@ -113,48 +116,47 @@ def read_acting(cursor: Cursor, oid: int) -> tuple[str | None, frozenset[str]]:
     return acts, frozenset(referenced)
 
 
-def _read_scene(cursor: Cursor, plan: Plan, key: Key, ask: Ask, *, every: bool) -> _Scene:
+def _read_scene(cursor: Cursor, plan: Plan, key: Key, *, removes: bool) -> _Scene:
     there = read_relation(cursor, plan.table.target)
     if there is None:
         raise AssertionError(f"{plan.table.target} is locked and gone")
     others = besides_key(read_uniques(cursor, there.oid), key)
-    unproven: dict[str, str] = {}
-    if not every:
-        source = ask(plan.view.relation.oid) if plan.view.relation.has_versions else ()
-        found = ((each.name, _unproven(plan, each, source)) for each in others)
-        unproven = {name: why for name, why in found if why}
-    return _Scene(there, others, *read_acting(cursor, there.oid), unproven)
-
-
-def _unproven(plan: Plan, unique: Unique, source: Iterable[Unique]) -> str | None:
-    """Why a target row that is not staged may be on the source, though its value is in another."""
-    if not plan.exact:
-        return "only the cursor was trusted to find what has changed"
-    if set(unique.columns) & {name for name, _ in plan.table.expressions}:
-        return "an expression computes the source's values"
-    if any(each.forbids_as_much_as(unique) for each in source):
-        return None
-    return "the source has no such constraint"
+    return _Scene(there, others, *read_acting(cursor, there.oid), removes)
 
 
 def _make_way(
-    cursor: Cursor, plan: Plan, key: Key, staging: Staging, scene: _Scene, unique: Unique
+    cursor: Cursor,
+    plan: Plan,
+    key: Key,
+    staging: Staging,
+    scene: _Scene,
+    unique: Unique,
+    still_there: StillThere,
 ) -> tuple[int, int]:
     """Delete the rows whose values others have now; count them, and the live ones among them."""
     if not set(unique.columns) <= set(plan.layout.names):
         return 0, 0
-    removed, live = row(cursor, _remove_held(plan, key, staging.identifier, unique))
-    why = scene.unproven.get(unique.name)
-    if why is None and plan.removal is not Removal.DELETE:
-        why = scene.acts
-    if removed and why:
-        gone = "If the source no longer has those rows, set deletes: hard. "
+    removed = rows(cursor, _remove_held(plan, key, staging.identifier, unique))
+    if removed:
+        _require_gone(plan, scene, unique, still_there(plan, key, [keys for _, keys in removed]))
+    return len(removed), sum(live for live, _ in removed)
+
+
+def _require_gone(plan: Plan, scene: _Scene, unique: Unique, left: int) -> None:
+    """Nothing but a look at the source proves that: the target may be stricter, or changed by hand."""
+    held = "rows of {} have values that other rows of the source have now, which {} does not allow"
+    said = held.format(plan.table.target, unique.name)
+    if left:
         raise errors.SchemaConflict(
-            f"{removed} rows of {plan.table.target} have values that are in other rows of the "
-            f"source now, which {unique.name} does not allow, and they cannot make way: {why}",
-            remedy=("" if plan.removal is Removal.DELETE else gone) + _drop(unique),
+            f"{left} {said}, and the source still has them",
+            remedy="If somebody changed them on the target, run once with --full-refresh. Else its "
+            f"constraint is stricter than the source's. {_drop(unique)}",
         )
-    return removed, live
+    if scene.acts and not scene.removes:
+        raise errors.SchemaConflict(
+            f"{said}, and they cannot make way, though the source no longer has them: {scene.acts}",
+            remedy=f"Set deletes: hard, which removes such rows. {_drop(unique)}",
+        )
 
 
 def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> Composable:
@@ -169,8 +171,8 @@ def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> C
         "(SELECT {parts} FROM (SELECT s.* FROM {staged} AS s WHERE NOT EXISTS "
         "(SELECT FROM {target} AS t WHERE {joined} AND NOT {differs})) AS s{where}) AS wanted "
         "WHERE t.ctid = held.place AND t.tableoid = held.leaf AND {collide} "
-        "AND NOT EXISTS (SELECT FROM {staged} AS s WHERE {joined}) RETURNING {live} AS live) "
-        "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE live) FROM removed"
+        "AND NOT EXISTS (SELECT FROM {staged} AS s WHERE {joined}) RETURNING {live} AS live, ARRAY[{texts}] AS keys) "
+        "SELECT live, keys FROM removed"
     ).format(
         target=target,
         staged=staged,
@@ -180,6 +182,10 @@ def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> C
         differs=merge_sql.differs(plan),
         collide=SQL(" AND ").join(_collide(unique)),
         live=merge_sql.live(plan),
+        # By the types' own output: a cast may be somebody's own code.
+        texts=SQL(", ").join(
+            SQL("pg_catalog.format('%s', t.{})").format(Identifier(name)) for name in key.columns
+        ),
     )
 
 

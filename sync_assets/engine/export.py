@@ -81,7 +81,13 @@ class Export:
         self._sessions, self._plans, self._folder = sessions, plans, folder
         self._on_bytes, self._hold = on_bytes, hold
         self._budget = DiskBudget(max_disk)
-        self._large = any(each.leaf is None or each.leaf.bytes > LARGE for each in chunks)
+        self._large = any(
+            each.leaf is None
+            or each.leaf.bytes > LARGE
+            # What it shows is not what its own file holds.
+            or not plans[each.member].view.relation.has_versions
+            for each in chunks
+        )
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         for chunk in chunks:
             self._chunks.put(chunk)
@@ -229,8 +235,7 @@ class Export:
             # What is read besides the leaf may need the indexes that a scan does without.
             further = plan.view.reach.settings if plan.view.reach else by
             leave = _LEAVE if before else ()
-            taken = _TAKEN_SLOWLY if by else _TAKEN
-            statements = (*leave, "SAVEPOINT chunk", taken, *names, *further, *lock)
+            statements = (*leave, "SAVEPOINT chunk", _TAKEN, *names, *further, *lock)
         if statements:
             with connection.cursor() as cursor:
                 cursor.execute("; ".join(statements))
@@ -312,11 +317,9 @@ def _beat(connection: Connection) -> None:
         cursor.execute("SELECT")
 
 
-_TAKEN = f"SELECT {at_most('tcp_user_timeout', 60_000)}"
-"""By TCP the kernel gives up on a client that takes nothing; files are always there to be written."""
-
-_TAKEN_SLOWLY = f"SELECT {at_most('tcp_user_timeout', 900_000)}"
-"""In the middle of a large table the client may wait for the target to make room for files."""
+_TAKEN = f"SELECT {at_most('tcp_user_timeout', 900_000)}"
+"""By TCP the kernel gives up on a client that takes nothing. It may be for long that there is no room
+for another file: until the target has taken one."""
 
 _LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
 

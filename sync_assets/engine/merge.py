@@ -13,7 +13,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, interference, merge_sql, narrowing, page_map, sql
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, read_storage
-from sync_assets.engine.collisions import COLLIDED, Ask, Written, settle
+from sync_assets.engine.collisions import COLLIDED, StillThere, Written, settle
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal
@@ -121,8 +121,10 @@ def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
                 alter.apply(cursor, plan.table.target, alteration)
 
 
-def merge_rows(cursor: Cursor, plan: Plan, staging: Staging, ask: Ask, *, every: bool) -> Written:
-    """Write the staged rows, which may be `every` one of the source; raises SchemaConflict."""
+def merge_rows(
+    cursor: Cursor, plan: Plan, staging: Staging, still_there: StillThere, *, removes: bool
+) -> Written:
+    """Write the staged rows; `removes`: those that are gone are deleted; raises SchemaConflict."""
     key = plan.layout.key
     if key is None:
         with pinned(cursor):
@@ -134,7 +136,7 @@ def merge_rows(cursor: Cursor, plan: Plan, staging: Staging, ask: Ask, *, every:
     except COLLIDED:
         cursor.execute("ROLLBACK TO collision")
     guarded = functools.partial(guard, cursor, plan, left=1)
-    return settle(cursor, plan, key, staging, ask, merge, guarded, every=every)
+    return settle(cursor, plan, key, staging, still_there, merge, guarded, removes=removes)
 
 
 def _merge(

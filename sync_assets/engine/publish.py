@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 
 from sync_assets.engine import interference, merge, page_map
 from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.collisions import Ask, Written
+from sync_assets.engine.collisions import StillThere, Written
 from sync_assets.engine.foreign_keys import (
     acts_within,
     deferred,
@@ -21,11 +21,15 @@ from sync_assets.engine.table import RelationName
 
 
 def publish_rows(
-    cursor: Cursor, group: Sequence[Staged], expected_storage: Mapping[RelationName, str], ask: Ask
+    cursor: Cursor,
+    group: Sequence[Staged],
+    expected_storage: Mapping[RelationName, str],
+    still_there: StillThere,
 ) -> dict[RelationName, Merged]:
-    """Bring the staged rows of a group into its targets; `ask` tells the source's constraints.
+    """Bring the staged rows of a group into its targets.
 
-    Raises DeleteGuard, SchemaConflict or ConcurrentRun, after which the caller rolls back.
+    `still_there` asks the source for rows that are in the way. Raises DeleteGuard, SchemaConflict
+    or ConcurrentRun, after which the caller rolls back.
     """
     merged: dict[RelationName, Merged] = {}
     there: dict[RelationName, Staged] = {}
@@ -41,14 +45,14 @@ def publish_rows(
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
         merge.evolve(cursor, staged.plan, staged.staging)
-    merged |= _write(cursor, there, ask)
+    merged |= _write(cursor, there, still_there)
     for staged in there.values():
         page_map.renew(cursor, staged.plan, staged.staging)
     return merged
 
 
 def _write(
-    cursor: Cursor, there: Mapping[RelationName, Staged], ask: Ask
+    cursor: Cursor, there: Mapping[RelationName, Staged], still_there: StillThere
 ) -> dict[RelationName, Merged]:
     moves = any(each.done.rows or each.plan.removal is not Removal.NONE for each in there.values())
     keys = read_foreign_keys(cursor, tuple(there)) if moves else ()
@@ -66,7 +70,9 @@ def _write(
         written[target] = Written(0, 0)
         if staged.done.rows:
             plan, staging = staged.plan, staged.staging
-            written[target] = merge.merge_rows(cursor, plan, staging, ask, every=plan.full)
+            written[target] = merge.merge_rows(
+                cursor, plan, staging, still_there, removes=plan.removal is Removal.DELETE
+            )
 
     with deferred(cursor, keys) as put_off:
         interference.check_each_statement(cursor, later)

@@ -23,14 +23,15 @@ from sync_assets.engine.lock import require_lock
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.refusals import explained
 from sync_assets.engine.run import Run, Staged, receipt_of
 from sync_assets.engine.scope import written
 from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
+from sync_assets.engine.still_there import still_there
 from sync_assets.engine.sync import decide, fill, known_states, publish
 from sync_assets.engine.table import LateCommits, SyncMode, Table
-from sync_assets.engine.uniques import uniques_on_source
 from sync_assets.engine.verdict import keeps_rows
 
 
@@ -80,7 +81,8 @@ def repair_rows(
         _require_followed(plan)
         (staged,) = fill(run, [plan], source, target, folder, cleanup, time.monotonic(), hold=True)
         if wrong.rows.key:
-            return _publish(run, table, target, staged, known, wrong)
+            work = functools.partial(_publish, run, table, target, staged, known, wrong)
+            return explained(run.sessions, target, [table.target], work)
         # Rows without a key are told apart by the whole of them, so all of them were read.
         (receipt,) = publish(run, target, [staged], {table.target: known})
     return receipt
@@ -122,8 +124,15 @@ def _publish(
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         actors, deferrable = interference.read_surroundings(cursor, [table.target])
         interference.check_each_statement(cursor, deferrable)
-        ask = functools.partial(uniques_on_source, run.sessions)
-        written = merge.merge_rows(cursor, plan, staged.staging, ask, every=False)
+        # The plan reads the wrong rows alone, and what is in their way may be a right one.
+        whole = dataclasses.replace(plan, table=table)
+        written = merge.merge_rows(
+            cursor,
+            plan,
+            staged.staging,
+            lambda _, *keys: still_there(run.sessions, whole, *keys),
+            removes=not keeps_rows(table),
+        )
         inserted, deleted = written.inserted, deleted + written.removed
         if actors:
             _require_repaired(cursor, staged, wrong, removes=not keeps_rows(table))

@@ -151,7 +151,12 @@ def copy(
     lock = SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE NOWAIT").format(
         SQL("ONLY " if piece.only else ""), Identifier(piece.name.schema, piece.name.name)
     )
-    first = ["SAVEPOINT piece", *SETTINGS, *(SCANNED if piece.scanned else ()), *settings]
+    first = [
+        "SAVEPOINT piece",
+        *SETTINGS,
+        *(SCANNED if piece.scanned and not keep else ()),
+        *settings,
+    ]
     if piece.only:
         # Who waits for a stronger lock must not make this worker wait behind him.
         first.append(lock.as_string(connection))

@@ -26,12 +26,13 @@ from sync_assets.engine.plan import (
     useful_workers,
 )
 from sync_assets.engine.publish import publish_rows
+from sync_assets.engine.refusals import explained
 from sync_assets.engine.run import Run, Staged
 from sync_assets.engine.session import Connection, Sessions, row, transaction
 from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.still_there import still_there
 from sync_assets.engine.sync import decide
 from sync_assets.engine.table import RelationName, Table
-from sync_assets.engine.uniques import uniques_on_source
 from sync_assets.engine.workers import choose_workers
 from sync_assets.engine.xid import XidWindow
 
@@ -176,11 +177,14 @@ class TempTable:
 
     def merge(self) -> Merged:
         """Publish the staged rows in one transaction."""
+        return explained(self.sessions, self._session, [self.table.target], self._merge)
+
+    def _merge(self) -> Merged:
         with transaction(self._session, INDEXED) as cursor:
             require_lock(cursor, self.table.target)
             staged = Staged(self._exported.plan, self._staging, self._exported.done, (), 0, 0.0)
-            ask = functools.partial(uniques_on_source, self.sessions)
-            return publish_rows(cursor, [staged], {}, ask)[self.table.target]
+            look = functools.partial(still_there, self.sessions)
+            return publish_rows(cursor, [staged], {}, look)[self.table.target]
 
     def drop(self) -> None:
         """Drop the staging table, unless it has become the target, and close the session."""

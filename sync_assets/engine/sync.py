@@ -50,8 +50,9 @@ from sync_assets.engine.session import Connection, encoding_of, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import prepare
+from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import RelationName, SyncMode, Table
-from sync_assets.engine.uniques import uniques_on_source
+from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.workers import choose_workers
 
 KnownStates = Mapping[RelationName, Known | None]
@@ -115,6 +116,10 @@ def stage(
             giving_way(run.sessions, run.max_blocking),
         ):
             held_from = time.monotonic()
+            if len(tables) > 1:
+                # To plan many and to make room for them is a long talk with the target.
+                with source.cursor() as cursor:
+                    cursor.execute(AS_IDLE_AS_ALLOWED)
             plans = plan_tables(run, tables, views, source, target, known, outlook)
             staged = fill(run, plans, source, target, folder, cleanup, held_from)
         flush = Flush(run.sessions, source, views[0].snapshot.lsn, held)
@@ -289,8 +294,8 @@ def _publish(
     with transaction(target, merge.INDEXED) as cursor:
         for staged in group:
             require_lock(cursor, staged.target)
-        ask = functools.partial(uniques_on_source, run.sessions)
-        merged = publish_rows(cursor, group, _expected_storage(group, known), ask)
+        look = functools.partial(still_there, run.sessions)
+        merged = publish_rows(cursor, group, _expected_storage(group, known), look)
         report.spent("merge")
         if flush is not None:
             flush.ensure()

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_assets.engine.catalog import Cursor, Key
-from sync_assets.engine.session import Sessions, rows, transaction
+from sync_assets.engine.session import rows
 from sync_assets.engine.table import RelationName, quoted
 
 
@@ -113,10 +113,7 @@ def besides_key(uniques: Iterable[Unique], key: Key | None) -> tuple[Unique, ...
 
 def _is_key(unique: Unique, key: Key) -> bool:
     whole = unique.condition is None and len(unique.plain) == len(unique.parts)
-    return whole and not unique.deferrable and sorted(unique.plain) == sorted(key.columns)
-
-
-def uniques_on_source(sessions: Sessions, oid: int) -> tuple[Unique, ...]:
-    """Those of a table of the source, in a session of its own: they are seldom asked for."""
-    with sessions.connected("source") as source, transaction(source) as cursor:
-        return read_uniques(cursor, oid)
+    # A temporal key keeps apart what overlaps, which is more than what is equal.
+    same = not key.operators or set(unique.operators) == set(key.operators)
+    columns = sorted(unique.plain) == sorted(key.columns)
+    return whole and same and columns and not unique.deferrable

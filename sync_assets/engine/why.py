@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync_assets.engine import errors, snapshot, state
+from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
 from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import LastRun, sentence
@@ -24,6 +25,7 @@ from sync_assets.engine.session import (
 )
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 
 RECEIPTS = 5
 """So many of the newest are shown."""
@@ -108,7 +110,9 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
     # The target first: a run that ends in between must not look as if it had missed the row.
     with (
         sessions.connected("target") as target,
-        transaction(target, *PINNED, begin=READ_SNAPSHOT) as there,
+        giving_way(sessions, MAX_BLOCKING, "target"),
+        # The source may take long to find a row of a view.
+        transaction(target, AS_IDLE_AS_ALLOWED, *PINNED, begin=READ_SNAPSHOT) as there,
     ):
         memory = _memory(there, table.target)
         relation = read_relation(there, table.target)

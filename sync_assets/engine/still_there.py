@@ -1,0 +1,57 @@
+"""Whether rows that are in the way on the target are on the source all the same."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+
+from psycopg2.sql import SQL, Composable, Identifier, Literal
+
+from sync_assets.engine.catalog import Cursor, Key, anywhere, equality_of
+from sync_assets.engine.plan import Plan
+from sync_assets.engine.scope import own_names, under, written
+from sync_assets.engine.session import PINNED, Sessions, row, transaction
+from sync_assets.engine.sql import relation
+
+
+def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> int:
+    """How many rows with these keys, each as text, the source has in scope now.
+
+    Not under the run's snapshot, which may be gone: a row that went since is gone as well. In a
+    session of its own, as it is seldom asked for.
+    """
+    view = plan.view
+    names = own_names(plan.table, view.relation, view.types)
+    with sessions.connected("source") as source, transaction(source, *PINNED) as cursor:
+        statement = _count(cursor, plan, key, keys)
+        with under(cursor, names):
+            (count,) = row(cursor, statement)
+    return int(count)
+
+
+def _count(cursor: Cursor, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> Composable:
+    # The target's operators may be of another schema than the source's.
+    operators = equality_of(cursor, plan.view.relation, dataclasses.replace(key, operators=()))
+    types = {column.name: anywhere(column.type) for column in plan.view.columns}
+    # A dot keeps them from being columns of the source, which the filter names as it likes.
+    numbered = [Identifier(f"sync_assets.k{number}") for number in range(len(key.columns))]
+    same = [
+        SQL("{} {} wanted.{}::{}").format(Identifier(name), SQL(by), number, SQL(types[name]))
+        for name, by, number in zip(key.columns, operators, numbered, strict=True)
+    ]
+    if plan.table.where is not None:
+        same.append(SQL("{} IS TRUE").format(written(plan.table.where)))
+    return SQL(
+        "SELECT pg_catalog.count(*) FROM pg_catalog.unnest({values}) AS wanted ({names}) "
+        "WHERE EXISTS (SELECT FROM {only}{source} WHERE {same})"
+    ).format(
+        # Literals and no parameters: a column's name may hold a percent sign.
+        values=SQL(", ").join(
+            SQL("{}::pg_catalog.text[]").format(Literal(list(each)))
+            for each in zip(*keys, strict=True)
+        ),
+        names=SQL(", ").join(numbered),
+        only=SQL("ONLY " if plan.table.only else ""),
+        source=relation(plan.view.relation.name),
+        same=SQL(" AND ").join(same),
+    )
