@@ -82,8 +82,11 @@ class TablePair:
 
     @property
     def others(self) -> tuple[Unique, ...]:
-        """The target's constraints that its key does not keep anyway; none where it has no key."""
-        if self.key is None:
+        """The target's constraints that its key does not keep anyway.
+
+        None where it has no key, or is about to follow its source, which may rename their columns.
+        """
+        if self.key is None or self.alters_target:
             return ()
         others = besides_key(self.target.uniques, self.key)
         own = [each for each in self.target.uniques if each not in others]

@@ -39,16 +39,20 @@ pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr(h.image, 1, 16))\
 ::pg_catalog.bit(64)::pg_catalog.int8), \
 pg_catalog.sum(('x' OPERATOR(pg_catalog.||) pg_catalog.substr(h.image, 17, 16))\
 ::pg_catalog.bit(64)::pg_catalog.int8) \
-FROM (SELECT false, pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), 'UTF8')), \
-pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', "id", ( lower(v) )), 'UTF8')) \
+FROM (SELECT false, pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), CASE WHEN pg_catalog.getdatabaseencoding() \
+OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), \
+pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', "id", ( lower(v) )), CASE WHEN pg_catalog.getdatabaseencoding() \
+OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)) \
 FROM ONLY "public"."t" WHERE a = 1 AND ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid \
 AND ctid OPERATOR(pg_catalog.<) '(8,0)'::pg_catalog.tid OFFSET 0) AS h (awaited, key, image) GROUP BY 1) TO STDOUT"""
 
 LISTING = """\
 COPY (SELECT h.key, \
-pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', h.v0, h.v1), 'UTF8')), 1, \
+pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,%L,', h.v0, h.v1), CASE WHEN pg_catalog.getdatabaseencoding() \
+OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 1, \
 h.awaited, h.v0 \
-FROM (SELECT pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), 'UTF8')), \
+FROM (SELECT pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), CASE WHEN pg_catalog.getdatabaseencoding() \
+OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), \
 xmin = 5, "id", ( lower(v) ) FROM ONLY "public"."t" OFFSET 0) AS h (key, awaited, v0, v1) \
 WHERE pg_catalog.left(h.key, 2) OPERATOR(pg_catalog.=) ANY (ARRAY['01','ff']) \
 ORDER BY h.key COLLATE pg_catalog."C") TO STDOUT"""
