@@ -265,9 +265,9 @@ def test_a_partition_changed_while_it_was_detached_is_read_by_its_pages(blocks: 
 
 
 def test_what_is_not_in_the_wal_is_scanned(blocks: Pair) -> None:
-    begun(blocks, CREATE.replace("CREATE", "CREATE UNLOGGED"), FILL)
+    begun(blocks, CREATE.replace("CREATE", "CREATE UNLOGGED"), FILL, changed_blocks="auto")
     blocks.source("DELETE FROM t WHERE id = 5", "UPDATE t SET v = 'x' WHERE id = 6")
-    receipt = sync(blocks)
+    receipt = sync(blocks, changed_blocks="auto")
     assert (receipt.rows_updated, receipt.rows_deleted, receipt.changed_pages) == (1, 1, None)
     assert "not in the WAL" in receipt.reason
 
