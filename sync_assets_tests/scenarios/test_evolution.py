@@ -235,7 +235,7 @@ def test_a_value_that_does_not_convert_is_never_lost_without_being_told(pair: Pa
     pair.source("ALTER TABLE t ALTER v TYPE integer USING length(v)")
     with pytest.raises(SchemaConflict, match="does not allow it") as caught:
         pair.sync()
-    assert "ALTER TABLE" in caught.value.remedy
+    assert "on the target" in caught.value.remedy
     assert pair.target("SELECT v FROM t WHERE id = 1") == [("v1",)]
     pair.sync(deletes="hard")
     assert pair.is_exact()
@@ -268,7 +268,7 @@ def test_a_row_that_only_the_target_has_loses_nothing_by_another_type(
     )
     with pytest.raises(SchemaConflict, match="that only the target has would not keep") as caught:
         pair.sync(deletes=deletes)
-    assert "ALTER TABLE" in caught.value.remedy
+    assert "on the target" in caught.value.remedy
     assert pair.target(f"SELECT v::text = '{value}'::{before}::text FROM t WHERE id = 1") == [
         (True,)
     ]
@@ -283,7 +283,7 @@ def test_a_view_on_the_target_that_holds_a_type_is_named(pair: Pair) -> None:
     synced(pair)
     pair.target("CREATE VIEW watched AS SELECT n FROM t")
     pair.source("ALTER TABLE t ALTER n TYPE text")
-    with pytest.raises(SchemaConflict, match="view watched"):
+    with pytest.raises(SchemaConflict, match="view public.watched"):
         pair.sync()
 
 
