@@ -172,11 +172,25 @@ class Telling:
         self.tally.syncs += 1
         self.script.append(f"-- sync {mode}")
         self.flush()
+        options = dict(MODES[mode])
+        if "changed_blocks" in options and self._is_unlogged():
+            # Of such a table no WAL tells, and to require it is refused.
+            options["changed_blocks"] = "auto"
         receipt = self.pair.engine(workers=1).copy_table_data(
-            TABLE, TABLE, deletes="hard", allow_empty=True, max_delete_ratio=1, **MODES[mode]
+            TABLE, TABLE, deletes="hard", allow_empty=True, max_delete_ratio=1, **options
         )
         self.script.append(f"-- {receipt.reason}")
         assert self.pair.is_exact(TABLE), "the ends differ"
+
+    def _is_unlogged(self) -> bool:
+        """Whether the source's table, or a partition of it, is not in the WAL."""
+        with self.source.cursor() as cursor:
+            cursor.execute(
+                "SELECT EXISTS (SELECT FROM pg_class WHERE relpersistence = 'u' AND (oid = %s::regclass"
+                " OR oid IN (SELECT relid FROM pg_partition_tree(%s::regclass))))",
+                (TABLE, TABLE),
+            )
+            return cursor.fetchone() == (True,)
 
     def flush(self) -> None:
         """Have the source's WAL on disk, or the run would wait for the server's own time."""

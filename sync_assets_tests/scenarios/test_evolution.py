@@ -283,7 +283,7 @@ def test_a_view_on_the_target_that_holds_a_type_is_named(pair: Pair) -> None:
     synced(pair)
     pair.target("CREATE VIEW watched AS SELECT n FROM t")
     pair.source("ALTER TABLE t ALTER n TYPE text")
-    with pytest.raises(SchemaConflict, match="view public.watched"):
+    with pytest.raises(SchemaConflict, match=r"view public\.watched"):
         pair.sync()
 
 

@@ -259,6 +259,7 @@ NEVER_NAMED = "test_what_can_never_be_known_is_refused_by_the_first_run_and_by_c
 SOURCE_RIGHTS = "test_missing_rights_on_the_source_come_with_their_grants"
 TARGET_RIGHTS = "test_missing_rights_on_the_target_come_with_their_grants"
 SUMMARIES = "test_a_source_without_summaries_is_told_what_a_dba_would_run"
+TAKEN_OVER = "test_a_foreign_key_that_acts_on_deletes_is_not_set_off"
 SOME_SERVERS = "test_what_only_some_servers_are_is_found_where_they_are"
 RUN_BY = {
     "ALTER EVENT TRIGGER {} DISABLE;": "test_an_event_trigger_that_sees_ddl_is_a_note",
@@ -279,7 +280,31 @@ RUN_BY = {
     "ALTER ROLE {} CONNECTION LIMIT -1;": (
         "test_settings_of_the_role_are_seen_as_they_are_without_us"
     ),
-    "ALTER ROLE {} SET {} = 0;": "test_settings_of_the_role_are_seen_as_they_are_without_us",
+    "ALTER ROLE {} IN DATABASE {} SET {} = 0;": (
+        "test_settings_of_the_role_are_seen_as_they_are_without_us"
+    ),
+    "ALTER ROLE {} IN DATABASE {} SET": (
+        "test_a_time_out_of_the_role_ends_a_run_too_and_the_mend_that_is_named_lifts_it"
+    ),
+    "ALTER FUNCTION {} SET search_path = {}": "test_a_trigger_on_the_target_names_schemas_itself",
+    "{} belongs to the role {} there, whose code is not run; if it may be, run on the target:"
+    " ALTER ROUTINE {} OWNER TO {}": (
+        "test_a_neighbour_s_function_is_not_run_on_the_target_unless_it_is_made_ours"
+    ),
+    "ALTER TABLE {} DISABLE {} {};": "test_a_trigger_that_changes_what_is_written_is_named",
+    "ALTER TABLE {} DROP CONSTRAINT {};": TAKEN_OVER,
+    "DROP INDEX {};": "test_rows_that_the_target_does_not_allow_beside_each_other_are_told",
+    "{} ALTER TABLE {} ADD CONSTRAINT {} {} DEFERRABLE;": TAKEN_OVER,
+    "Leave it out (exclude: [{}]); or drop it, to be added as a plain column: ALTER TABLE {} DROP"
+    " COLUMN {};": "test_a_column_that_the_target_computes_itself_is_refused",
+    "That type is on the target with a check of its own. To lift it, run on the target: ALTER DOMAIN"
+    " {} DROP CONSTRAINT {}.": ("test_a_check_that_the_operator_gave_a_type_on_the_target_is_kept"),
+    "CREATE DATABASE {} ENCODING 'SQL_ASCII' LOCALE 'C' TEMPLATE template0;  -- on the target": (
+        "test_a_source_of_unchecked_bytes_is_a_warning"
+    ),
+    "Mend the text on the source, leave its column out (exclude), or sync into a database of encoding"
+    " {}, made on the target's server by: CREATE DATABASE {} ENCODING '{}' LOCALE 'C' TEMPLATE"
+    " template0;": "test_a_character_that_the_target_lacks_is_named_with_the_way_out",
     "ALTER SYSTEM RESET old_snapshot_threshold;  -- then restart the server": SOME_SERVERS,
     "ALTER SYSTEM SET hot_standby_feedback = on; SELECT pg_reload_conf();": (
         "test_a_standby_that_cancels_reads_is_a_warning"
