@@ -21,7 +21,6 @@ from sync_assets.engine.errors import (
     ConfigurationError,
     OutOfSpace,
     SchemaConflict,
-    UnusableKey,
 )
 from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
@@ -116,15 +115,6 @@ def test_an_identity_key_is_written_as_it_comes(pair: Pair) -> None:
     pair.source("UPDATE t SET v = 'x' WHERE id = 5")
     assert pair.sync().rows_updated == 1
     assert pair.is_exact()
-
-
-@pytest.mark.parametrize("versions", [("18", "18")], indirect=True)
-def test_a_key_without_overlaps_is_not_one_that_identifies_a_row(pair: Pair) -> None:
-    pair.source(
-        "CREATE TABLE t (a int4range, during daterange, PRIMARY KEY (a, during WITHOUT OVERLAPS))"
-    )
-    with pytest.raises(UnusableKey):
-        pair.sync()
 
 
 @both_ways
