@@ -31,8 +31,6 @@ from sync_assets.engine.sqlstate import Side
 SETTINGS = (
     # All buckets of a piece fit, and so do the rows that are listed in the usual case.
     "SET LOCAL work_mem = '32MB'",
-    # The time goes into the hashes, which it would not speed up.
-    "SET LOCAL jit = off",
 )
 LINES_AT_ONCE, BLOCKS = 500, 8
 """How far a listing may run ahead of who reads it: lines to a block, and blocks."""
