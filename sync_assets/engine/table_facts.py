@@ -84,9 +84,11 @@ class TablePair:
     def others(self) -> tuple[Unique, ...]:
         """The target's constraints that its key does not keep anyway.
 
-        None where it has no key, or is about to follow its source, which may rename their columns.
+        None where it has no key, or where what the last run left is about to follow its source,
+        which may rename their columns.
         """
-        if self.key is None or self.alters_target:
+        follows = self.alters_target and self.target.known is not None
+        if self.key is None or follows:
             return ()
         others = besides_key(self.target.uniques, self.key)
         own = [each for each in self.target.uniques if each not in others]
