@@ -9,9 +9,8 @@ import psycopg2.extensions
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
+from sync_assets.engine.session import Cursor
 from sync_assets.engine.table import RelationName, quoted
-
-Cursor = psycopg2.extensions.cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import rows
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.table import RelationName
 
 

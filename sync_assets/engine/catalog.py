@@ -12,13 +12,9 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-import psycopg2.extensions
-
 from sync_assets.engine import errors
-from sync_assets.engine.session import rows
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.table import RelationName, SyncMode, Table, quoted
-
-Cursor = psycopg2.extensions.cursor
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,10 +11,9 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.ends import Ends, on_both, target_relation
 from sync_assets.engine.schema import holds
-from sync_assets.engine.session import Sessions, row, transaction
+from sync_assets.engine.session import Cursor, Sessions, row, transaction
 from sync_assets.engine.table import Table
 
 

@@ -17,10 +17,10 @@ import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, merge_sql, sql
-from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.catalog import Key, Relation, read_relation
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.session import row, rows
+from sync_assets.engine.session import Cursor, row, rows
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
 StillThere = Callable[[Plan, Key, Sequence[Sequence[str]]], int]

@@ -5,12 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
-import psycopg2.extensions
 from psycopg2 import sql
 
-from sync_assets.engine.session import rows
-
-Cursor = psycopg2.extensions.cursor
+from sync_assets.engine.session import Cursor, rows
 
 
 @dataclass(frozen=True, slots=True)

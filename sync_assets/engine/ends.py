@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
-from sync_assets.engine.catalog import Cursor, Relation, read_relation
+from sync_assets.engine.catalog import Relation, read_relation
 from sync_assets.engine.compared import awaited_by
 from sync_assets.engine.identity import require_same_source, require_two_tables
 from sync_assets.engine.lock import locked
@@ -18,6 +18,7 @@ from sync_assets.engine.scope import own_names, written
 from sync_assets.engine.session import (
     PINNED,
     Connection,
+    Cursor,
     Sessions,
     row,
     transaction,

@@ -10,12 +10,11 @@ from dataclasses import dataclass
 from sync_assets.engine import load, merge, snapshot, sql, state
 from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.blocks import pages_in
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.discovery import by_blocks, look_out
 from sync_assets.engine.migrations import migrate
 from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks, useful_workers
 from sync_assets.engine.run import Run
-from sync_assets.engine.session import Connection, transaction
+from sync_assets.engine.session import Connection, Cursor, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import STATE
 from sync_assets.engine.sync import decide

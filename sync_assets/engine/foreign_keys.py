@@ -15,8 +15,7 @@ import psycopg2
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import sql
-from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import rows
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.table import RelationName
 
 

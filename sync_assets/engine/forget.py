@@ -5,9 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_assets.engine import errors, page_map
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import locked
-from sync_assets.engine.session import Sessions, row, rows, transaction
+from sync_assets.engine.session import Cursor, Sessions, row, rows, transaction
 from sync_assets.engine.table import RelationName
 
 

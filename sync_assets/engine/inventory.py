@@ -6,9 +6,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, Relation, require_source
+from sync_assets.engine.catalog import Relation, require_source
 from sync_assets.engine.schema import choose_key
-from sync_assets.engine.session import Sessions, rows, transaction
+from sync_assets.engine.session import Cursor, Sessions, rows, transaction
 from sync_assets.engine.table import RelationName, SyncMode, Table
 
 

@@ -15,7 +15,6 @@ from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import BUFFER, Batch
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.column_types import missing_types
 from sync_assets.engine.export import Exported
 from sync_assets.engine.immutable import require_immutable
@@ -28,6 +27,7 @@ from sync_assets.engine.session import (
     PINNED,
     UNFLUSHED,
     Connection,
+    Cursor,
     row,
     rows,
     transaction,

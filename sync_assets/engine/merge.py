@@ -12,12 +12,12 @@ import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import alter, errors, interference, merge_sql, narrowing, page_map, sql
-from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation, read_storage
+from sync_assets.engine.catalog import Key, Relation, read_relation, read_storage
 from sync_assets.engine.collisions import COLLIDED, StillThere, Written, settle
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.plan import KeyMap, Plan, Removal
-from sync_assets.engine.session import PINNED, UNPINNED, row
+from sync_assets.engine.session import PINNED, UNPINNED, Cursor, row
 from sync_assets.engine.table import RelationName
 
 MERGE_RETURNS = 170000

@@ -6,8 +6,8 @@ versions walks through all of them, in one transaction, and `state_tables` has o
 
 from __future__ import annotations
 
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.lock import lock_ddl
+from sync_assets.engine.session import Cursor
 from sync_assets.engine.state_tables import STATE_VERSION, version_of
 
 CURSORS_COLUMNS_AND_SAMPLES = """

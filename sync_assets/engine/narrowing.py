@@ -9,11 +9,11 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.alter import Alteration, Narrowing
-from sync_assets.engine.catalog import Cursor, Key
+from sync_assets.engine.catalog import Key
 from sync_assets.engine.load import Staging
 from sync_assets.engine.mending import assigns
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.session import row
+from sync_assets.engine.session import Cursor, row
 
 _NO_SUCH_CAST_OR_OPERATOR = ("42846", "42883")
 _DIRECTLY, _AS_TEXT = SQL(""), SQL("::pg_catalog.text")

@@ -14,10 +14,10 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import merge_sql, sql
 from sync_assets.engine.blocks import PageRun
-from sync_assets.engine.catalog import Cursor, Key
+from sync_assets.engine.catalog import Key
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import How, KeyMap, Plan
-from sync_assets.engine.session import row
+from sync_assets.engine.session import Cursor, row
 from sync_assets.engine.state import map_of
 from sync_assets.engine.table import RelationName
 

@@ -6,7 +6,6 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from sync_assets.engine import interference, merge, page_map
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.collisions import StillThere, Written
 from sync_assets.engine.foreign_keys import (
     acts_within,
@@ -17,6 +16,7 @@ from sync_assets.engine.foreign_keys import (
 from sync_assets.engine.merge import Merged, Removed
 from sync_assets.engine.plan import Removal
 from sync_assets.engine.run import Staged
+from sync_assets.engine.session import Cursor
 from sync_assets.engine.table import RelationName
 
 

@@ -16,9 +16,9 @@ import psycopg2.errors
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, Relation
+from sync_assets.engine.catalog import Relation
 from sync_assets.engine.scope import written
-from sync_assets.engine.session import CATALOG_NAMES, row, rows
+from sync_assets.engine.session import CATALOG_NAMES, Cursor, row, rows
 from sync_assets.engine.table import RelationName, SyncMode, Table
 
 ALONE = "SET LOCAL max_parallel_workers_per_gather = 0"

@@ -11,8 +11,7 @@ from typing import TypeVar
 
 import psycopg2
 
-from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import Connection, Sessions, rows, transaction
+from sync_assets.engine.session import Connection, Cursor, Sessions, rows, transaction
 from sync_assets.engine.table import RelationName, quoted
 
 Result = TypeVar("Result")

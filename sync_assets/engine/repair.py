@@ -17,7 +17,6 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, interference, merge, merge_sql, state
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.checksum import Rows, has_key_hash
 from sync_assets.engine.lock import require_lock
 from sync_assets.engine.merge import Merged
@@ -26,7 +25,7 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
 from sync_assets.engine.run import Run, Staged, receipt_of
 from sync_assets.engine.scope import written
-from sync_assets.engine.session import Connection, transaction
+from sync_assets.engine.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.still_there import still_there

@@ -12,9 +12,9 @@ import dataclasses
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, Key
+from sync_assets.engine.catalog import Key
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.session import rows
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.sql import relation
 from sync_assets.engine.state import Known, Sample

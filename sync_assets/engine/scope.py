@@ -15,10 +15,10 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Cursor, Relation, formatted_types
+from sync_assets.engine.catalog import Column, Relation, formatted_types
 from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.expression import require_expression
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES
+from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Cursor
 from sync_assets.engine.table import Table
 
 INSUFFICIENT_PRIVILEGE = "42501"

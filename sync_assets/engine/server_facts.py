@@ -6,8 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import Connection, row, rows, transaction
+from sync_assets.engine.session import Connection, Cursor, row, rows, transaction
 from sync_assets.engine.sqlstate import Side
 
 

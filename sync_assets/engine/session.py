@@ -21,6 +21,7 @@ from sync_assets.engine import errors, time_outs
 from sync_assets.engine.sqlstate import Greeting, Side, classify, connect_failure, disk_failure
 
 Connection = psycopg2.extensions.connection
+Cursor = psycopg2.extensions.cursor
 Statement = str | sql.Composable
 Result = TypeVar("Result")
 

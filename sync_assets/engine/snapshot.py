@@ -17,7 +17,7 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Cursor, Relation, require_source
+from sync_assets.engine.catalog import Column, Relation, require_source
 from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.progress import Phase
 from sync_assets.engine.reach import Reach, changed, lock_view, prove, reach, reaches
@@ -26,6 +26,7 @@ from sync_assets.engine.session import (
     PINNED,
     READ_SNAPSHOT,
     Connection,
+    Cursor,
     Statement,
     row,
     transaction,

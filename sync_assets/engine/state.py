@@ -10,19 +10,15 @@ import json
 from dataclasses import dataclass
 from datetime import datetime
 
-import psycopg2.extensions
-
 from sync_assets.engine import errors
 from sync_assets.engine.blocks import Position
 from sync_assets.engine.catalog import LeafColumn
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.retention import receipts_kept
-from sync_assets.engine.session import rows
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
 from sync_assets.engine.state_tables import STATE_VERSION, version_of
 from sync_assets.engine.table import RelationName
-
-Cursor = psycopg2.extensions.cursor
 
 _FORGET = """
 DELETE FROM sync_assets.receipt

@@ -7,10 +7,10 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine.catalog import Cursor, Key, anywhere, equality_of
+from sync_assets.engine.catalog import Key, anywhere, equality_of
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.scope import own_names, under, written
-from sync_assets.engine.session import PINNED, Sessions, row, transaction
+from sync_assets.engine.session import PINNED, Cursor, Sessions, row, transaction
 from sync_assets.engine.sql import relation
 
 

@@ -11,8 +11,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.column_types import Cursor, UserType, missing_types, types_named
-from sync_assets.engine.session import rows
+from sync_assets.engine.column_types import UserType, missing_types, types_named
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.table import quoted
 
 Name = tuple[str, str]

@@ -11,11 +11,11 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Cursor, read_storage
+from sync_assets.engine.catalog import read_storage
 from sync_assets.engine.identity import its_own_target, place_of
 from sync_assets.engine.lock import locked
 from sync_assets.engine.migrations import migrate
-from sync_assets.engine.session import Sessions, row, rows, transaction
+from sync_assets.engine.session import Cursor, Sessions, row, rows, transaction
 from sync_assets.engine.state_tables import STATE_VERSION, prepare
 from sync_assets.engine.table import RelationName, Table
 

@@ -6,8 +6,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sync_assets.engine.catalog import Cursor, Key
-from sync_assets.engine.session import rows
+from sync_assets.engine.catalog import Key
+from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.table import RelationName, quoted
 
 

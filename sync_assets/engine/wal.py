@@ -24,8 +24,7 @@ from psycopg2 import sql
 from psycopg2.sql import SQL
 
 from sync_assets.engine.blocks import PageRun, Position, runs_of
-from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import row, rows
+from sync_assets.engine.session import Cursor, row, rows
 from sync_assets.engine.xid import RING
 
 TAIL = 256 << 20

@@ -9,7 +9,7 @@ from datetime import datetime
 
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
-from sync_assets.engine.catalog import Cursor, Key, Relation, read_relation
+from sync_assets.engine.catalog import Key, Relation, read_relation
 from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import LastRun, sentence
 from sync_assets.engine.identity import require_same_source, require_two_tables
@@ -18,6 +18,7 @@ from sync_assets.engine.schema import choose_key
 from sync_assets.engine.session import (
     PINNED,
     READ_SNAPSHOT,
+    Cursor,
     Sessions,
     row,
     rows,

@@ -15,11 +15,11 @@ import pytest
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import wal
 from sync_assets.engine.blocks import Position
-from sync_assets.engine.catalog import Cursor
 from sync_assets.engine.session import (
     CATALOG_NAMES,
     READ_SNAPSHOT,
     Connection,
+    Cursor,
     row,
     transaction,
 )

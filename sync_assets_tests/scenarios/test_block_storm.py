@@ -19,8 +19,7 @@ import pytest
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import discovery, state, wal
 from sync_assets.engine.blocks import Position, runs_of, safe_start
-from sync_assets.engine.catalog import Cursor
-from sync_assets.engine.session import row
+from sync_assets.engine.session import Cursor, row
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import RelationName
 from sync_assets.engine.wal import Window
