@@ -12,9 +12,10 @@ from sync_assets.engine import DataCopyEngine, observe
 from sync_assets.engine.describe import Described, describe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.holders import watermark_age
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import RelationName, Table, WorkerConfig
+from sync_assets.engine.table import Table, WorkerConfig
 from sync_assets.failures import failure_of, retry_of
 from sync_assets.lineage import data_version, last_version, observation, provenance
 from sync_assets.listener import current_listener

@@ -19,17 +19,16 @@ from sync_assets.automation import (
     is_address,
 )
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.expression import require_expression
+from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
 from sync_assets.engine.table import (
-    IDENTIFIER_BYTES,
     ChangedBlocks,
     Deletes,
     LateCommits,
     OnSchemaChange,
-    RelationName,
     SyncMode,
     Table,
     WorkerConfig,
+    require_expression,
 )
 from sync_assets.yaml_model import StrictModel, refuse
 

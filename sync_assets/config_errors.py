@@ -12,7 +12,8 @@ from pydantic_core import ErrorDetails
 
 from sync_assets.config import SyncedTable, TableSyncConfig
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import Deletes, RelationName
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import Deletes
 from sync_assets.yaml_file import Document, KeyPath
 
 TYPE = "sync_assets.TableSync"

@@ -17,8 +17,8 @@ from sync_assets.demand import Asked, Candidate, Success, asked_again, is_due, o
 from sync_assets.engine import observe
 from sync_assets.engine.describe import describe
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.observe import Observed
-from sync_assets.engine.table import RelationName
 from sync_assets.in_flight import REQUESTED_BY, in_flight, in_one_process
 from sync_assets.lineage import MARKER, observation
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import dagster as dg
 
 from sync_assets.config import SyncedTable
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.names import RelationName
 from sync_assets.plain_text import in_markdown
 
 CHANGED = re.compile(r".*_[0-9a-f]{8}")

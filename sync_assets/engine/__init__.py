@@ -17,10 +17,11 @@ if TYPE_CHECKING:
     from sync_assets.engine.copy_engine import DataCopyEngine
     from sync_assets.engine.errors import PermanentError, SyncError, TransientError
     from sync_assets.engine.forecast import Forecast, LeafForecast
+    from sync_assets.engine.names import RelationName
     from sync_assets.engine.progress import Phase, Progress
     from sync_assets.engine.receipt import ColumnShape, Receipt
     from sync_assets.engine.status import TableStatus, read_status
-    from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table, WorkerConfig
+    from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
     from sync_assets.engine.verification import Example, Verification
     from sync_assets.engine.workers import (
         WorkerReport,

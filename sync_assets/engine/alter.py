@@ -4,13 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import psycopg2
-import psycopg2.extensions
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine import errors
-from sync_assets.engine.session import Cursor
-from sync_assets.engine.table import RelationName, quoted
+from sync_assets.engine.names import RelationName, quoted
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,65 +32,6 @@ class Alteration:
     converts: Composable | None = None
     clears: Composable | None = None
     narrows: Narrowing | None = None
-
-
-_NO_CAST = ("42804", "42846")
-_VALUE = ("22", "23")
-_DEPENDED_ON = ("0A000", "2BP01")
-
-
-def apply(cursor: Cursor, target: RelationName, alteration: Alteration) -> None:
-    """Execute one alteration inside the publishing transaction; raises SchemaConflict."""
-    failed: psycopg2.Error | None = None
-    statements = (alteration.statement, alteration.converts, alteration.clears)
-    for statement in statements:
-        if statement is None or (failed and not _helps(alteration, statement, failed)):
-            continue
-        failed = _tried(cursor, statement)
-        if failed is None:
-            return
-    if failed is not None:
-        raise _conflict(target, alteration, failed) from None
-
-
-def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
-    cursor.execute("SAVEPOINT alteration")
-    try:
-        cursor.execute(statement)
-    except psycopg2.Error as error:
-        code = error.pgcode or ""
-        if code not in (*_NO_CAST, *_DEPENDED_ON) and not code.startswith(_VALUE):
-            raise
-        cursor.execute("ROLLBACK TO alteration; RELEASE alteration")
-        return error
-    cursor.execute("RELEASE alteration")
-    return None
-
-
-def _helps(alteration: Alteration, statement: Composable, failed: psycopg2.Error) -> bool:
-    code = failed.pgcode or ""
-    if code in _DEPENDED_ON:
-        return False
-    return statement is alteration.clears or code in _NO_CAST
-
-
-def _conflict(
-    target: RelationName, alteration: Alteration, failed: psycopg2.Error
-) -> errors.SchemaConflict:
-    if failed.pgcode in _DEPENDED_ON:
-        # Names what depends on the column; no value of the table is in it.
-        detail = (failed.diag.message_detail or failed.diag.message_primary or "").rstrip(".")
-        return errors.SchemaConflict(
-            f"the target must follow its source: {alteration.says}; "
-            f"something there depends on it ({detail})",
-            remedy="Drop what depends on it, run again, and create it anew.",
-        )
-    return errors.SchemaConflict(
-        f"the target must follow its source: {alteration.says}; "
-        f"a value that is there does not allow it (SQLSTATE {failed.pgcode})",
-        remedy="Correct or delete the rows in the way on the target, and run again. Or drop it, to "
-        f"be loaded anew: DROP TABLE {target.as_sql}.",
-    )
 
 
 def column_definition(name: str, type_: str, collation: str | None) -> Composable:

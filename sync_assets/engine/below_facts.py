@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.session import Cursor, rows
-from sync_assets.engine.table import RelationName
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,157 +7,14 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import re
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable
 from typing import Any
 
 from sync_assets.engine import errors
+from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.relation_shape import Column, Key, Leaf, LeafColumn, Relation, storage_of
 from sync_assets.engine.session import Cursor, rows
-from sync_assets.engine.table import RelationName, SyncMode, Table, quoted
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column: `type` as format_type() writes it, `collation` as SQL or None for the type's.
-
-    `expression` is SQL that is computed on the source in its place.
-    """
-
-    number: int
-    name: str
-    type: str
-    type_oid: int
-    not_null: bool
-    collation: str | None
-    generated: bool
-    identity_always: bool
-    expression: str | None = None
-    comment: str | None = None
-
-
-RING_SHARE = 4
-"""What is larger than this part of the cache, PostgreSQL scans through a small ring of buffers."""
-
-ANY_SIZE = 1 << 62
-
-
-@dataclass(frozen=True, slots=True)
-class Key:
-    """A unique index that identifies rows: whole, immediate, plain NOT NULL columns.
-
-    `operators` are the index's own equality operators, ready for SQL: citext's equality, for one,
-    lives in the extension's schema and is not what `=` finds under a pinned search_path.
-    """
-
-    columns: tuple[str, ...]
-    operators: tuple[str, ...]
-    primary: bool
-    constraint: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class LeafColumn:
-    """A column where it is stored, which on a partition may be another place than on its parent.
-
-    `missing` is the value, as text, of rows that are older than the column; `generation` the
-    expression of a generated column.
-    """
-
-    number: int
-    name: str
-    missing: str | None = None
-    generation: str | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Leaf:
-    """A relation that holds rows itself: the table, or one partition of it.
-
-    `tablespace` is where it lies, its database's own where the catalog says 0: somebody may move
-    the database. `cache` is its server's, shared_buffers, in pages.
-    """
-
-    oid: int
-    name: RelationName
-    kind: str
-    access_method: str
-    filenode: int
-    tablespace: int
-    unlogged: bool
-    readable: bool
-    fingerprint: str
-    pages: int
-    estimated_rows: float
-    bytes: int
-    columns: tuple[LeafColumn, ...] = ()
-    cache: int = ANY_SIZE
-
-    @property
-    def is_large(self) -> bool:
-        """Whether only a sequential scan of it leaves in the cache what others use.
-
-        PostgreSQL reads it in a ring then, but not what it is asked for by pages or by an index.
-        """
-        return self.pages * RING_SHARE > self.cache
-
-    def column(self, name: str) -> LeafColumn | None:
-        """The column of that name, if there is one."""
-        return next((column for column in self.columns if column.name == name), None)
-
-
-@dataclass(frozen=True, slots=True)
-class Relation:
-    """A table as the catalog shows it at one moment.
-
-    `readable` says whether this role may SELECT from it. `has_children` is false where the tables
-    that inherit from it are left out. `has_primary` says whether it has a primary key of any form;
-    `partitioned_by` names the columns that tell its partitions, '' for an expression.
-    """
-
-    oid: int
-    name: RelationName
-    kind: str
-    has_children: bool
-    readable: bool
-    columns: tuple[Column, ...]
-    keys: tuple[Key, ...]
-    leaves: tuple[Leaf, ...]
-    fingerprint: str
-    comment: str | None = None
-    has_primary: bool = False
-    partitioned_by: tuple[str, ...] | None = None
-
-    @property
-    def has_versions(self) -> bool:
-        """Whether every row carries the xid that wrote it: a heap table, or partitions of that kind."""
-        return self.kind == "p" or (self.kind == "r" and not self.reads_children)
-
-    @property
-    def reads_children(self) -> bool:
-        """Whether its own rows are not all it shows: it is a parent of plain inheritance."""
-        return self.kind == "r" and self.has_children
-
-    @property
-    def through_parent(self) -> bool:
-        """Whether some partition can only be read through the parent, which this role may."""
-        return self.kind == "p" and not all(leaf.readable for leaf in self.leaves)
-
-    @property
-    def storage(self) -> str:
-        """What changes when it is replaced, truncated or rewritten."""
-        return _storage(self.oid, ((leaf.oid, leaf.filenode) for leaf in self.leaves))
-
-    @property
-    def layout(self) -> tuple[object, ...]:
-        """What must stay the same from before the lock until after the snapshot."""
-        leaves = tuple((leaf.oid, leaf.filenode, leaf.fingerprint) for leaf in self.leaves)
-        return (self.oid, self.fingerprint, leaves)
-
-    def column(self, name: str) -> Column | None:
-        """The column of that name, if there is one."""
-        return next((column for column in self.columns if column.name == name), None)
-
+from sync_assets.engine.table import SyncMode, Table
 
 # From 18 on a column counts as NOT NULL though the rows that are there were never looked at. A
 # domain's NOT NULL is not asked: a column of such a type may hold NULL (the manual, CREATE DOMAIN).
@@ -310,11 +167,7 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
 def read_storage(cursor: Cursor, name: RelationName) -> str | None:
     """The `storage` of the relation of that name, or None: much cheaper than all of its shape."""
     found = rows(cursor, _STORAGE, (name.schema, name.name))
-    return _storage(found[0][0], map(tuple, found[0][1] or ())) if found else None
-
-
-def _storage(oid: int, leaves: Iterable[tuple[int, ...]]) -> str:
-    return repr((oid, list(leaves)))
+    return storage_of(found[0][0], map(tuple, found[0][1] or ())) if found else None
 
 
 def _leaf(oid: int, schema: str, name: str, *values: Any) -> Leaf:
@@ -402,49 +255,6 @@ def _privilege(name: RelationName, role: str) -> errors.PrivilegeError:
 
 EQUAL, AT_LEAST = 3, 4
 """Strategies of a btree: the manual, "Index Method Strategies"."""
-
-
-def operator_of(cursor: Cursor, type_oid: int, strategy: int) -> str:
-    """A type's own operator, ready for SQL: that of its btree's default operator class.
-
-    Extensions have theirs in their own schemas. PostgreSQL's own classes serve whole kinds of
-    types, such as arrays; so does the operator of the usual name.
-    """
-    found = rows(
-        cursor,
-        "SELECT format('OPERATOR(%%I.%%s)', n.nspname, o.oprname) FROM pg_type t"
-        " JOIN pg_opclass c ON c.opcintype = coalesce(nullif(t.typbasetype, 0), t.oid)"
-        " AND c.opcdefault JOIN pg_am m ON m.oid = c.opcmethod AND m.amname = 'btree'"
-        " JOIN pg_amop a ON a.amopfamily = c.opcfamily AND a.amopstrategy = %s"
-        " AND a.amoplefttype = c.opcintype AND a.amoprighttype = c.opcintype"
-        " JOIN pg_operator o ON o.oid = a.amopopr JOIN pg_namespace n ON n.oid = o.oprnamespace"
-        " WHERE t.oid = %s",
-        (strategy, type_oid),
-    )
-    return str(found[0][0]) if found else f"OPERATOR(pg_catalog.{_SYMBOLS[strategy]})"
-
-
-def equality_of(cursor: Cursor, relation: Relation, key: Key) -> Sequence[str]:
-    """The key's own operators, or those of its columns' types where no index has any."""
-    columns = (relation.column(name) for name in key.columns)
-    return key.operators or [
-        operator_of(cursor, column.type_oid if column else 0, EQUAL) for column in columns
-    ]
-
-
-_SYMBOLS = {EQUAL: "=", AT_LEAST: ">="}
-
-_OF_GRAMMAR = re.compile(
-    r"(bigint|bit|boolean|character|double precision|integer|interval|numeric|real|smallint|time"
-    r"|timestamp)\b"
-)
-"""Names of types that are keywords, and so stand for PostgreSQL's own under any search_path."""
-
-
-def anywhere(type_: str) -> str:
-    """A type as format_type() writes it, for a statement under the role's own search_path."""
-    plain = re.fullmatch(r'("\w+"|[a-z]\w*)(\[\])*', type_)
-    return f"pg_catalog.{type_}" if plain and not _OF_GRAMMAR.match(type_) else type_
 
 
 def formatted_types(cursor: Cursor, oids: Iterable[int]) -> dict[int, str]:

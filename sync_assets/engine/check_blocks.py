@@ -9,8 +9,9 @@ from sync_assets.engine.check_tables import named
 from sync_assets.engine.discovery import SMALL, asks
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note
+from sync_assets.engine.names import quoted
 from sync_assets.engine.server_facts import Server
-from sync_assets.engine.table import ChangedBlocks, quoted
+from sync_assets.engine.table import ChangedBlocks
 from sync_assets.engine.table_facts import TablePair
 from sync_assets.engine.unnamed_pages import INSPECT_VERSION, obstacle
 from sync_assets.engine.wal import BLOCK_INFO, BLOCK_INFO_VERSION, RECORDS_INFO

@@ -7,8 +7,8 @@ from datetime import timedelta
 
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.names import quoted
 from sync_assets.engine.server_facts import OpenTransaction
-from sync_assets.engine.table import quoted
 from sync_assets.engine.time_outs import NAMES as TIME_OUTS
 
 TESTED_VERSIONS = (15, 18)

@@ -8,7 +8,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, warning
 from sync_assets.engine.identity import its_own_target
-from sync_assets.engine.table import RelationName, quoted
+from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.table_facts import TablePair
 
 SYSTEM_COLUMNS = "xmin or ctid"

@@ -7,7 +7,8 @@ from collections.abc import Iterator
 from sync_assets.engine.check_tables import named
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note, warning
-from sync_assets.engine.table import Deletes, SyncMode, quoted
+from sync_assets.engine.names import quoted
+from sync_assets.engine.table import Deletes, SyncMode
 from sync_assets.engine.table_facts import TablePair
 
 

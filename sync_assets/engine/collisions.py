@@ -16,10 +16,11 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, merge_sql, sql
-from sync_assets.engine.catalog import Key, Relation, read_relation
+from sync_assets.engine import errors, identifiers, merge_sql
+from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import Plan
+from sync_assets.engine.relation_shape import Key, Relation
 from sync_assets.engine.session import Cursor, row, rows
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
@@ -160,7 +161,7 @@ def _require_gone(plan: Plan, scene: _Scene, unique: Unique, left: int) -> None:
 
 
 def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> Composable:
-    target, staged = sql.relation(plan.table.target), merge_sql.staged(plan, staging)
+    target, staged = identifiers.relation(plan.table.target), merge_sql.staged(plan, staging)
     parts = SQL(", ").join(
         SQL("({}) AS {}").format(SQL(part), Identifier(f"e{number}"))
         for number, part in enumerate(unique.parts)
@@ -230,7 +231,7 @@ def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Com
         if not column.generated and column.name not in (*sent, *marks)
     ]
     values = [
-        sql.names(sent, merge_sql.STAGED),
+        identifiers.names(sent, merge_sql.STAGED),
         *(SQL("NULL::pg_catalog.timestamptz") for _ in marks),
         *(SQL("t.{}").format(Identifier(name)) for name in kept),
     ]
@@ -241,8 +242,8 @@ def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Com
         # To count them first is to delete all of them first.
         "SELECT {columns} FROM gone WHERE (SELECT pg_catalog.count(*) FROM gone) > 0"
     ).format(
-        columns=sql.names((*sent, *marks, *kept)),
-        target=sql.relation(plan.table.target),
+        columns=identifiers.names((*sent, *marks, *kept)),
+        target=identifiers.relation(plan.table.target),
         staged=merge_sql.staged(plan, staging),
         joined=merge_sql.joined(key),
         differs=merge_sql.differs(plan),
@@ -260,7 +261,7 @@ def _park(cursor: Cursor, plan: Plan, key: Key, staging: Composable, scene: _Sce
     if columns:
         cursor.execute(
             SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {} AND {}").format(
-                sql.relation(plan.table.target),
+                identifiers.relation(plan.table.target),
                 SQL(", ").join(SQL("{} = NULL").format(Identifier(name)) for name in columns),
                 merge_sql.staged(plan, staging),
                 merge_sql.joined(key),

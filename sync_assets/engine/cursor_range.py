@@ -9,7 +9,9 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import AT_LEAST, Column, anywhere, operator_of
+from sync_assets.engine.catalog import AT_LEAST
+from sync_assets.engine.operators import anywhere, operator_of
+from sync_assets.engine.relation_shape import Column
 from sync_assets.engine.scope import own_names, under
 from sync_assets.engine.session import Cursor, row
 from sync_assets.engine.snapshot import SourceView

@@ -11,11 +11,11 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors, wal
 from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
-from sync_assets.engine.catalog import Column
+from sync_assets.engine.connection import Sessions
 from sync_assets.engine.flush import ensure_flushed
-from sync_assets.engine.page_map import can_map
-from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan
-from sync_assets.engine.session import Connection, Sessions, transaction
+from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan, key_fields
+from sync_assets.engine.relation_shape import Column
+from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
 from sync_assets.engine.unnamed_pages import obstacle
@@ -199,3 +199,21 @@ def _pages_read(plan: Plan, how: str) -> str:
     if plan.changed_pages is None:
         return also
     return f" in {plan.changed_pages} changed pages ({how}){also}"
+
+
+UNMAPPABLE = ("int2vector", "oidvector", "record")
+"""Types whose arrays cannot be taken apart again, besides arrays and composites."""
+
+
+def can_map(plan: Plan) -> bool:
+    """Whether the keys can be kept as arrays, and read from them as they were.
+
+    Arrays would be taken apart down to their elements, composites to their parts; and a domain
+    that a table's array holds could no longer be altered.
+    """
+    kinds = {column.name: column.type_oid for column in plan.view.relation.columns}
+    chosen = {kinds.get(name) for name in plan.layout.key_columns}
+    unfit = {each.oid for each in plan.view.types if each.kind in ("c", "d", "table")}
+    return not chosen & unfit and not any(
+        field.type.endswith("]") or field.type in UNMAPPABLE for field in key_fields(plan)
+    )

@@ -10,19 +10,14 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
-from sync_assets.engine.catalog import Relation, read_relation
+from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.compared import awaited_by
+from sync_assets.engine.connection import Sessions
 from sync_assets.engine.identity import require_same_source, require_two_tables
 from sync_assets.engine.lock import locked
+from sync_assets.engine.relation_shape import Relation
 from sync_assets.engine.scope import own_names, written
-from sync_assets.engine.session import (
-    PINNED,
-    Connection,
-    Cursor,
-    Sessions,
-    row,
-    transaction,
-)
+from sync_assets.engine.session import PINNED, Connection, Cursor, row, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table

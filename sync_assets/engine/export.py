@@ -14,19 +14,15 @@ from pathlib import Path
 from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
 from psycopg2.sql import SQL
 
-from sync_assets.engine import errors, snapshot, sql
+from sync_assets.engine import errors, identifiers, snapshot, sql
 from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
 from sync_assets.engine.blocking import hurry, idling
-from sync_assets.engine.plan import Chunk, Plan, most_noted, noted_chunks
+from sync_assets.engine.chunks import most_noted, noted_chunks
+from sync_assets.engine.connection import Sessions
+from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.reach import prove
 from sync_assets.engine.scope import own_names
-from sync_assets.engine.session import (
-    PINNED,
-    READ_SNAPSHOT,
-    Connection,
-    Sessions,
-    transaction,
-)
+from sync_assets.engine.session import PINNED, READ_SNAPSHOT, Connection, transaction
 from sync_assets.engine.time_outs import at_most
 
 LARGE = 1 << 17
@@ -340,4 +336,4 @@ def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...
         return ()
     only = "ONLY " if plan.view.relation.has_versions else ""
     lock = SQL("LOCK TABLE " + only + "{} IN ACCESS SHARE MODE NOWAIT")
-    return (lock.format(sql.relation(chunk.leaf.name)).as_string(connection),)
+    return (lock.format(identifiers.relation(chunk.leaf.name)).as_string(connection),)

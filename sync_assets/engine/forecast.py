@@ -7,17 +7,17 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine import load, merge, snapshot, sql, state
+from sync_assets.engine import identifiers, load, load_statements, merge, snapshot, state
 from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.blocks import pages_in
+from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.discovery import by_blocks, look_out
-from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import How, LeafRead, Plan, Removal, chunks, useful_workers
+from sync_assets.engine.plan import How, LeafRead, Plan, Removal
+from sync_assets.engine.planner import decide
 from sync_assets.engine.run import Run
 from sync_assets.engine.session import Connection, Cursor, transaction
 from sync_assets.engine.state import Known
-from sync_assets.engine.state_tables import STATE
-from sync_assets.engine.sync import decide
+from sync_assets.engine.state_tables import STATE, migrate
 from sync_assets.engine.table import Table
 from sync_assets.engine.target_types import Schemas, distinct
 from sync_assets.engine.workers import choose_workers
@@ -130,13 +130,13 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
 
 def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
     """What a run executes, from the functions that give it to a run."""
-    target, layout = sql.relation(plan.table.target), plan.layout
+    target, layout = identifiers.relation(plan.table.target), plan.layout
     found = [*Schemas(cursor).needed(STATE), *load.preparations(cursor, plan)]
     if layout.creates:
-        found.append(sql.create_table(plan, target))
+        found.append(load_statements.create_table(plan, target))
     if layout.creates and layout.key:
         name = merge.free_constraint(cursor, plan.table.target)
-        found.append(sql.add_key(layout.key, target, name))
+        found.append(load_statements.add_key(layout.key, target, name))
     yield from (statement.as_string(cursor) for statement in distinct(found))
     for alteration in layout.alterations:
         yield alteration.statement.as_string(cursor)

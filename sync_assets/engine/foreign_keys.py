@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine import sql
+from sync_assets.engine import identifiers
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.session import Cursor, rows
-from sync_assets.engine.table import RelationName
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,7 +82,7 @@ def _alter(cursor: Cursor, keys: Sequence[ForeignKey], how: str) -> bool:
         for key in keys:
             cursor.execute(
                 SQL("ALTER TABLE {} ALTER CONSTRAINT {} {}").format(
-                    sql.relation(key.child), Identifier(key.name), SQL(how)
+                    identifiers.relation(key.child), Identifier(key.name), SQL(how)
                 )
             )
     except psycopg2.errors.InsufficientPrivilege:

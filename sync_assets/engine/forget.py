@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_assets.engine import errors, page_map
+from sync_assets.engine import errors, state
+from sync_assets.engine.connection import Sessions
 from sync_assets.engine.lock import locked
-from sync_assets.engine.session import Cursor, Sessions, row, rows, transaction
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.session import Cursor, row, rows, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +63,7 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
                 "WHERE target_schema = %s AND target_table = %s",
                 (target.schema, target.name),
             )
-        page_map.drop(cursor, target)
+        state.drop_map(cursor, target)
     return dropped
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_assets.engine.session import Sessions, row, rows, transaction
+from sync_assets.engine.connection import Sessions
+from sync_assets.engine.session import row, rows, transaction
 from sync_assets.engine.xid import RING
 
 

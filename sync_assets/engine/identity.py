@@ -7,7 +7,7 @@ from datetime import datetime
 from typing import Protocol
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Relation
+from sync_assets.engine.relation_shape import Relation
 from sync_assets.engine.session import Cursor, row
 from sync_assets.engine.snapshot import Snapshot, SourceView
 from sync_assets.engine.table import Table

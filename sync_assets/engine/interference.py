@@ -15,9 +15,9 @@ from sync_assets.engine import errors, merge_sql, page_map
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.merge_sql import within_buckets
+from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.plan import KeyMap, Plan, Removal
 from sync_assets.engine.session import PINNED, UNPINNED, Cursor, row, rows
-from sync_assets.engine.table import RelationName, quoted
 
 NAMED = 3
 ACTORS = ("trigger", "rule")

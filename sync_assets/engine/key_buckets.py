@@ -12,19 +12,11 @@ import dataclasses
 import re
 import time
 from collections.abc import Callable
-from functools import partial
 
-from psycopg2.sql import SQL, Composable, Identifier
-
-from sync_assets.engine import merge_sql, sql
-from sync_assets.engine.catalog import Key, Relation, read_relation
-from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, sums
-from sync_assets.engine.load import Staging
-from sync_assets.engine.plan import KeyBuckets, KeyMap, Plan
-from sync_assets.engine.run import Run
-from sync_assets.engine.scope import own_names, written
+from sync_assets.engine.catalog import read_relation
+from sync_assets.engine.plan import KeyMap, Plan
+from sync_assets.engine.relation_shape import Relation
 from sync_assets.engine.session import (
-    PINNED,
     Connection,
     row,
     transaction,
@@ -33,14 +25,10 @@ from sync_assets.engine.session import (
 LEAST = 200_000
 """Rows of a table below which all keys are listed in any case."""
 
-ROWS_PER_BUCKET = 16
-"""Times as many rows in a bucket as a comparison of whole rows would put there."""
 
 HASHING = 2e-6
 """Seconds that a row costs both servers more to be hashed than to be listed (`benchmarks/`)."""
 
-EVERYTHING = 1 << 62
-"""Rows to list at once that no table has, so that buckets are not told in parts."""
 
 PROBE = 256 << 10
 """Bytes that are sent to see how fast the way is, twice: the first time opens its windows."""
@@ -60,7 +48,7 @@ _WIDTHS = {
 def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
     """The plan, with its keys compared by buckets where that is possible and quicker."""
     relation = plan.view.relation
-    rows_ = _estimate(relation)
+    rows_ = estimated_rows(relation)
     if not plan.reads_all_keys or plan.key_map is not KeyMap.NONE or rows_ < LEAST:
         return plan
     if relation.through_parent or any(leaf.kind != "r" for leaf in relation.leaves):
@@ -96,7 +84,8 @@ def _key_types(plan: Plan) -> dict[str, str]:
     return {name: types.get(name, "") for name in plan.layout.key_columns}
 
 
-def _estimate(relation: Relation) -> float:
+def estimated_rows(relation: Relation) -> float:
+    """How many rows the catalog says it has, or its size suggests."""
     # One that was never analyzed says -1, and is not known to be large.
     return sum(leaf.estimated_rows for leaf in relation.leaves)
 
@@ -126,57 +115,3 @@ def _rate(move: Callable[[], None]) -> float:
     began = time.monotonic()
     move()
     return PROBE / max(time.monotonic() - began, 1e-6)
-
-
-def compared(
-    run: Run, plan: Plan, source: Connection, target: Connection, staging: Staging
-) -> Plan:
-    """The plan with the buckets that differ; `source` holds the snapshot, the rows are staged."""
-    from sync_assets.engine.comparison import Comparison
-    from sync_assets.engine.scan import End
-
-    key = plan.layout.key
-    if key is None:
-        raise AssertionError(f"{plan.table.target} is compared by a key that it does not have")
-    condition = None if plan.table.where is None else written(plan.table.where)
-    own = own_names(plan.table, plan.view.relation, plan.view.types)
-    rows_ = _keys(plan.view.relation, key, condition)
-    reading = End("source", rows_, source, plan.view.snapshot.in_recovery, own)
-    comparison = Comparison(run, plan.table, reading)
-    buckets = Buckets(digits_for(_estimate(plan.view.relation) / ROWS_PER_BUCKET))
-    run.report.begin("compare")
-    with comparison.target_end() as end:
-        comparison.sum_up((comparison.source, end), buckets)
-    _add_new(target, plan, key, staging, buckets)
-    run.report.spent("compare")
-    found = _differing(buckets)
-    reason = f"{plan.reason}; keys of {len(found)} of {16**buckets.digits:,} buckets"
-    differing = KeyBuckets(found, buckets.rows[1])
-    return dataclasses.replace(plan, key_buckets=differing, reason=reason)
-
-
-def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:
-    """Rows of which the key is all that is looked at."""
-    columns = tuple((name, Identifier(name)) for name in key.columns)
-    return Rows(relation, columns, (), condition)
-
-
-def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets: Buckets) -> None:
-    """Count the staged rows that the target does not have yet among its own."""
-    from sync_assets.engine.scan import copy
-
-    lacking = SQL("NOT EXISTS (SELECT FROM {} AS t WHERE {} AND {})").format(
-        sql.relation(plan.table.target),
-        merge_sql.joined(key, Identifier(staging.name.name)),
-        merge_sql.live(plan),
-    )
-    rows_ = _keys(plan.view.relation, key, lacking)
-    statement = sums(rows_, Piece(staging.name), buckets.digits)
-    with transaction(target, *PINNED) as cursor:
-        copy(cursor.connection, statement, partial(buckets.add, -1), Piece(staging.name), ())
-
-
-def _differing(buckets: Buckets) -> tuple[str, ...]:
-    """What the hashes in the buckets that differ begin with, in hexadecimal."""
-    parts = buckets.differing(EVERYTHING)
-    return tuple(f"{bucket:0{buckets.digits}x}" for part in parts for bucket in part)

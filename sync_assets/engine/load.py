@@ -11,16 +11,16 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Composable
+from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, sql
+from sync_assets.engine import errors, identifiers, load_statements
 from sync_assets.engine.batches import BUFFER, Batch
 from sync_assets.engine.column_types import missing_types
 from sync_assets.engine.export import Exported
 from sync_assets.engine.immutable import require_immutable
 from sync_assets.engine.lock import lock_ddl
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.samples import newest
 from sync_assets.engine.schema import object_name
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import (
@@ -32,8 +32,8 @@ from sync_assets.engine.session import (
     rows,
     transaction,
 )
-from sync_assets.engine.state import Sample
-from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.engine.state import KEPT, Sample
+from sync_assets.engine.table import SyncMode
 from sync_assets.engine.target_types import Schemas, distinct, following
 
 
@@ -51,12 +51,12 @@ class Staging:
     @property
     def identifier(self) -> Composable:
         """Its name in SQL."""
-        return sql.relation(self.name)
+        return identifiers.relation(self.name)
 
     @property
     def all_keys(self) -> Composable:
         """The name in SQL of the table that holds every key of the source."""
-        return sql.relation(self.keys or self.name)
+        return identifiers.relation(self.keys or self.name)
 
 
 def staging_for(plan: Plan) -> Staging:
@@ -86,7 +86,7 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
     staging = staging_for(plan)
     with transaction(connection, UNFLUSHED) as cursor:
         if not plan.table.dry_run:
-            left = sql.relation(_staging_name(target, temporary=False))
+            left = identifiers.relation(_staging_name(target, temporary=False))
             quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
             cursor.execute(quiet.format(left))
         if layout.creates or plan.view.types or plan.view.probe_types:
@@ -101,11 +101,15 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
             _require_types(cursor, plan)
         for statement in () if plan.table.dry_run else preparations(cursor, plan):
             cursor.execute(statement)
-        create = sql.create_temporary if staging.temporary else sql.create_table
+        create = (
+            load_statements.create_temporary if staging.temporary else load_statements.create_table
+        )
         cursor.execute(create(plan, staging.identifier))
         if staging.keys:
             cursor.execute(
-                SQL("CREATE TEMP TABLE {} ({})").format(staging.all_keys, sql.key_columns(plan))
+                SQL("CREATE TEMP TABLE {} ({})").format(
+                    staging.all_keys, load_statements.key_columns(plan)
+                )
             )
     return staging
 
@@ -153,7 +157,7 @@ def _require_types(cursor: Cursor, plan: Plan) -> None:
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
     into = staging.all_keys if batch.keys_only else staging.identifier
-    statement = sql.load_batch(plan, into, keys_only=batch.keys_only)
+    statement = load_statements.load_batch(plan, into, keys_only=batch.keys_only)
     with (
         transaction(connection, UNFLUSHED, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
@@ -179,9 +183,9 @@ def finish(
         key = plan.layout.key
         if key and not staging.temporary:
             name = constraint_name(staging.name.name)
-            cursor.execute(sql.add_key(key, staging.identifier, name))
+            cursor.execute(load_statements.add_key(key, staging.identifier, name))
         if staging.temporary:
-            keys = SQL(" ({})").format(sql.names(key.columns)) if key else SQL("")
+            keys = SQL(" ({})").format(identifiers.names(key.columns)) if key else SQL("")
             cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))
         elif not _analyzes_itself(cursor):
             cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
@@ -207,3 +211,63 @@ def drop(connection: Connection, staging: Staging) -> None:
         if staging.keys:
             cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.all_keys))
         cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.identifier))
+
+
+@dataclass(frozen=True, slots=True)
+class Staged:
+    """One table's rows on the target, not yet published.
+
+    `workers` are the connections that read, `snapshot_seconds` how long the source's snapshot was
+    held; both belong to the whole group.
+    """
+
+    plan: Plan
+    staging: Staging
+    done: Exported
+    newest: tuple[Sample, ...]
+    workers: int
+    snapshot_seconds: float
+
+    @property
+    def target(self) -> RelationName:
+        """The target table."""
+        return self.plan.table.target
+
+    @property
+    def highest_xid(self) -> int | None:
+        """The newest xid among the rows."""
+        return self.newest[0].xid if self.newest else None
+
+
+_NEWEST = """
+WITH floor AS MATERIALIZED (
+  SELECT coalesce((SELECT {xmin} FROM {staging} TABLESAMPLE SYSTEM (1) WHERE {xmin} IS NOT NULL
+                   ORDER BY 1 DESC OFFSET {kept} - 1 LIMIT 1), 0) AS xid
+), above AS MATERIALIZED (
+  SELECT {xmin} AS xid, ARRAY[{key}]::text[] AS key FROM {staging}
+  WHERE {xmin} > (SELECT xid FROM floor) ORDER BY 1 DESC LIMIT {kept}
+)
+SELECT xid, key FROM above
+UNION ALL
+(SELECT {xmin}, ARRAY[{key}]::text[] FROM {staging}
+ WHERE {xmin} = (SELECT xid FROM floor) AND (SELECT count(*) FROM above) < {kept} LIMIT {kept})
+ORDER BY 1 DESC LIMIT {kept}
+"""
+"""The rows a sample's {kept} newest bound from below, so that few have to be sorted: whatever the
+sample, so many there are. All rows may have the floor's xid, those of a bulk load."""
+
+
+def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Sample, ...]:
+    """The staged rows with the newest xids, newest first; the settings must be pinned."""
+    # By the types' own output: the owner of a type may have given it a cast that is his own code.
+    key = [
+        SQL("pg_catalog.format('%s', {})").format(Identifier(name))
+        for name in plan.layout.key_columns
+    ]
+    statement = SQL(_NEWEST).format(
+        xmin=Identifier(plan.table.xmin_column),
+        key=SQL(", ").join(key),
+        staging=staging,
+        kept=SQL(str(KEPT)),
+    )
+    return tuple(Sample(xid, tuple(values)) for xid, values in rows(cursor, statement))

@@ -10,8 +10,8 @@ import psycopg2
 import psycopg2.errors
 
 from sync_assets.engine import errors
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.session import Connection, Cursor, row, rows, transaction
-from sync_assets.engine.table import RelationName
 from sync_assets.engine.time_outs import at_most
 
 PATIENCE = 5_000

@@ -16,8 +16,9 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from sync_assets.engine.session import Connection, Sessions, row, rows, transaction
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.connection import Sessions
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.session import Connection, row, rows, transaction
 from sync_assets.engine.time_outs import at_most
 
 PROBED_BYTES = 128 << 20

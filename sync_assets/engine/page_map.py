@@ -12,34 +12,15 @@ from collections.abc import Iterator
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine import merge_sql, sql
+from sync_assets.engine import identifiers, load_statements, merge_sql
 from sync_assets.engine.blocks import PageRun
-from sync_assets.engine.catalog import Key
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import How, KeyMap, Plan
+from sync_assets.engine.relation_shape import Key
 from sync_assets.engine.session import Cursor, row
-from sync_assets.engine.state import map_of
-from sync_assets.engine.table import RelationName
+from sync_assets.engine.state import drop_map, map_of
 
 WHOLE = PageRun(0, None)
-
-
-UNMAPPABLE = ("int2vector", "oidvector", "record")
-"""Types whose arrays cannot be taken apart again, besides arrays and composites."""
-
-
-def can_map(plan: Plan) -> bool:
-    """Whether the keys can be kept as arrays, and read from them as they were.
-
-    Arrays would be taken apart down to their elements, composites to their parts; and a domain
-    that a table's array holds could no longer be altered.
-    """
-    kinds = {column.name: column.type_oid for column in plan.view.relation.columns}
-    chosen = {kinds.get(name) for name in plan.layout.key_columns}
-    unfit = {each.oid for each in plan.view.types if each.kind in ("c", "d", "table")}
-    return not chosen & unfit and not any(
-        field.type.endswith("]") or field.type in UNMAPPABLE for field in sql.key_fields(plan)
-    )
 
 
 def reads_pages(plan: Plan) -> bool:
@@ -73,7 +54,7 @@ def gone_of(staging: Staging) -> Composable:
 
 def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Bring the map to the run's snapshot, build it, or drop one that is no longer kept up."""
-    name = sql.relation(map_of(plan.table.target))
+    name = identifiers.relation(map_of(plan.table.target))
     if plan.key_map is KeyMap.USE and not reads_pages(plan):
         return
     if plan.key_map is KeyMap.USE:
@@ -86,16 +67,11 @@ def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             cursor.execute(SQL("DELETE FROM {} WHERE {}").format(name, condition))
         cursor.execute(SQL("INSERT INTO {} {}").format(name, _grouped(plan, staging)))
     elif plan.mapped or plan.key_map is KeyMap.BUILD:
-        drop(cursor, plan.table.target)
+        drop_map(cursor, plan.table.target)
     if plan.key_map is KeyMap.BUILD and _may_create(cursor):
         cursor.execute(SQL("CREATE TABLE {} AS {}").format(name, _grouped(plan, staging)))
         cursor.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (leaf, page)").format(name))
         cursor.execute(SQL("ANALYZE {}").format(name))
-
-
-def drop(cursor: Cursor, target: RelationName) -> None:
-    """Drop a target's map, if it has one: the next run that can use one builds it."""
-    cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(sql.relation(map_of(target))))
 
 
 def _may_create(cursor: Cursor) -> bool:
@@ -141,7 +117,7 @@ def _list_pages(cursor: Cursor, plan: Plan, pages: Composable) -> None:
 
 def _keys_before(plan: Plan, key: Key, pages: Composable) -> Composable:
     """The keys that the map has for the pages read."""
-    name, arrays = sql.relation(map_of(plan.table.target)), _arrays(plan)
+    name, arrays = identifiers.relation(map_of(plan.table.target)), _arrays(plan)
     chosen = [
         SQL("SELECT m.* FROM {} AS m JOIN {} AS p ON {}").format(name, pages, SQL(_SAME_PAGE)),
         *(
@@ -152,7 +128,9 @@ def _keys_before(plan: Plan, key: Key, pages: Composable) -> Composable:
         ),
     ]
     return SQL("SELECT k.* FROM ({}) AS m CROSS JOIN LATERAL unnest({}) AS k ({})").format(
-        SQL(" UNION ALL ").join(chosen), sql.names(arrays, Identifier("m")), sql.names(key.columns)
+        SQL(" UNION ALL ").join(chosen),
+        identifiers.names(arrays, Identifier("m")),
+        identifiers.names(key.columns),
     )
 
 
@@ -168,8 +146,8 @@ def _grouped(plan: Plan, staging: Staging) -> Composable:
     return SQL(
         "SELECT {leaf} AS leaf, {page} AS page, {keys} FROM {staged} GROUP BY {leaf}, {page}"
     ).format(
-        leaf=Identifier(sql.LEAF),
-        page=Identifier(sql.PAGE),
+        leaf=Identifier(load_statements.LEAF),
+        page=Identifier(load_statements.PAGE),
         keys=SQL(", ").join(aggregated),
         staged=staging.all_keys,
     )

@@ -5,19 +5,20 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from sync_assets.engine import interference, merge, page_map
+from sync_assets.engine import deletes, interference, merge, page_map
 from sync_assets.engine.collisions import StillThere, Written
+from sync_assets.engine.deletes import Removed
 from sync_assets.engine.foreign_keys import (
     acts_within,
     deferred,
     parents_first,
     read_foreign_keys,
 )
-from sync_assets.engine.merge import Merged, Removed
+from sync_assets.engine.load import Staged
+from sync_assets.engine.merge import Merged
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Removal
-from sync_assets.engine.run import Staged
 from sync_assets.engine.session import Cursor
-from sync_assets.engine.table import RelationName
 
 
 def publish_rows(
@@ -63,7 +64,7 @@ def _write(
 
     def remove(target: RelationName) -> None:
         staged = there[target]
-        removed[target] = merge.remove_missing(cursor, staged.plan, staged.staging, staged.done)
+        removed[target] = deletes.remove_missing(cursor, staged.plan, staged.staging, staged.done)
 
     def write(target: RelationName) -> None:
         staged = there[target]

@@ -15,21 +15,32 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, interference, merge, merge_sql, state
+from sync_assets.engine import (
+    advance,
+    deletes,
+    errors,
+    interference,
+    merge,
+    merge_sql,
+    session,
+)
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.checksum import Rows, has_key_hash
+from sync_assets.engine.load import Staged
 from sync_assets.engine.lock import require_lock
 from sync_assets.engine.merge import Merged
+from sync_assets.engine.outcome import receipt_of
 from sync_assets.engine.plan import Plan
+from sync_assets.engine.planner import decide
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.run import Run, Staged, receipt_of
+from sync_assets.engine.run import Run
 from sync_assets.engine.scope import written
 from sync_assets.engine.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot import SourceView
-from sync_assets.engine.state import Known
+from sync_assets.engine.state import Known, known_states
 from sync_assets.engine.still_there import still_there
-from sync_assets.engine.sync import decide, fill, known_states, publish
+from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import LateCommits, SyncMode, Table
 from sync_assets.engine.verdict import keeps_rows
 
@@ -149,7 +160,7 @@ def _publish(
         after = dataclasses.replace(
             known, version=known.version + 1, rows_in_target=receipt.rows_in_target
         )
-        state.advance(cursor, table.target, table.source, known, after, receipt)
+        advance.advance(cursor, table.target, table.source, known, after, receipt)
         run.sessions.check()
     return receipt
 
@@ -170,8 +181,8 @@ def _remove(cursor: Cursor, plan: Plan, staged: Staged, wrong: Wrong) -> int:
     if key is None:
         raise AssertionError(f"{plan.table.target} is repaired by a key that it does not have")
     keys, within = staged.staging.all_keys, wrong.on_target()
-    with merge.pinned(cursor):
-        cursor.execute(merge.removal(plan, key, keys, within))
+    with session.pinned(cursor):
+        cursor.execute(deletes.removal(plan, key, keys, within))
         deleted = cursor.rowcount
-    merge.guard(cursor, plan, deleted, wrong.rows_source)
+    deletes.guard(cursor, plan, deleted, wrong.rows_source)
     return deleted

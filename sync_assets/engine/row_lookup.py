@@ -9,10 +9,11 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Key, Relation, anywhere, equality_of
 from sync_assets.engine.checksum import Rows, hash_of
 from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import SourceRow, TargetRow
+from sync_assets.engine.operators import anywhere, equality_of
+from sync_assets.engine.relation_shape import Column, Key, Relation
 from sync_assets.engine.scope import own_names, under, written
 from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.snapshot import SourceView

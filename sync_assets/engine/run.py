@@ -4,23 +4,12 @@ from __future__ import annotations
 
 import uuid
 from dataclasses import dataclass, field
-from datetime import datetime, timezone
 from pathlib import Path
 
 from sync_assets.engine.blocking import MAX_BLOCKING
-from sync_assets.engine.blocks import Position, advanced
-from sync_assets.engine.catalog import Relation
-from sync_assets.engine.export import Exported
-from sync_assets.engine.load import Staging
-from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import KeyMap, Plan, known_leaf
+from sync_assets.engine.connection import Sessions
 from sync_assets.engine.progress import Reporter
-from sync_assets.engine.receipt import ColumnShape, Receipt
-from sync_assets.engine.samples import kept
-from sync_assets.engine.session import Sessions
-from sync_assets.engine.shape import shape_of
-from sync_assets.engine.state import Known, Sample
-from sync_assets.engine.table import RelationName, WorkerConfig
+from sync_assets.engine.table import WorkerConfig
 
 MAX_BATCH_DISK = 2 << 30
 
@@ -36,135 +25,3 @@ class Run:
     max_batch_disk: int = MAX_BATCH_DISK
     max_blocking: float = MAX_BLOCKING
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
-
-
-@dataclass(frozen=True, slots=True)
-class Staged:
-    """One table's rows on the target, not yet published.
-
-    `workers` are the connections that read, `snapshot_seconds` how long the source's snapshot was
-    held; both belong to the whole group.
-    """
-
-    plan: Plan
-    staging: Staging
-    done: Exported
-    newest: tuple[Sample, ...]
-    workers: int
-    snapshot_seconds: float
-
-    @property
-    def target(self) -> RelationName:
-        """The target table."""
-        return self.plan.table.target
-
-    @property
-    def highest_xid(self) -> int | None:
-        """The newest xid among the rows."""
-        return self.newest[0].xid if self.newest else None
-
-
-def receipt_of(
-    run: Run, staged: Staged, merged: Merged, known: Known | None, published: Relation | None
-) -> Receipt:
-    """The receipt of a run whose rows are merged and not yet committed."""
-    plan, done = staged.plan, staged.done
-    seen = (staged.highest_xid, None if plan.full or known is None else known.source_max_xmin)
-    seconds = run.report.total() | {"snapshot": round(staged.snapshot_seconds, 3)}
-    return Receipt(
-        source=str(plan.table.source),
-        target=str(plan.table.target),
-        mode=plan.table.mode.value,
-        reason=plan.reason,
-        source_max_xmin=max((xid for xid in seen if xid is not None), default=None),
-        watermark_before=known.watermark if known else None,
-        watermark=_watermark(plan, known),
-        rows_exported=done.rows,
-        rows_inserted=merged.inserted,
-        rows_updated=merged.updated,
-        rows_unchanged=done.rows - merged.inserted - merged.updated - merged.out_of_scope,
-        rows_deleted=merged.deleted,
-        bytes=done.bytes,
-        chunks=done.chunks,
-        workers=staged.workers,
-        rows_in_target=_rows_in_target(plan, done, merged, known),
-        rows_only_in_target=merged.only_in_target,
-        rows_left_scope=merged.left_scope,
-        leaves=len(plan.view.relation.leaves),
-        full=plan.full,
-        changed_pages=plan.changed_pages,
-        exact=plan.exact,
-        dry_run=plan.table.dry_run,
-        cursor_mark=plan.cursor.mark if plan.cursor else None,
-        events=(*plan.events, *merged.events),
-        snapshot_at=plan.view.snapshot.taken_at.isoformat(),
-        finished_at=datetime.now(timezone.utc).isoformat(),
-        run_id=run.run_id,
-        seconds=seconds,
-        columns=tuple(
-            ColumnShape(column.name, column.type, not column.not_null)
-            for column in (published.columns if published else ())
-        ),
-    )
-
-
-def _watermark(plan: Plan, known: Known | None) -> int:
-    """The mark that this run leaves: only one that reads by xid may move it on."""
-    if known is None or plan.full or plan.reads_by_xid or not plan.view.relation.has_versions:
-        return plan.view.snapshot.xmin
-    return known.watermark
-
-
-def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
-    """Live rows: exact after a pass over every row; later what our own writes made of it."""
-    if plan.key_buckets is not None:
-        return plan.key_buckets.rows
-    if plan.reads_all_keys:
-        return done.keys
-    if plan.full:
-        return done.rows + (merged.only_in_target or 0)
-    before = known.rows_in_target if known else None
-    return None if before is None else before + merged.inserted - merged.deleted
-
-
-def state_after(
-    staged: Staged, known: Known | None, receipt: Receipt, published: Relation
-) -> Known:
-    """What the next run goes on from."""
-    plan, seen = staged.plan, staged.plan.view.snapshot
-    before = known.samples if known and not plan.full else ()
-    return Known(
-        version=(known.version if known else 0) + 1,
-        watermark=receipt.watermark,
-        snapshot_xmax=seen.xmax,
-        lsn=seen.lsn,
-        source_max_xmin=receipt.source_max_xmin,
-        system_identifier=seen.identity.system_identifier,
-        database=seen.identity.database,
-        timeline=seen.identity.timeline,
-        postmaster_start=seen.postmaster_start,
-        configuration=plan.fingerprint,
-        target_storage=published.storage,
-        rows_in_target=receipt.rows_in_target,
-        snapshot_at=seen.taken_at,
-        cursor_column=plan.cursor.column if plan.cursor else None,
-        cursor_mark=plan.cursor.mark if plan.cursor else None,
-        samples=kept(before, staged.newest),
-        leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
-        positions=_positions(plan, known, receipt.watermark),
-        mapped=plan.key_map is not KeyMap.NONE,
-        columns=shape_of(
-            plan.view.relation,
-            plan.view.types,
-            plan.layout.key_columns,
-            known.columns if known else None,
-        ),
-    )
-
-
-def _positions(plan: Plan, known: Known | None, watermark: int) -> tuple[Position, ...]:
-    """Where a later window may start. What was read in another history of the source is void."""
-    before = known.positions if known is not None and not plan.full else ()
-    if plan.position is None:
-        return before
-    return advanced(before, plan.position, watermark)

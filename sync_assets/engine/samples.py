@@ -12,57 +12,16 @@ import dataclasses
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Key
+from sync_assets.engine.identifiers import relation
 from sync_assets.engine.plan import Plan
+from sync_assets.engine.relation_shape import Key
 from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.snapshot import SourceView
-from sync_assets.engine.sql import relation
 from sync_assets.engine.state import Known, Sample
 from sync_assets.engine.xid import widened
 
-KEPT = 100
 ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""
-
-
-_NEWEST = """
-WITH floor AS MATERIALIZED (
-  SELECT coalesce((SELECT {xmin} FROM {staging} TABLESAMPLE SYSTEM (1) WHERE {xmin} IS NOT NULL
-                   ORDER BY 1 DESC OFFSET {kept} - 1 LIMIT 1), 0) AS xid
-), above AS MATERIALIZED (
-  SELECT {xmin} AS xid, ARRAY[{key}]::text[] AS key FROM {staging}
-  WHERE {xmin} > (SELECT xid FROM floor) ORDER BY 1 DESC LIMIT {kept}
-)
-SELECT xid, key FROM above
-UNION ALL
-(SELECT {xmin}, ARRAY[{key}]::text[] FROM {staging}
- WHERE {xmin} = (SELECT xid FROM floor) AND (SELECT count(*) FROM above) < {kept} LIMIT {kept})
-ORDER BY 1 DESC LIMIT {kept}
-"""
-"""The rows a sample's {kept} newest bound from below, so that few have to be sorted: whatever the
-sample, so many there are. All rows may have the floor's xid, those of a bulk load."""
-
-
-def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Sample, ...]:
-    """The staged rows with the newest xids, newest first; the settings must be pinned."""
-    # By the types' own output: the owner of a type may have given it a cast that is his own code.
-    key = [
-        SQL("pg_catalog.format('%s', {})").format(Identifier(name))
-        for name in plan.layout.key_columns
-    ]
-    statement = SQL(_NEWEST).format(
-        xmin=Identifier(plan.table.xmin_column),
-        key=SQL(", ").join(key),
-        staging=staging,
-        kept=SQL(str(KEPT)),
-    )
-    return tuple(Sample(xid, tuple(values)) for xid, values in rows(cursor, statement))
-
-
-def kept(before: tuple[Sample, ...], now: tuple[Sample, ...]) -> tuple[Sample, ...]:
-    """What the state remembers after a run: the newest of both, each key once."""
-    by_key = {sample.key: sample for sample in (*before, *now)}
-    return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
 
 
 def missed(cursor: Cursor, plan: Plan, known: Known) -> str | None:

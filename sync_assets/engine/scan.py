@@ -14,6 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.checksum import Piece, Rows, pieces, whole
+from sync_assets.engine.connection import Sessions
 from sync_assets.engine.reach import Reach, prove
 from sync_assets.engine.session import (
     CATALOG_NAMES,
@@ -21,7 +22,6 @@ from sync_assets.engine.session import (
     READ_SNAPSHOT,
     SCANNED,
     Connection,
-    Sessions,
     row,
     transaction,
 )

@@ -12,14 +12,15 @@ import dataclasses
 from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg2
+from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Column, Relation, formatted_types
+from sync_assets.engine.catalog import formatted_types
 from sync_assets.engine.column_types import UserType, read_types
-from sync_assets.engine.expression import require_expression
+from sync_assets.engine.relation_shape import Column, Relation
 from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Cursor
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import Table, require_expression
 
 INSUFFICIENT_PRIVILEGE = "42501"
 COMPUTED = 0
@@ -204,3 +205,10 @@ def is_about_the_text(error: psycopg2.Error) -> bool:
     """Whether the SQL that was given is to blame, not a right or the server."""
     code = error.pgcode or ""
     return code[:2] in ("42", "22", "0A") and code != INSUFFICIENT_PRIVILEGE
+
+
+def is_of(leaves: Iterable[int]) -> Composable:
+    """The condition on the source's rows that they are of these leaves."""
+    return SQL("tableoid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.oid[])").format(
+        sql.Literal(list(leaves))
+    )

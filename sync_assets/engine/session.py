@@ -7,18 +7,13 @@ from __future__ import annotations
 
 import contextlib
 import re
-import threading
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Iterator, Sequence
 from typing import Any, TypeVar
 
 import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 from psycopg2 import sql
-
-from sync_assets.engine import errors, time_outs
-from sync_assets.engine.sqlstate import Greeting, Side, classify, connect_failure, disk_failure
 
 Connection = psycopg2.extensions.connection
 Cursor = psycopg2.extensions.cursor
@@ -42,8 +37,8 @@ PINNED = (
 UNPINNED = tuple(re.sub(r"(SET LOCAL \w+) = .*", r"\1 TO DEFAULT", each) for each in PINNED)
 # Whoever may create in a schema of the role's search_path could put a function or an operator there
 # that fits a call of ours better than PostgreSQL's own, and it would run with our rights.
-_PINNED_NAMES = "search_path = pg_catalog"
-CATALOG_NAMES = f"SET LOCAL {_PINNED_NAMES}"
+PINNED_NAMES = "search_path = pg_catalog"
+CATALOG_NAMES = f"SET LOCAL {PINNED_NAMES}"
 OWN_NAMES = "SET LOCAL search_path TO DEFAULT"
 """The role's own path, as role, database or URL have it: whatever a session has SET is left out."""
 UNHURRIED = (
@@ -65,182 +60,6 @@ neither an index nor a bitmap is."""
 
 READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
-
-
-@dataclass(frozen=True, slots=True)
-class Watching:
-    """A watch over one side: set `due` to hurry it; it sets `on` when it has begun, or cannot."""
-
-    due: threading.Event = field(default_factory=threading.Event)
-    on: threading.Event = field(default_factory=threading.Event)
-
-
-class Sessions:
-    """The connections of one run, so that all of them can be cancelled at once."""
-
-    def __init__(self, source_url: str, target_url: str, application_name: str) -> None:
-        self._urls: dict[Side, str] = {"source": source_url, "target": target_url}
-        self._application_name = application_name
-        self._open: dict[Connection, Greeting] = {}
-        self._met: dict[Connection, Greeting] = {}
-        self._lock = threading.Lock()
-        self.cancelled = False
-        self.watches: dict[Side, Watching] = {}
-        """The sides that `blocking` watches over."""
-
-    @contextlib.contextmanager
-    def connected(self, side: Side) -> Iterator[Connection]:
-        """Open an autocommit connection to one side; close it at the end, whatever it is doing."""
-        connection, greeting = connect(self._urls[side], side, self._application_name)
-        with self._lock:
-            self._open[connection] = self._met[connection] = greeting
-        try:
-            self.check()
-            yield connection
-        finally:
-            with self._lock:
-                del self._open[connection]
-            connection.close()
-
-    def pids(self, side: Side) -> list[int]:
-        """The server processes of the connections to one side."""
-        with self._lock:
-            return [its.pid for its in self._open.values() if its.side == side]
-
-    def _greeting_of(self, error: psycopg2.Error) -> Greeting | None:
-        """Of the session that an error came from, where the driver still knows."""
-        return self._met.get(error.cursor.connection) if error.cursor is not None else None
-
-    def translating(self, work: Callable[[], Result]) -> Result:
-        """Do `work`, with what the driver and the disk raise turned into SyncError."""
-        failure: errors.SyncError | None
-        try:
-            return work()
-        except psycopg2.Error as error:
-            trace = error.__traceback__
-            failure = classify(error, self._greeting_of(error))
-            if self.cancelled:
-                failure = errors.Cancelled("the run was cancelled")
-        except OSError as error:
-            trace = error.__traceback__
-            failure = disk_failure(error)
-            if failure is None:
-                raise
-        # Out here, so that the driver's own error, whose text may carry values, is not chained
-        # to it; a context manager could not help chaining it. Where it was raised is no secret.
-        raise failure.with_traceback(trace)
-
-    def explained(self, error: psycopg2.Error, place: str = "") -> errors.SyncError:
-        """The SyncError for what happened, at a place among the rows where that is known."""
-        return classify(error, self._greeting_of(error), place)
-
-    def check(self) -> None:
-        """Raise Cancelled once somebody has asked for it."""
-        if self.cancelled:
-            raise errors.Cancelled("the run was cancelled")
-
-    def cancel(self, side: Side | None = None) -> None:
-        """Cancel what the servers are doing for this run, or for one side of it."""
-        if side is None:
-            self.cancelled = True
-        with self._lock:
-            chosen = [held for held, its in self._open.items() if side in (None, its.side)]
-        for connection in chosen:
-            with contextlib.suppress(psycopg2.Error):
-                connection.cancel()
-
-
-def connect(url: str, side: Side, application_name: str) -> tuple[Connection, Greeting]:
-    """Open one connection, ready for explicit transactions; raises SyncError."""
-    check_url(url, side)
-    failure = None
-    try:
-        connection: Connection = psycopg2.connect(
-            url,
-            application_name=application_name,
-            client_encoding="UTF8",
-            **_patience(url),
-        )
-    except psycopg2.Error as error:
-        failure = connect_failure(error, side)
-    if failure:
-        raise failure
-    connection.autocommit = True
-    try:
-        return connection, _greet(connection, side)
-    except BaseException:
-        connection.close()
-        raise
-
-
-_PATIENCE = {
-    # Seconds, and for the last one milliseconds: a dead peer is noticed within about a minute.
-    "connect_timeout": 15,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
-}
-
-
-def _patience(url: str) -> dict[str, Any]:
-    """Our time-outs, where the URL does not set its own."""
-    given = psycopg2.extensions.parse_dsn(url)
-    return {name: value for name, value in _PATIENCE.items() if name not in given}
-
-
-def check_url(url: str, name: str) -> None:
-    """Refuse what libpq would misread, without repeating it: a part may be the password.
-
-    `name` says which database the URL is for. Raises ConfigurationError.
-    """
-    try:
-        parts = psycopg2.extensions.parse_dsn(url)
-    except psycopg2.Error:
-        parts = None
-    misread = parts is None or any(
-        "@" in str(parts.get(name, "")) for name in ("host", "port", "dbname")
-    )
-    if misread or (parts and not re.fullmatch(r"[\d,]*", str(parts.get("port", "")))):
-        raise errors.ConfigurationError(
-            f"the {name} URL is not one that libpq can read",
-            remedy="Write postgresql://role:password@host:port/database, "
-            "with special characters in the password percent-encoded (@ as %40, / as %2F).",
-        )
-    if parts and parts.get("client_encoding", "UTF8").upper() not in ("UTF8", "UTF-8", "UNICODE"):
-        raise errors.ConfigurationError(
-            f"the {name} URL sets client_encoding, which a run cannot keep to: text travels as UTF8,"
-            " or as it is between two databases of one encoding",
-            remedy="Leave client_encoding out of the URL.",
-        )
-
-
-_GREETING = "SELECT pg_catalog.pg_backend_pid(), session_user::text, current_database()::text, {}"
-
-
-def _greet(connection: Connection, side: Side) -> Greeting:
-    least = SOURCE_VERSION if side == "source" else TARGET_VERSION
-    if connection.server_version < least:
-        raise errors.UnsupportedVersion(
-            f"the {side} is PostgreSQL {connection.server_version // 10000}, "
-            f"at least {least // 10000} is needed"
-        )
-    settings = [f"SET {_PINNED_NAMES}"]
-    settings += ["SET default_transaction_read_only = on"] if side == "source" else []
-    # A server that looks for its client stops working for a process that was killed.
-    # Not every platform can; there, it notices when it next writes to us.
-    looks = ["SET client_connection_check_interval = '2s'"]
-    # What was set for the role first, then what we make of it.
-    last = _GREETING.format(", ".join((*time_outs.SHOWN, *time_outs.ours())))
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute("; ".join((*settings, *looks, last)))
-        except psycopg2.errors.InvalidParameterValue:
-            cursor.execute("; ".join((*settings, last)))
-        ((pid, role, database, *values),) = cursor.fetchall()
-    set_for_role = dict(zip(time_outs.NAMES, values, strict=False))
-    limits = {name: text for name, text in set_for_role.items() if text not in (None, "0")}
-    return Greeting(side, pid, role, database, encoding_of(connection), limits)
 
 
 @contextlib.contextmanager
@@ -306,3 +125,11 @@ def row(
     """Execute a statement that returns exactly one row."""
     (found,) = rows(cursor, statement, values)
     return found
+
+
+@contextlib.contextmanager
+def pinned(cursor: Cursor) -> Iterator[None]:
+    """Compare rows as text that any two different values do not share."""
+    cursor.execute("; ".join(PINNED))
+    yield
+    cursor.execute("; ".join(UNPINNED))

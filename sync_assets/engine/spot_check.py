@@ -9,10 +9,11 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import Key, equality_of
 from sync_assets.engine.checksum import Rows, hash_of
 from sync_assets.engine.compared import rows_of_source, rows_of_target
 from sync_assets.engine.ends import Ends, are_empty, on_both
+from sync_assets.engine.operators import equality_of
+from sync_assets.engine.relation_shape import Key
 from sync_assets.engine.schema import choose_key
 from sync_assets.engine.session import row, rows
 from sync_assets.engine.table import Table

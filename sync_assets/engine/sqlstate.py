@@ -14,7 +14,7 @@ from typing import Literal
 import psycopg2
 
 from sync_assets.engine import errors
-from sync_assets.engine.table import RelationName, quoted
+from sync_assets.engine.names import RelationName, quoted
 
 Side = Literal["source", "target"]
 

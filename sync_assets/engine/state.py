@@ -6,27 +6,21 @@ It lives beside the data, in the target's schema `sync_assets`, and commits with
 from __future__ import annotations
 
 import hashlib
-import json
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_assets.engine import errors
-from sync_assets.engine.blocks import Position
-from sync_assets.engine.catalog import LeafColumn
-from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.retention import receipts_kept
-from sync_assets.engine.session import Cursor, rows
-from sync_assets.engine.shape import Shape, from_json, leaf_columns, leaf_json
-from sync_assets.engine.state_tables import STATE_VERSION, version_of
-from sync_assets.engine.table import RelationName
+from psycopg2.sql import SQL
 
-_FORGET = """
-DELETE FROM sync_assets.receipt
-WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND id <= (
-  SELECT id FROM sync_assets.receipt
-  WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s
-  ORDER BY id DESC OFFSET %(kept)s LIMIT 1)
-"""
+from sync_assets.engine import identifiers
+from sync_assets.engine.blocks import Position
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.relation_shape import LeafColumn
+from sync_assets.engine.session import Connection, Cursor, rows, transaction
+from sync_assets.engine.shape import Shape, from_json, leaf_columns
+from sync_assets.engine.state_tables import STATE_VERSION, version_of
+from sync_assets.engine.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +74,7 @@ class Known:
     columns: Shape | None = None
 
 
-_FIELDS = {
+FIELDS = {
     "version": "version",
     "watermark": "watermark",
     "snapshot_xmax": "snapshot_xmax",
@@ -105,10 +99,8 @@ _FIELDS = {
 
 
 # A map that was dropped, emptied or restored from elsewhere is not the one that was written.
-_MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to_regclass(%(map_name)s))"
-_READ = [f"coalesce(map = {_MAP}, false)" if name == "map" else name for name in _FIELDS]
-_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {_MAP} END"}
-"""What a column is written as where it is not a plain value."""
+MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to_regclass(%(map_name)s))"
+_READ = [f"coalesce(map = {MAP}, false)" if name == "map" else name for name in FIELDS]
 
 
 def map_of(target: RelationName) -> RelationName:
@@ -143,7 +135,7 @@ def recall(cursor: Cursor, target: RelationName) -> Known | None:
     if not found:
         return None
     *values_found, leaves = found[0]
-    values = dict(zip(_FIELDS.values(), values_found, strict=True))
+    values = dict(zip(FIELDS.values(), values_found, strict=True))
     values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
@@ -179,83 +171,24 @@ def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool)
     return [seconds for (seconds,) in found]
 
 
-def advance(
-    cursor: Cursor,
-    target: RelationName,
-    source: RelationName,
-    before: Known | None,
-    after: Known,
-    receipt: Receipt,
-) -> None:
-    """Write state and receipt inside the publishing transaction; raises ConcurrentRun."""
-    values: dict[str, object] = {
-        "source_schema": source.schema,
-        "source_table": source.name,
-        "mode": receipt.mode,
-        "run_id": receipt.run_id,
-    }
-    kept = {column: getattr(after, name) for column, name in _FIELDS.items() if name != "version"}
-    mapping = {"mapped": after.mapped, "map_name": str(map_of(target))}
-    values |= kept | {
-        "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
-        "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
-        "columns": after.columns.as_json() if after.columns else None,
-    }
-    place = {"target_schema": target.schema, "target_table": target.name}
-    if before is None:
-        _execute_insert(cursor, values | place, mapping)
-    else:
-        _execute_update(cursor, values, {**place, **mapping}, before.version)
-    if cursor.rowcount != 1:
-        raise errors.ConcurrentRun(f"another run has changed the state of {target} meanwhile")
-    if before is None or before.leaves != after.leaves:
-        _write_leaves(cursor, target, after.leaves)
-    cursor.execute(
-        "INSERT INTO sync_assets.receipt (target_schema, target_table, run_id, receipt) "
-        "VALUES (%s, %s, %s, %s)",
-        (target.schema, target.name, receipt.run_id, json.dumps(receipt.as_dict())),
-    )
-    cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
+def drop_map(cursor: Cursor, target: RelationName) -> None:
+    """Drop a target's map, if it has one: the next run that can use one builds it."""
+    cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(identifiers.relation(map_of(target))))
 
 
-def _execute_insert(cursor: Cursor, values: dict[str, object], mapping: dict[str, object]) -> None:
-    names = ", ".join(values)
-    marks = ", ".join(_WRITTEN.get(name, f"%({name})s") for name in values)
-    cursor.execute(
-        f"INSERT INTO sync_assets.state (version, {names}) "  # noqa: S608 - our own column names
-        f"VALUES (1, {marks}) ON CONFLICT DO NOTHING",
-        values | mapping,
-    )
+KEPT = 100
 
 
-def _execute_update(
-    cursor: Cursor, values: dict[str, object], place: dict[str, object], version: int
-) -> None:
-    assignments = ", ".join(f"{name} = {_WRITTEN.get(name, f'%({name})s')}" for name in values)
-    cursor.execute(
-        f"UPDATE sync_assets.state SET {assignments}, "  # noqa: S608 - our own column names
-        "version = version + 1, synced_at = clock_timestamp() "
-        "WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s "
-        "AND version = %(read_version)s",
-        values | place | {"read_version": version},
-    )
+def kept(before: tuple[Sample, ...], now: tuple[Sample, ...]) -> tuple[Sample, ...]:
+    """What the state remembers after a run: the newest of both, each key once."""
+    by_key = {sample.key: sample for sample in (*before, *now)}
+    return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
 
 
-def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf, ...]) -> None:
-    cursor.execute(
-        "DELETE FROM sync_assets.state_leaf WHERE target_schema = %s AND target_table = %s",
-        (target.schema, target.name),
-    )
-    cursor.execute(
-        "INSERT INTO sync_assets.state_leaf "
-        "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], "
-        "%s::jsonb[])",
-        (
-            target.schema,
-            target.name,
-            [leaf.oid for leaf in leaves],
-            [leaf.filenode for leaf in leaves],
-            [leaf.tablespace for leaf in leaves],
-            [leaf_json(leaf.columns) for leaf in leaves],
-        ),
-    )
+KnownStates = Mapping[RelationName, Known | None]
+
+
+def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
+    """What the target remembers of the tables."""
+    with transaction(target) as cursor:
+        return {table.target: read(cursor, table.target) for table in tables}

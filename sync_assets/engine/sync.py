@@ -9,53 +9,40 @@ published in the same transaction.
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import itertools
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sync_assets.engine import catalog, load, merge, samples, snapshot, state
-from sync_assets.engine.batch_format import UTF8, encoding_between, is_binary
+from sync_assets.engine import advance, load, merge, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.blocking import giving_way
-from sync_assets.engine.cursor_range import read_range
-from sync_assets.engine.discovery import Outlook, by_blocks, look_out
-from sync_assets.engine.evolve import lay_out
+from sync_assets.engine.chunks import chunks, key_chunks, useful_loaders, useful_workers
+from sync_assets.engine.discovery import look_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.flush import Flush
-from sync_assets.engine.identity import require_two_tables
-from sync_assets.engine.key_buckets import by_buckets, compared
-from sync_assets.engine.load import Staging
+from sync_assets.engine.keys_compared import compared
+from sync_assets.engine.load import Staged, Staging
 from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.lock import locked, require_lock
-from sync_assets.engine.migrations import migrate
-from sync_assets.engine.plan import (
-    Chunk,
-    Plan,
-    chunks,
-    key_chunks,
-    make_plan,
-    useful_loaders,
-    useful_workers,
-)
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.outcome import receipt_of, state_after
+from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.planner import plan_tables
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.run import Run, Staged, receipt_of, state_after
-from sync_assets.engine.session import Connection, encoding_of, transaction
-from sync_assets.engine.snapshot import SourceView
-from sync_assets.engine.state import Known
-from sync_assets.engine.state_tables import prepare
+from sync_assets.engine.run import Run
+from sync_assets.engine.session import Connection, transaction
+from sync_assets.engine.state import KnownStates
+from sync_assets.engine.state_tables import migrate, prepare
 from sync_assets.engine.still_there import still_there
-from sync_assets.engine.table import RelationName, SyncMode, Table
+from sync_assets.engine.table import Table
 from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.workers import choose_workers
-
-KnownStates = Mapping[RelationName, Known | None]
 
 
 def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
@@ -86,12 +73,6 @@ def _remembered(
             cursor.execute("ROLLBACK")
     done = tuple(receipt for receipt in receipts if receipt is not None)
     return known, done if len(done) == len(tables) else ()
-
-
-def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
-    """What the target remembers of the tables."""
-    with transaction(target) as cursor:
-        return {table.target: state.read(cursor, table.target) for table in tables}
 
 
 def stage(
@@ -127,29 +108,6 @@ def stage(
     return staged, flush
 
 
-def plan_tables(
-    run: Run,
-    tables: Sequence[Table],
-    views: Sequence[SourceView],
-    source: Connection,
-    target: Connection,
-    known: KnownStates,
-    outlook: Outlook,
-) -> list[Plan]:
-    """Plan the tables of a snapshot that `source` is inside of; `outlook` is older than it."""
-    run.report.begin("plan")
-    plans = [
-        decide(source, target, table, view, known[table.target])
-        for table, view in zip(tables, views, strict=True)
-    ]
-    plans = [
-        by_blocks(run.sessions, source, plan, known[plan.table.target], outlook) for plan in plans
-    ]
-    plans = [by_buckets(source, target, plan) for plan in plans]
-    run.report.spent("plan")
-    return plans
-
-
 def fill(
     run: Run,
     plans: Sequence[Plan],
@@ -180,31 +138,6 @@ def fill(
         Staged(*each, max(workers, export.workers), held)
         for each in zip(plans, staged, done, newest, strict=True)
     )
-
-
-def decide(
-    source: Connection, target: Connection, table: Table, view: SourceView, known: Known | None
-) -> Plan:
-    """Plan one table of a snapshot that `source` is inside of."""
-    with transaction(target) as cursor:
-        there = catalog.read_relation(cursor, table.target)
-        require_two_tables(cursor, table, view, there)
-    layout = lay_out(table, view.relation, view.types, there, known)
-    with source.cursor() as reading:
-        cursor_range = None
-        if table.mode is SyncMode.INCREMENTAL_SYNC:
-            cursor_range = read_range(reading, table, view, known)
-        plan = make_plan(table, view, layout, known, there, cursor_range)
-        suspicion = None
-        if known is not None and not plan.full:
-            suspicion = samples.missed(reading, plan, known)
-    if suspicion is not None and not table.accept_source:
-        plan = make_plan(table, view, layout, known, there, cursor_range, suspicion)
-    versions = (source.server_version, target.server_version)
-    encoding = encoding_between(encoding_of(source), encoding_of(target))
-    # Binary data holds text too, and always in the session's own encoding.
-    binary = encoding == UTF8 and is_binary(view.relation.columns, layout.fields, *versions)
-    return dataclasses.replace(plan, binary=binary, encoding=encoding)
 
 
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
@@ -309,7 +242,7 @@ def _publish(
             receipts.append(receipt)
             if published is not None and not staged.plan.table.dry_run:
                 after = state_after(staged, before, receipt, published)
-                state.advance(cursor, name, staged.plan.table.source, before, after, receipt)
+                advance.advance(cursor, name, staged.plan.table.source, before, after, receipt)
         report.begin("commit")
         run.sessions.check()
         if any(staged.plan.table.dry_run for staged in group):

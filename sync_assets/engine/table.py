@@ -9,12 +9,10 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.names import RelationName, check_part
 
 if TYPE_CHECKING:
     from typing_extensions import Self
-
-IDENTIFIER_BYTES = 63
-"""PostgreSQL truncates longer names silently (NAMEDATALEN - 1), so they are refused here."""
 
 
 class Choice(str, enum.Enum):
@@ -82,84 +80,6 @@ class OnSchemaChange(Choice):
     FAIL = "fail"
 
 
-@dataclass(frozen=True, slots=True, order=True)
-class RelationName:
-    """A relation by schema and name, exactly as the catalog stores them."""
-
-    schema: str
-    name: str
-
-    @classmethod
-    def parse(cls, text: str | RelationName) -> RelationName:
-        """Read `schema.name`; a bare name means the schema `public`.
-
-        Names are taken as they stand, without folding to lower case. A part that contains a dot
-        or a double quote is written in double quotes, as in SQL. Raises ConfigurationError.
-        """
-        if isinstance(text, RelationName):
-            return text
-        *schema, name = _split(text)
-        if len(schema) > 1:
-            raise ConfigurationError(
-                f"{text!r} is not the name of a table",
-                remedy='Write schema.table; quote a part that contains a dot: "my.schema".table.',
-            )
-        for part in (*schema, name):
-            _check_part(part, text)
-        return cls(schema[0] if schema else "public", name)
-
-    def __str__(self) -> str:
-        return ".".join(
-            quoted(part) if "." in part or '"' in part else part
-            for part in (self.schema, self.name)
-        )
-
-    @property
-    def as_sql(self) -> str:
-        """The name as it can be pasted into a statement."""
-        return f"{quoted(self.schema)}.{quoted(self.name)}"
-
-
-def _split(text: str) -> list[str]:
-    parts: list[str] = []
-    part, quoted, position = "", False, 0
-    while position < len(text):
-        character = text[position]
-        if character == '"' and quoted and text[position + 1 : position + 2] == '"':
-            part, position = part + '"', position + 1
-        elif character == '"':
-            quoted = not quoted
-        elif character == "." and not quoted:
-            parts, part = [*parts, part], ""
-        else:
-            part += character
-        position += 1
-    if quoted:
-        raise ConfigurationError(
-            f"{text!r} has an unbalanced double quote",
-            remedy='Write a double quote inside a quoted name twice: "a""b".',
-        )
-    return [*parts, part]
-
-
-def _check_part(part: str, text: str) -> None:
-    if not part or "\0" in part or part != part.strip():
-        raise ConfigurationError(
-            f"{text!r} is not a name",
-            remedy="Write schema.table, without blanks around the names.",
-        )
-    if len(part.encode()) > IDENTIFIER_BYTES:
-        raise ConfigurationError(
-            f"the name {part!r} is longer than {IDENTIFIER_BYTES} bytes",
-            remedy="PostgreSQL would cut it; write the name as the catalog stores it.",
-        )
-
-
-def quoted(identifier: str) -> str:
-    """An identifier in double quotes, for people to paste; statements use psycopg2.sql."""
-    return '"' + identifier.replace('"', '""') + '"'
-
-
 @dataclass(frozen=True, slots=True)
 class Table:
     """One table to keep in step: where from, where to, and how.
@@ -209,7 +129,7 @@ class Table:
 
     def __post_init__(self) -> None:
         for name in (self.xmin_column, self.deleted_column):
-            _check_part(name, name)
+            check_part(name, name)
         self._check_cursor()
         limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
         for name, value in limits.items():
@@ -269,3 +189,33 @@ class WorkerConfig:
                 f"min_workers {self.min_workers} is above max_workers {self.max_workers}",
                 remedy="Set min_workers to at most max_workers.",
             )
+
+
+_TOKEN = re.compile(
+    r"""(?P<quoted>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)
+    |(?P<comment>--|/\*)|(?P<end>;)|(?P<open>\()|(?P<close>\))|(?P<loose>['"])|.""",
+    re.VERBOSE | re.DOTALL,
+)
+
+
+def require_expression(text: str, place: str) -> None:
+    """Refuse what is more than one expression: it is pasted between parentheses."""
+    depth, problem = 0, "" if text.strip() else "it is empty"
+    for token in _TOKEN.finditer(text):
+        kind = token.lastgroup
+        depth += (kind == "open") - (kind == "close")
+        if kind == "comment":
+            problem = "it has a comment"
+        elif kind == "end":
+            problem = "it has a semicolon"
+        elif kind == "loose" or "\0" in token.group():
+            problem = "a quote does not end"
+        elif depth < 0:
+            problem = "a parenthesis closes that was not opened"
+        if problem:
+            break
+    if problem or depth:
+        raise ConfigurationError(
+            f"{place} is not one SQL expression: {problem or 'a parenthesis does not close'}",
+            remedy="Write a single expression, such as status = 'paid' or md5(email).",
+        )

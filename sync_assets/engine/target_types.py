@@ -6,14 +6,15 @@ checks and defaults, and an extension that the target's own server does not call
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
 from sync_assets.engine.column_types import UserType, missing_types, types_named
+from sync_assets.engine.names import quoted
+from sync_assets.engine.renaming import renames
 from sync_assets.engine.session import Cursor, rows
-from sync_assets.engine.table import quoted
 
 Name = tuple[str, str]
 
@@ -243,28 +244,6 @@ def label_additions(wanted: UserType, present: Sequence[str]) -> list[Composable
             position = (Literal(label), SQL(side), Literal(other))
             statements.append(add.format(wanted.identifier, *position))
     return statements
-
-
-def renames(wanted: Mapping[str, str], there: Sequence[str]) -> list[tuple[str, str]]:
-    """Renames in an order that works, without those whose new name is taken (pure).
-
-    A ring of names goes through a temporary one.
-    """
-    left = dict(wanted)
-    while blocked := [old for old, new in left.items() if new in there and new not in left]:
-        for old in blocked:
-            del left[old]
-    done: list[tuple[str, str]] = []
-    while left:
-        free = next((old for old, new in left.items() if new not in left), None)
-        if free is not None:
-            done.append((free, left.pop(free)))
-        else:
-            old, new = left.popitem()
-            parked = f"sync_assets_renamed_{len(done)}"
-            done.append((old, parked))
-            left[parked] = new
-    return done
 
 
 def _part_changes(was: UserType, now: UserType, there: UserType) -> list[Composable]:

@@ -12,12 +12,13 @@ from typing import Any
 
 from sync_assets.engine import errors
 from sync_assets.engine.catalog import read_storage
+from sync_assets.engine.connection import Sessions
 from sync_assets.engine.identity import its_own_target, place_of
 from sync_assets.engine.lock import locked
-from sync_assets.engine.migrations import migrate
-from sync_assets.engine.session import Cursor, Sessions, row, rows, transaction
-from sync_assets.engine.state_tables import STATE_VERSION, prepare
-from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.session import Cursor, row, rows, transaction
+from sync_assets.engine.state_tables import STATE_VERSION, migrate, prepare
+from sync_assets.engine.table import Table
 
 UNKNOWN_STORAGE = "imported"
 """No table is stored so: the next run reads everything."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from sync_assets.engine.catalog import Key
+from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.relation_shape import Key
 from sync_assets.engine.session import Cursor, rows
-from sync_assets.engine.table import RelationName, quoted
 
 
 @dataclass(frozen=True, slots=True)

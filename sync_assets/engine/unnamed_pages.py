@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_assets.engine.catalog import Relation
-from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode, Table, quoted
+from sync_assets.engine.names import quoted
+from sync_assets.engine.relation_shape import Relation
+from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode, Table
 from sync_assets.engine.wal import Tools
 
 INSPECT_VERSION = 150000

@@ -18,6 +18,7 @@ from sync_assets.engine.discovery import Outlook, look_out
 from sync_assets.engine.flush import ensure_flushed
 from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.lock import locked
+from sync_assets.engine.planner import plan_tables
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
 from sync_assets.engine.run import Run
@@ -25,10 +26,11 @@ from sync_assets.engine.scan import End
 from sync_assets.engine.scope import own_names
 from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.snapshot import SourceView
-from sync_assets.engine.state import Known
-from sync_assets.engine.sync import fill, known_states, plan_tables, publish
+from sync_assets.engine.state import Known, known_states
+from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import Table
-from sync_assets.engine.verdict import Tally, after_sync, since_last_run
+from sync_assets.engine.tally import Tally
+from sync_assets.engine.verdict import after_sync, since_last_run
 from sync_assets.engine.verification import Verification
 
 

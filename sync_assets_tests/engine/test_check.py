@@ -22,7 +22,8 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.extension_facts import MissingExtension, MissingTypes
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
-from sync_assets.engine.table import ChangedBlocks, Deletes, RelationName, SyncMode, Table
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
 from sync_assets.engine.table_facts import SourceTable, TablePair, TargetTable
 from sync_assets.engine.wal import Tools
 from sync_assets.engine.wal_facts import WalFacts

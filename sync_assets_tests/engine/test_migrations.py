@@ -8,10 +8,10 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import errors
-from sync_assets.engine.migrations import MIGRATIONS
-from sync_assets.engine.retention import receipts_kept
-from sync_assets.engine.state_tables import STATE_VERSION
-from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.advance import receipts_kept
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.state_tables import MIGRATIONS, STATE_VERSION
+from sync_assets.engine.table import Table
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 

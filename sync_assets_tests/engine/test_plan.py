@@ -9,24 +9,17 @@ import pytest
 
 from sync_assets.engine import Deletes, RelationName, SyncMode, Table
 from sync_assets.engine.blocks import PageRun
-from sync_assets.engine.catalog import Column, Key, Leaf, Relation
-from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
-from sync_assets.engine.plan import (
+from sync_assets.engine.chunks import (
     LARGE_CHUNK,
-    Chunk,
-    How,
-    KeyMap,
-    LeafRead,
-    Plan,
-    Removal,
     chunks,
-    configuration,
-    known_leaf,
-    make_plan,
     noted_chunks,
     useful_loaders,
     useful_workers,
 )
+from sync_assets.engine.decide import configuration, known_leaf, make_plan
+from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
+from sync_assets.engine.plan import Chunk, How, KeyMap, LeafRead, Plan, Removal
+from sync_assets.engine.relation_shape import Column, Key, Leaf, Relation
 from sync_assets.engine.schema import fit
 from sync_assets.engine.snapshot import Snapshot, SourceIdentity, SourceView
 from sync_assets.engine.state import Known

@@ -13,12 +13,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine.catalog import Leaf, Relation
 from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, listing, pieces, sums
 from sync_assets.engine.difference import Difference, Kind, differences
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.relation_shape import Leaf, Relation
 from sync_assets.engine.snapshot import Snapshot, SourceIdentity
-from sync_assets.engine.table import Deletes, RelationName, SyncMode, Table
-from sync_assets.engine.verdict import MOST_HASHES, Tally, after_sync, since_last_run
+from sync_assets.engine.table import Deletes, SyncMode, Table
+from sync_assets.engine.tally import MOST_HASHES, Tally
+from sync_assets.engine.verdict import after_sync, since_last_run
 from sync_assets_tests.fixtures.servers import Connect
 
 NAME = RelationName("public", "t")

@@ -14,7 +14,8 @@ from sync_assets.config import TAG_KEY, TAG_VALUE, TableSyncConfig
 from sync_assets.config_errors import parse_component
 from sync_assets.defs_folder import locate, read_components
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import RelationName, SyncMode
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import SyncMode
 from sync_assets.sync_config import SyncConfig
 from sync_assets.yaml_file import read_documents
 

@@ -11,7 +11,8 @@ import pytest
 
 from sync_assets import specs
 from sync_assets.config import SyncedTable
-from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import Table
 
 HARD_NAMES = [
     *("a", "A", "a_", "_a", "a b", "a-b", "a.b", "a/b", 'a"b', "a__b", "주문", "주 문", "é", "e"),

@@ -6,7 +6,8 @@ import pytest
 
 from sync_assets.engine.check import check
 from sync_assets.engine.errors import SchemaConflict, UnsupportedRelation
-from sync_assets.engine.table import RelationName, Table
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import Table
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 

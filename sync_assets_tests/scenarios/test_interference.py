@@ -14,6 +14,7 @@ from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, SyncError, TransientError
+from sync_assets.engine.connection import connect
 from sync_assets.engine.errors import (
     ConnectionLost,
     PrivilegeError,
@@ -22,7 +23,7 @@ from sync_assets.engine.errors import (
     SourceChanged,
 )
 from sync_assets.engine.progress import Progress
-from sync_assets.engine.session import connect, row, transaction
+from sync_assets.engine.session import row, transaction
 from sync_assets.engine.sqlstate import Greeting, Side, classify
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.proxy import Proxy

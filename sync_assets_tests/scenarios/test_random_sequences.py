@@ -66,12 +66,12 @@ def test_random_changes_end_exact(pair: Pair) -> None:
 
 CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
     "what had not been committed yet is forgotten": (
-        "sync_assets.engine.run._watermark",
+        "sync_assets.engine.outcome._watermark",
         lambda plan, known: plan.view.snapshot.xmax,
         "2",
     ),
     "a leaf that is new is read by its xids": (
-        "sync_assets.engine.plan._why_whole",
+        "sync_assets.engine.decide._why_whole",
         lambda leaf, known, view: None,
         "12",
     ),

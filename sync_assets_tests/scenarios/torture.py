@@ -22,8 +22,8 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import PermanentError, TransientError, snapshot
+from sync_assets.engine.names import quoted
 from sync_assets.engine.snapshot import SourceView
-from sync_assets.engine.table import quoted
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import SETTINGS, running_server
 from sync_assets_tests.scenarios.controls import CONTROLS, Control

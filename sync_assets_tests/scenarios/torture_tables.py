@@ -8,7 +8,8 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection
 
-from sync_assets.engine.table import ChangedBlocks, Deletes, RelationName, SyncMode, Table
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.scenarios.storm import Choice, Storm, Work, roll_back_prepared
 

@@ -1,19 +1,80 @@
-"""Rows that only the target has, when a column's type changes: nobody sends their values again."""
+"""Alter the target inside the publishing transaction, and prove that nothing was lost."""
 
 from __future__ import annotations
 
 import dataclasses
 
 import psycopg2
+import psycopg2.extensions
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, sql
+from sync_assets.engine import errors, identifiers
 from sync_assets.engine.alter import Alteration, Narrowing
-from sync_assets.engine.catalog import Key
 from sync_assets.engine.load import Staging
 from sync_assets.engine.mending import assigns
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
+from sync_assets.engine.relation_shape import Key
 from sync_assets.engine.session import Cursor, row
+
+_NO_CAST = ("42804", "42846")
+_VALUE = ("22", "23")
+_DEPENDED_ON = ("0A000", "2BP01")
+
+
+def apply(cursor: Cursor, target: RelationName, alteration: Alteration) -> None:
+    """Execute one alteration inside the publishing transaction; raises SchemaConflict."""
+    failed: psycopg2.Error | None = None
+    statements = (alteration.statement, alteration.converts, alteration.clears)
+    for statement in statements:
+        if statement is None or (failed and not _helps(alteration, statement, failed)):
+            continue
+        failed = _tried(cursor, statement)
+        if failed is None:
+            return
+    if failed is not None:
+        raise _conflict(target, alteration, failed) from None
+
+
+def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
+    cursor.execute("SAVEPOINT alteration")
+    try:
+        cursor.execute(statement)
+    except psycopg2.Error as error:
+        code = error.pgcode or ""
+        if code not in (*_NO_CAST, *_DEPENDED_ON) and not code.startswith(_VALUE):
+            raise
+        cursor.execute("ROLLBACK TO alteration; RELEASE alteration")
+        return error
+    cursor.execute("RELEASE alteration")
+    return None
+
+
+def _helps(alteration: Alteration, statement: Composable, failed: psycopg2.Error) -> bool:
+    code = failed.pgcode or ""
+    if code in _DEPENDED_ON:
+        return False
+    return statement is alteration.clears or code in _NO_CAST
+
+
+def _conflict(
+    target: RelationName, alteration: Alteration, failed: psycopg2.Error
+) -> errors.SchemaConflict:
+    if failed.pgcode in _DEPENDED_ON:
+        # Names what depends on the column; no value of the table is in it.
+        detail = (failed.diag.message_detail or failed.diag.message_primary or "").rstrip(".")
+        return errors.SchemaConflict(
+            f"the target must follow its source: {alteration.says}; "
+            f"something there depends on it ({detail})",
+            remedy="Drop what depends on it, run again, and create it anew.",
+        )
+    return errors.SchemaConflict(
+        f"the target must follow its source: {alteration.says}; "
+        f"a value that is there does not allow it (SQLSTATE {failed.pgcode})",
+        remedy="Correct or delete the rows in the way on the target, and run again. Or drop it, to "
+        f"be loaded anew: DROP TABLE {target.as_sql}.",
+    )
+
 
 _NO_SUCH_CAST_OR_OPERATOR = ("42846", "42883")
 _DIRECTLY, _AS_TEXT = SQL(""), SQL("::pg_catalog.text")
@@ -109,7 +170,7 @@ def _count(
         "SELECT count(*) FROM only_here WHERE {differ}"
     ).format(
         column=Identifier(narrows.column),
-        target=sql.relation(plan.table.target),
+        target=identifiers.relation(plan.table.target),
         staging=staging.identifier,
         joined=_joined(plan, key, through),
         differ=differ.format(back=back),

@@ -1,0 +1,125 @@
+"""Move the mark of a target on, and write the receipt of the run that did."""
+
+from __future__ import annotations
+
+import json
+import os
+
+from sync_assets.engine import errors
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.session import Cursor
+from sync_assets.engine.shape import leaf_json
+from sync_assets.engine.state import FIELDS, MAP, Known, KnownLeaf, map_of
+
+_FORGET = """
+DELETE FROM sync_assets.receipt
+WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND id <= (
+  SELECT id FROM sync_assets.receipt
+  WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s
+  ORDER BY id DESC OFFSET %(kept)s LIMIT 1)
+"""
+
+
+_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {MAP} END"}
+"""What a column is written as where it is not a plain value."""
+
+
+def advance(
+    cursor: Cursor,
+    target: RelationName,
+    source: RelationName,
+    before: Known | None,
+    after: Known,
+    receipt: Receipt,
+) -> None:
+    """Write state and receipt inside the publishing transaction; raises ConcurrentRun."""
+    values: dict[str, object] = {
+        "source_schema": source.schema,
+        "source_table": source.name,
+        "mode": receipt.mode,
+        "run_id": receipt.run_id,
+    }
+    kept = {column: getattr(after, name) for column, name in FIELDS.items() if name != "version"}
+    mapping = {"mapped": after.mapped, "map_name": str(map_of(target))}
+    values |= kept | {
+        "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
+        "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
+        "columns": after.columns.as_json() if after.columns else None,
+    }
+    place = {"target_schema": target.schema, "target_table": target.name}
+    if before is None:
+        _execute_insert(cursor, values | place, mapping)
+    else:
+        _execute_update(cursor, values, {**place, **mapping}, before.version)
+    if cursor.rowcount != 1:
+        raise errors.ConcurrentRun(f"another run has changed the state of {target} meanwhile")
+    if before is None or before.leaves != after.leaves:
+        _write_leaves(cursor, target, after.leaves)
+    cursor.execute(
+        "INSERT INTO sync_assets.receipt (target_schema, target_table, run_id, receipt) "
+        "VALUES (%s, %s, %s, %s)",
+        (target.schema, target.name, receipt.run_id, json.dumps(receipt.as_dict())),
+    )
+    cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
+
+
+def _execute_insert(cursor: Cursor, values: dict[str, object], mapping: dict[str, object]) -> None:
+    names = ", ".join(values)
+    marks = ", ".join(_WRITTEN.get(name, f"%({name})s") for name in values)
+    cursor.execute(
+        f"INSERT INTO sync_assets.state (version, {names}) "  # noqa: S608 - our own column names
+        f"VALUES (1, {marks}) ON CONFLICT DO NOTHING",
+        values | mapping,
+    )
+
+
+def _execute_update(
+    cursor: Cursor, values: dict[str, object], place: dict[str, object], version: int
+) -> None:
+    assignments = ", ".join(f"{name} = {_WRITTEN.get(name, f'%({name})s')}" for name in values)
+    cursor.execute(
+        f"UPDATE sync_assets.state SET {assignments}, "  # noqa: S608 - our own column names
+        "version = version + 1, synced_at = clock_timestamp() "
+        "WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s "
+        "AND version = %(read_version)s",
+        values | place | {"read_version": version},
+    )
+
+
+def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf, ...]) -> None:
+    cursor.execute(
+        "DELETE FROM sync_assets.state_leaf WHERE target_schema = %s AND target_table = %s",
+        (target.schema, target.name),
+    )
+    cursor.execute(
+        "INSERT INTO sync_assets.state_leaf "
+        "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], "
+        "%s::jsonb[])",
+        (
+            target.schema,
+            target.name,
+            [leaf.oid for leaf in leaves],
+            [leaf.filenode for leaf in leaves],
+            [leaf.tablespace for leaf in leaves],
+            [leaf_json(leaf.columns) for leaf in leaves],
+        ),
+    )
+
+
+VARIABLE = "SYNC_RECEIPTS_KEPT"
+DEFAULT = 1000
+
+
+def receipts_kept() -> int:
+    """What SYNC_RECEIPTS_KEPT says; raises ConfigurationError.
+
+    At least one: a run whose reply to COMMIT was lost finds its own receipt again.
+    """
+    text = os.environ.get(VARIABLE, "").strip() or str(DEFAULT)
+    if not (text.isascii() and text.isdigit()) or int(text) < 1:
+        raise ConfigurationError(
+            f"{VARIABLE} is {text!r}", remedy="It must be a whole number from 1 up."
+        )
+    return int(text)

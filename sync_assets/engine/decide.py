@@ -1,0 +1,178 @@
+"""What a run will read, and why: decided from state, snapshot and shapes (pure)."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+from sync_assets.engine.cursor_range import CursorRange
+from sync_assets.engine.identity import is_behind, is_other_source, require_same_source
+from sync_assets.engine.plan import How, LeafRead, Plan
+from sync_assets.engine.relation_shape import Leaf, Relation
+from sync_assets.engine.schema import Layout
+from sync_assets.engine.shape import places
+from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.state import Known, KnownLeaf
+from sync_assets.engine.table import LateCommits, SyncMode, Table
+from sync_assets.engine.xid import XidWindow
+
+REASONS = 3
+"""How many leaves a receipt's reason names."""
+
+
+def make_plan(
+    table: Table,
+    view: SourceView,
+    layout: Layout,
+    known: Known | None,
+    target: Relation | None,
+    cursor: CursorRange | None = None,
+    suspicion: str | None = None,
+) -> Plan:
+    """Decide; raises SourceIdentityChanged or SourceBehind where going on would lose rows.
+
+    `suspicion` is a reason from outside to read everything.
+    """
+    fingerprint = configuration(table, layout)
+    why = _why_all(table, view, layout, known, target, fingerprint, cursor) or suspicion
+    start = known.watermark if known and not why else 0
+    window = XidWindow(start, view.snapshot.xmax)
+    if not why and window.covers_ring:
+        why = "full pass: the last run is 2^32 or more transactions ago"
+    reads = tuple(
+        read
+        for leaf in view.relation.leaves
+        for read in _leaf_reads(
+            table, leaf, why or layout.full_leaves.get(leaf.oid), known, view, cursor
+        )
+    )
+    return Plan(
+        table,
+        view,
+        layout,
+        window,
+        reads,
+        bool(why) or all(read.how is How.WHOLE for read in reads),
+        why or _reason(reads, start, cursor),
+        fingerprint,
+        cursor,
+        _events(known, view.relation),
+    )
+
+
+def configuration(table: Table, layout: Layout) -> str:
+    """Changes whenever what this table selects from the source changes."""
+    scope = (table.columns, table.exclude, table.expressions, table.where, table.only)
+    text = repr((str(table.source), layout.key_columns, scope, table.xmin_column))
+    return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
+
+
+def _why_all(
+    table: Table,
+    view: SourceView,
+    layout: Layout,
+    known: Known | None,
+    target: Relation | None,
+    fingerprint: str,
+    cursor: CursorRange | None,
+) -> str | None:
+    """The reason to read every row, or None where the last run's mark can be trusted."""
+    if known is not None and not table.accept_source:
+        require_same_source(known, view.snapshot)
+    if layout.creates:
+        return "first load: the target does not exist"
+    if known is None or target is None:
+        return "full pass: the first run over a target that was there before"
+    other = is_other_source(known, view.snapshot) or is_behind(known, view.snapshot)
+    unmarked = not view.relation.has_versions and cursor is not None and cursor.since is None
+    reasons = {
+        "full pass: another source was accepted": table.accept_source and other,
+        "full pass: asked for": table.full_refresh,
+        "full_sync reads every row": table.mode is SyncMode.FULL_SYNC,
+        f"full pass: {layout.full}": layout.full is not None,
+        "full pass: the cursor has no mark yet": unmarked,
+    }
+    reason = next((text for text, holds in reasons.items() if holds), None)
+    return reason or _why_mark_is_void(table, view, known, target, fingerprint)
+
+
+def _why_mark_is_void(
+    table: Table, view: SourceView, known: Known, target: Relation, fingerprint: str
+) -> str | None:
+    now = view.snapshot.identity
+    if now.system_identifier is None and not table.trust_source_identity:
+        return "full pass: the source role may not call pg_control_system()"
+    changed = {
+        "the source's identity": (
+            (known.system_identifier, known.database),
+            (now.system_identifier, now.database),
+        ),
+        "the source's timeline": (known.timeline, now.timeline),
+        "the configuration of the table": (known.configuration, fingerprint),
+        "the target table itself": (known.target_storage, target.storage),
+    }
+    what = [name for name, (before, after) in changed.items() if before != after]
+    return f"full pass: {' and '.join(what)} changed" if what else None
+
+
+def known_leaf(leaf: Leaf) -> KnownLeaf:
+    """What the state keeps of a leaf."""
+    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
+
+
+def _leaf_reads(
+    table: Table,
+    leaf: Leaf,
+    why: str | None,
+    known: Known | None,
+    view: SourceView,
+    cursor: CursorRange | None,
+) -> Iterator[LeafRead]:
+    reason = why or _why_whole(leaf, known, view)
+    by_cursor = cursor is not None and cursor.since is not None
+    if reason is not None:
+        yield LeafRead(leaf, How.WHOLE, reason)
+        return
+    trusts_cursor = by_cursor and table.late_commits is LateCommits.LOOKBACK
+    if view.relation.has_versions and (not trusts_cursor or view.relation.through_parent):
+        yield LeafRead(leaf, How.XID, "rows by their xid")
+    if by_cursor and not view.relation.through_parent:
+        yield LeafRead(leaf, How.CURSOR, "rows by their cursor")
+
+
+def _why_whole(leaf: Leaf, known: Known | None, view: SourceView) -> str | None:
+    """The reason to read one leaf whole, or None."""
+    before = known.leaves if known else ()
+    same = next((each for each in before if each.oid == leaf.oid), None)
+    if known is None or same is None:
+        return f"{leaf.name} is new"
+    if leaf.unlogged and known.postmaster_start != view.snapshot.postmaster_start:
+        return f"{leaf.name} is unlogged and the source has restarted"
+    if leaf.kind == "f" and view.relation.kind == "p":
+        return f"{leaf.name} is a foreign table"
+    return None
+
+
+def _events(known: Known | None, relation: Relation) -> tuple[str, ...]:
+    """What happened to the leaves since the last run that may have taken rows along."""
+    if known is None:
+        return ()
+    now = {leaf.oid: leaf for leaf in relation.leaves}
+    gone = sum(before.oid not in now for before in known.leaves)
+    rewritten = [
+        f"{now[before.oid].name} was truncated or rewritten"
+        for before in known.leaves
+        if before.oid in now and now[before.oid].filenode != before.filenode
+    ]
+    plural = "s are" if gone > 1 else " is"
+    return (*([f"{gone} partition{plural} gone"] if gone else ()), *rewritten)
+
+
+def _reason(reads: Sequence[LeafRead], start: int, cursor: CursorRange | None) -> str:
+    whole = [read.reason for read in reads if read.how is How.WHOLE]
+    more = ", …" if len(whole) > REASONS else ""
+    also = f"; whole: {', '.join(whole[:REASONS])}{more}" if whole else ""
+    parts = [f"changes since transaction {start}"] * any(r.how is How.XID for r in reads)
+    if cursor is not None and any(read.how is How.CURSOR for read in reads):
+        parts.append(f"{cursor.column} from {cursor.since}")
+    return f"{' and '.join(parts)}{also}".removeprefix("; ")

@@ -1,0 +1,126 @@
+"""Remove from the target what the source no longer has, inside the publishing transaction."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from psycopg2.sql import Composable
+
+from sync_assets.engine import errors, merge_sql, page_map
+from sync_assets.engine.export import Exported
+from sync_assets.engine.load import Staging
+from sync_assets.engine.plan import KeyMap, Plan, Removal
+from sync_assets.engine.relation_shape import Key
+from sync_assets.engine.session import Cursor, pinned, row
+
+
+@dataclass(frozen=True, slots=True)
+class Removed:
+    """What was done about rows that the source no longer has."""
+
+    deleted: int = 0
+    only_in_target: int | None = None
+    left_scope: int | None = None
+    out_of_scope: int = 0
+
+
+def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:
+    """Delete or mark what the source no longer has, or count it; raises DeleteGuard."""
+    key = plan.layout.key
+    if key is None:
+        return _remove_surplus(cursor, plan, staging, staged)
+    keys = staging.all_keys
+    if plan.removal is Removal.NONE:
+        if plan.full:
+            missing = row(cursor, merge_sql.count_missing(plan, key, keys))[0]
+            return Removed(only_in_target=missing)
+        if plan.flags_scope:
+            left, out = row(cursor, merge_sql.count_left(plan, key, staging.identifier))
+            return Removed(left_scope=left, out_of_scope=out)
+        return Removed()
+    if plan.key_map is KeyMap.USE:
+        return _remove_gone(cursor, plan, key, staging, staged)
+    return _remove_lacking(cursor, plan, key, keys, staged)
+
+
+def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = None) -> Composable:
+    """Delete or mark the target rows whose key is not among `keys`, of those that are `within`."""
+    if plan.removal is Removal.MARK:
+        return merge_sql.mark_missing(plan, key, keys, plan.view.snapshot.taken_at, within)
+    return merge_sql.delete_missing(plan, key, keys, within)
+
+
+def _remove_lacking(
+    cursor: Cursor, plan: Plan, key: Key, keys: Composable, staged: Exported
+) -> Removed:
+    """Delete or mark what is not among all keys, or has gone from the buckets that differ."""
+    buckets = plan.key_buckets
+    if buckets is None:
+        cursor.execute(removal(plan, key, keys))
+        deleted = cursor.rowcount
+        guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
+    elif not buckets.prefixes:
+        deleted = 0
+    else:
+        with pinned(cursor):
+            cursor.execute(removal(plan, key, keys, merge_sql.within_buckets(key, buckets)))
+            deleted = cursor.rowcount
+        guard(cursor, plan, deleted, buckets.rows)
+    return Removed(deleted, 0)
+
+
+def _remove_gone(
+    cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
+) -> Removed:
+    """Delete or mark what has gone from the pages that were read."""
+    if not page_map.reads_pages(plan):
+        return Removed()
+    gone = page_map.find_gone(cursor, plan, key, staging)
+    if plan.removal is Removal.MARK:
+        cursor.execute(merge_sql.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
+    else:
+        cursor.execute(merge_sql.delete_gone(plan, key, gone))
+    deleted = cursor.rowcount
+    left = staged.keys or int(deleted and row(cursor, merge_sql.any_live(plan))[0])
+    guard(cursor, plan, deleted, left)
+    return Removed(deleted)
+
+
+def _remove_surplus(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:
+    """Without a key a changed row is one deleted and one inserted: the guard looks at the sum."""
+    with pinned(cursor):
+        cursor.execute(merge_sql.delete_surplus(plan, staging.identifier))
+        deleted = cursor.rowcount
+    kept = row(cursor, merge_sql.count_live(plan))[0]
+    guard(cursor, plan, max(0, kept + deleted - staged.rows), staged.rows)
+    return Removed(deleted, 0)
+
+
+def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
+    """Refuse, and so roll back, a delete that looks like a mistake."""
+    table = plan.table
+    if table.confirm_deletes is not None:
+        if deleted > table.confirm_deletes:
+            raise errors.DeleteGuard(
+                f"{deleted} rows of {table.target} would be deleted, "
+                f"{table.confirm_deletes} were confirmed"
+            )
+        return
+    if deleted and not left and not table.allow_empty:
+        raise errors.DeleteGuard(
+            f"the source {table.source} is empty and {table.target} has {deleted} rows",
+            remedy=f"If that is right, run once with --confirm-deletes {deleted}, "
+            "or set allow_empty: true.",
+        )
+    if deleted < table.min_deletes:
+        return
+    # So many rows that are left make it a small share: the other ones need not be counted.
+    enough = math.ceil(deleted / table.max_delete_ratio) if table.max_delete_ratio else None
+    before = row(cursor, merge_sql.count_live(plan, enough))[0] + deleted
+    if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
+        raise errors.DeleteGuard(
+            f"{deleted} of {before} rows of {table.target} would be deleted, "
+            f"more than max_delete_ratio {table.max_delete_ratio} allows",
+            remedy=f"If that is right, run once with --confirm-deletes {deleted}.",
+        )

@@ -1,0 +1,79 @@
+"""Find the keys that may be gone by checksums of all keys."""
+
+from __future__ import annotations
+
+import dataclasses
+from functools import partial
+
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine import identifiers, merge_sql
+from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, sums
+from sync_assets.engine.key_buckets import estimated_rows
+from sync_assets.engine.load import Staging
+from sync_assets.engine.plan import KeyBuckets, Plan
+from sync_assets.engine.relation_shape import Key, Relation
+from sync_assets.engine.run import Run
+from sync_assets.engine.scope import own_names, written
+from sync_assets.engine.session import PINNED, Connection, transaction
+
+ROWS_PER_BUCKET = 16
+"""Times as many rows in a bucket as a comparison of whole rows would put there."""
+
+
+EVERYTHING = 1 << 62
+"""Rows to list at once that no table has, so that buckets are not told in parts."""
+
+
+def compared(
+    run: Run, plan: Plan, source: Connection, target: Connection, staging: Staging
+) -> Plan:
+    """The plan with the buckets that differ; `source` holds the snapshot, the rows are staged."""
+    from sync_assets.engine.comparison import Comparison
+    from sync_assets.engine.scan import End
+
+    key = plan.layout.key
+    if key is None:
+        raise AssertionError(f"{plan.table.target} is compared by a key that it does not have")
+    condition = None if plan.table.where is None else written(plan.table.where)
+    own = own_names(plan.table, plan.view.relation, plan.view.types)
+    rows_ = _keys(plan.view.relation, key, condition)
+    reading = End("source", rows_, source, plan.view.snapshot.in_recovery, own)
+    comparison = Comparison(run, plan.table, reading)
+    buckets = Buckets(digits_for(estimated_rows(plan.view.relation) / ROWS_PER_BUCKET))
+    run.report.begin("compare")
+    with comparison.target_end() as end:
+        comparison.sum_up((comparison.source, end), buckets)
+    _add_new(target, plan, key, staging, buckets)
+    run.report.spent("compare")
+    found = _differing(buckets)
+    reason = f"{plan.reason}; keys of {len(found)} of {16**buckets.digits:,} buckets"
+    differing = KeyBuckets(found, buckets.rows[1])
+    return dataclasses.replace(plan, key_buckets=differing, reason=reason)
+
+
+def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:
+    """Rows of which the key is all that is looked at."""
+    columns = tuple((name, Identifier(name)) for name in key.columns)
+    return Rows(relation, columns, (), condition)
+
+
+def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets: Buckets) -> None:
+    """Count the staged rows that the target does not have yet among its own."""
+    from sync_assets.engine.scan import copy
+
+    lacking = SQL("NOT EXISTS (SELECT FROM {} AS t WHERE {} AND {})").format(
+        identifiers.relation(plan.table.target),
+        merge_sql.joined(key, Identifier(staging.name.name)),
+        merge_sql.live(plan),
+    )
+    rows_ = _keys(plan.view.relation, key, lacking)
+    statement = sums(rows_, Piece(staging.name), buckets.digits)
+    with transaction(target, *PINNED) as cursor:
+        copy(cursor.connection, statement, partial(buckets.add, -1), Piece(staging.name), ())
+
+
+def _differing(buckets: Buckets) -> tuple[str, ...]:
+    """What the hashes in the buckets that differ begin with, in hexadecimal."""
+    parts = buckets.differing(EVERYTHING)
+    return tuple(f"{bucket:0{buckets.digits}x}" for part in parts for bucket in part)

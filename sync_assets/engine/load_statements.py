@@ -1,0 +1,114 @@
+"""Statements that make tables on the target and fill them (pure)."""
+
+from __future__ import annotations
+
+import math
+
+from psycopg2 import sql
+from psycopg2.sql import SQL, Composable, Identifier
+
+from sync_assets.engine.alter import column_definition
+from sync_assets.engine.identifiers import names
+from sync_assets.engine.plan import KeyMap, Plan, key_fields
+from sync_assets.engine.relation_shape import Key
+from sync_assets.engine.schema import Field
+from sync_assets.engine.sql import copy_format
+
+IN_SCOPE = "sync_assets.in_scope"
+"""The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""
+
+
+LEAF, PAGE = "sync_assets.leaf", "sync_assets.page"
+"""Where a key was read: the leaf's oid on the source, and the page."""
+
+
+def staged_columns(plan: Plan) -> tuple[str, ...]:
+    """The staging table's columns, in the order in which a batch file has them."""
+    flag = (IN_SCOPE,) if plan.flags_scope else ()
+    return (*plan.layout.names, plan.table.xmin_column, *flag)
+
+
+def staged_keys(plan: Plan) -> tuple[str, ...]:
+    """The columns of the staging table for keys, in the order in which a batch file has them."""
+    return (*plan.layout.key_columns, *_place_columns(plan))
+
+
+def _place_columns(plan: Plan) -> tuple[str, ...]:
+    if plan.key_map is not KeyMap.NONE:
+        return (LEAF, PAGE)
+    return (PAGE,) if plan.notes_pages else ()
+
+
+def staging_columns(plan: Plan) -> Composable:
+    """Column definitions of the staging table: those of the target where it will become it."""
+    layout = plan.layout
+    definitions = [_definition(field, strict=layout.creates) for field in layout.fields]
+    definitions.append(_ours(plan.table.xmin_column, "bigint"))
+    if layout.creates and layout.deleted_column:
+        definitions.append(_ours(layout.deleted_column, "timestamptz"))
+    if plan.flags_scope:
+        definitions.append(_ours(IN_SCOPE, "boolean"))
+    return SQL(", ").join(definitions)
+
+
+MOST_ROOM, LEAST_ROOM = 15, 5
+"""Percent of a page that is left free for new versions of its rows."""
+
+
+def create_table(plan: Plan, name: Composable) -> Composable:
+    """CREATE TABLE for a target, or for the staging table that becomes it."""
+    return SQL("CREATE TABLE {} ({}) WITH (fillfactor = {})").format(
+        name, staging_columns(plan), sql.Literal(_fillfactor(plan))
+    )
+
+
+def add_key(key: Key, name: Composable, constraint: str) -> Composable:
+    """What gives a table that we create its key."""
+    return SQL("ALTER TABLE {} ADD CONSTRAINT {} {} ({})").format(
+        name,
+        Identifier(constraint),
+        SQL("PRIMARY KEY" if key.primary else "UNIQUE"),
+        names(key.columns),
+    )
+
+
+def create_temporary(plan: Plan, name: Composable) -> Composable:
+    """CREATE TABLE for a staging table beside a target that is there."""
+    return SQL("CREATE TEMP TABLE {} ({})").format(name, staging_columns(plan))
+
+
+def _fillfactor(plan: Plan) -> int:
+    """How full a page gets: there is room for one more row, if it is not large.
+
+    A row's new version then stays on its page, and no index has to learn of it: the manual,
+    "Heap-Only Tuples". https://www.postgresql.org/docs/current/storage-hot.html
+    """
+    leaves = plan.view.relation.leaves
+    pages, rows = sum(leaf.pages for leaf in leaves), sum(leaf.estimated_rows for leaf in leaves)
+    room = math.ceil(110 * pages / rows) if rows > 0 else 0
+    room = room if LEAST_ROOM < room <= MOST_ROOM else LEAST_ROOM
+    return 100 - room
+
+
+def key_columns(plan: Plan) -> Composable:
+    """Column definitions of the staging table for keys, and for where they lie on the source."""
+    place = [_ours(name, "bigint") for name in _place_columns(plan)]
+    found = [_definition(field, strict=False) for field in key_fields(plan)]
+    return SQL(", ").join([*found, *place])
+
+
+def _ours(name: str, type_: str) -> Composable:
+    return SQL("{} {}").format(Identifier(name), SQL(type_))
+
+
+def _definition(field: Field, *, strict: bool) -> Composable:
+    definition = column_definition(field.name, field.type, field.collation)
+    return SQL("{}{}").format(definition, SQL(" NOT NULL" if strict and field.not_null else ""))
+
+
+def load_batch(plan: Plan, staging: Composable, *, keys_only: bool) -> Composable:
+    """COPY a batch into the staging table of the rows, or of the keys."""
+    columns = staged_keys(plan) if keys_only else staged_columns(plan)
+    return SQL("COPY {} ({}) FROM STDIN (FORMAT {})").format(
+        staging, names(columns), copy_format(plan, keys_only=keys_only)
+    )

@@ -1,0 +1,89 @@
+"""Names of relations, as the user gives them and as SQL has them."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from sync_assets.engine.errors import ConfigurationError
+
+IDENTIFIER_BYTES = 63
+"""PostgreSQL truncates longer names silently (NAMEDATALEN - 1), so they are refused here."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class RelationName:
+    """A relation by schema and name, exactly as the catalog stores them."""
+
+    schema: str
+    name: str
+
+    @classmethod
+    def parse(cls, text: str | RelationName) -> RelationName:
+        """Read `schema.name`; a bare name means the schema `public`.
+
+        Names are taken as they stand, without folding to lower case. A part that contains a dot
+        or a double quote is written in double quotes, as in SQL. Raises ConfigurationError.
+        """
+        if isinstance(text, RelationName):
+            return text
+        *schema, name = _split(text)
+        if len(schema) > 1:
+            raise ConfigurationError(
+                f"{text!r} is not the name of a table",
+                remedy='Write schema.table; quote a part that contains a dot: "my.schema".table.',
+            )
+        for part in (*schema, name):
+            check_part(part, text)
+        return cls(schema[0] if schema else "public", name)
+
+    def __str__(self) -> str:
+        return ".".join(
+            quoted(part) if "." in part or '"' in part else part
+            for part in (self.schema, self.name)
+        )
+
+    @property
+    def as_sql(self) -> str:
+        """The name as it can be pasted into a statement."""
+        return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+def _split(text: str) -> list[str]:
+    parts: list[str] = []
+    part, quoted, position = "", False, 0
+    while position < len(text):
+        character = text[position]
+        if character == '"' and quoted and text[position + 1 : position + 2] == '"':
+            part, position = part + '"', position + 1
+        elif character == '"':
+            quoted = not quoted
+        elif character == "." and not quoted:
+            parts, part = [*parts, part], ""
+        else:
+            part += character
+        position += 1
+    if quoted:
+        raise ConfigurationError(
+            f"{text!r} has an unbalanced double quote",
+            remedy='Write a double quote inside a quoted name twice: "a""b".',
+        )
+    return [*parts, part]
+
+
+def check_part(part: str, text: str) -> None:
+    """Refuse a part of `text` that no catalog can hold; raises ConfigurationError."""
+    if not part or "\0" in part or part != part.strip():
+        raise ConfigurationError(
+            f"{text!r} is not a name",
+            remedy="Write schema.table, without blanks around the names.",
+        )
+    if len(part.encode()) > IDENTIFIER_BYTES:
+        raise ConfigurationError(
+            f"the name {part!r} is longer than {IDENTIFIER_BYTES} bytes",
+            remedy="PostgreSQL would cut it; write the name as the catalog stores it.",
+        )
+
+
+def quoted(identifier: str) -> str:
+    """An identifier in double quotes, for people to paste; statements use psycopg2.sql."""
+    return '"' + identifier.replace('"', '""') + '"'
