@@ -27,7 +27,7 @@ from servers import Pair
 from work import WORKS, Work, change, fresh_copy, made
 
 from sync_assets.engine import DataCopyEngine
-from sync_assets.engine.session import PINNED, UNHURRIED
+from sync_assets.engine.postgres.session import PINNED, UNHURRIED
 
 Result = Any
 STEPS = ("initial", "changes", "unchanged")

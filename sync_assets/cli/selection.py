@@ -11,8 +11,8 @@ from typing import NoReturn
 from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.config import SyncedTable, url_variable
 from sync_assets.defs_folder import locate, read_components
-from sync_assets.engine.connection import check_url
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.postgres.connection import check_url
 
 NAMED_AT_MOST = 10
 

@@ -8,8 +8,8 @@ import os
 from sync_assets.engine import errors
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.session import Cursor
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.session import Cursor
 from sync_assets.engine.shape import leaf_json
 from sync_assets.engine.state import FIELDS, MAP, Known, KnownLeaf, map_of
 

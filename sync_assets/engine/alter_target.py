@@ -8,14 +8,15 @@ import psycopg2
 import psycopg2.extensions
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, identifiers
+from sync_assets.engine import errors
 from sync_assets.engine.alter import Alteration, Narrowing
 from sync_assets.engine.load import Staging
 from sync_assets.engine.mending import assigns
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.relation_shape import Key
-from sync_assets.engine.session import Cursor, row
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.relation import Key
+from sync_assets.engine.postgres.session import Cursor, row
 
 _NO_CAST = ("42804", "42846")
 _VALUE = ("22", "23")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sync_assets.engine.relation_shape import Column
+from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.schema import Field
 
 _CHEAP = frozenset(

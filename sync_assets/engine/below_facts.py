@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres.session import Cursor, rows
 
 
 @dataclass(frozen=True, slots=True)

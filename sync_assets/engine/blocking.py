@@ -17,10 +17,10 @@ import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.connection import Sessions, Watching
-from sync_assets.engine.session import Connection, row, rows
-from sync_assets.engine.sqlstate import Side
-from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
+from sync_assets.engine.postgres.connection import Sessions, Watching
+from sync_assets.engine.postgres.session import Connection, row, rows
+from sync_assets.engine.postgres.sqlstate import Side
+from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 
 MAX_BLOCKING = 60.0
 """Seconds."""

@@ -11,10 +11,10 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.connection import Sessions
 from sync_assets.engine.ends import Ends, on_both, target_relation
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import Cursor, row, transaction
 from sync_assets.engine.schema import holds
-from sync_assets.engine.session import Cursor, row, transaction
 from sync_assets.engine.table import Table
 
 

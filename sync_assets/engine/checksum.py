@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.relation_shape import Relation
+from sync_assets.engine.postgres.relation import Relation
 
 MOST_ARGUMENTS = 90
 """Values that one call of format() takes here; PostgreSQL allows 100 arguments."""

@@ -16,12 +16,13 @@ import psycopg2
 import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, identifiers, merge_sql
-from sync_assets.engine.catalog import read_relation
+from sync_assets.engine import errors, merge_sql
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.relation_shape import Key, Relation
-from sync_assets.engine.session import Cursor, row, rows
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.relation import Key, Relation
+from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
 StillThere = Callable[[Plan, Key, Sequence[Sequence[str]]], int]

@@ -9,11 +9,11 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import AT_LEAST
-from sync_assets.engine.operators import anywhere, operator_of
-from sync_assets.engine.relation_shape import Column
+from sync_assets.engine.postgres.catalog import AT_LEAST
+from sync_assets.engine.postgres.operators import anywhere, operator_of
+from sync_assets.engine.postgres.relation import Column
+from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.scope import own_names, under
-from sync_assets.engine.session import Cursor, row
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table

@@ -11,8 +11,8 @@ from sync_assets.engine import errors, merge_sql, page_map
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import KeyMap, Plan, Removal
-from sync_assets.engine.relation_shape import Key
-from sync_assets.engine.session import Cursor, pinned, row
+from sync_assets.engine.postgres.relation import Key
+from sync_assets.engine.postgres.session import Cursor, pinned, row
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine.connection import Sessions
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import rows, transaction
 from sync_assets.engine.receipt import ColumnShape
-from sync_assets.engine.session import rows, transaction
 
 
 @dataclass(frozen=True, slots=True)

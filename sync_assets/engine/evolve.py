@@ -14,9 +14,9 @@ from typing import Any
 
 from sync_assets.engine import alter, errors
 from sync_assets.engine.alter import Alteration, Narrowing
-from sync_assets.engine.column_types import UserType
 from sync_assets.engine.names import quoted
-from sync_assets.engine.relation_shape import Column, Key, Leaf, Relation
+from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
+from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.renaming import renames
 from sync_assets.engine.schema import MOST_COLUMNS, Layout, choose_key, fit, holds, object_name
 from sync_assets.engine.shape import Shape

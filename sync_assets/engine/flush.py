@@ -13,8 +13,8 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 import psycopg2
 
 from sync_assets.engine import errors
-from sync_assets.engine.connection import Sessions
-from sync_assets.engine.session import Connection, row, rows
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import Connection, row, rows
 
 PATIENCE, PAUSE = 0.2, 0.02
 """Seconds in which the source flushes by itself, as a rule, and between two looks: the WAL writer's

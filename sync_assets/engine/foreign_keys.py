@@ -14,9 +14,9 @@ from dataclasses import dataclass
 import psycopg2
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine import identifiers
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.session import Cursor, rows
 
 
 @dataclass(frozen=True, slots=True)

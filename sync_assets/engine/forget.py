@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_assets.engine import errors, state
-from sync_assets.engine.connection import Sessions
-from sync_assets.engine.lock import locked
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import Cursor, row, rows, transaction
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.lock import locked
+from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_assets.engine.connection import Sessions
-from sync_assets.engine.session import row, rows, transaction
-from sync_assets.engine.xid import RING
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import row, rows, transaction
+from sync_assets.engine.postgres.xid import RING
 
 
 @dataclass(frozen=True, slots=True)

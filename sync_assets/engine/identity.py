@@ -7,8 +7,8 @@ from datetime import datetime
 from typing import Protocol
 
 from sync_assets.engine import errors
-from sync_assets.engine.relation_shape import Relation
-from sync_assets.engine.session import Cursor, row
+from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot import Snapshot, SourceView
 from sync_assets.engine.table import Table
 

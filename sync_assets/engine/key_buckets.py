@@ -13,10 +13,10 @@ import re
 import time
 from collections.abc import Callable
 
-from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.plan import KeyMap, Plan
-from sync_assets.engine.relation_shape import Relation
-from sync_assets.engine.session import (
+from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.session import (
     Connection,
     row,
     transaction,

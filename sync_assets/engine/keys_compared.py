@@ -7,15 +7,16 @@ from functools import partial
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import identifiers, merge_sql
+from sync_assets.engine import merge_sql
 from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, sums
+from sync_assets.engine.context import Run
 from sync_assets.engine.key_buckets import estimated_rows
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import KeyBuckets, Plan
-from sync_assets.engine.relation_shape import Key, Relation
-from sync_assets.engine.run import Run
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.relation import Key, Relation
+from sync_assets.engine.postgres.session import PINNED, Connection, transaction
 from sync_assets.engine.scope import own_names, written
-from sync_assets.engine.session import PINNED, Connection, transaction
 
 ROWS_PER_BUCKET = 16
 """Times as many rows in a bucket as a comparison of whole rows would put there."""

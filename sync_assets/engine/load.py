@@ -13,17 +13,15 @@ from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, identifiers, load_statements
+from sync_assets.engine import errors, load_statements
 from sync_assets.engine.batches import BUFFER, Batch
-from sync_assets.engine.column_types import missing_types
 from sync_assets.engine.export import Exported
 from sync_assets.engine.immutable import require_immutable
-from sync_assets.engine.lock import lock_ddl
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.schema import object_name
-from sync_assets.engine.scope import own_names
-from sync_assets.engine.session import (
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.lock import lock_ddl
+from sync_assets.engine.postgres.session import (
     PINNED,
     UNFLUSHED,
     Connection,
@@ -32,6 +30,9 @@ from sync_assets.engine.session import (
     rows,
     transaction,
 )
+from sync_assets.engine.postgres.types import missing_types
+from sync_assets.engine.schema import object_name
+from sync_assets.engine.scope import own_names
 from sync_assets.engine.state import KEPT, Sample
 from sync_assets.engine.table import SyncMode
 from sync_assets.engine.target_types import Schemas, distinct, following

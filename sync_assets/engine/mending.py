@@ -8,9 +8,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sync_assets.engine.column_types import FIRST_UNASSIGNED
 from sync_assets.engine.names import RelationName, quoted
-from sync_assets.engine.relation_shape import Column, Key, Relation
+from sync_assets.engine.postgres.relation import Column, Key, Relation
+from sync_assets.engine.postgres.types import FIRST_UNASSIGNED
 
 _TEXTS = ("text", "character varying", "character", "name")
 _ASSIGNABLE = (

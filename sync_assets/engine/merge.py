@@ -8,21 +8,16 @@ from dataclasses import dataclass
 import psycopg2.errors
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine import (
-    alter_target,
-    errors,
-    identifiers,
-    interference,
-    merge_sql,
-)
-from sync_assets.engine.catalog import read_relation, read_storage
+from sync_assets.engine import alter_target, errors, interference, merge_sql
 from sync_assets.engine.collisions import COLLIDED, StillThere, Written, settle
 from sync_assets.engine.deletes import guard
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.relation_shape import Key, Relation
-from sync_assets.engine.session import Cursor, pinned, row
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import read_relation, read_storage
+from sync_assets.engine.postgres.relation import Key, Relation
+from sync_assets.engine.postgres.session import Cursor, pinned, row
 
 MERGE_RETURNS = 170000
 

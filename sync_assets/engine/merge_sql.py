@@ -8,10 +8,10 @@ from datetime import datetime
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.checksum import has_key_hash
-from sync_assets.engine.identifiers import names, relation
 from sync_assets.engine.load_statements import IN_SCOPE
 from sync_assets.engine.plan import KeyBuckets, Plan
-from sync_assets.engine.relation_shape import Key
+from sync_assets.engine.postgres.identifiers import names, relation
+from sync_assets.engine.postgres.relation import Key
 
 PUBLISHED, STAGED = Identifier("t"), Identifier("s")
 

@@ -16,10 +16,10 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from sync_assets.engine.connection import Sessions
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import Connection, row, rows, transaction
-from sync_assets.engine.time_outs import at_most
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import Connection, row, rows, transaction
+from sync_assets.engine.postgres.time_outs import at_most
 
 PROBED_BYTES = 128 << 20
 """The largest table that is read to find out whether it changed."""

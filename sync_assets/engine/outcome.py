@@ -5,14 +5,14 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from sync_assets.engine.blocks import Position, advanced
+from sync_assets.engine.context import Run
 from sync_assets.engine.decide import known_leaf
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.plan import KeyMap, Plan
+from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.receipt import ColumnShape, Receipt
-from sync_assets.engine.relation_shape import Relation
-from sync_assets.engine.run import Run
 from sync_assets.engine.shape import shape_of
 from sync_assets.engine.state import Known, kept
 

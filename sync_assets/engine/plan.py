@@ -8,11 +8,11 @@ from dataclasses import dataclass
 from sync_assets.engine.batch_format import UTF8
 from sync_assets.engine.blocks import PageRun, Position, pages_in
 from sync_assets.engine.cursor_range import CursorRange
-from sync_assets.engine.relation_shape import Leaf
+from sync_assets.engine.postgres.relation import Leaf
+from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.schema import Field, Layout
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.table import Deletes, SyncMode, Table
-from sync_assets.engine.xid import XidWindow
 
 
 class How(str, enum.Enum):

@@ -11,9 +11,9 @@ from typing import TypeVar
 
 import psycopg2
 
-from sync_assets.engine.connection import Sessions
 from sync_assets.engine.names import RelationName, quoted
-from sync_assets.engine.session import Connection, Cursor, rows, transaction
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import Connection, Cursor, rows, transaction
 
 Result = TypeVar("Result")
 

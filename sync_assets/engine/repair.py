@@ -15,28 +15,21 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import (
-    advance,
-    deletes,
-    errors,
-    interference,
-    merge,
-    merge_sql,
-    session,
-)
+from sync_assets.engine import advance, deletes, errors, interference, merge, merge_sql
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.checksum import Rows, has_key_hash
+from sync_assets.engine.context import Run
 from sync_assets.engine.load import Staged
-from sync_assets.engine.lock import require_lock
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.outcome import receipt_of
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.planner import decide
+from sync_assets.engine.postgres import session
+from sync_assets.engine.postgres.lock import require_lock
+from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.run import Run
 from sync_assets.engine.scope import written
-from sync_assets.engine.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known, known_states
 from sync_assets.engine.still_there import still_there

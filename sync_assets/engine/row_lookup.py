@@ -12,13 +12,13 @@ from sync_assets.engine import errors
 from sync_assets.engine.checksum import Rows, hash_of
 from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import SourceRow, TargetRow
-from sync_assets.engine.operators import anywhere, equality_of
-from sync_assets.engine.relation_shape import Column, Key, Relation
+from sync_assets.engine.postgres.operators import anywhere, equality_of
+from sync_assets.engine.postgres.relation import Column, Key, Relation
+from sync_assets.engine.postgres.session import Cursor, rows
+from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.scope import own_names, under, written
-from sync_assets.engine.session import Cursor, rows
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.table import Table
-from sync_assets.engine.xid import widened
 
 
 def source_row(

@@ -12,13 +12,13 @@ import dataclasses
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.identifiers import relation
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.relation_shape import Key
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres.identifiers import relation
+from sync_assets.engine.postgres.relation import Key
+from sync_assets.engine.postgres.session import Cursor, rows
+from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state import Known, Sample
-from sync_assets.engine.xid import widened
 
 ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""

@@ -14,9 +14,8 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.checksum import Piece, Rows, pieces, whole
-from sync_assets.engine.connection import Sessions
-from sync_assets.engine.reach import Reach, prove
-from sync_assets.engine.session import (
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
     PINNED,
     READ_SNAPSHOT,
@@ -25,8 +24,9 @@ from sync_assets.engine.session import (
     row,
     transaction,
 )
+from sync_assets.engine.postgres.sqlstate import Side
+from sync_assets.engine.reach import Reach, prove
 from sync_assets.engine.snapshot import readers
-from sync_assets.engine.sqlstate import Side
 
 SETTINGS = (
     # All buckets of a piece fit, and so do the rows that are listed in the usual case.

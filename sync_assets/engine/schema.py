@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 
 from sync_assets.engine import alter, errors, mending
 from sync_assets.engine.alter import Alteration
-from sync_assets.engine.column_types import UserType
 from sync_assets.engine.names import quoted
-from sync_assets.engine.relation_shape import Column, Key, Relation
+from sync_assets.engine.postgres.relation import Column, Key, Relation
+from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.table import Deletes, SyncMode, Table
 
 MOST_COLUMNS = 1600

@@ -16,10 +16,10 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import formatted_types
-from sync_assets.engine.column_types import UserType, read_types
-from sync_assets.engine.relation_shape import Column, Relation
-from sync_assets.engine.session import CATALOG_NAMES, OWN_NAMES, Cursor
+from sync_assets.engine.postgres.catalog import formatted_types
+from sync_assets.engine.postgres.relation import Column, Relation
+from sync_assets.engine.postgres.session import CATALOG_NAMES, OWN_NAMES, Cursor
+from sync_assets.engine.postgres.types import UserType, read_types
 from sync_assets.engine.table import Table, require_expression
 
 INSUFFICIENT_PRIVILEGE = "42501"

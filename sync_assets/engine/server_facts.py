@@ -6,8 +6,8 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-from sync_assets.engine.session import Connection, Cursor, row, rows, transaction
-from sync_assets.engine.sqlstate import Side
+from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
+from sync_assets.engine.postgres.sqlstate import Side
 
 
 @dataclass(frozen=True, slots=True)

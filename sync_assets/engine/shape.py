@@ -8,8 +8,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from sync_assets.engine.column_types import UserType
-from sync_assets.engine.relation_shape import Column, Leaf, LeafColumn, Relation
+from sync_assets.engine.postgres.relation import Column, Leaf, LeafColumn, Relation
+from sync_assets.engine.postgres.types import UserType
 
 Item = TypeVar("Item")
 

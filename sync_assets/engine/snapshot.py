@@ -17,14 +17,10 @@ import psycopg2.extensions
 from psycopg2 import sql
 
 from sync_assets.engine import errors
-from sync_assets.engine.catalog import require_source
-from sync_assets.engine.column_types import UserType, read_types
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.progress import Phase
-from sync_assets.engine.reach import Reach, changed, lock_view, prove, reach, reaches
-from sync_assets.engine.relation_shape import Column, Relation
-from sync_assets.engine.scope import own_names, scoped
-from sync_assets.engine.session import (
+from sync_assets.engine.postgres.catalog import require_source
+from sync_assets.engine.postgres.relation import Column, Relation
+from sync_assets.engine.postgres.session import (
     PINNED,
     READ_SNAPSHOT,
     Connection,
@@ -33,6 +29,10 @@ from sync_assets.engine.session import (
     row,
     transaction,
 )
+from sync_assets.engine.postgres.types import UserType, read_types
+from sync_assets.engine.progress import Phase
+from sync_assets.engine.reach import Reach, changed, lock_view, prove, reach, reaches
+from sync_assets.engine.scope import own_names, scoped
 from sync_assets.engine.table import Table
 
 ATTEMPTS = 3

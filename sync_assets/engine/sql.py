@@ -12,13 +12,13 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.checksum import has_key_hash
-from sync_assets.engine.identifiers import names, relation
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
+from sync_assets.engine.postgres.identifiers import names, relation
+from sync_assets.engine.postgres.session import SCANNED
+from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.schema import Field
 from sync_assets.engine.scope import is_of, written
-from sync_assets.engine.session import SCANNED
-from sync_assets.engine.xid import widened
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from sync_assets.engine import errors
-from sync_assets.engine.lock import lock_ddl
-from sync_assets.engine.session import Connection, Cursor, create_schema, row, transaction
+from sync_assets.engine.postgres.lock import lock_ddl
+from sync_assets.engine.postgres.session import Connection, Cursor, create_schema, row, transaction
 
 STATE = "sync_assets"
 """The schema of what is ours."""

@@ -9,10 +9,10 @@ from datetime import datetime
 from typing import Any
 
 from sync_assets.engine import snapshot
-from sync_assets.engine.connection import Sessions
 from sync_assets.engine.identity import is_behind, is_other_history, is_other_source
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import row, rows, transaction
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import row, rows, transaction
 from sync_assets.engine.snapshot import Snapshot
 from sync_assets.engine.table import Table
 

@@ -10,29 +10,30 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import catalog, errors, load, snapshot, sql, state
+from sync_assets.engine import errors, load, snapshot, sql, state
 from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.chunks import chunks, useful_workers
-from sync_assets.engine.connection import Sessions
+from sync_assets.engine.context import Run
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.load import Staged
-from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import How, LeafRead, Plan
 from sync_assets.engine.planner import decide
+from sync_assets.engine.postgres import catalog
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.lock import locked, require_lock
+from sync_assets.engine.postgres.session import Connection, row, transaction
+from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.run import Run
-from sync_assets.engine.session import Connection, row, transaction
 from sync_assets.engine.snapshot import SourceView
 from sync_assets.engine.state_tables import migrate
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
-from sync_assets.engine.xid import XidWindow
 
 
 @dataclass(frozen=True, slots=True)

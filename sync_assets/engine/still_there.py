@@ -7,13 +7,13 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine.connection import Sessions
-from sync_assets.engine.identifiers import relation
-from sync_assets.engine.operators import anywhere, equality_of
 from sync_assets.engine.plan import Plan
-from sync_assets.engine.relation_shape import Key
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.identifiers import relation
+from sync_assets.engine.postgres.operators import anywhere, equality_of
+from sync_assets.engine.postgres.relation import Key
+from sync_assets.engine.postgres.session import PINNED, Cursor, row, transaction
 from sync_assets.engine.scope import own_names, under, written
-from sync_assets.engine.session import PINNED, Cursor, row, transaction
 
 
 def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> int:

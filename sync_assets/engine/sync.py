@@ -20,28 +20,28 @@ from sync_assets.engine import advance, load, merge, snapshot, state
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.chunks import chunks, key_chunks, useful_loaders, useful_workers
+from sync_assets.engine.context import Run
 from sync_assets.engine.discovery import look_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.flush import Flush
 from sync_assets.engine.keys_compared import compared
 from sync_assets.engine.load import Staged, Staging
 from sync_assets.engine.loaders import Loaders
-from sync_assets.engine.lock import locked, require_lock
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.outcome import receipt_of, state_after
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.planner import plan_tables
+from sync_assets.engine.postgres.lock import locked, require_lock
+from sync_assets.engine.postgres.session import Connection, transaction
+from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.run import Run
-from sync_assets.engine.session import Connection, transaction
 from sync_assets.engine.state import KnownStates
 from sync_assets.engine.state_tables import migrate, prepare
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import Table
-from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.workers import choose_workers
 
 

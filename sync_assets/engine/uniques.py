@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from sync_assets.engine.names import RelationName, quoted
-from sync_assets.engine.relation_shape import Key
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres.relation import Key
+from sync_assets.engine.postgres.session import Cursor, rows
 
 
 @dataclass(frozen=True, slots=True)

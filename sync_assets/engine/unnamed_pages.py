@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_assets.engine.names import quoted
-from sync_assets.engine.relation_shape import Relation
+from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode, Table
 from sync_assets.engine.wal import Tools
 

@@ -24,8 +24,8 @@ from psycopg2 import sql
 from psycopg2.sql import SQL
 
 from sync_assets.engine.blocks import PageRun, Position, runs_of
-from sync_assets.engine.session import Cursor, row, rows
-from sync_assets.engine.xid import RING
+from sync_assets.engine.postgres.session import Cursor, row, rows
+from sync_assets.engine.postgres.xid import RING
 
 TAIL = 256 << 20
 """Bytes of WAL that pg_walinspect reads at most: 3 ms for each megabyte."""

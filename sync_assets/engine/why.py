@@ -9,19 +9,26 @@ from datetime import datetime
 
 from sync_assets.engine import errors, snapshot, state
 from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
-from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.compared import rows_of_source
-from sync_assets.engine.connection import Sessions
 from sync_assets.engine.explain import LastRun, sentence
 from sync_assets.engine.identity import require_same_source, require_two_tables
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.relation_shape import Key, Relation
+from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.relation import Key, Relation
+from sync_assets.engine.postgres.session import (
+    PINNED,
+    READ_SNAPSHOT,
+    Cursor,
+    row,
+    rows,
+    transaction,
+)
+from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.row_lookup import source_row, target_row
 from sync_assets.engine.schema import choose_key
-from sync_assets.engine.session import PINNED, READ_SNAPSHOT, Cursor, row, rows, transaction
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
-from sync_assets.engine.time_outs import AS_IDLE_AS_ALLOWED
 
 RECEIPTS = 5
 """So many of the newest are shown."""

@@ -7,7 +7,7 @@ import dataclasses
 import pytest
 
 from sync_assets.engine.batch_format import is_binary
-from sync_assets.engine.relation_shape import Column
+from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.schema import Field
 
 

@@ -15,7 +15,6 @@ from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, check_blocks, check_servers, check_targets
-from sync_assets.engine.catalog import read_relation
 from sync_assets.engine.check import CHECKS, Checked, check
 from sync_assets.engine.check_servers import old_xids
 from sync_assets.engine.errors import SyncError
@@ -23,6 +22,7 @@ from sync_assets.engine.extension_facts import MissingExtension, MissingTypes
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
 from sync_assets.engine.table_facts import SourceTable, TablePair, TargetTable
 from sync_assets.engine.wal import Tools

@@ -7,7 +7,7 @@ import inspect
 import pytest
 
 from sync_assets.engine import errors
-from sync_assets.engine.connection import connect
+from sync_assets.engine.postgres.connection import connect
 
 
 def every(cls: type[errors.SyncError]) -> list[type[errors.SyncError]]:

@@ -8,11 +8,11 @@ import json
 import pytest
 
 from sync_assets.engine import RelationName, Table
-from sync_assets.engine.column_types import UserType
 from sync_assets.engine.decide import known_leaf
 from sync_assets.engine.errors import SchemaConflict
 from sync_assets.engine.evolve import Evolution, evolution_of, lay_out
-from sync_assets.engine.relation_shape import Column, Key, Leaf, LeafColumn, Relation
+from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation
+from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.renaming import renames
 from sync_assets.engine.shape import from_json, shape_of
 from sync_assets.engine.state import Known

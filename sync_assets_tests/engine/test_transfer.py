@@ -10,7 +10,7 @@ import pytest
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, RelationName, errors
 from sync_assets.engine.forget import forget, remembered
-from sync_assets.engine.lock import advisory_key
+from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.engine.status import read_status
 from sync_assets.engine.table import Table
 from sync_assets.engine.transfer import export_state, import_state

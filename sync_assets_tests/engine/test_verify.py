@@ -16,7 +16,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, listing, pieces, sums
 from sync_assets.engine.difference import Difference, Kind, differences
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.relation_shape import Leaf, Relation
+from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.snapshot import Snapshot, SourceIdentity
 from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.tally import MOST_HASHES, Tally

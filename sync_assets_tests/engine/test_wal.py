@@ -15,7 +15,7 @@ import pytest
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import wal
 from sync_assets.engine.blocks import Position
-from sync_assets.engine.session import (
+from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
     READ_SNAPSHOT,
     Connection,

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import assume, given
 from hypothesis import strategies as st
 
-from sync_assets.engine.xid import FIRST, RING, YOUNG, XidWindow, widened
+from sync_assets.engine.postgres.xid import FIRST, RING, YOUNG, XidWindow, widened
 
 ids = st.integers(min_value=3, max_value=3 * RING)
 lengths = st.one_of(

@@ -228,7 +228,7 @@ def test_a_run_that_is_terminated_stops_its_statements_and_ends_canceled(
     lock.cursor().execute("LOCK TABLE orders")
     threading.Thread(target=terminate_when_started, args=(instance,), daemon=True).start()
     # So that it cannot be the lock's time-out that ends the wait.
-    monkeypatch.setattr("sync_assets.engine.time_outs.LOCK", 3_600_000)
+    monkeypatch.setattr("sync_assets.engine.postgres.time_outs.LOCK", 3_600_000)
     result = run(definitions, instance, "orders")
     assert result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     waiting = connect(source_url).cursor()

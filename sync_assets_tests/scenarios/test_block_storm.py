@@ -20,7 +20,7 @@ from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import discovery, state, wal
 from sync_assets.engine.blocks import Position, runs_of, safe_start
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import Cursor, row
+from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.state import Known
 from sync_assets.engine.wal import Window
 from sync_assets_tests.fixtures.pair import Pair

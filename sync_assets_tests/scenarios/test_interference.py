@@ -14,7 +14,6 @@ from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, SyncError, TransientError
-from sync_assets.engine.connection import connect
 from sync_assets.engine.errors import (
     ConnectionLost,
     PrivilegeError,
@@ -22,9 +21,10 @@ from sync_assets.engine.errors import (
     ServerCancelled,
     SourceChanged,
 )
+from sync_assets.engine.postgres.connection import connect
+from sync_assets.engine.postgres.session import row, transaction
+from sync_assets.engine.postgres.sqlstate import Greeting, Side, classify
 from sync_assets.engine.progress import Progress
-from sync_assets.engine.session import row, transaction
-from sync_assets.engine.sqlstate import Greeting, Side, classify
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.proxy import Proxy
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, every_version

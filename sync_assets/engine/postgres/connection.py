@@ -13,8 +13,9 @@ import psycopg2
 import psycopg2.errors
 import psycopg2.extensions
 
-from sync_assets.engine import errors, time_outs
-from sync_assets.engine.session import (
+from sync_assets.engine import errors
+from sync_assets.engine.postgres import time_outs
+from sync_assets.engine.postgres.session import (
     PINNED_NAMES,
     SOURCE_VERSION,
     TARGET_VERSION,
@@ -22,7 +23,13 @@ from sync_assets.engine.session import (
     Result,
     encoding_of,
 )
-from sync_assets.engine.sqlstate import Greeting, Side, classify, connect_failure, disk_failure
+from sync_assets.engine.postgres.sqlstate import (
+    Greeting,
+    Side,
+    classify,
+    connect_failure,
+    disk_failure,
+)
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,8 +11,8 @@ import psycopg2.errors
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.session import Connection, Cursor, row, rows, transaction
-from sync_assets.engine.time_outs import at_most
+from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
+from sync_assets.engine.postgres.time_outs import at_most
 
 PATIENCE = 5_000
 """Milliseconds: a server needs a moment to see that a run was killed, and a living one is soon told."""

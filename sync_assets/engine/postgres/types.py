@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from psycopg2 import sql
 
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres.session import Cursor, rows
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync_assets.engine.blocking import MAX_BLOCKING
-from sync_assets.engine.connection import Sessions
+from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.table import WorkerConfig
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
-from sync_assets.engine.catalog import AT_LEAST, EQUAL
-from sync_assets.engine.relation_shape import Key, Relation
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres.catalog import AT_LEAST, EQUAL
+from sync_assets.engine.postgres.relation import Key, Relation
+from sync_assets.engine.postgres.session import Cursor, rows
 
 
 def operator_of(cursor: Cursor, type_oid: int, strategy: int) -> str:

@@ -12,8 +12,8 @@ from typing import Any
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName, quoted
-from sync_assets.engine.relation_shape import Column, Key, Leaf, LeafColumn, Relation, storage_of
-from sync_assets.engine.session import Cursor, rows
+from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation, storage_of
+from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.table import SyncMode, Table
 
 # From 18 on a column counts as NOT NULL though the rows that are there were never looked at. A
