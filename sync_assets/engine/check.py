@@ -25,11 +25,11 @@ from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.extension_facts import MissingTypes, read_missing_types
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity, blocking
-from sync_assets.engine.identity import place_of
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.server_facts import Server, read_server
+from sync_assets.engine.snapshot.identity import place_of
 from sync_assets.engine.table import Table
 from sync_assets.engine.table_facts import (
     TablePair,

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from sync_assets.engine import errors
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, warning
-from sync_assets.engine.identity import its_own_target
 from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.snapshot.identity import its_own_target
 from sync_assets.engine.table_facts import TablePair
 
 SYSTEM_COLUMNS = "xmin or ctid"

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from sync_assets.engine.facts import Facts
 from sync_assets.engine.finding import Finding, blocking, note, warning
 from sync_assets.engine.postgres.relation import Column
-from sync_assets.engine.scope import NAMES_OF_OBJECTS
+from sync_assets.engine.snapshot.scope import NAMES_OF_OBJECTS
 from sync_assets.engine.table_facts import TablePair
 
 HOLDING_NAMES = NAMES_OF_OBJECTS | {"regnamespace", "regrole"}

@@ -7,9 +7,9 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
 
-from sync_assets.engine.blocks import pages_in, portions, runs_of
 from sync_assets.engine.plan import Chunk, How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf
+from sync_assets.engine.snapshot.pages import pages_in, portions, runs_of
 
 SMALL_CHUNK, LARGE_CHUNK = 1024, 8192
 """Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""

@@ -12,7 +12,6 @@ from collections.abc import Iterator, Sequence
 
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine.blocking import giving_way, idling
 from sync_assets.engine.checksum import Buckets, digits_for, listing, sums
 from sync_assets.engine.compared import rows_of_target
 from sync_assets.engine.context import Run
@@ -22,7 +21,8 @@ from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, transaction
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.scan import End, Scan, concurrently, streamed
-from sync_assets.engine.snapshot import IN_RECOVERY, is_in_recovery
+from sync_assets.engine.snapshot.give_way import giving_way, idling
+from sync_assets.engine.snapshot.snapshot import IN_RECOVERY, is_in_recovery
 from sync_assets.engine.table import Table
 from sync_assets.engine.tally import Tally
 from sync_assets.engine.workers import choose_workers

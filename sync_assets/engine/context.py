@@ -6,9 +6,9 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sync_assets.engine.blocking import MAX_BLOCKING
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.progress import Reporter
+from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
 from sync_assets.engine.table import WorkerConfig
 
 MAX_BATCH_DISK = 2 << 30

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sync_assets.engine import errors
-from sync_assets.engine.blocking import MAX_BLOCKING
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.interrupt import interruptible
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
 from sync_assets.engine.sync import sync_tables
 from sync_assets.engine.table import (
     ChangedBlocks,

@@ -13,8 +13,8 @@ from sync_assets.engine.postgres.catalog import AT_LEAST
 from sync_assets.engine.postgres.operators import anywhere, operator_of
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.scope import own_names, under
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot.scope import own_names, under
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
 

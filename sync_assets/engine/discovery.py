@@ -9,17 +9,18 @@ import dataclasses
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine import errors, wal
-from sync_assets.engine.blocks import PageRun, Position, safe_start, too_many
-from sync_assets.engine.flush import ensure_flushed
+from sync_assets.engine import errors
 from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan, key_fields
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Connection, transaction
+from sync_assets.engine.snapshot import wal
+from sync_assets.engine.snapshot.flush import ensure_flushed
+from sync_assets.engine.snapshot.pages import PageRun, Position, safe_start, too_many
+from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
 from sync_assets.engine.unnamed_pages import obstacle
-from sync_assets.engine.wal import ChangedPages, Storage, Tools, Window
 
 SMALL = 128
 """Pages of a relation below which `auto` scans: asking costs as much."""

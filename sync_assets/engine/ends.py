@@ -8,18 +8,19 @@ from typing import TypeVar
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, snapshot, state
-from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
+from sync_assets.engine import errors, state
 from sync_assets.engine.compared import awaited_by
-from sync_assets.engine.identity import require_same_source, require_two_tables
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import PINNED, Connection, Cursor, row, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
-from sync_assets.engine.scope import own_names, written
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
+from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables
+from sync_assets.engine.snapshot.scope import own_names, written
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
 

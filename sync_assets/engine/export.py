@@ -14,17 +14,18 @@ from pathlib import Path
 from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
 from psycopg2.sql import SQL
 
-from sync_assets.engine import errors, snapshot, sql
+from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
-from sync_assets.engine.blocking import hurry, idling
 from sync_assets.engine.chunks import most_noted, noted_chunks
 from sync_assets.engine.plan import Chunk, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, Connection, transaction
 from sync_assets.engine.postgres.time_outs import at_most
-from sync_assets.engine.reach import prove
-from sync_assets.engine.scope import own_names
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.give_way import hurry, idling
+from sync_assets.engine.snapshot.reach import prove
+from sync_assets.engine.snapshot.scope import own_names
 
 LARGE = 1 << 17
 """Bytes of a relation that may be more than a socket takes while nobody reads at its other end."""

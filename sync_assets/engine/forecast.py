@@ -7,9 +7,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine import load, load_statements, merge, snapshot, state
-from sync_assets.engine.blocking import giving_way
-from sync_assets.engine.blocks import pages_in
+from sync_assets.engine import load, load_statements, merge, state
 from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.context import Run
 from sync_assets.engine.discovery import by_blocks, look_out
@@ -17,6 +15,9 @@ from sync_assets.engine.plan import How, LeafRead, Plan, Removal
 from sync_assets.engine.planner import decide
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.give_way import giving_way
+from sync_assets.engine.snapshot.pages import pages_in
 from sync_assets.engine.state import Known
 from sync_assets.engine.state_tables import STATE, migrate
 from sync_assets.engine.table import Table

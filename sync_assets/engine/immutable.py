@@ -17,7 +17,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import CATALOG_NAMES, Cursor, row, rows
 from sync_assets.engine.postgres.types import UserType, missing_types
-from sync_assets.engine.scope import is_about_the_text, texts, written
+from sync_assets.engine.snapshot.scope import is_about_the_text, texts, written
 from sync_assets.engine.table import Table
 from sync_assets.engine.target_types import creations
 

@@ -16,7 +16,7 @@ from sync_assets.engine.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import PINNED, Connection, transaction
-from sync_assets.engine.scope import own_names, written
+from sync_assets.engine.snapshot.scope import own_names, written
 
 ROWS_PER_BUCKET = 16
 """Times as many rows in a bucket as a comparison of whole rows would put there."""

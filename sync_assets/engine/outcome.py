@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from datetime import datetime, timezone
 
-from sync_assets.engine.blocks import Position, advanced
 from sync_assets.engine.context import Run
 from sync_assets.engine.decide import known_leaf
 from sync_assets.engine.export import Exported
@@ -14,6 +13,7 @@ from sync_assets.engine.plan import KeyMap, Plan
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.shape import shape_of
+from sync_assets.engine.snapshot.pages import Position, advanced
 from sync_assets.engine.state import Known, kept
 
 

@@ -13,12 +13,12 @@ from collections.abc import Iterator
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import load_statements, merge_sql
-from sync_assets.engine.blocks import PageRun
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan import How, KeyMap, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
+from sync_assets.engine.snapshot.pages import PageRun
 from sync_assets.engine.state import drop_map, map_of
 
 WHOLE = PageRun(0, None)

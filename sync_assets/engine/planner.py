@@ -12,12 +12,12 @@ from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.decide import make_plan
 from sync_assets.engine.discovery import Outlook, by_blocks
 from sync_assets.engine.evolve import lay_out
-from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.key_buckets import by_buckets
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.session import Connection, encoding_of, transaction
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot.identity import require_two_tables
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import Known, KnownStates
 from sync_assets.engine.table import SyncMode, Table
 

@@ -29,8 +29,8 @@ from sync_assets.engine.postgres.lock import require_lock
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.scope import written
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot.scope import written
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import Known, known_states
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.sync import fill, publish

@@ -16,8 +16,8 @@ from sync_assets.engine.postgres.operators import anywhere, equality_of
 from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.scope import own_names, under, written
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot.scope import own_names, under, written
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.table import Table
 
 

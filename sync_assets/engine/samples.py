@@ -17,7 +17,7 @@ from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import Known, Sample
 
 ENOUGH = 20

@@ -25,8 +25,8 @@ from sync_assets.engine.postgres.session import (
     transaction,
 )
 from sync_assets.engine.postgres.sqlstate import Side
-from sync_assets.engine.reach import Reach, prove
-from sync_assets.engine.snapshot import readers
+from sync_assets.engine.snapshot.reach import Reach, prove
+from sync_assets.engine.snapshot.snapshot import readers
 
 SETTINGS = (
     # All buckets of a piece fit, and so do the rows that are listed in the usual case.

@@ -18,7 +18,7 @@ from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.schema import Field
-from sync_assets.engine.scope import is_of, written
+from sync_assets.engine.snapshot.scope import is_of, written
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:

@@ -8,12 +8,12 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from sync_assets.engine import snapshot
-from sync_assets.engine.identity import is_behind, is_other_history, is_other_source
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import row, rows, transaction
-from sync_assets.engine.snapshot import Snapshot
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.identity import is_behind, is_other_history, is_other_source
+from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.table import Table
 
 

@@ -10,13 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import errors, load, snapshot, sql, state
+from sync_assets.engine import errors, load, sql, state
 from sync_assets.engine.batches import Batch, batch_folder
-from sync_assets.engine.blocking import MAX_BLOCKING, giving_way
 from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.context import Run
 from sync_assets.engine.export import Export, Exported
-from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.names import RelationName
@@ -29,7 +27,10 @@ from sync_assets.engine.postgres.session import Connection, row, transaction
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.refusals import explained
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
+from sync_assets.engine.snapshot.identity import require_two_tables
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state_tables import migrate
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import Table

@@ -13,7 +13,7 @@ from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.operators import anywhere, equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import PINNED, Cursor, row, transaction
-from sync_assets.engine.scope import own_names, under, written
+from sync_assets.engine.snapshot.scope import own_names, under, written
 
 
 def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> int:

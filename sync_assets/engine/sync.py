@@ -16,14 +16,12 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sync_assets.engine import advance, load, merge, snapshot, state
+from sync_assets.engine import advance, load, merge, state
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.blocking import giving_way
 from sync_assets.engine.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.context import Run
 from sync_assets.engine.discovery import look_out
 from sync_assets.engine.export import Export, Exported
-from sync_assets.engine.flush import Flush
 from sync_assets.engine.keys_compared import compared
 from sync_assets.engine.load import Staged, Staging
 from sync_assets.engine.loaders import Loaders
@@ -38,6 +36,9 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.publish import publish_rows
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.flush import Flush
+from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.state import KnownStates
 from sync_assets.engine.state_tables import migrate, prepare
 from sync_assets.engine.still_there import still_there

@@ -12,14 +12,14 @@ from sync_assets.engine.below_facts import Filtered, read_filtered, read_unfille
 from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.errors import PrivilegeError, SyncError
 from sync_assets.engine.evolve import lay_out
-from sync_assets.engine.identity import reads
 from sync_assets.engine.interference import Actor, read_actors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation, require_source
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.types import read_types
-from sync_assets.engine.scope import scoped
+from sync_assets.engine.snapshot.identity import reads
+from sync_assets.engine.snapshot.scope import scoped
 from sync_assets.engine.state import Known
 from sync_assets.engine.table import Table
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques

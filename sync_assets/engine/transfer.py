@@ -11,12 +11,12 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from sync_assets.engine import errors
-from sync_assets.engine.identity import its_own_target, place_of
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_storage
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
+from sync_assets.engine.snapshot.identity import its_own_target, place_of
 from sync_assets.engine.state_tables import STATE_VERSION, migrate, prepare
 from sync_assets.engine.table import Table
 

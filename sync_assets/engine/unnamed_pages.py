@@ -10,8 +10,8 @@ from dataclasses import dataclass
 
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.snapshot.wal import Tools
 from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode, Table
-from sync_assets.engine.wal import Tools
 
 INSPECT_VERSION = 150000
 """The first version with something to ask: pg_walinspect. Summaries are there from 17 on."""

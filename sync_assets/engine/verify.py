@@ -7,16 +7,13 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-from sync_assets.engine import load, snapshot, state
+from sync_assets.engine import load, state
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.blocking import giving_way, idling
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
 from sync_assets.engine.context import Run
 from sync_assets.engine.discovery import Outlook, look_out
-from sync_assets.engine.flush import ensure_flushed
-from sync_assets.engine.identity import require_two_tables
 from sync_assets.engine.planner import plan_tables
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.lock import locked
@@ -24,8 +21,12 @@ from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
 from sync_assets.engine.scan import End
-from sync_assets.engine.scope import own_names
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.flush import ensure_flushed
+from sync_assets.engine.snapshot.give_way import giving_way, idling
+from sync_assets.engine.snapshot.identity import require_two_tables
+from sync_assets.engine.snapshot.scope import own_names
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import Known, known_states
 from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import Table

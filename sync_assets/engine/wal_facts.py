@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.wal import Tools, read_tools
+from sync_assets.engine.snapshot.wal import Tools, read_tools
 
 
 @dataclass(frozen=True, slots=True)

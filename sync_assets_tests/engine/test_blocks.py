@@ -7,7 +7,7 @@ import itertools
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sync_assets.engine.blocks import (
+from sync_assets.engine.snapshot.pages import (
     GAP,
     QUEUE,
     PageRun,

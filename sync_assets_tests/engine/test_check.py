@@ -23,9 +23,9 @@ from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.snapshot.wal import Tools
 from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
 from sync_assets.engine.table_facts import SourceTable, TablePair, TargetTable
-from sync_assets.engine.wal import Tools
 from sync_assets.engine.wal_facts import WalFacts
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from sync_assets.engine import Deletes, RelationName, SyncMode, Table
-from sync_assets.engine.blocks import PageRun
 from sync_assets.engine.chunks import (
     LARGE_CHUNK,
     chunks,
@@ -22,7 +21,8 @@ from sync_assets.engine.plan import Chunk, How, KeyMap, LeafRead, Plan, Removal
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.schema import fit
-from sync_assets.engine.snapshot import Snapshot, SourceIdentity, SourceView
+from sync_assets.engine.snapshot.pages import PageRun
+from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceView
 from sync_assets.engine.state import Known
 
 NAME = RelationName("public", "orders")

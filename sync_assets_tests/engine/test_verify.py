@@ -17,7 +17,7 @@ from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, listin
 from sync_assets.engine.difference import Difference, Kind, differences
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import Leaf, Relation
-from sync_assets.engine.snapshot import Snapshot, SourceIdentity
+from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity
 from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.tally import MOST_HASHES, Tally
 from sync_assets.engine.verdict import after_sync, since_last_run

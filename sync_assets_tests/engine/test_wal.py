@@ -13,8 +13,6 @@ import psycopg2
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import wal
-from sync_assets.engine.blocks import Position
 from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
     READ_SNAPSHOT,
@@ -23,7 +21,9 @@ from sync_assets.engine.postgres.session import (
     row,
     transaction,
 )
-from sync_assets.engine.wal import ChangedPages, Storage, Tools, Window
+from sync_assets.engine.snapshot import wal
+from sync_assets.engine.snapshot.pages import Position
+from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 

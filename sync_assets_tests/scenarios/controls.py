@@ -9,8 +9,8 @@ from collections.abc import Callable
 
 import pytest
 
-from sync_assets.engine import snapshot
 from sync_assets.engine.postgres.xid import XidWindow
+from sync_assets.engine.snapshot import snapshot
 from sync_assets_tests.scenarios.rounds import Rounds
 
 Control = Callable[[Rounds, pytest.MonkeyPatch], None]

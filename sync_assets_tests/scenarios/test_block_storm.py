@@ -17,12 +17,13 @@ import psycopg2
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import discovery, state, wal
-from sync_assets.engine.blocks import Position, runs_of, safe_start
+from sync_assets.engine import discovery, state
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Cursor, row
+from sync_assets.engine.snapshot import wal
+from sync_assets.engine.snapshot.pages import Position, runs_of, safe_start
+from sync_assets.engine.snapshot.wal import Window
 from sync_assets.engine.state import Known
-from sync_assets.engine.wal import Window
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
 from sync_assets_tests.scenarios.rounds import (
@@ -163,7 +164,7 @@ def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
 def truncation_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """What VACUUM has cut off is not looked at, and summaries answer alone."""
     read_tools = wal.read_tools
-    monkeypatch.setattr("sync_assets.engine.wal.runs_of", lambda pages, _: runs_of(pages))
+    monkeypatch.setattr("sync_assets.engine.snapshot.wal.runs_of", lambda pages, _: runs_of(pages))
     monkeypatch.setattr(
         wal,
         "read_tools",

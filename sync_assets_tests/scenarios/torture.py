@@ -21,9 +21,10 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import PermanentError, TransientError, snapshot
+from sync_assets.engine import PermanentError, TransientError
 from sync_assets.engine.names import quoted
-from sync_assets.engine.snapshot import SourceView
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import SETTINGS, running_server
 from sync_assets_tests.scenarios.controls import CONTROLS, Control

@@ -23,9 +23,9 @@ import psycopg2
 from psycopg2 import sql
 from psycopg2.sql import SQL
 
-from sync_assets.engine.blocks import PageRun, Position, runs_of
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.xid import RING
+from sync_assets.engine.snapshot.pages import PageRun, Position, runs_of
 
 TAIL = 256 << 20
 """Bytes of WAL that pg_walinspect reads at most: 3 ms for each megabyte."""

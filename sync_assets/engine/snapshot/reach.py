@@ -19,7 +19,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import CATALOG_NAMES, Cursor, row, rows
-from sync_assets.engine.scope import written
+from sync_assets.engine.snapshot.scope import written
 from sync_assets.engine.table import SyncMode, Table
 
 ALONE = "SET LOCAL max_parallel_workers_per_gather = 0"

@@ -9,7 +9,7 @@ from typing import Protocol
 from sync_assets.engine import errors
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.snapshot import Snapshot, SourceView
+from sync_assets.engine.snapshot.snapshot import Snapshot, SourceView
 from sync_assets.engine.table import Table
 
 
