@@ -35,8 +35,8 @@ def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
     """
     from sync_assets.cli.selection import require_connections, written_tables
     from sync_assets.config import url_variable
-    from sync_assets.engine.forget import forget, remembered
     from sync_assets.engine.names import RelationName
+    from sync_assets.engine.state.forget import forget, remembered
 
     target = RelationName.parse(table)
     _, tables = written_tables()

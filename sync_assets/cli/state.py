@@ -33,7 +33,7 @@ def command() -> None:
 def export_command(file: str, *, connection: str) -> None:
     """Write state and receipts of every table to FILE, a new one, or to stdout for -."""
     from sync_assets.engine.errors import ConfigurationError
-    from sync_assets.engine.transfer import export_state
+    from sync_assets.engine.state.export_import import export_state
 
     if file != "-" and Path(file).exists():
         raise ConfigurationError(f"{file} exists", remedy="Name a new file.")
@@ -67,7 +67,7 @@ def import_command(file: Path, *, trust_target: bool, connection: str, as_json: 
     instead: say so only if the target's tables were copied after the last sync into the other
     target and before the next, and nobody has written to them since.
     """
-    from sync_assets.engine.transfer import import_state
+    from sync_assets.engine.state.export_import import import_state
 
     targets = import_state(_url(connection), _read(file), trust_target=trust_target)
     if as_json:

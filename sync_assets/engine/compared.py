@@ -15,7 +15,7 @@ from sync_assets.engine.schema import choose_key
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
 from sync_assets.engine.snapshot.scope import is_of, written
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Table
 
 LSNS = ("pg_lsn", "pg_lsn[]")

@@ -15,7 +15,7 @@ from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot.scope import own_names, under
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Table
 
 DATES, NUMBERS = "D", "N"

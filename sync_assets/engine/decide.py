@@ -10,10 +10,10 @@ from sync_assets.engine.plan import How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.schema import Layout
-from sync_assets.engine.shape import places
 from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known, KnownLeaf
+from sync_assets.engine.state.shape import places
+from sync_assets.engine.state.state import Known, KnownLeaf
 from sync_assets.engine.table import LateCommits, SyncMode, Table
 
 REASONS = 3

@@ -18,7 +18,7 @@ from sync_assets.engine.snapshot import wal
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.pages import PageRun, Position, safe_start, too_many
 from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
-from sync_assets.engine.state import Known
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
 from sync_assets.engine.unnamed_pages import obstacle
 

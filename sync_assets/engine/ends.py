@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, state
+from sync_assets.engine import errors
 from sync_assets.engine.compared import awaited_by
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
@@ -21,7 +21,8 @@ from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables
 from sync_assets.engine.snapshot.scope import own_names, written
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Table
 
 Result = TypeVar("Result")

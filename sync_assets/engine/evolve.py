@@ -19,8 +19,8 @@ from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.renaming import renames
 from sync_assets.engine.schema import MOST_COLUMNS, Layout, choose_key, fit, holds, object_name
-from sync_assets.engine.shape import Shape
-from sync_assets.engine.state import Known, KnownLeaf
+from sync_assets.engine.state.shape import Shape
+from sync_assets.engine.state.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, OnSchemaChange, SyncMode, Table
 
 

@@ -7,7 +7,7 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine import load, load_statements, merge, state
+from sync_assets.engine import load, load_statements, merge
 from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.context import Run
 from sync_assets.engine.discovery import by_blocks, look_out
@@ -18,8 +18,9 @@ from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.snapshot.pages import pages_in
-from sync_assets.engine.state import Known
-from sync_assets.engine.state_tables import STATE, migrate
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.tables import STATE, migrate
 from sync_assets.engine.table import Table
 from sync_assets.engine.target_types import Schemas, distinct
 from sync_assets.engine.workers import choose_workers

@@ -33,7 +33,7 @@ from sync_assets.engine.postgres.session import (
 from sync_assets.engine.postgres.types import missing_types
 from sync_assets.engine.schema import object_name
 from sync_assets.engine.snapshot.scope import own_names
-from sync_assets.engine.state import KEPT, Sample
+from sync_assets.engine.state.state import KEPT, Sample
 from sync_assets.engine.table import SyncMode
 from sync_assets.engine.target_types import Schemas, distinct, following
 

@@ -12,9 +12,9 @@ from sync_assets.engine.merge import Merged
 from sync_assets.engine.plan import KeyMap, Plan
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.receipt import ColumnShape, Receipt
-from sync_assets.engine.shape import shape_of
 from sync_assets.engine.snapshot.pages import Position, advanced
-from sync_assets.engine.state import Known, kept
+from sync_assets.engine.state.shape import shape_of
+from sync_assets.engine.state.state import Known, kept
 
 
 def receipt_of(

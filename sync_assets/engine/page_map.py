@@ -19,7 +19,7 @@ from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot.pages import PageRun
-from sync_assets.engine.state import drop_map, map_of
+from sync_assets.engine.state.state import drop_map, map_of
 
 WHOLE = PageRun(0, None)
 

@@ -18,7 +18,7 @@ from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.session import Connection, encoding_of, transaction
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known, KnownStates
+from sync_assets.engine.state.state import Known, KnownStates
 from sync_assets.engine.table import SyncMode, Table
 
 

@@ -15,7 +15,7 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import advance, deletes, errors, interference, merge, merge_sql
+from sync_assets.engine import deletes, errors, interference, merge, merge_sql
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.checksum import Rows, has_key_hash
 from sync_assets.engine.context import Run
@@ -31,7 +31,8 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.refusals import explained
 from sync_assets.engine.snapshot.scope import written
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known, known_states
+from sync_assets.engine.state import advance
+from sync_assets.engine.state.state import Known, known_states
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import LateCommits, SyncMode, Table

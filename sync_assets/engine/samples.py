@@ -18,7 +18,7 @@ from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known, Sample
+from sync_assets.engine.state.state import Known, Sample
 
 ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""

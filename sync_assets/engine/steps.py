@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import errors, load, sql, state
+from sync_assets.engine import errors, load, sql
 from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.context import Run
@@ -31,7 +31,8 @@ from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state_tables import migrate
+from sync_assets.engine.state import state
+from sync_assets.engine.state.tables import migrate
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sync_assets.engine import advance, load, merge, state
+from sync_assets.engine import load, merge
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.context import Run
@@ -39,8 +39,9 @@ from sync_assets.engine.refusals import explained
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.snapshot.give_way import giving_way
-from sync_assets.engine.state import KnownStates
-from sync_assets.engine.state_tables import migrate, prepare
+from sync_assets.engine.state import advance, state
+from sync_assets.engine.state.state import KnownStates
+from sync_assets.engine.state.tables import migrate, prepare
 from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers

@@ -7,7 +7,6 @@ from dataclasses import dataclass
 
 import psycopg2
 
-from sync_assets.engine import state
 from sync_assets.engine.below_facts import Filtered, read_filtered, read_unfilled
 from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.errors import PrivilegeError, SyncError
@@ -20,7 +19,8 @@ from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.types import read_types
 from sync_assets.engine.snapshot.identity import reads
 from sync_assets.engine.snapshot.scope import scoped
-from sync_assets.engine.state import Known
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Table
 from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 

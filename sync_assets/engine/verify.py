@@ -7,7 +7,7 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-from sync_assets.engine import load, state
+from sync_assets.engine import load
 from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
@@ -27,7 +27,8 @@ from sync_assets.engine.snapshot.give_way import giving_way, idling
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import Known, known_states
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import Known, known_states
 from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import Table
 from sync_assets.engine.tally import Tally

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from sync_assets.engine import errors, state
+from sync_assets.engine import errors
 from sync_assets.engine.compared import rows_of_source
 from sync_assets.engine.explain import LastRun, sentence
 from sync_assets.engine.names import RelationName
@@ -28,7 +28,8 @@ from sync_assets.engine.schema import choose_key
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables
-from sync_assets.engine.state import Known
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Table
 
 RECEIPTS = 5

@@ -14,8 +14,8 @@ from sync_assets.engine.evolve import Evolution, evolution_of, lay_out
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.renaming import renames
-from sync_assets.engine.shape import from_json, shape_of
-from sync_assets.engine.state import Known
+from sync_assets.engine.state.shape import from_json, shape_of
+from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import OnSchemaChange
 from sync_assets.engine.target_types import type_changes
 from sync_assets_tests.engine.test_plan import KNOWN

@@ -15,8 +15,8 @@ from sync_assets.engine.checks import count_rows, schema_drift
 from sync_assets.engine.errors import ConfigurationError, SourceBehind, SourceIdentityChanged
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.spot_check import sample_rows
+from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.table import SyncMode
-from sync_assets.engine.transfer import export_state, import_state
 from sync_assets.engine.why import why
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.replicated import Replicated

@@ -8,9 +8,9 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import errors
-from sync_assets.engine.advance import receipts_kept
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.state_tables import MIGRATIONS, STATE_VERSION
+from sync_assets.engine.state.advance import receipts_kept
+from sync_assets.engine.state.tables import MIGRATIONS, STATE_VERSION
 from sync_assets.engine.table import Table
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways

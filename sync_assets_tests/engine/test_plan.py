@@ -23,7 +23,7 @@ from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.schema import fit
 from sync_assets.engine.snapshot.pages import PageRun
 from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceView
-from sync_assets.engine.state import Known
+from sync_assets.engine.state.state import Known
 
 NAME = RelationName("public", "orders")
 STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)

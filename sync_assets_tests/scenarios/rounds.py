@@ -20,7 +20,7 @@ from sync_assets.engine import Receipt, RelationName, TransientError
 from sync_assets.engine.errors import RecoveryConflict
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state import map_of
+from sync_assets.engine.state.state import map_of
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.scenarios.storm import SAVEPOINTS, TABLES, Storm
 

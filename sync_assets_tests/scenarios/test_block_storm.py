@@ -17,13 +17,14 @@ import psycopg2
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import discovery, state
+from sync_assets.engine import discovery
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot import wal
 from sync_assets.engine.snapshot.pages import Position, runs_of, safe_start
 from sync_assets.engine.snapshot.wal import Window
-from sync_assets.engine.state import Known
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import Known
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
 from sync_assets_tests.scenarios.rounds import (

@@ -17,9 +17,9 @@ from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import LeafColumn
 from sync_assets.engine.postgres.session import Connection, Cursor, rows, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.shape import Shape, from_json, leaf_columns
 from sync_assets.engine.snapshot.pages import Position
-from sync_assets.engine.state_tables import STATE_VERSION, version_of
+from sync_assets.engine.state.shape import Shape, from_json, leaf_columns
+from sync_assets.engine.state.tables import STATE_VERSION, version_of
 from sync_assets.engine.table import Table
 
 

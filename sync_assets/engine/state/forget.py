@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sync_assets.engine import errors, state
+from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
+from sync_assets.engine.state import state
 
 
 @dataclass(frozen=True, slots=True)

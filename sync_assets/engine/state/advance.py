@@ -10,8 +10,8 @@ from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Cursor
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.shape import leaf_json
-from sync_assets.engine.state import FIELDS, MAP, Known, KnownLeaf, map_of
+from sync_assets.engine.state.shape import leaf_json
+from sync_assets.engine.state.state import FIELDS, MAP, Known, KnownLeaf, map_of
 
 _FORGET = """
 DELETE FROM sync_assets.receipt

@@ -17,7 +17,7 @@ from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
 from sync_assets.engine.snapshot.identity import its_own_target, place_of
-from sync_assets.engine.state_tables import STATE_VERSION, migrate, prepare
+from sync_assets.engine.state.tables import STATE_VERSION, migrate, prepare
 from sync_assets.engine.table import Table
 
 UNKNOWN_STORAGE = "imported"
