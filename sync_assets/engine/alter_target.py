@@ -9,9 +9,9 @@ import psycopg2.extensions
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.alter import Alteration, Narrowing
+from sync_assets.engine.layout.alteration import Alteration, Narrowing
+from sync_assets.engine.layout.mending import assigns
 from sync_assets.engine.load import Staging
-from sync_assets.engine.mending import assigns
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.postgres import identifiers

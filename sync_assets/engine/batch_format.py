@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.postgres.relation import Column
-from sync_assets.engine.schema import Field
 
 _CHEAP = frozenset(
     {

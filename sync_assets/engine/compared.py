@@ -8,10 +8,10 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.checksum import Rows
+from sync_assets.engine.layout.layout import choose_key
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.postgres.xid import XidWindow
-from sync_assets.engine.schema import choose_key
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
 from sync_assets.engine.snapshot.scope import is_of, written
 from sync_assets.engine.snapshot.snapshot import SourceView

@@ -6,10 +6,10 @@ import hashlib
 from collections.abc import Iterator, Sequence
 
 from sync_assets.engine.cursor_range import CursorRange
+from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.plan import How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.xid import XidWindow
-from sync_assets.engine.schema import Layout
 from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source
 from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state.shape import places

@@ -17,6 +17,7 @@ from sync_assets.engine import errors, load_statements
 from sync_assets.engine.batches import BUFFER, Batch
 from sync_assets.engine.export import Exported
 from sync_assets.engine.immutable import require_immutable
+from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.postgres import identifiers
@@ -31,7 +32,6 @@ from sync_assets.engine.postgres.session import (
     transaction,
 )
 from sync_assets.engine.postgres.types import missing_types
-from sync_assets.engine.schema import object_name
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.state.state import KEPT, Sample
 from sync_assets.engine.table import SyncMode

@@ -7,9 +7,9 @@ from dataclasses import dataclass
 
 from sync_assets.engine.batch_format import UTF8
 from sync_assets.engine.cursor_range import CursorRange
+from sync_assets.engine.layout.layout import Field, Layout
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.xid import XidWindow
-from sync_assets.engine.schema import Field, Layout
 from sync_assets.engine.snapshot.pages import PageRun, Position, pages_in
 from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.table import Deletes, SyncMode, Table

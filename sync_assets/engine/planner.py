@@ -11,8 +11,8 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.cursor_range import read_range
 from sync_assets.engine.decide import make_plan
 from sync_assets.engine.discovery import Outlook, by_blocks
-from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.key_buckets import by_buckets
+from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.plan import Plan
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.session import Connection, encoding_of, transaction

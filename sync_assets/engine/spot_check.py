@@ -12,10 +12,10 @@ from sync_assets.engine import errors
 from sync_assets.engine.checksum import Rows, hash_of
 from sync_assets.engine.compared import rows_of_source, rows_of_target
 from sync_assets.engine.ends import Ends, are_empty, on_both
+from sync_assets.engine.layout.layout import choose_key
 from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
-from sync_assets.engine.schema import choose_key
 from sync_assets.engine.table import Table
 
 SAMPLED_AT_LEAST, SAMPLED_AT_MOST = 1000, 100_000

@@ -10,8 +10,8 @@ import psycopg2
 from sync_assets.engine.below_facts import Filtered, read_filtered, read_unfilled
 from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.errors import PrivilegeError, SyncError
-from sync_assets.engine.evolve import lay_out
 from sync_assets.engine.interference import Actor, read_actors
+from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation, require_source
 from sync_assets.engine.postgres.relation import Key, Relation

@@ -11,10 +11,10 @@ from collections.abc import Iterable, Sequence
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
+from sync_assets.engine.layout.renaming import renames
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.types import UserType, missing_types, types_named
-from sync_assets.engine.renaming import renames
 
 Name = tuple[str, str]
 

@@ -17,10 +17,10 @@ from sync_assets.engine.chunks import (
 )
 from sync_assets.engine.decide import configuration, known_leaf, make_plan
 from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
+from sync_assets.engine.layout.layout import fit
 from sync_assets.engine.plan import Chunk, How, KeyMap, LeafRead, Plan, Removal
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.xid import RING
-from sync_assets.engine.schema import fit
 from sync_assets.engine.snapshot.pages import PageRun
 from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceView
 from sync_assets.engine.state.state import Known

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_assets.engine.schema import holds, object_name
+from sync_assets.engine.layout.layout import holds, object_name
 
 
 @pytest.mark.parametrize(

@@ -9,8 +9,9 @@ import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
-from sync_assets.engine import alter, errors, mending
-from sync_assets.engine.alter import Alteration
+from sync_assets.engine import errors
+from sync_assets.engine.layout import alteration, mending
+from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.types import UserType
@@ -156,7 +157,7 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             key=key,
             deleted_column=table.deleted_column if marks else None,
             adds_deleted=marks,
-            alterations=alter.comments(
+            alterations=alteration.comments(
                 table.target,
                 source.comment,
                 tuple((column.name, column.comment) for column in source.columns),
@@ -188,8 +189,8 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
         deleted_column=deleted_column,
         adds_deleted=adds_deleted,
         alterations=(
-            *(alter.add_column(table.target, f.name, f.type, f.collation) for f in added),
-            *(alter.add_column(table.target, name, type_) for name, type_ in ours),
+            *(alteration.add_column(table.target, f.name, f.type, f.collation) for f in added),
+            *(alteration.add_column(table.target, name, type_) for name, type_ in ours),
         ),
     )
 

@@ -12,13 +12,21 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from sync_assets.engine import alter, errors
-from sync_assets.engine.alter import Alteration, Narrowing
+from sync_assets.engine import errors
+from sync_assets.engine.layout import alteration
+from sync_assets.engine.layout.alteration import Alteration, Narrowing
+from sync_assets.engine.layout.layout import (
+    MOST_COLUMNS,
+    Layout,
+    choose_key,
+    fit,
+    holds,
+    object_name,
+)
+from sync_assets.engine.layout.renaming import renames
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.types import UserType
-from sync_assets.engine.renaming import renames
-from sync_assets.engine.schema import MOST_COLUMNS, Layout, choose_key, fit, holds, object_name
 from sync_assets.engine.state.shape import Shape
 from sync_assets.engine.state.state import Known, KnownLeaf
 from sync_assets.engine.table import Deletes, OnSchemaChange, SyncMode, Table
@@ -180,7 +188,7 @@ class _Following:
         return next(each for each in names if each not in taken)
 
     def _rename(self, old: str, new: str) -> None:
-        self.alterations.append(alter.rename_column(self.table.target, old, new))
+        self.alterations.append(alteration.rename_column(self.table.target, old, new))
         self.replace(old, renamed=new)
 
     def _read_all(self, reason: str) -> None:
@@ -214,7 +222,7 @@ class _Following:
         )
         narrowed = retyped and not resent and not holds(there.type, type_)
         self.retypes.append(
-            alter.set_type(
+            alteration.set_type(
                 self.table.target,
                 column.name,
                 type_,
@@ -255,11 +263,11 @@ class _Following:
                 continue
             value = self._value_of_old_rows(column)
             self.alterations.append(
-                alter.add_column(
+                alteration.add_column(
                     self.table.target, column.name, column.type, column.collation, value
                 )
             )
-            self.alterations += alter.comments(
+            self.alterations += alteration.comments(
                 self.table.target, None, ((column.name, column.comment),)
             )
             added = dataclasses.replace(
@@ -297,7 +305,7 @@ class _Following:
         if self.source.has_versions and old and not held:
             for each in self.target.keys:
                 if sorted(each.columns) == old and each.constraint:
-                    self.alterations.append(alter.drop_constraint(target, each.constraint))
+                    self.alterations.append(alteration.drop_constraint(target, each.constraint))
                     self._keep_keys([other for other in self.target.keys if other is not each])
         if key is None or any(sorted(k.columns) == sorted(key.columns) for k in self.target.keys):
             return
@@ -306,7 +314,7 @@ class _Following:
             return
         nullable = tuple(each.name for each in columns if each and not each.not_null)
         primary = key.primary and not any(each.primary for each in self.target.keys)
-        self.alterations.append(alter.add_key(target, key.columns, nullable, primary=primary))
+        self.alterations.append(alteration.add_key(target, key.columns, nullable, primary=primary))
         for name in nullable:
             self.replace(name, not_null=True)
         self._keep_keys([*self.target.keys, dataclasses.replace(key, primary=primary)])
@@ -331,7 +339,7 @@ class _Following:
     def _drop_not_null(self, there: Column | None, in_key: set[str], why: str) -> None:
         if there is None or not there.not_null or there.generated or there.name in in_key:
             return
-        self.alterations.append(alter.drop_not_null(self.table.target, there.name, why))
+        self.alterations.append(alteration.drop_not_null(self.table.target, there.name, why))
         self.replace(there.name, not_null=False)
 
     def compare_types(self, types: Sequence[UserType]) -> None:

@@ -1,0 +1,4 @@
+"""How the source's columns fit into the target's table, and what alters it (pure).
+
+In go two relations and what the last run left; out comes a Layout. Nothing is executed here.
+"""
