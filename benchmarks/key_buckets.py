@@ -20,7 +20,8 @@ from changed_blocks import CREATE, SETTINGS, milliseconds
 from psycopg2.extensions import make_dsn, parse_dsn
 from servers import execute, private_pair
 
-from sync_assets.engine import DataCopyEngine, key_buckets
+from sync_assets.engine import DataCopyEngine
+from sync_assets.engine.plan import key_buckets
 
 ROUNDS = 3
 FOREVER = 1e9

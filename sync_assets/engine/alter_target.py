@@ -13,7 +13,7 @@ from sync_assets.engine.layout.alteration import Alteration, Narrowing
 from sync_assets.engine.layout.mending import assigns
 from sync_assets.engine.load import Staging
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row

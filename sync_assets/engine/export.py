@@ -16,8 +16,8 @@ from psycopg2.sql import SQL
 
 from sync_assets.engine import errors, sql
 from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
-from sync_assets.engine.chunks import most_noted, noted_chunks
-from sync_assets.engine.plan import Chunk, Plan
+from sync_assets.engine.plan.chunks import most_noted, noted_chunks
+from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, Connection, transaction

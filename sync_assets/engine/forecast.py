@@ -8,11 +8,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sync_assets.engine import load, load_statements, merge
-from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.context import Run
-from sync_assets.engine.discovery import by_blocks, look_out
-from sync_assets.engine.plan import How, LeafRead, Plan, Removal
-from sync_assets.engine.planner import decide
+from sync_assets.engine.plan.changed_pages import by_blocks, look_out
+from sync_assets.engine.plan.chunks import chunks, useful_workers
+from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal
+from sync_assets.engine.plan.planner import decide
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot import snapshot

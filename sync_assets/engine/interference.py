@@ -16,7 +16,7 @@ from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.merge_sql import within_buckets
 from sync_assets.engine.names import RelationName, quoted
-from sync_assets.engine.plan import KeyMap, Plan, Removal
+from sync_assets.engine.plan.plan import KeyMap, Plan, Removal
 from sync_assets.engine.postgres.session import PINNED, UNPINNED, Cursor, row, rows
 
 NAMED = 3

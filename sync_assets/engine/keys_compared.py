@@ -10,9 +10,9 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import merge_sql
 from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, sums
 from sync_assets.engine.context import Run
-from sync_assets.engine.key_buckets import estimated_rows
 from sync_assets.engine.load import Staging
-from sync_assets.engine.plan import KeyBuckets, Plan
+from sync_assets.engine.plan.key_buckets import estimated_rows
+from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import PINNED, Connection, transaction

@@ -19,7 +19,7 @@ from sync_assets.engine.export import Exported
 from sync_assets.engine.immutable import require_immutable
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.lock import lock_ddl
 from sync_assets.engine.postgres.session import (

@@ -9,7 +9,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.layout.alteration import column_definition
 from sync_assets.engine.layout.layout import Field
-from sync_assets.engine.plan import KeyMap, Plan, key_fields
+from sync_assets.engine.plan.plan import KeyMap, Plan, key_fields
 from sync_assets.engine.postgres.identifiers import names
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.sql import copy_format

@@ -10,7 +10,7 @@ from sync_assets.engine import load
 from sync_assets.engine.batches import Batch
 from sync_assets.engine.export import Export
 from sync_assets.engine.load import Staging
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
 

@@ -13,7 +13,7 @@ from sync_assets.engine.collisions import COLLIDED, StillThere, Written, settle
 from sync_assets.engine.deletes import guard
 from sync_assets.engine.load import Staging, constraint_name
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation, read_storage
 from sync_assets.engine.postgres.relation import Key, Relation

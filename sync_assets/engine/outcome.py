@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from sync_assets.engine.context import Run
-from sync_assets.engine.decide import known_leaf
 from sync_assets.engine.export import Exported
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import Merged
-from sync_assets.engine.plan import KeyMap, Plan
+from sync_assets.engine.plan.decide import known_leaf
+from sync_assets.engine.plan.plan import KeyMap, Plan
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.snapshot.pages import Position, advanced

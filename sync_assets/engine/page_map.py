@@ -14,7 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import load_statements, merge_sql
 from sync_assets.engine.load import Staging
-from sync_assets.engine.plan import How, KeyMap, Plan
+from sync_assets.engine.plan.plan import How, KeyMap, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row

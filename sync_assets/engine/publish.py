@@ -17,7 +17,7 @@ from sync_assets.engine.foreign_keys import (
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan import Removal
+from sync_assets.engine.plan.plan import Removal
 from sync_assets.engine.postgres.session import Cursor
 
 

@@ -22,8 +22,8 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.outcome import receipt_of
-from sync_assets.engine.plan import Plan
-from sync_assets.engine.planner import decide
+from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.plan.planner import decide
 from sync_assets.engine.postgres import session
 from sync_assets.engine.postgres.lock import require_lock
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction

@@ -14,7 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine.checksum import has_key_hash
 from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan import Chunk, How, KeyMap, Plan
+from sync_assets.engine.plan.plan import Chunk, How, KeyMap, Plan
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened

@@ -12,14 +12,14 @@ from pathlib import Path
 
 from sync_assets.engine import errors, load, sql
 from sync_assets.engine.batches import Batch, batch_folder
-from sync_assets.engine.chunks import chunks, useful_workers
 from sync_assets.engine.context import Run
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan import How, LeafRead, Plan
-from sync_assets.engine.planner import decide
+from sync_assets.engine.plan.chunks import chunks, useful_workers
+from sync_assets.engine.plan.plan import How, LeafRead, Plan
+from sync_assets.engine.plan.planner import decide
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked, require_lock

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.operators import anywhere, equality_of

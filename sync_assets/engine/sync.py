@@ -18,17 +18,17 @@ from pathlib import Path
 
 from sync_assets.engine import load, merge
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.context import Run
-from sync_assets.engine.discovery import look_out
 from sync_assets.engine.export import Export, Exported
 from sync_assets.engine.keys_compared import compared
 from sync_assets.engine.load import Staged, Staging
 from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.outcome import receipt_of, state_after
-from sync_assets.engine.plan import Chunk, Plan
-from sync_assets.engine.planner import plan_tables
+from sync_assets.engine.plan.changed_pages import look_out
+from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
+from sync_assets.engine.plan.plan import Chunk, Plan
+from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres.lock import locked, require_lock
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED

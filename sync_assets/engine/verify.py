@@ -13,8 +13,8 @@ from sync_assets.engine.checksum import Rows
 from sync_assets.engine.compared import awaited_by, rows_of_source
 from sync_assets.engine.comparison import Comparison
 from sync_assets.engine.context import Run
-from sync_assets.engine.discovery import Outlook, look_out
-from sync_assets.engine.planner import plan_tables
+from sync_assets.engine.plan.changed_pages import Outlook, look_out
+from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Connection, transaction

@@ -6,8 +6,8 @@ import dataclasses
 
 import pytest
 
-from sync_assets.engine.batch_format import is_binary
 from sync_assets.engine.layout.layout import Field
+from sync_assets.engine.plan.batch_format import is_binary
 from sync_assets.engine.postgres.relation import Column
 
 

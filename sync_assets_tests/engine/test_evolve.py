@@ -8,10 +8,10 @@ import json
 import pytest
 
 from sync_assets.engine import RelationName, Table
-from sync_assets.engine.decide import known_leaf
 from sync_assets.engine.errors import SchemaConflict
 from sync_assets.engine.layout.evolve import Evolution, evolution_of, lay_out
 from sync_assets.engine.layout.renaming import renames
+from sync_assets.engine.plan.decide import known_leaf
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.shape import from_json, shape_of

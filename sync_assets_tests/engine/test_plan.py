@@ -8,17 +8,17 @@ from datetime import datetime, timedelta, timezone
 import pytest
 
 from sync_assets.engine import Deletes, RelationName, SyncMode, Table
-from sync_assets.engine.chunks import (
+from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
+from sync_assets.engine.layout.layout import fit
+from sync_assets.engine.plan.chunks import (
     LARGE_CHUNK,
     chunks,
     noted_chunks,
     useful_loaders,
     useful_workers,
 )
-from sync_assets.engine.decide import configuration, known_leaf, make_plan
-from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged
-from sync_assets.engine.layout.layout import fit
-from sync_assets.engine.plan import Chunk, How, KeyMap, LeafRead, Plan, Removal
+from sync_assets.engine.plan.decide import configuration, known_leaf, make_plan
+from sync_assets.engine.plan.plan import Chunk, How, KeyMap, LeafRead, Plan, Removal
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.snapshot.pages import PageRun

@@ -17,8 +17,8 @@ import psycopg2
 import pytest
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import discovery
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.plan import changed_pages
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot import wal
 from sync_assets.engine.snapshot.pages import Position, runs_of, safe_start
@@ -109,7 +109,7 @@ def newest_start(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window starts where the last run was, whatever was open then."""
     without_summaries(monkeypatch)
     monkeypatch.setattr(
-        discovery,
+        changed_pages,
         "safe_start",
         lambda positions, _: max((each.lsn for each in positions), default=None),
     )
@@ -119,9 +119,9 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window ends where WAL was before the snapshot was taken."""
     without_summaries(monkeypatch)
     ends: list[int] = []
-    look_out, changed_pages = discovery.look_out, wal.changed_pages
+    look_out, asked = changed_pages.look_out, wal.changed_pages
 
-    def looked_out(*given: Any) -> discovery.Outlook:
+    def looked_out(*given: Any) -> changed_pages.Outlook:
         found = look_out(*given)
         ends.append(found.position.lsn if found.position else 0)
         # As while a run waits for its locks.
@@ -129,7 +129,7 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
         return found
 
     def earlier(cursor: Any, window: Window, *given: Any, **options: Any) -> wal.ChangedPages:
-        return changed_pages(cursor, dataclasses.replace(window, end=ends[-1]), *given, **options)
+        return asked(cursor, dataclasses.replace(window, end=ends[-1]), *given, **options)
 
     monkeypatch.setattr("sync_assets.engine.sync.look_out", looked_out)
     monkeypatch.setattr(wal, "changed_pages", earlier)

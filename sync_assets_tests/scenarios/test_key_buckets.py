@@ -7,8 +7,9 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import Receipt, key_buckets
+from sync_assets.engine import Receipt
 from sync_assets.engine.errors import DeleteGuard
+from sync_assets.engine.plan import key_buckets
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 

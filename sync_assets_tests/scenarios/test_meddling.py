@@ -24,7 +24,7 @@ from sync_assets.engine.errors import (
 )
 from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.faults import MANY_WORKERS

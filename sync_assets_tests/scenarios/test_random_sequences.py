@@ -71,7 +71,7 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
         "2",
     ),
     "a leaf that is new is read by its xids": (
-        "sync_assets.engine.decide._why_whole",
+        "sync_assets.engine.plan.decide._why_whole",
         lambda leaf, known, view: None,
         "12",
     ),
@@ -81,7 +81,7 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
         "6",
     ),
     "changed pages are asked for from where the last run read": (
-        "sync_assets.engine.discovery.safe_start",
+        "sync_assets.engine.plan.changed_pages.safe_start",
         lambda positions, xmin: max((each.lsn for each in positions), default=None),
         "1",
     ),

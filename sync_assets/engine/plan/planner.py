@@ -5,15 +5,15 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from sync_assets.engine import samples
-from sync_assets.engine.batch_format import UTF8, encoding_between, is_binary
 from sync_assets.engine.context import Run
-from sync_assets.engine.cursor_range import read_range
-from sync_assets.engine.decide import make_plan
-from sync_assets.engine.discovery import Outlook, by_blocks
-from sync_assets.engine.key_buckets import by_buckets
 from sync_assets.engine.layout.evolve import lay_out
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan import witnesses
+from sync_assets.engine.plan.batch_format import UTF8, encoding_between, is_binary
+from sync_assets.engine.plan.changed_pages import Outlook, by_blocks
+from sync_assets.engine.plan.cursor_range import read_range
+from sync_assets.engine.plan.decide import make_plan
+from sync_assets.engine.plan.key_buckets import by_buckets
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.session import Connection, encoding_of, transaction
 from sync_assets.engine.snapshot.identity import require_two_tables
@@ -60,7 +60,7 @@ def decide(
         plan = make_plan(table, view, layout, known, there, cursor_range)
         suspicion = None
         if known is not None and not plan.full:
-            suspicion = samples.missed(reading, plan, known)
+            suspicion = witnesses.missed(reading, plan, known)
     if suspicion is not None and not table.accept_source:
         plan = make_plan(table, view, layout, known, there, cursor_range, suspicion)
     versions = (source.server_version, target.server_version)

@@ -5,9 +5,9 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-from sync_assets.engine.cursor_range import CursorRange
 from sync_assets.engine.layout.layout import Layout
-from sync_assets.engine.plan import How, LeafRead, Plan
+from sync_assets.engine.plan.cursor_range import CursorRange
+from sync_assets.engine.plan.plan import How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source

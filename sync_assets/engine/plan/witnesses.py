@@ -12,7 +12,7 @@ import dataclasses
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.plan import Plan
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, rows

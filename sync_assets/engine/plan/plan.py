@@ -5,9 +5,9 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass
 
-from sync_assets.engine.batch_format import UTF8
-from sync_assets.engine.cursor_range import CursorRange
 from sync_assets.engine.layout.layout import Field, Layout
+from sync_assets.engine.plan.batch_format import UTF8
+from sync_assets.engine.plan.cursor_range import CursorRange
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.pages import PageRun, Position, pages_in

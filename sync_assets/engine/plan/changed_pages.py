@@ -10,7 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
-from sync_assets.engine.plan import How, KeyMap, LeafRead, Plan, key_fields
+from sync_assets.engine.plan.plan import How, KeyMap, LeafRead, Plan, key_fields
+from sync_assets.engine.plan.unnamed_pages import obstacle
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Connection, transaction
@@ -20,7 +21,6 @@ from sync_assets.engine.snapshot.pages import PageRun, Position, safe_start, too
 from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
 from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
-from sync_assets.engine.unnamed_pages import obstacle
 
 SMALL = 128
 """Pages of a relation below which `auto` scans: asking costs as much."""

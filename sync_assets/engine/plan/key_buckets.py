@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable
 
-from sync_assets.engine.plan import KeyMap, Plan
+from sync_assets.engine.plan.plan import KeyMap, Plan
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import (

@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
 
-from sync_assets.engine.plan import Chunk, How, LeafRead, Plan
+from sync_assets.engine.plan.plan import Chunk, How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.snapshot.pages import pages_in, portions, runs_of
 
