@@ -9,7 +9,7 @@ from typing import TypeVar
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.compared import awaited_by
+from sync_assets.engine.compare.sides import awaited_by
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked

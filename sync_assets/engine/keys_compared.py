@@ -8,7 +8,7 @@ from functools import partial
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import merge_sql
-from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, sums
+from sync_assets.engine.compare.checksum import Buckets, Piece, Rows, digits_for, sums
 from sync_assets.engine.context import Run
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan.key_buckets import estimated_rows
@@ -30,8 +30,8 @@ def compared(
     run: Run, plan: Plan, source: Connection, target: Connection, staging: Staging
 ) -> Plan:
     """The plan with the buckets that differ; `source` holds the snapshot, the rows are staged."""
-    from sync_assets.engine.comparison import Comparison
-    from sync_assets.engine.scan import End
+    from sync_assets.engine.compare.comparison import Comparison
+    from sync_assets.engine.compare.scan import End
 
     key = plan.layout.key
     if key is None:
@@ -61,7 +61,7 @@ def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:
 
 def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets: Buckets) -> None:
     """Count the staged rows that the target does not have yet among its own."""
-    from sync_assets.engine.scan import copy
+    from sync_assets.engine.compare.scan import copy
 
     lacking = SQL("NOT EXISTS (SELECT FROM {} AS t WHERE {} AND {})").format(
         identifiers.relation(plan.table.target),

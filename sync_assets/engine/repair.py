@@ -17,7 +17,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import deletes, errors, interference, merge, merge_sql
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.checksum import Rows, has_key_hash
+from sync_assets.engine.compare.checksum import Rows, has_key_hash
 from sync_assets.engine.context import Run
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import Merged

@@ -9,8 +9,8 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.checksum import Rows, hash_of
-from sync_assets.engine.compared import rows_of_source, rows_of_target
+from sync_assets.engine.compare.checksum import Rows, hash_of
+from sync_assets.engine.compare.sides import rows_of_source, rows_of_target
 from sync_assets.engine.ends import Ends, are_empty, on_both
 from sync_assets.engine.layout.layout import choose_key
 from sync_assets.engine.postgres.operators import equality_of

@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine.checksum import has_key_hash
+from sync_assets.engine.compare.checksum import has_key_hash
 from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Chunk, How, KeyMap, Plan

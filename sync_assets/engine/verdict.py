@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from sync_assets.engine.difference import Difference, Kind
+from sync_assets.engine.compare.difference import Difference, Kind
+from sync_assets.engine.compare.tally import Judge
 from sync_assets.engine.snapshot.identity import is_other_history
 from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Deletes, SyncMode, Table
-from sync_assets.engine.tally import Judge
 from sync_assets.engine.verification import Verdict
 
 

@@ -9,9 +9,11 @@ from collections.abc import Sequence
 
 from sync_assets.engine import load
 from sync_assets.engine.batches import batch_folder
-from sync_assets.engine.checksum import Rows
-from sync_assets.engine.compared import awaited_by, rows_of_source
-from sync_assets.engine.comparison import Comparison
+from sync_assets.engine.compare.checksum import Rows
+from sync_assets.engine.compare.comparison import Comparison
+from sync_assets.engine.compare.scan import End
+from sync_assets.engine.compare.sides import awaited_by, rows_of_source
+from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run
 from sync_assets.engine.plan.changed_pages import Outlook, look_out
 from sync_assets.engine.plan.planner import plan_tables
@@ -20,7 +22,6 @@ from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
-from sync_assets.engine.scan import End
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import giving_way, idling
@@ -31,7 +32,6 @@ from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known, known_states
 from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import Table
-from sync_assets.engine.tally import Tally
 from sync_assets.engine.verdict import after_sync, since_last_run
 from sync_assets.engine.verification import Verification
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from datetime import datetime
 
 from sync_assets.engine import errors
-from sync_assets.engine.compared import rows_of_source
+from sync_assets.engine.compare.sides import rows_of_source
 from sync_assets.engine.explain import LastRun, sentence
 from sync_assets.engine.layout.layout import choose_key
 from sync_assets.engine.names import RelationName

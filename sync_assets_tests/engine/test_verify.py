@@ -13,13 +13,21 @@ from hypothesis import given
 from hypothesis import strategies as st
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine.checksum import Buckets, Piece, Rows, digits_for, listing, pieces, sums
-from sync_assets.engine.difference import Difference, Kind, differences
+from sync_assets.engine.compare.checksum import (
+    Buckets,
+    Piece,
+    Rows,
+    digits_for,
+    listing,
+    pieces,
+    sums,
+)
+from sync_assets.engine.compare.difference import Difference, Kind, differences
+from sync_assets.engine.compare.tally import MOST_HASHES, Tally
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity
 from sync_assets.engine.table import Deletes, SyncMode, Table
-from sync_assets.engine.tally import MOST_HASHES, Tally
 from sync_assets.engine.verdict import after_sync, since_last_run
 from sync_assets_tests.fixtures.servers import Connect
 

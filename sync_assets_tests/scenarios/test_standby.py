@@ -12,7 +12,8 @@ import pytest
 
 from sync_assets.demo.compare import compare
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import TransientError, checksum, scan
+from sync_assets.engine import TransientError
+from sync_assets.engine.compare import checksum, scan
 from sync_assets.engine.errors import SourceBehind
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.snapshot import snapshot

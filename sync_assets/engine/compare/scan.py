@@ -13,7 +13,7 @@ from typing import Any
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.checksum import Piece, Rows, pieces, whole
+from sync_assets.engine.compare.checksum import Piece, Rows, pieces, whole
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,

@@ -12,19 +12,19 @@ from collections.abc import Iterator, Sequence
 
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine.checksum import Buckets, digits_for, listing, sums
-from sync_assets.engine.compared import rows_of_target
+from sync_assets.engine.compare.checksum import Buckets, digits_for, listing, sums
+from sync_assets.engine.compare.difference import differences
+from sync_assets.engine.compare.scan import End, Scan, concurrently, streamed
+from sync_assets.engine.compare.sides import rows_of_target
+from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run
-from sync_assets.engine.difference import differences
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, transaction
 from sync_assets.engine.progress import Progress
-from sync_assets.engine.scan import End, Scan, concurrently, streamed
 from sync_assets.engine.snapshot.give_way import giving_way, idling
 from sync_assets.engine.snapshot.snapshot import IN_RECOVERY, is_in_recovery
 from sync_assets.engine.table import Table
-from sync_assets.engine.tally import Tally
 from sync_assets.engine.workers import choose_workers
 
 LISTED_AT_ONCE = 5_000_000

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Sequence
 
-from sync_assets.engine.checksum import MOST_DIGITS
-from sync_assets.engine.difference import HASH_DIGITS, Difference, Kind
+from sync_assets.engine.compare.checksum import MOST_DIGITS
+from sync_assets.engine.compare.difference import HASH_DIGITS, Difference, Kind
 from sync_assets.engine.verification import VERDICTS, Example, Verdict
 
 MOST_HASHES = 10_000
