@@ -19,9 +19,9 @@ from sync_assets.engine import (
     check_targets,
     check_values,
 )
-from sync_assets.engine.batches import base_folder
 from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import ConfigurationError, SyncError
+from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.extension_facts import MissingTypes, read_missing_types
 from sync_assets.engine.facts import Facts, Room
 from sync_assets.engine.finding import Finding, Severity, blocking

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg2.sql import Composable
 
 from sync_assets.engine import errors, merge_sql, page_map
-from sync_assets.engine.export import Exported
+from sync_assets.engine.export.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan.plan import KeyMap, Plan, Removal
 from sync_assets.engine.postgres.relation import Key

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, merge_sql, page_map
-from sync_assets.engine.export import Exported
+from sync_assets.engine.export.export import Exported
 from sync_assets.engine.load import Staging
 from sync_assets.engine.merge_sql import within_buckets
 from sync_assets.engine.names import RelationName, quoted

@@ -14,8 +14,8 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, load_statements
-from sync_assets.engine.batches import BUFFER, Batch
-from sync_assets.engine.export import Exported
+from sync_assets.engine.export.batches import BUFFER, Batch
+from sync_assets.engine.export.export import Exported
 from sync_assets.engine.immutable import require_immutable
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.names import RelationName

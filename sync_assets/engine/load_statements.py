@@ -7,12 +7,12 @@ import math
 from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
+from sync_assets.engine.export.copy_statements import copy_format
 from sync_assets.engine.layout.alteration import column_definition
 from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.plan.plan import KeyMap, Plan, key_fields
 from sync_assets.engine.postgres.identifiers import names
 from sync_assets.engine.postgres.relation import Key
-from sync_assets.engine.sql import copy_format
 
 IN_SCOPE = "sync_assets.in_scope"
 """The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""

@@ -7,8 +7,8 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 
 from sync_assets.engine import load
-from sync_assets.engine.batches import Batch
-from sync_assets.engine.export import Export
+from sync_assets.engine.export.batches import Batch
+from sync_assets.engine.export.export import Export
 from sync_assets.engine.load import Staging
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions

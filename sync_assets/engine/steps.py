@@ -10,10 +10,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import errors, load, sql
-from sync_assets.engine.batches import Batch, batch_folder
+from sync_assets.engine import errors, load
 from sync_assets.engine.context import Run
-from sync_assets.engine.export import Export, Exported
+from sync_assets.engine.export import copy_statements
+from sync_assets.engine.export.batches import Batch, batch_folder
+from sync_assets.engine.export.export import Export, Exported
 from sync_assets.engine.load import Staged
 from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.names import RelationName
@@ -75,7 +76,7 @@ def max_xmin_of(sessions: Sessions, name: RelationName) -> int | None:
         giving_way(sessions, MAX_BLOCKING),
         source.cursor() as cursor,
     ):
-        (highest,) = row(cursor, sql.max_xmin(name, view.snapshot.xmax))
+        (highest,) = row(cursor, copy_statements.max_xmin(name, view.snapshot.xmax))
     return None if highest is None else int(highest)
 
 

@@ -17,9 +17,9 @@ from functools import partial
 from pathlib import Path
 
 from sync_assets.engine import load, merge
-from sync_assets.engine.batches import batch_folder
 from sync_assets.engine.context import Run
-from sync_assets.engine.export import Export, Exported
+from sync_assets.engine.export.batches import batch_folder
+from sync_assets.engine.export.export import Export, Exported
 from sync_assets.engine.keys_compared import compared
 from sync_assets.engine.load import Staged, Staging
 from sync_assets.engine.loaders import Loaders

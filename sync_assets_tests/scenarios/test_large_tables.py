@@ -7,7 +7,8 @@ from unittest import mock
 
 import pytest
 
-from sync_assets.engine import Receipt, batches
+from sync_assets.engine import Receipt
+from sync_assets.engine.export import batches
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 

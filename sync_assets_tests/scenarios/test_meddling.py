@@ -13,7 +13,6 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import DataCopyEngine, Progress, load, sync
-from sync_assets.engine.batches import Batch, batch_folder
 from sync_assets.engine.errors import (
     BlockingOthers,
     Cancelled,
@@ -22,6 +21,7 @@ from sync_assets.engine.errors import (
     OutOfSpace,
     SchemaConflict,
 )
+from sync_assets.engine.export.batches import Batch, batch_folder
 from sync_assets.engine.load import Staging
 from sync_assets.engine.loaders import Loaders
 from sync_assets.engine.plan.plan import Plan

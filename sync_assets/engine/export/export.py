@@ -14,8 +14,9 @@ from pathlib import Path
 from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
 from psycopg2.sql import SQL
 
-from sync_assets.engine import errors, sql
-from sync_assets.engine.batches import Batch, BatchFile, DiskBudget, Files
+from sync_assets.engine import errors
+from sync_assets.engine.export import copy_statements
+from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget, Files
 from sync_assets.engine.plan.chunks import most_noted, noted_chunks
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.postgres import identifiers
@@ -218,8 +219,8 @@ class Export:
         A lock on every leaf of a large table, held by every worker, would be more than the server
         has room for.
         """
-        by = sql.reading(chunk)
-        if before and _leaf_of(before) == _leaf_of(chunk) and sql.reading(before) == by:
+        by = copy_statements.reading(chunk)
+        if before and _leaf_of(before) == _leaf_of(chunk) and copy_statements.reading(before) == by:
             return
         plan = self._plans[chunk.member]
         lock = _locking(plan, chunk, connection)
@@ -274,7 +275,7 @@ class Export:
         failure = None
         with contextlib.closing(files), connection.cursor() as cursor:
             try:
-                cursor.copy_expert(sql.export_chunk(plan, chunk), files)
+                cursor.copy_expert(copy_statements.export_chunk(plan, chunk), files)
             except (CharacterNotInRepertoire, UntranslatableCharacter) as error:
                 failure = self._sessions.explained(error, _pages_of(chunk))
             else:
