@@ -11,7 +11,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, Narrowing
 from sync_assets.engine.layout.mending import assigns
-from sync_assets.engine.load import Staging
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers

@@ -17,7 +17,7 @@ import psycopg2.errors
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, merge_sql
-from sync_assets.engine.load import Staging
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation

@@ -9,7 +9,7 @@ from psycopg2.sql import Composable
 
 from sync_assets.engine import errors, merge_sql, page_map
 from sync_assets.engine.export.export import Exported
-from sync_assets.engine.load import Staging
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import KeyMap, Plan, Removal
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, pinned, row

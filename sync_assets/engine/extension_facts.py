@@ -6,11 +6,11 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync_assets.engine.errors import UnsupportedRelation
+from sync_assets.engine.load.types import EXTENSION, creation
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.postgres.types import UserType, missing_types, read_types
-from sync_assets.engine.target_types import EXTENSION, creation
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,8 +7,10 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine import load, load_statements, merge
+from sync_assets.engine import merge
 from sync_assets.engine.context import Run
+from sync_assets.engine.load import staging, staging_statements
+from sync_assets.engine.load.types import Schemas, distinct
 from sync_assets.engine.plan.changed_pages import by_blocks, look_out
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal
@@ -22,7 +24,6 @@ from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known
 from sync_assets.engine.state.tables import STATE, migrate
 from sync_assets.engine.table import Table
-from sync_assets.engine.target_types import Schemas, distinct
 from sync_assets.engine.workers import choose_workers
 
 DELETES = {
@@ -134,12 +135,12 @@ def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Fore
 def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
     """What a run executes, from the functions that give it to a run."""
     target, layout = identifiers.relation(plan.table.target), plan.layout
-    found = [*Schemas(cursor).needed(STATE), *load.preparations(cursor, plan)]
+    found = [*Schemas(cursor).needed(STATE), *staging.preparations(cursor, plan)]
     if layout.creates:
-        found.append(load_statements.create_table(plan, target))
+        found.append(staging_statements.create_table(plan, target))
     if layout.creates and layout.key:
         name = merge.free_constraint(cursor, plan.table.target)
-        found.append(load_statements.add_key(layout.key, target, name))
+        found.append(staging_statements.add_key(layout.key, target, name))
     yield from (statement.as_string(cursor) for statement in distinct(found))
     for alteration in layout.alterations:
         yield alteration.statement.as_string(cursor)

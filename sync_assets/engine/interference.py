@@ -13,7 +13,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors, merge_sql, page_map
 from sync_assets.engine.export.export import Exported
-from sync_assets.engine.load import Staging
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.merge_sql import within_buckets
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.plan.plan import KeyMap, Plan, Removal

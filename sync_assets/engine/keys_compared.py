@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import merge_sql
 from sync_assets.engine.compare.checksum import Buckets, Piece, Rows, digits_for, sums
 from sync_assets.engine.context import Run
-from sync_assets.engine.load import Staging
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.key_buckets import estimated_rows
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers

@@ -11,7 +11,7 @@ from psycopg2.sql import SQL, Identifier
 from sync_assets.engine import alter_target, errors, interference, merge_sql
 from sync_assets.engine.collisions import COLLIDED, StillThere, Written, settle
 from sync_assets.engine.deletes import guard
-from sync_assets.engine.load import Staging, constraint_name
+from sync_assets.engine.load.staging import Staging, constraint_name
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers

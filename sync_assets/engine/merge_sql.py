@@ -8,7 +8,7 @@ from datetime import datetime
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.compare.checksum import has_key_hash
-from sync_assets.engine.load_statements import IN_SCOPE
+from sync_assets.engine.load.staging_statements import IN_SCOPE
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.relation import Key

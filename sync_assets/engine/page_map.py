@@ -12,8 +12,9 @@ from collections.abc import Iterator
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
-from sync_assets.engine import load_statements, merge_sql
-from sync_assets.engine.load import Staging
+from sync_assets.engine import merge_sql
+from sync_assets.engine.load import staging_statements
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import How, KeyMap, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
@@ -147,8 +148,8 @@ def _grouped(plan: Plan, staging: Staging) -> Composable:
     return SQL(
         "SELECT {leaf} AS leaf, {page} AS page, {keys} FROM {staged} GROUP BY {leaf}, {page}"
     ).format(
-        leaf=Identifier(load_statements.LEAF),
-        page=Identifier(load_statements.PAGE),
+        leaf=Identifier(staging_statements.LEAF),
+        page=Identifier(staging_statements.PAGE),
         keys=SQL(", ").join(aggregated),
         staged=staging.all_keys,
     )

@@ -14,7 +14,7 @@ from sync_assets.engine.foreign_keys import (
     parents_first,
     read_foreign_keys,
 )
-from sync_assets.engine.load import Staged
+from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Removal

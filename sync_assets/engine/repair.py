@@ -19,7 +19,7 @@ from sync_assets.engine import deletes, errors, interference, merge, merge_sql
 from sync_assets.engine.compare.checksum import Rows, has_key_hash
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
-from sync_assets.engine.load import Staged
+from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import Merged
 from sync_assets.engine.outcome import receipt_of
 from sync_assets.engine.plan.plan import Plan

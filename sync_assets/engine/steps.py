@@ -10,12 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import errors, load
+from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export import copy_statements
 from sync_assets.engine.export.batches import Batch, batch_folder
 from sync_assets.engine.export.export import Export, Exported
-from sync_assets.engine.load import Staged
+from sync_assets.engine.load import staging
+from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import INDEXED, Merged
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.chunks import chunks, useful_workers
@@ -147,7 +148,7 @@ class TempTable:
         self.sessions = sessions
         self.table = exported.table
         self._exported = exported
-        self._staging = load.staging_for(exported.plan)
+        self._staging = staging.staging_for(exported.plan)
         self._stack = contextlib.ExitStack()
         self._target: Connection | None = None
 
@@ -171,10 +172,10 @@ class TempTable:
             with transaction(self._target) as cursor:
                 there = catalog.read_relation(cursor, plan.table.target)
                 require_two_tables(cursor, plan.table, plan.view, there)
-            load.create_staging(self._target, plan)
+            staging.create_staging(self._target, plan)
             for batch in self._exported.batches:
-                load.load_batch(self._target, self._staging, plan, batch)
-            load.finish(self._target, self._staging, plan, self._exported.done)
+                staging.load_batch(self._target, self._staging, plan, batch)
+            staging.finish(self._target, self._staging, plan, self._exported.done)
         return self
 
     def merge(self) -> Merged:
@@ -191,7 +192,7 @@ class TempTable:
     def drop(self) -> None:
         """Drop the staging table, unless it has become the target, and close the session."""
         try:
-            load.drop(self._session, self._staging)
+            staging.drop_staging(self._session, self._staging)
         finally:
             self._stack.close()
 

@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sync_assets.engine import load, merge
+from sync_assets.engine import merge
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.export.export import Export, Exported
 from sync_assets.engine.keys_compared import compared
-from sync_assets.engine.load import Staged, Staging
-from sync_assets.engine.loaders import Loaders
+from sync_assets.engine.load.loaders import Loaders
+from sync_assets.engine.load.staging import Staged, Staging, create_staging, drop_staging, finish
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.outcome import receipt_of, state_after
 from sync_assets.engine.plan.changed_pages import look_out
@@ -133,7 +133,7 @@ def fill(
         ]
         export = _move(run, plans, key_chunks, source, target, staged, folder, hold=hold)
         done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
-    newest = [load.finish(target, *each) for each in zip(staged, plans, done, strict=True)]
+    newest = [finish(target, *each) for each in zip(staged, plans, done, strict=True)]
     run.report.spent("load")
     held = export.ended - held_from
     return tuple(
@@ -145,7 +145,7 @@ def fill(
 def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
     if not plan.table.dry_run:
         prepare(target)
-    staging = load.create_staging(target, plan)
+    staging = create_staging(target, plan)
     cleanup.push(_dropping_on_failure(target, staging))
     return staging
 
@@ -192,7 +192,7 @@ def _dropping_on_failure(target: Connection, staging: Staging) -> Callable[..., 
     def leave(kind: type[BaseException] | None, *_: object) -> None:
         if kind is not None:
             with contextlib.suppress(Exception):
-                load.drop(target, staging)
+                drop_staging(target, staging)
 
     return leave
 

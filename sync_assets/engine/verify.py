@@ -7,7 +7,6 @@ import dataclasses
 import time
 from collections.abc import Sequence
 
-from sync_assets.engine import load
 from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.compare.comparison import Comparison
 from sync_assets.engine.compare.scan import End
@@ -15,6 +14,7 @@ from sync_assets.engine.compare.sides import awaited_by, rows_of_source
 from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
+from sync_assets.engine.load import staging
 from sync_assets.engine.plan.changed_pages import Outlook, look_out
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres.catalog import read_relation
@@ -81,7 +81,7 @@ class _Held:
             receipts = publish(run, target, group, known)
         for staged in group:
             # A repair uses the name again, in the same session.
-            load.drop(target, staged.staging)
+            staging.drop_staging(target, staged.staging)
         return receipts
 
     def verified(

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import DataCopyEngine, Progress, load, sync
+from sync_assets.engine import DataCopyEngine, Progress, sync
 from sync_assets.engine.errors import (
     BlockingOthers,
     Cancelled,
@@ -22,8 +22,9 @@ from sync_assets.engine.errors import (
     SchemaConflict,
 )
 from sync_assets.engine.export.batches import Batch, batch_folder
-from sync_assets.engine.load import Staging
-from sync_assets.engine.loaders import Loaders
+from sync_assets.engine.load import staging
+from sync_assets.engine.load.loaders import Loaders
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import Plan
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
@@ -173,7 +174,7 @@ def test_a_batch_that_cannot_be_loaded_ends_the_run_where_there_is_room_for_no_o
     pair.source(CREATE, "INSERT INTO t SELECT i, repeat('x', 900) FROM generate_series(1, 9000) i")
     running: list[Loaders] = []
     calls = itertools.count()
-    load_batch = load.load_batch
+    load_batch = staging.load_batch
 
     class Watched(Loaders):
         def __init__(self, *args: Any) -> None:
@@ -189,7 +190,7 @@ def test_a_batch_that_cannot_be_loaded_ends_the_run_where_there_is_room_for_no_o
         raise OutOfSpace("no room on the target")
 
     monkeypatch.setattr(sync, "Loaders", Watched)
-    monkeypatch.setattr(load, "load_batch", failing)
+    monkeypatch.setattr(staging, "load_batch", failing)
     with MANY_WORKERS(), pytest.raises(OutOfSpace, match="no room"):
         pair.engine(max_batch_disk=0).copy_table_data_with_xmin("t", "t")
     assert pair.leftovers() == []

@@ -13,11 +13,13 @@ from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, load_statements
+from sync_assets.engine import errors
 from sync_assets.engine.export.batches import BUFFER, Batch
 from sync_assets.engine.export.export import Exported
-from sync_assets.engine.immutable import require_immutable
 from sync_assets.engine.layout.layout import object_name
+from sync_assets.engine.load import staging_statements
+from sync_assets.engine.load.immutable import require_immutable
+from sync_assets.engine.load.types import Schemas, distinct, following
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
@@ -35,7 +37,6 @@ from sync_assets.engine.postgres.types import missing_types
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.state.state import KEPT, Sample
 from sync_assets.engine.table import SyncMode
-from sync_assets.engine.target_types import Schemas, distinct, following
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,13 +104,15 @@ def create_staging(connection: Connection, plan: Plan) -> Staging:
         for statement in () if plan.table.dry_run else preparations(cursor, plan):
             cursor.execute(statement)
         create = (
-            load_statements.create_temporary if staging.temporary else load_statements.create_table
+            staging_statements.create_temporary
+            if staging.temporary
+            else staging_statements.create_table
         )
         cursor.execute(create(plan, staging.identifier))
         if staging.keys:
             cursor.execute(
                 SQL("CREATE TEMP TABLE {} ({})").format(
-                    staging.all_keys, load_statements.key_columns(plan)
+                    staging.all_keys, staging_statements.key_columns(plan)
                 )
             )
     return staging
@@ -158,7 +161,7 @@ def _require_types(cursor: Cursor, plan: Plan) -> None:
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs."""
     into = staging.all_keys if batch.keys_only else staging.identifier
-    statement = load_statements.load_batch(plan, into, keys_only=batch.keys_only)
+    statement = staging_statements.load_batch(plan, into, keys_only=batch.keys_only)
     with (
         transaction(connection, UNFLUSHED, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
@@ -184,7 +187,7 @@ def finish(
         key = plan.layout.key
         if key and not staging.temporary:
             name = constraint_name(staging.name.name)
-            cursor.execute(load_statements.add_key(key, staging.identifier, name))
+            cursor.execute(staging_statements.add_key(key, staging.identifier, name))
         if staging.temporary:
             keys = SQL(" ({})").format(identifiers.names(key.columns)) if key else SQL("")
             cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))
@@ -206,7 +209,7 @@ def constraint_name(table: str) -> str:
     return object_name(table, "pkey")
 
 
-def drop(connection: Connection, staging: Staging) -> None:
+def drop_staging(connection: Connection, staging: Staging) -> None:
     """Drop the staging table, and that of the keys."""
     with transaction(connection) as cursor:
         if staging.keys:

@@ -6,10 +6,10 @@ import contextlib
 import threading
 from collections.abc import Callable, Iterator, Sequence
 
-from sync_assets.engine import load
 from sync_assets.engine.export.batches import Batch
 from sync_assets.engine.export.export import Export
-from sync_assets.engine.load import Staging
+from sync_assets.engine.load import staging
+from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
@@ -69,7 +69,7 @@ class Loaders:
         for batch in self._taken():
             plan = self._plans[batch.member]
             if plan.loads:
-                load.load_batch(connection, self._staged[batch.member], plan, batch)
+                staging.load_batch(connection, self._staged[batch.member], plan, batch)
             self._export.discard(batch)
             self._sessions.check()
 

@@ -14,12 +14,12 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
+from sync_assets.engine.load.types import creations
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import CATALOG_NAMES, Cursor, row, rows
 from sync_assets.engine.postgres.types import UserType, missing_types
 from sync_assets.engine.snapshot.scope import is_about_the_text, texts, written
 from sync_assets.engine.table import Table
-from sync_assets.engine.target_types import creations
 
 _PROBE = Identifier("pg_temp", "sync_assets_probe")
 

@@ -1,0 +1,1 @@
+"""From files to a staging table on the target, and what that table needs to be there first."""
