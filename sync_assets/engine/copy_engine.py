@@ -29,7 +29,7 @@ from sync_assets.engine.table import (
 
 if TYPE_CHECKING:
     from sync_assets.engine.forecast import Forecast
-    from sync_assets.engine.merge import Merged
+    from sync_assets.engine.merge.merge import Merged
     from sync_assets.engine.steps import ExportedFiles, TempTable
     from sync_assets.engine.verification import Verification
 

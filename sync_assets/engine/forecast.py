@@ -7,10 +7,10 @@ import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine import merge
 from sync_assets.engine.context import Run
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.types import Schemas, distinct
+from sync_assets.engine.merge import merge
 from sync_assets.engine.plan.changed_pages import by_blocks, look_out
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal

@@ -7,7 +7,7 @@ from datetime import datetime, timezone
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.export import Exported
 from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import Merged
+from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.plan.decide import known_leaf
 from sync_assets.engine.plan.plan import KeyMap, Plan
 from sync_assets.engine.postgres.relation import Relation

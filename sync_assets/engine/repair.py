@@ -15,12 +15,15 @@ from collections.abc import Sequence
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import deletes, errors, interference, merge, merge_sql
+from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, has_key_hash
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import Merged
+from sync_assets.engine.merge import copy_statements, deletes, interference, merge
+from sync_assets.engine.merge.merge import Merged
+from sync_assets.engine.merge.refusals import explained
+from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.outcome import receipt_of
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import decide
@@ -28,12 +31,10 @@ from sync_assets.engine.postgres import session
 from sync_assets.engine.postgres.lock import require_lock
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.refusals import explained
 from sync_assets.engine.snapshot.scope import written
 from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import advance
 from sync_assets.engine.state.state import Known, known_states
-from sync_assets.engine.still_there import still_there
 from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import LateCommits, SyncMode, Table
 from sync_assets.engine.verdict import keeps_rows
@@ -164,7 +165,7 @@ def _require_repaired(cursor: Cursor, staged: Staged, wrong: Wrong, *, removes: 
     if key is None:
         return
     keys, within = staged.staging.all_keys, wrong.on_target()
-    left = merge_sql.count_missing(plan, key, keys, within) if removes else None
+    left = copy_statements.count_missing(plan, key, keys, within) if removes else None
     unlike = interference.unlike(plan, staged.staging, staged.done)
     interference.require_written(cursor, plan, unlike, left)
 

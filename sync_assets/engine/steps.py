@@ -17,7 +17,10 @@ from sync_assets.engine.export.batches import Batch, batch_folder
 from sync_assets.engine.export.export import Export, Exported
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import INDEXED, Merged
+from sync_assets.engine.merge.merge import INDEXED, Merged
+from sync_assets.engine.merge.publish import publish_rows
+from sync_assets.engine.merge.refusals import explained
+from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan
@@ -27,15 +30,12 @@ from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked, require_lock
 from sync_assets.engine.postgres.session import Connection, row, transaction
 from sync_assets.engine.postgres.xid import XidWindow
-from sync_assets.engine.publish import publish_rows
-from sync_assets.engine.refusals import explained
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import state
 from sync_assets.engine.state.tables import migrate
-from sync_assets.engine.still_there import still_there
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
 

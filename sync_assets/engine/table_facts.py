@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import psycopg2
 
 from sync_assets.engine.below_facts import Filtered, read_filtered, read_unfilled
-from sync_assets.engine.collisions import read_acting
 from sync_assets.engine.errors import PrivilegeError, SyncError
-from sync_assets.engine.interference import Actor, read_actors
 from sync_assets.engine.layout.evolve import lay_out
+from sync_assets.engine.merge.collisions import read_acting
+from sync_assets.engine.merge.interference import Actor, read_actors
+from sync_assets.engine.merge.uniques import Unique, besides_key, read_uniques
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation, require_source
 from sync_assets.engine.postgres.relation import Key, Relation
@@ -22,7 +23,6 @@ from sync_assets.engine.snapshot.scope import scoped
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import Table
-from sync_assets.engine.uniques import Unique, besides_key, read_uniques
 
 
 @dataclass(frozen=True, slots=True)

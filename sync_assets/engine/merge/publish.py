@@ -5,17 +5,17 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
-from sync_assets.engine import deletes, interference, merge, page_map
-from sync_assets.engine.collisions import StillThere, Written
-from sync_assets.engine.deletes import Removed
-from sync_assets.engine.foreign_keys import (
+from sync_assets.engine.load.staging import Staged
+from sync_assets.engine.merge import deletes, interference, merge, page_map
+from sync_assets.engine.merge.collisions import StillThere, Written
+from sync_assets.engine.merge.deletes import Removed
+from sync_assets.engine.merge.foreign_keys import (
     acts_within,
     deferred,
     parents_first,
     read_foreign_keys,
 )
-from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import Merged
+from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Removal
 from sync_assets.engine.postgres.session import Cursor

@@ -11,10 +11,11 @@ from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors, merge_sql, page_map
+from sync_assets.engine import errors
 from sync_assets.engine.export.export import Exported
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge_sql import within_buckets
+from sync_assets.engine.merge import copy_statements, page_map
+from sync_assets.engine.merge.copy_statements import within_buckets
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.plan.plan import KeyMap, Plan, Removal
 from sync_assets.engine.postgres.session import PINNED, UNPINNED, Cursor, row, rows
@@ -108,10 +109,10 @@ def require_written(
 def unlike(plan: Plan, staging: Staging, done: Exported) -> Composable | None:
     """Count the staged rows that the target lacks or has otherwise."""
     if plan.layout.key is None:
-        return merge_sql.count_unlike(plan, staging.identifier)
+        return copy_statements.count_unlike(plan, staging.identifier)
     if not done.rows:
         return None
-    return merge_sql.count_changes(plan, plan.layout.key, staging.identifier)
+    return copy_statements.count_changes(plan, plan.layout.key, staging.identifier)
 
 
 def left(plan: Plan, staging: Staging) -> Composable | None:
@@ -121,12 +122,12 @@ def left(plan: Plan, staging: Staging) -> Composable | None:
         return None
     if plan.key_map is KeyMap.USE:
         gone = page_map.gone_of(staging)
-        return merge_sql.count_there(plan, key, gone) if page_map.reads_pages(plan) else None
+        return copy_statements.count_there(plan, key, gone) if page_map.reads_pages(plan) else None
     if buckets is None:
-        return merge_sql.count_missing(plan, key, staging.all_keys)
+        return copy_statements.count_missing(plan, key, staging.all_keys)
     if not buckets.prefixes:
         return None
-    return merge_sql.count_missing(plan, key, staging.all_keys, within_buckets(key, buckets))
+    return copy_statements.count_missing(plan, key, staging.all_keys, within_buckets(key, buckets))
 
 
 def conflict(cursor: Cursor, plan: Plan, wrong: int, staying: int = 0) -> errors.SchemaConflict:

@@ -8,10 +8,11 @@ from dataclasses import dataclass
 import psycopg2.errors
 from psycopg2.sql import SQL, Identifier
 
-from sync_assets.engine import alter_target, errors, interference, merge_sql
-from sync_assets.engine.collisions import COLLIDED, StillThere, Written, settle
-from sync_assets.engine.deletes import guard
+from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging, constraint_name
+from sync_assets.engine.merge import alter, copy_statements, interference
+from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, settle
+from sync_assets.engine.merge.deletes import guard
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
@@ -108,8 +109,8 @@ def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     if plan.layout.alterations:
         with pinned(cursor):
             for alteration in plan.layout.alterations:
-                alter_target.require_nothing_lost(cursor, plan, staging, alteration)
-                alter_target.apply(cursor, plan.table.target, alteration)
+                alter.require_nothing_lost(cursor, plan, staging, alteration)
+                alter.apply(cursor, plan.table.target, alteration)
 
 
 def merge_rows(
@@ -119,7 +120,7 @@ def merge_rows(
     key = plan.layout.key
     if key is None:
         with pinned(cursor):
-            cursor.execute(merge_sql.insert_lacking(plan, staging.identifier))
+            cursor.execute(copy_statements.insert_lacking(plan, staging.identifier))
             return Written(cursor.rowcount, 0)
     merge = functools.partial(_merge, cursor, plan, key, staging)
     try:
@@ -133,12 +134,12 @@ def merge_rows(
 def _merge(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, before: str = ""
 ) -> tuple[int, int]:
-    statement = merge_sql.merge(plan, key, staging.identifier)
+    statement = copy_statements.merge(plan, key, staging.identifier)
     if cursor.connection.server_version >= MERGE_RETURNS:
-        counted = merge_sql.counted_merge(statement)
+        counted = copy_statements.counted_merge(statement)
         inserted, updated = row(cursor, SQL(before) + counted)
         return inserted, updated
-    counted = merge_sql.count_changes(plan, key, staging.identifier)
+    counted = copy_statements.count_changes(plan, key, staging.identifier)
     inserted, updated = row(cursor, SQL(before) + counted)
     cursor.execute(statement)
     if cursor.rowcount != inserted + updated:
