@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sync_assets.engine.finding import Finding
-from sync_assets.engine.forecast import Forecast
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.forecast import Forecast
 from sync_assets.engine.state.forget import Remembered
 from sync_assets.engine.status import TableStatus
 from sync_assets.engine.verification import Verification

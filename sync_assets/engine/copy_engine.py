@@ -15,8 +15,8 @@ from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.interrupt import interruptible
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.sync import sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
-from sync_assets.engine.sync import sync_tables
 from sync_assets.engine.table import (
     ChangedBlocks,
     Deletes,
@@ -28,9 +28,9 @@ from sync_assets.engine.table import (
 )
 
 if TYPE_CHECKING:
-    from sync_assets.engine.forecast import Forecast
     from sync_assets.engine.merge.merge import Merged
-    from sync_assets.engine.steps import ExportedFiles, TempTable
+    from sync_assets.engine.run.forecast import Forecast
+    from sync_assets.engine.run.steps import ExportedFiles, TempTable
     from sync_assets.engine.verification import Verification
 
 Result = TypeVar("Result")
@@ -172,7 +172,7 @@ class DataCopyEngine:
 
     def plan(self, table: Table) -> Forecast:
         """Say what the next run of a table would do; changes nothing and reads no row."""
-        from sync_assets.engine.forecast import forecast
+        from sync_assets.engine.run.forecast import forecast
 
         def work(sessions: Sessions, report: Reporter) -> Forecast:
             return forecast(self._run(sessions, report), table)
@@ -189,7 +189,7 @@ class DataCopyEngine:
 
         Information, not a mark: a transaction that is still open may hold a lower one.
         """
-        from sync_assets.engine.steps import max_xmin_of
+        from sync_assets.engine.run.steps import max_xmin_of
 
         name = RelationName.parse(source_table)
         return self._guarded([str(name)], lambda sessions, _: max_xmin_of(sessions, name))
@@ -201,7 +201,7 @@ class DataCopyEngine:
 
         Each line is the row's columns followed by its 64-bit xid.
         """
-        from sync_assets.engine.steps import export_files
+        from sync_assets.engine.run.steps import export_files
 
         table = _table(
             source_table, target_table or source_table, SyncMode.XMIN_INCREMENTAL, options
@@ -213,7 +213,7 @@ class DataCopyEngine:
 
     def import_csv_to_temp_table(self, exported: ExportedFiles) -> TempTable:
         """Load exported files into a staging table beside their target."""
-        from sync_assets.engine.steps import TempTable
+        from sync_assets.engine.run.steps import TempTable
 
         sessions = self._sessions()
         temp = TempTable(sessions, exported)

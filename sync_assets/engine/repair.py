@@ -24,18 +24,18 @@ from sync_assets.engine.merge import copy_statements, deletes, interference, mer
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
-from sync_assets.engine.outcome import receipt_of
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import decide
 from sync_assets.engine.postgres import session
 from sync_assets.engine.postgres.lock import require_lock
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.outcome import receipt_of
+from sync_assets.engine.run.sync import fill, publish
 from sync_assets.engine.snapshot.scope import written
 from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import advance
 from sync_assets.engine.state.state import Known, known_states
-from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import LateCommits, SyncMode, Table
 from sync_assets.engine.verdict import keeps_rows
 

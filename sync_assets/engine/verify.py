@@ -22,6 +22,7 @@ from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.repair import Wrong, repair_rows
+from sync_assets.engine.run.sync import fill, publish
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import giving_way, idling
@@ -30,7 +31,6 @@ from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known, known_states
-from sync_assets.engine.sync import fill, publish
 from sync_assets.engine.table import Table
 from sync_assets.engine.verdict import after_sync, since_last_run
 from sync_assets.engine.verification import Verification

@@ -131,7 +131,7 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     def earlier(cursor: Any, window: Window, *given: Any, **options: Any) -> wal.ChangedPages:
         return asked(cursor, dataclasses.replace(window, end=ends[-1]), *given, **options)
 
-    monkeypatch.setattr("sync_assets.engine.sync.look_out", looked_out)
+    monkeypatch.setattr("sync_assets.engine.run.sync.look_out", looked_out)
     monkeypatch.setattr(wal, "changed_pages", earlier)
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import DataCopyEngine, Progress, sync
+from sync_assets.engine import DataCopyEngine, Progress
 from sync_assets.engine.errors import (
     BlockingOthers,
     Cancelled,
@@ -26,6 +26,7 @@ from sync_assets.engine.load import staging
 from sync_assets.engine.load.loaders import Loaders
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.run import sync
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.faults import MANY_WORKERS

@@ -66,7 +66,7 @@ def test_random_changes_end_exact(pair: Pair) -> None:
 
 CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
     "what had not been committed yet is forgotten": (
-        "sync_assets.engine.outcome._watermark",
+        "sync_assets.engine.run.outcome._watermark",
         lambda plan, known: plan.view.snapshot.xmax,
         "2",
     ),

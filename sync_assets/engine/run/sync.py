@@ -19,7 +19,6 @@ from pathlib import Path
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.export.export import Export, Exported
-from sync_assets.engine.keys_compared import compared
 from sync_assets.engine.load.loaders import Loaders
 from sync_assets.engine.load.staging import Staged, Staging, create_staging, drop_staging, finish
 from sync_assets.engine.merge import merge
@@ -27,7 +26,6 @@ from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.outcome import receipt_of, state_after
 from sync_assets.engine.plan.changed_pages import look_out
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.plan.plan import Chunk, Plan
@@ -37,6 +35,8 @@ from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.key_buckets import compared
+from sync_assets.engine.run.outcome import receipt_of, state_after
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.snapshot.give_way import giving_way

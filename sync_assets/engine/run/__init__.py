@@ -1,0 +1,1 @@
+"""The protocol, top to bottom: snapshot, plan, export, load, merge, state."""
