@@ -9,9 +9,9 @@ import dagster as dg
 from sync_assets import specs
 from sync_assets.config import SyncedTable
 from sync_assets.engine import DataCopyEngine, observe
-from sync_assets.engine.describe import Described, describe
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.holders import watermark_age
+from sync_assets.engine.inspection.describe import Described, describe
+from sync_assets.engine.inspection.holders import watermark_age
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt

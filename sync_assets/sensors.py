@@ -15,10 +15,10 @@ from sync_assets.automation import started
 from sync_assets.config import SyncedTable
 from sync_assets.demand import Asked, Candidate, Success, asked_again, is_due, open_demand
 from sync_assets.engine import observe
-from sync_assets.engine.describe import describe
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.inspection.describe import describe
+from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.observe import Observed
 from sync_assets.in_flight import REQUESTED_BY, in_flight, in_one_process
 from sync_assets.lineage import MARKER, observation
 

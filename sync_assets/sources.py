@@ -7,8 +7,8 @@ import dagster as dg
 from sync_assets import specs
 from sync_assets.config import SyncedTable
 from sync_assets.engine import observe
-from sync_assets.engine.describe import describe
 from sync_assets.engine.errors import NoSuchRelation, SyncError
+from sync_assets.engine.inspection.describe import describe
 from sync_assets.failures import failure_of
 from sync_assets.lineage import source_metadata
 from sync_assets.resources import PostgresResource

@@ -7,7 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
-from sync_assets.engine.inventory import Found
+from sync_assets.engine.inspection.inventory import Found
 from sync_assets.plain_text import shown
 
 WIDTH = 92

@@ -6,12 +6,12 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from sync_assets.engine.finding import Finding
+from sync_assets.engine.inspection.status import TableStatus
+from sync_assets.engine.inspection.why import Why
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.forecast import Forecast
 from sync_assets.engine.state.forget import Remembered
-from sync_assets.engine.status import TableStatus
 from sync_assets.engine.verification import Verification
-from sync_assets.engine.why import Why
 from sync_assets.engine.workers import WorkerReport
 
 

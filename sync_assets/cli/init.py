@@ -14,7 +14,7 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, say_lines
 
 if TYPE_CHECKING:
-    from sync_assets.engine.inventory import Found
+    from sync_assets.engine.inspection.inventory import Found
 
 SOURCE = "source"
 
@@ -42,7 +42,7 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     """
     from sync_assets.cli.selection import require_connections
     from sync_assets.config import url_variable
-    from sync_assets.engine.inventory import inventory
+    from sync_assets.engine.inspection.inventory import inventory
 
     require_connections({SOURCE})
     _require_new(output)

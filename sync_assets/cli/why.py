@@ -13,7 +13,7 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_facts, print_json, print_rows, say
 
 if TYPE_CHECKING:
-    from sync_assets.engine.why import SeenRun, Why
+    from sync_assets.engine.inspection.why import SeenRun, Why
 
 HEADINGS = ("last runs", "mode", "watermark", "rows", "deleted", "reason")
 NUMBERS = "llrrrl"
@@ -39,7 +39,7 @@ def command(table: str, key: tuple[str, ...], *, as_json: bool) -> None:
     """
     from sync_assets.cli.selection import configured_tables, named, require_urls
     from sync_assets.config import url_variable
-    from sync_assets.engine.why import why
+    from sync_assets.engine.inspection.why import why
 
     _, tables = configured_tables()
     synced = named(tables, table)

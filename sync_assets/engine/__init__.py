@@ -11,16 +11,16 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 # Named like its module, so it cannot be told apart from it later.
-from sync_assets.engine.observe import observe
+from sync_assets.engine.inspection.observe import observe
 
 if TYPE_CHECKING:
     from sync_assets.engine.copy_engine import DataCopyEngine
     from sync_assets.engine.errors import PermanentError, SyncError, TransientError
+    from sync_assets.engine.inspection.status import TableStatus, read_status
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.progress import Phase, Progress
     from sync_assets.engine.receipt import ColumnShape, Receipt
     from sync_assets.engine.run.forecast import Forecast, LeafForecast
-    from sync_assets.engine.status import TableStatus, read_status
     from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
     from sync_assets.engine.verification import Example, Verification
     from sync_assets.engine.workers import (

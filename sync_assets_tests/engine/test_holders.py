@@ -6,7 +6,7 @@ from contextlib import closing
 
 import psycopg2
 
-from sync_assets.engine.holders import watermark_age
+from sync_assets.engine.inspection.holders import watermark_age
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect
 

@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from sync_assets.engine import RelationName, observe
-from sync_assets.engine.observe import Observed
+from sync_assets.engine.inspection.observe import Observed
 from sync_assets_tests.fixtures.pair import eventually, execute
 from sync_assets_tests.fixtures.replicated import Replicated
 

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import errors
+from sync_assets.engine.inspection.why import Why, why
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Deletes, LateCommits, SyncMode, Table
-from sync_assets.engine.why import Why, why
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect, both_ways
 

@@ -9,7 +9,8 @@ from datetime import datetime
 
 from sync_assets.engine import errors
 from sync_assets.engine.compare.sides import rows_of_source
-from sync_assets.engine.explain import LastRun, sentence
+from sync_assets.engine.inspection.explain import LastRun, sentence
+from sync_assets.engine.inspection.row_lookup import source_row, target_row
 from sync_assets.engine.layout.layout import choose_key
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
@@ -24,7 +25,6 @@ from sync_assets.engine.postgres.session import (
     transaction,
 )
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
-from sync_assets.engine.row_lookup import source_row, target_row
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables

@@ -11,7 +11,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, hash_of
 from sync_assets.engine.compare.sides import rows_of_source
-from sync_assets.engine.explain import SourceRow, TargetRow
+from sync_assets.engine.inspection.explain import SourceRow, TargetRow
 from sync_assets.engine.postgres.operators import anywhere, equality_of
 from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
