@@ -16,9 +16,9 @@ from sync_assets.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from sync_assets.config import SyncedTable
-    from sync_assets.engine.check import Checked
-    from sync_assets.engine.finding import Finding
-    from sync_assets.engine.server_facts import Server
+    from sync_assets.engine.check.check import Checked
+    from sync_assets.engine.check.finding import Finding
+    from sync_assets.engine.check.server_facts import Server
 
 COLOURS = {"blocking": "red", "warning": "yellow", "note": "blue"}
 INDENT = " " * 10
@@ -47,7 +47,7 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
     """
     from sync_assets.cli.connections import by_connections
     from sync_assets.cli.selection import configured_tables, require_urls, selected
-    from sync_assets.engine.check import check
+    from sync_assets.engine.check.check import check
 
     place, tables = configured_tables()
     tables = selected(tables, select)
@@ -94,7 +94,7 @@ def _crowded_pools(place: Any) -> Iterator[Finding]:
     limited = any(config.max_source_connections is not None for config in configs)
     if not limited or not os.environ.get("DAGSTER_HOME"):
         return
-    from sync_assets.engine.finding import warning
+    from sync_assets.engine.check.finding import warning
     from sync_assets.instance import opened_instance
     from sync_assets.pools import pool_uses
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sync_assets.engine.finding import Finding
+from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.inspection.status import TableStatus
 from sync_assets.engine.inspection.why import Why
 from sync_assets.engine.receipt import Receipt

@@ -14,19 +14,19 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.demo.server import PostgresServer
-from sync_assets.engine import DataCopyEngine, check_blocks, check_servers, check_targets
-from sync_assets.engine.check import CHECKS, Checked, check
-from sync_assets.engine.check_servers import old_xids
+from sync_assets.engine import DataCopyEngine
+from sync_assets.engine.check import on_changed_pages, on_servers, on_target
+from sync_assets.engine.check.check import CHECKS, Checked, check
+from sync_assets.engine.check.facts import Facts, Room, WalFacts
+from sync_assets.engine.check.finding import Finding, Severity
+from sync_assets.engine.check.on_servers import old_xids
+from sync_assets.engine.check.table_facts import SourceTable, TablePair, TargetTable
+from sync_assets.engine.check.type_facts import MissingExtension, MissingTypes
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.extension_facts import MissingExtension, MissingTypes
-from sync_assets.engine.facts import Facts, Room
-from sync_assets.engine.finding import Finding, Severity
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.snapshot.wal import Tools
 from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
-from sync_assets.engine.table_facts import SourceTable, TablePair, TargetTable
-from sync_assets.engine.wal_facts import WalFacts
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
@@ -183,7 +183,7 @@ def test_an_extension_that_the_role_may_not_create_is_blocking(checking: Checkin
     checking.pair.target("DROP EXTENSION citext", "CREATE EXTENSION citext SCHEMA public")
     assert "in the schema ext; it is in public" in checking.mended("missing_extensions")
     gone = MissingExtension("nope", "ext", None, available=False, trusted=False, creatable=True)
-    (found,) = check_targets.missing_extensions(Facts(None, None, (), ROOM, MissingTypes((gone,))))
+    (found,) = on_target.missing_extensions(Facts(None, None, (), ROOM, MissingTypes((gone,))))
     assert "not on the target's server" in found.what
 
 
@@ -253,8 +253,8 @@ def test_what_holds_the_watermark_back_is_named(
         names = ("long_transactions", "prepared_transactions")
         assert not [each for name in names for each in checking.finds(name)]
         # Nobody waits five minutes for a test; a role of few rights sees no beginning at all.
-        monkeypatch.setattr(check_servers, "LONG_TRANSACTION", timedelta(0))
-        monkeypatch.setattr(check_servers, "MANY_XIDS", 1)
+        monkeypatch.setattr(on_servers, "LONG_TRANSACTION", timedelta(0))
+        monkeypatch.setattr(on_servers, "MANY_XIDS", 1)
         assert "(postgres, sleeper) has a transaction open for" in checking.mended(names[0])
         with pytest.raises(psycopg2.OperationalError):
             session.cursor().execute("SELECT 1")
@@ -301,7 +301,7 @@ def test_an_end_that_does_not_answer_is_a_finding(checking: Checking, tmp_path: 
 def test_too_little_disk_for_batch_files_is_a_warning() -> None:
     for free, names in ((5_000_000, []), (4_999_999, ["here"])):
         facts = Facts(None, None, (), Room(1, 1, Path("/batches"), 5_000_000, free))
-        assert [each.where for each in check_servers.batch_room(facts)] == names
+        assert [each.where for each in on_servers.batch_room(facts)] == names
 
 
 def test_an_old_database_warns_and_then_blocks(checking: Checking) -> None:
@@ -326,7 +326,7 @@ def test_clocks_apart_are_a_warning(checking: Checking) -> None:
     assert abs(found.source.ahead) < 5
     late = dataclasses.replace(found.source, ahead=-60.0)
     facts = Facts(late, found.target, (), ROOM)
-    (said,) = check_servers.clocks(facts)
+    (said,) = on_servers.clocks(facts)
     assert said.where == "target"
 
 
@@ -337,17 +337,15 @@ def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) 
     standby = dataclasses.replace(real, standby=True)
     settings = dict(real.settings) | {"old_snapshot_threshold": "60"}
     for look, server in {
-        check_servers.untested_versions: dataclasses.replace(real, version=140010),
-        check_servers.hidden_timeline: standby,
-        check_servers.mark_held_back_on_standby: dataclasses.replace(
-            standby, mark_distance=2_000_000
-        ),
-        check_servers.expiring_snapshots: dataclasses.replace(real, settings=settings),
+        on_servers.untested_versions: dataclasses.replace(real, version=140010),
+        on_servers.hidden_timeline: standby,
+        on_servers.mark_held_back_on_standby: dataclasses.replace(standby, mark_distance=2_000_000),
+        on_servers.expiring_snapshots: dataclasses.replace(real, settings=settings),
     }.items():
         assert not list(look(Facts(real, None, (), ROOM))), look.__name__
         (found,) = look(Facts(server, None, (), ROOM))
         assert found.mend, look.__name__
-        if look is not check_servers.untested_versions:
+        if look is not on_servers.untested_versions:
             checking.pair.source(found.mend)
 
 
@@ -557,7 +555,7 @@ def test_14_that_names_no_page_is_told_where_it_is_required(checking: Checking) 
     old = dataclasses.replace(found.source, version=140023)
     wal = WalFacts(NOTHING, None, opened=False, installable=False, keeps_wal=True)
     facts = Facts(old, None, (requiring(checking.pair),), ROOM, wal=wal)
-    (said,) = check_blocks.unknown_changes(facts)
+    (said,) = on_changed_pages.unknown_changes(facts)
     assert "PostgreSQL 14 has nothing that names them" in said.what
     assert (said.severity, said.mend) == (Severity.BLOCKING, "changed_blocks: auto")
 
@@ -567,7 +565,7 @@ def test_wal_is_kept_as_printed(checking: Checking) -> None:
     pair = checking.pair
     wal = WalFacts(NOTHING, None, opened=False, installable=False, keeps_wal=False)
     facts = Facts(checking().source, None, (requiring(pair),), ROOM, wal=wal)
-    (said,) = check_blocks.unknown_changes(facts)
+    (said,) = on_changed_pages.unknown_changes(facts)
     try:
         pasted(pair.source_url, said.mend)
     finally:

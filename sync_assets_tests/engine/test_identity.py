@@ -10,7 +10,7 @@ import pytest
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, Table
-from sync_assets.engine.check import check
+from sync_assets.engine.check.check import check
 from sync_assets.engine.checks import count_rows, schema_drift
 from sync_assets.engine.errors import ConfigurationError, SourceBehind, SourceIdentityChanged
 from sync_assets.engine.inspection.why import why

@@ -14,7 +14,7 @@ import pytest
 
 from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Deletes, Receipt, RelationName, Table
-from sync_assets.engine.check import check
+from sync_assets.engine.check.check import check
 from sync_assets.engine.errors import (
     BlockingOthers,
     ChangesUnknown,

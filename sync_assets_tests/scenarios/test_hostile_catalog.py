@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_assets.engine.check import check
+from sync_assets.engine.check.check import check
 from sync_assets.engine.errors import SchemaConflict, UnsupportedRelation
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Table

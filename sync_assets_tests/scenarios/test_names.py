@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import DataCopyEngine, RelationName, SyncMode, Table, observe, read_status
-from sync_assets.engine.check import check
+from sync_assets.engine.check.check import check
 from sync_assets.engine.checks import check_key, count_rows, schema_drift
 from sync_assets.engine.copy_engine import _table
 from sync_assets.engine.errors import ConfigurationError, SyncError

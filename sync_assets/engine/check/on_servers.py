@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import timedelta
 
-from sync_assets.engine.facts import Facts
-from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.facts import Facts
+from sync_assets.engine.check.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.server_facts import OpenTransaction
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.time_outs import NAMES as TIME_OUTS
-from sync_assets.engine.server_facts import OpenTransaction
 
 TESTED_VERSIONS = (15, 18)
 """The major versions that our own tests run on."""

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from sync_assets.engine.facts import Facts
-from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.facts import Facts
+from sync_assets.engine.check.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.snapshot.scope import NAMES_OF_OBJECTS
-from sync_assets.engine.table_facts import TablePair
 
 HOLDING_NAMES = NAMES_OF_OBJECTS | {"regnamespace", "regrole"}
 """Types that hold an object's OID and show its name."""

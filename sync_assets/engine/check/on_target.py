@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from sync_assets.engine.check_tables import named
-from sync_assets.engine.facts import Facts
-from sync_assets.engine.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.facts import Facts
+from sync_assets.engine.check.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.on_source import named
+from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.names import quoted
 from sync_assets.engine.table import Deletes, SyncMode
-from sync_assets.engine.table_facts import TablePair
 
 
 def obstacles(facts: Facts) -> Iterator[Finding]:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync_assets.engine import errors
-from sync_assets.engine.facts import Facts
-from sync_assets.engine.finding import Finding, blocking, warning
+from sync_assets.engine.check.facts import Facts
+from sync_assets.engine.check.finding import Finding, blocking, warning
+from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.snapshot.identity import its_own_target
-from sync_assets.engine.table_facts import TablePair
 
 SYSTEM_COLUMNS = "xmin or ctid"
 NAMED_AT_MOST = 3

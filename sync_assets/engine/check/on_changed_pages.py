@@ -5,17 +5,16 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator
 
-from sync_assets.engine.check_tables import named
-from sync_assets.engine.facts import Facts
-from sync_assets.engine.finding import Finding, blocking, note
+from sync_assets.engine.check.facts import Facts, WalFacts
+from sync_assets.engine.check.finding import Finding, blocking, note
+from sync_assets.engine.check.on_source import named
+from sync_assets.engine.check.server_facts import Server
+from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.names import quoted
 from sync_assets.engine.plan.changed_pages import SMALL, asks
 from sync_assets.engine.plan.unnamed_pages import INSPECT_VERSION, obstacle
-from sync_assets.engine.server_facts import Server
 from sync_assets.engine.snapshot.wal import BLOCK_INFO, BLOCK_INFO_VERSION, RECORDS_INFO
 from sync_assets.engine.table import ChangedBlocks
-from sync_assets.engine.table_facts import TablePair
-from sync_assets.engine.wal_facts import WalFacts
 
 SUMMARIES_VERSION = 170000
 KEPT_WAL = "2GB"

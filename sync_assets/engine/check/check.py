@@ -12,83 +12,76 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine import (
-    check_blocks,
-    check_servers,
-    check_tables,
-    check_targets,
-    check_values,
-)
-from sync_assets.engine.context import MAX_BATCH_DISK
-from sync_assets.engine.errors import ConfigurationError, SyncError
-from sync_assets.engine.export.batches import base_folder
-from sync_assets.engine.extension_facts import MissingTypes, read_missing_types
-from sync_assets.engine.facts import Facts, Room
-from sync_assets.engine.finding import Finding, Severity, blocking
-from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.session import Connection, transaction
-from sync_assets.engine.postgres.sqlstate import Side
-from sync_assets.engine.server_facts import Server, read_server
-from sync_assets.engine.snapshot.identity import place_of
-from sync_assets.engine.table import Table
-from sync_assets.engine.table_facts import (
+from sync_assets.engine.check import on_changed_pages, on_servers, on_source, on_target, on_values
+from sync_assets.engine.check.facts import Facts, Room, WalFacts, read_wal_facts
+from sync_assets.engine.check.finding import Finding, Severity, blocking
+from sync_assets.engine.check.server_facts import Server, read_server
+from sync_assets.engine.check.table_facts import (
     TablePair,
     paired,
     read_source,
     read_target,
     with_oneness,
 )
-from sync_assets.engine.wal_facts import WalFacts, read_wal_facts
+from sync_assets.engine.check.type_facts import MissingTypes, read_missing_types
+from sync_assets.engine.context import MAX_BATCH_DISK
+from sync_assets.engine.errors import ConfigurationError, SyncError
+from sync_assets.engine.export.batches import base_folder
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import Connection, transaction
+from sync_assets.engine.postgres.sqlstate import Side
+from sync_assets.engine.snapshot.identity import place_of
+from sync_assets.engine.table import Table
 
 SIDES: tuple[Side, ...] = ("source", "target")
 BESIDE_WORKERS = 2
 """Connections to the source that a run may hold besides its workers."""
 
 CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
-    check_tables.unfit_tables,
-    check_tables.closed_schemas,
-    check_tables.unreadable_tables,
-    check_tables.unreadable_leaves,
-    check_tables.row_level_security,
-    check_tables.one_table,
-    check_targets.obstacles,
-    check_targets.missing_extensions,
-    check_targets.missing_schemas,
-    check_targets.closed_target_schemas,
-    check_targets.target_rights,
-    check_targets.columns_to_change,
-    check_targets.target_rules,
-    check_targets.target_triggers,
-    check_targets.stricter_targets,
-    check_targets.values_taken_over,
-    check_targets.filtered_targets,
-    check_targets.closed_state,
-    check_values.unfilled_views,
-    check_values.missing_types,
-    check_values.names_of_objects,
-    check_values.large_objects,
-    check_servers.read_only_target,
-    check_servers.ddl_triggers,
-    check_servers.old_xids,
-    check_servers.long_transactions,
-    check_servers.prepared_transactions,
-    check_servers.mark_held_back_on_standby,
-    check_servers.cancelling_standby,
-    check_servers.snapshots_not_shared,
-    check_servers.expiring_snapshots,
-    check_servers.hidden_identity,
-    check_servers.hidden_timeline,
-    check_servers.narrower_encoding,
-    check_servers.unchecked_encoding,
-    check_servers.poolers,
-    check_servers.connection_room,
-    check_servers.batch_room,
-    check_servers.clocks,
-    check_servers.untested_versions,
-    check_servers.time_outs,
-    check_targets.deletes_left_behind,
-    check_targets.unchecked_domains,
-    check_blocks.unknown_changes,
+    on_source.unfit_tables,
+    on_source.closed_schemas,
+    on_source.unreadable_tables,
+    on_source.unreadable_leaves,
+    on_source.row_level_security,
+    on_source.one_table,
+    on_target.obstacles,
+    on_target.missing_extensions,
+    on_target.missing_schemas,
+    on_target.closed_target_schemas,
+    on_target.target_rights,
+    on_target.columns_to_change,
+    on_target.target_rules,
+    on_target.target_triggers,
+    on_target.stricter_targets,
+    on_target.values_taken_over,
+    on_target.filtered_targets,
+    on_target.closed_state,
+    on_values.unfilled_views,
+    on_values.missing_types,
+    on_values.names_of_objects,
+    on_values.large_objects,
+    on_servers.read_only_target,
+    on_servers.ddl_triggers,
+    on_servers.old_xids,
+    on_servers.long_transactions,
+    on_servers.prepared_transactions,
+    on_servers.mark_held_back_on_standby,
+    on_servers.cancelling_standby,
+    on_servers.snapshots_not_shared,
+    on_servers.expiring_snapshots,
+    on_servers.hidden_identity,
+    on_servers.hidden_timeline,
+    on_servers.narrower_encoding,
+    on_servers.unchecked_encoding,
+    on_servers.poolers,
+    on_servers.connection_room,
+    on_servers.batch_room,
+    on_servers.clocks,
+    on_servers.untested_versions,
+    on_servers.time_outs,
+    on_target.deletes_left_behind,
+    on_target.unchecked_domains,
+    on_changed_pages.unknown_changes,
 )
 
 
