@@ -10,10 +10,10 @@ from sync_assets import specs
 from sync_assets.automation import CheckOptions, ContentOptions, RowCountOptions
 from sync_assets.config import SyncedTable
 from sync_assets.engine import DataCopyEngine
-from sync_assets.engine.checks import check_key, count_rows, schema_drift
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.spot_check import sample_rows
 from sync_assets.engine.table import Deletes, SyncMode
+from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
+from sync_assets.engine.verify.sample import sample_rows
 from sync_assets.failures import failure_of, retry_of
 from sync_assets.plain_text import as_markdown
 from sync_assets.run_watch import stopped_with_run

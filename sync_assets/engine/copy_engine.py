@@ -160,7 +160,7 @@ class DataCopyEngine:
         examples: int = EXAMPLES,
     ) -> tuple[Verification, ...]:
         """Verify tables that belong together, on one snapshot and in the order of `tables`."""
-        from sync_assets.engine.verify import verify_tables
+        from sync_assets.engine.verify.verify import verify_tables
 
         names = _different_targets(tables)
 

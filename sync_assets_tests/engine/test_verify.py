@@ -28,7 +28,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity
 from sync_assets.engine.table import Deletes, SyncMode, Table
-from sync_assets.engine.verdict import after_sync, since_last_run
+from sync_assets.engine.verify.verdict import after_sync, since_last_run
 from sync_assets_tests.fixtures.servers import Connect
 
 NAME = RelationName("public", "t")

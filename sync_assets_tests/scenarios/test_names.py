@@ -11,16 +11,16 @@ import pytest
 
 from sync_assets.engine import DataCopyEngine, RelationName, SyncMode, Table, observe, read_status
 from sync_assets.engine.check.check import check
-from sync_assets.engine.checks import check_key, count_rows, schema_drift
 from sync_assets.engine.copy_engine import _table
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import watermark_age
 from sync_assets.engine.inspection.inventory import inventory
 from sync_assets.engine.inspection.why import why
-from sync_assets.engine.spot_check import sample_rows
 from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.state.forget import forget
+from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
+from sync_assets.engine.verify.sample import sample_rows
 from sync_assets_tests.fixtures import hostile
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways

@@ -8,8 +8,8 @@ import pytest
 
 from sync_assets.engine import Deletes, RelationName, Table
 from sync_assets.engine.errors import DeleteGuard, SchemaConflict
-from sync_assets.engine.spot_check import Sample, sample_rows
 from sync_assets.engine.table import SyncMode
+from sync_assets.engine.verify.sample import Sample, sample_rows
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 

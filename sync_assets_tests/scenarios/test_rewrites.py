@@ -14,9 +14,9 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import RelationName, SyncMode, Table
-from sync_assets.engine.checks import count_rows
 from sync_assets.engine.errors import SourceChanged
 from sync_assets.engine.inspection.why import why
+from sync_assets.engine.verify.counts import count_rows
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 

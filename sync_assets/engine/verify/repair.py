@@ -37,7 +37,7 @@ from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import advance
 from sync_assets.engine.state.state import Known, known_states
 from sync_assets.engine.table import LateCommits, SyncMode, Table
-from sync_assets.engine.verdict import keeps_rows
+from sync_assets.engine.verify.verdict import keeps_rows
 
 
 @dataclasses.dataclass(frozen=True, slots=True)

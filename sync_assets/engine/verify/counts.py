@@ -11,11 +11,11 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.ends import Ends, on_both, target_relation
 from sync_assets.engine.layout.layout import holds
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Cursor, row, transaction
 from sync_assets.engine.table import Table
+from sync_assets.engine.verify.ends import Ends, on_both, target_relation
 
 
 @dataclass(frozen=True, slots=True)

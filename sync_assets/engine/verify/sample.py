@@ -11,12 +11,12 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, hash_of
 from sync_assets.engine.compare.sides import rows_of_source, rows_of_target
-from sync_assets.engine.ends import Ends, are_empty, on_both
 from sync_assets.engine.layout.layout import choose_key
 from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
 from sync_assets.engine.table import Table
+from sync_assets.engine.verify.ends import Ends, are_empty, on_both
 
 SAMPLED_AT_LEAST, SAMPLED_AT_MOST = 1000, 100_000
 """Rows."""

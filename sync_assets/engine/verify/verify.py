@@ -21,7 +21,6 @@ from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.repair import Wrong, repair_rows
 from sync_assets.engine.run.sync import fill, publish
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import ensure_flushed
@@ -32,8 +31,9 @@ from sync_assets.engine.snapshot.snapshot import SourceView
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known, known_states
 from sync_assets.engine.table import Table
-from sync_assets.engine.verdict import after_sync, since_last_run
 from sync_assets.engine.verification import Verification
+from sync_assets.engine.verify.repair import Wrong, repair_rows
+from sync_assets.engine.verify.verdict import after_sync, since_last_run
 
 
 def verify_tables(
