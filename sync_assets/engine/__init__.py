@@ -1,7 +1,7 @@
 """The engine: keeps a table in one PostgreSQL database in step with its source in another.
 
-snapshot → plan → export → load → merge → state: `sync.py` reads in that order, and each word is a
-module. It knows nothing of Dagster; `DataCopyEngine` is its face. The public names are imported on
+snapshot → plan → export → load → merge → state: `run/sync.py` reads in that order, and each word is
+a package. It knows nothing of Dagster; `DataCopyEngine` is its face. The public names are imported on
 first use: a run waits for no module that it does not need.
 """
 
@@ -10,12 +10,10 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-# Named like its module, so it cannot be told apart from it later.
-from sync_assets.engine.inspection.observe import observe
-
 if TYPE_CHECKING:
     from sync_assets.engine.copy_engine import DataCopyEngine
     from sync_assets.engine.errors import PermanentError, SyncError, TransientError
+    from sync_assets.engine.inspection.observe import observe
     from sync_assets.engine.inspection.status import TableStatus, read_status
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.progress import Phase, Progress
@@ -62,24 +60,25 @@ _HOMES = {
     "DataCopyEngine": "copy_engine",
     "Deletes": "table",
     "Example": "verification",
-    "Forecast": "forecast",
-    "LeafForecast": "forecast",
+    "Forecast": "run.forecast",
+    "LeafForecast": "run.forecast",
     "PermanentError": "errors",
     "Phase": "progress",
     "Progress": "progress",
     "Receipt": "receipt",
-    "RelationName": "table",
+    "RelationName": "names",
     "SyncError": "errors",
     "SyncMode": "table",
     "Table": "table",
-    "TableStatus": "status",
+    "TableStatus": "inspection.status",
     "TransientError": "errors",
     "Verification": "verification",
     "WorkerConfig": "table",
     "WorkerReport": "workers",
     "choose_workers": "workers",
     "get_worker_config": "workers",
-    "read_status": "status",
+    "observe": "inspection.observe",
+    "read_status": "inspection.status",
     "worker_report": "workers",
 }
 
