@@ -15,10 +15,10 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, say
 
 if TYPE_CHECKING:
+    from sync_assets.cli.documents import CheckDocument
     from sync_assets.config import SyncedTable
     from sync_assets.engine.check import Checked
     from sync_assets.engine.finding import Finding
-    from sync_assets.engine.server_facts import Server
 
 COLOURS = {"blocking": "red", "warning": "yellow", "note": "blue"}
 INDENT = " " * 10
@@ -109,27 +109,16 @@ def _is_blocking(finding: Finding) -> bool:
     return finding.severity.value == "blocking"
 
 
-def _document(found: list[Checked]) -> dict[str, Any]:
-    return {
-        "servers": [
-            _server(server, changed_pages)
-            for each in found
-            for server, changed_pages in ((each.source, each.changed_pages), (each.target, None))
-            if server
-        ],
-        "findings": [dataclasses.asdict(finding) for each in found for finding in each.findings],
-    }
+def _document(found: list[Checked]) -> CheckDocument:
+    from sync_assets.cli.documents import CheckDocument, CheckedServer
 
-
-def _server(server: Server, changed_pages: str | None) -> dict[str, Any]:
-    return {
-        "side": server.side,
-        "version": server.version_text,
-        "database": server.database,
-        "role": server.role,
-        "standby": server.standby,
-        "changed_pages": changed_pages,
-    }
+    servers = [
+        CheckedServer.of(server, changed_pages)
+        for each in found
+        for server, changed_pages in ((each.source, each.changed_pages), (each.target, None))
+        if server
+    ]
+    return CheckDocument(servers, [finding for each in found for finding in each.findings])
 
 
 def _print(found: list[Checked]) -> None:

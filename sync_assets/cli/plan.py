@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -45,7 +45,9 @@ def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> No
     require_urls(tables)
     found = _once([_planned(synced, full_refresh=full_refresh) for synced in tables])
     if as_json:
-        print_json({"tables": [_document(*each) for each in found]})
+        from sync_assets.cli.documents import PlanDocument, table_or_error
+
+        print_json(PlanDocument([table_or_error(*each) for each in found]))
     else:
         _print(found)
 
@@ -81,14 +83,6 @@ def _once(found: list[Planned]) -> list[Planned]:
         else:
             told.append((synced, planned))
     return told
-
-
-def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any]:
-    if dataclasses.is_dataclass(found):
-        return dataclasses.asdict(found)
-    from sync_assets.cli.run import failed_table
-
-    return failed_table(synced, found)
 
 
 def _print(found: list[Planned]) -> None:

@@ -65,7 +65,9 @@ def command(
     options = {"sync": not no_sync, "repair": repair, "examples": examples}
     done = [each for group in _groups(tables) for each in _verify(group, options)]
     if as_json:
-        print_json({"tables": [_entry(synced, outcome) for synced, outcome in done]})
+        from sync_assets.cli.documents import VerifyDocument, table_or_error
+
+        print_json(VerifyDocument([table_or_error(*each) for each in done]))
     else:
         _print(done)
     sys.exit(0 if all(_is_faultless(outcome) for _, outcome in done) else DIFFERENT)
@@ -161,13 +163,3 @@ def _excused(seen: Verification) -> Iterator[str]:
 
 def _named(key: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in key.items())
-
-
-def _entry(synced: SyncedTable, outcome: Verification | SyncError) -> dict[str, Any]:
-    from sync_assets.engine import Verification
-
-    if isinstance(outcome, Verification):
-        return outcome.as_dict()
-    table = synced.table
-    told = {"kind": outcome.kind, "message": outcome.message, "remedy": outcome.remedy}
-    return {"source": str(table.source), "target": str(table.target), "error": told}

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from typing import TYPE_CHECKING
 
@@ -50,7 +49,7 @@ def command(table: str, key: tuple[str, ...], *, as_json: bool) -> None:
     )
     found = why(source_url, target_url, synced.table, key)
     if as_json:
-        print_json(dataclasses.asdict(found))
+        print_json(found)
     else:
         _print(found)
 
