@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import os
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
@@ -53,11 +52,10 @@ def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> No
 
 
 def _planned(synced: SyncedTable, *, full_refresh: bool) -> Planned:
-    from sync_assets.config import url_variable
+    from sync_assets.cli.connections import urls_of
     from sync_assets.engine import DataCopyEngine, SyncError
 
-    ends = (synced.source_connection, synced.target_connection)
-    engine = DataCopyEngine(*(os.environ[url_variable(end)] for end in ends))
+    engine = DataCopyEngine(*urls_of(synced))
     # Reading everything looks for deleted rows, too.
     chosen = synced.table if full_refresh else synced.between_sweeps
     try:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -85,18 +84,17 @@ def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
 def _verify(
     group: Sequence[SyncedTable], options: Mapping[str, Any]
 ) -> list[tuple[SyncedTable, Verification | SyncError]]:
+    from sync_assets.cli.connections import urls_of
     from sync_assets.cli.errors import tell
     from sync_assets.cli.run_display import PlainDisplay
-    from sync_assets.config import url_variable
     from sync_assets.engine import DataCopyEngine, SyncError
 
     display, first = PlainDisplay(), group[0]
     # A sync for the occasion looks for deleted rows; without one they may wait for their time.
     chosen = [synced.table if options["sync"] else synced.between_sweeps for synced in group]
     tables = {str(table.target): table for table in chosen}
-    ends = (first.source_connection, first.target_connection)
     engine = DataCopyEngine(
-        *(os.environ[url_variable(end)] for end in ends),
+        *urls_of(first),
         workers=first.workers,
         on_progress=lambda progress: display.progressed(tables[progress.table], progress),
     )
