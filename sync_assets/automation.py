@@ -24,14 +24,12 @@ def _cron(text: str) -> str:
     from croniter import CroniterError, croniter
 
     try:
-        fields = croniter.expand(text, strict=True)[0]
+        fields = croniter.expand(text)[0]
         croniter(text).get_prev()
     except CroniterError as error:
         raise refuse(f"{FIVE_FIELDS}; croniter says: {error}") from None
     if len(fields) != CRON_FIELDS:
         raise refuse(f"{FIVE_FIELDS}; it has {len(fields)}")
-    if any("w" in day for day in text.lower().split()[2:3]):
-        raise refuse("Dagster does not know W, the nearest weekday")
     return text
 
 

@@ -59,7 +59,7 @@ WRONG = {
     ),
     "a nearest weekday, which Dagster's scheduler does not know": (
         "  tables:\n  - source: a\n    schedule: '0 0 15W * *'\n",
-        "5: attributes.tables[0].schedule: '0 0 15W * *' is not allowed; Dagster does not know W",
+        "5: attributes.tables[0].schedule: '0 0 15W * *' is not allowed; write five fields: minute",
     ),
     "a zone that is none": (
         "  defaults: {timezone: Europe/Bonn}\n  tables: [source: a]\n",

@@ -174,7 +174,9 @@ def test_what_dagster_refuses_is_refused(expression: str) -> None:
     assert not is_valid_cron_string(expression)
 
 
-@pytest.mark.parametrize("expression", ["0 0 31 2,4 *", "0 0 31 4 mon", "0 0 1 * L1"])
+@pytest.mark.parametrize(
+    "expression", ["0 0 31 2,4 *", "0 0 31 4 mon", "0 0 1 * L1", "0 0 31/24 dec,4,4-10/7 5#5"]
+)
 def test_a_day_that_never_comes_is_refused_where_dagster_would_stumble(expression: str) -> None:
     assert not accepts(expression)
     with pytest.raises(Exception, match="failed to find prev date"):
