@@ -20,6 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from sync_assets import automation, config
 from sync_assets.cli.documents import DOCUMENTS
+from sync_assets.cli.output import JSON_VERSION
 from sync_assets.config_errors import COMPONENT_KEYS, OUR_TYPES
 from sync_assets.engine.table import Table
 
@@ -83,12 +84,19 @@ def _literal(default: Any) -> str:
 
 
 def _schemas() -> dict[str, dict[str, Any]]:
-    printed = {
-        name: _untitled(TypeAdapter(kind).json_schema(mode="serialization"))
-        | {"title": f"sync-assets {name} --json"}
-        for name, kind in DOCUMENTS.items()
+    return {"defs": _defs_schema()} | {name: _printed(name) for name in DOCUMENTS}
+
+
+def _printed(name: str) -> dict[str, Any]:
+    """The schema of what a command prints, which writes the version before the rest."""
+    schema = _untitled(TypeAdapter(DOCUMENTS[name]).json_schema(mode="serialization"))
+    version = {"const": JSON_VERSION, "type": "integer"}
+    return {
+        **schema,
+        "properties": {"version": version, **schema["properties"]},
+        "required": ["version", *schema["required"]],
+        "title": f"sync-assets {name} --json",
     }
-    return {"defs": _defs_schema(), **printed}
 
 
 def _untitled(schema: Any) -> Any:

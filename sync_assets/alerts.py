@@ -1,6 +1,8 @@
 """Tell people: a message to a webhook that understands Slack's JSON, and by e-mail.
 
-Addresses that let anyone post, and passwords, come from the environment and go into no message.
+Addresses that let anyone post, and passwords, come from the environment and go into no message
+and no log. The standard library sends them: apprise and requests log a webhook's path at DEBUG, and
+apprise says only that it failed, and not why.
 """
 
 from __future__ import annotations
@@ -22,8 +24,11 @@ from sync_assets.plain_text import lines_shown, shown
 
 WEBHOOK, SMTP = "SYNC_ALERT_WEBHOOK", "SYNC_ALERT_SMTP"
 SENDER = "sync-assets@localhost"
-TIMEOUT, PAUSES = 10.0, (1.0, 3.0, None)
-"""Seconds: of one attempt, and between attempts, of which the last is followed by none."""
+TIMEOUT = 10.0
+"""Seconds after which an attempt is given up."""
+
+PAUSES = (0.0, 1.0, 3.0)
+"""Seconds to wait before each attempt; there are as many attempts as pauses."""
 
 
 class AlertNotSent(TransientError):
@@ -49,6 +54,7 @@ def _tried(name: str, way: Callable[[str], None], environment: Mapping[str, str]
     if not url:
         return f"{name} is not set"
     for pause in PAUSES:
+        threading.Event().wait(pause)
         try:
             way(url)
         except ConfigurationError as error:
@@ -60,8 +66,6 @@ def _tried(name: str, way: Callable[[str], None], environment: Mapping[str, str]
             problem = f"{name}: {type(error).__name__}"
         else:
             return None
-        if pause is not None:
-            threading.Event().wait(pause)
     return problem
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import zoneinfo
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
@@ -10,17 +11,31 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sync_assets.cron import problem_of
 from sync_assets.yaml_model import StrictModel, refuse
 
+CRON_FIELDS = 5
+FIVE_FIELDS = 'write five fields: minute, hour, day, month, day of the week, as in "*/15 * * * *"'
 INTERVAL = re.compile(r"(\d+(?:\.\d+)?) ?(second|minute|hour|day|week)s?")
 EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
 
 
 def _cron(text: str) -> str:
-    problem = problem_of(text)
-    if problem:
-        raise refuse(problem)
+    """Refuse what Dagster's scheduler refuses, and days that never come, which would stop it."""
+    from croniter import CroniterError, croniter
+
+    try:
+        fields = croniter.expand(text)[0]
+        croniter(text).get_prev()
+    except CroniterError as error:
+        raise refuse(f"{FIVE_FIELDS}; croniter says: {error}") from None
+    if len(fields) != CRON_FIELDS:
+        raise refuse(f"{FIVE_FIELDS}; it has {len(fields)}")
+    return text
+
+
+def _timezone(text: str) -> str:
+    if text not in zoneinfo.available_timezones():
+        raise refuse("write a time zone's name, such as Europe/Berlin or UTC")
     return text
 
 
@@ -61,6 +76,7 @@ def _https(text: str) -> str:
 
 
 Cron = Annotated[str, AfterValidator(_cron)]
+Timezone = Annotated[str, AfterValidator(_timezone)]
 Interval = Annotated[str, AfterValidator(_interval)]
 Address = Annotated[str, AfterValidator(_address)]
 
@@ -143,13 +159,16 @@ class AutomationOptions(StrictModel):
         description="`running` lets the schedules below, or without `schedule` the change sensor,"
         " start by themselves; `stopped` leaves that to a person in the UI",
     )
-    schedule: Cron | None = Field(None, description="sync at these times, a cron expression in UTC")
+    schedule: Cron | None = Field(None, description="sync at these times, a cron expression")
     delete_schedule: Cron | None = Field(
         None,
         description="look for deleted rows at these times only, not in each run; needs `deletes`",
     )
     reconcile: Cron | None = Field(
         None, description="read every row again at these times and correct what differs"
+    )
+    timezone: Timezone | None = Field(
+        None, description="where these times hold, such as `Europe/Berlin`"
     )
     freshness: Interval | None = Field(
         None, description="how old the last sync may be, such as `30 minutes`"
@@ -165,13 +184,14 @@ class Automation:
     schedule: str | None = None
     delete_schedule: str | None = None
     reconcile: str | None = None
+    timezone: str = "UTC"
     freshness: timedelta | None = None
     checks: Checks = field(default_factory=Checks)
 
     @classmethod
     def of(cls, chosen: dict[str, Any]) -> Automation:
         """From the values that were set."""
-        names = ("schedule", "delete_schedule", "reconcile", "checks")
+        names = ("schedule", "delete_schedule", "reconcile", "timezone", "checks")
         values = {name: chosen[name] for name in names if name in chosen}
         if "freshness" in chosen:
             values["freshness"] = interval(chosen["freshness"])
@@ -185,7 +205,7 @@ class Automation:
     @property
     def times(self) -> tuple[object, ...]:
         """What members of a snapshot group must agree on."""
-        return (self.running, self.schedule, self.delete_schedule, self.reconcile)
+        return (self.running, self.schedule, self.delete_schedule, self.reconcile, self.timezone)
 
 
 Automated = TypeVar("Automated")

@@ -91,7 +91,7 @@ class TableSync(dg.Component):
         - one asset for each target table, and one for each source table not shown elsewhere
         - the checks that are asked for
         - a sensor that asks for a run when the source has changed
-        - a schedule for each cron expression
+        - a schedule for each cron expression and time zone
         - where alerts are configured, sensors that tell of failures and stale tables
         """
         components = _all_components(self, context)

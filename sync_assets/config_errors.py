@@ -117,8 +117,8 @@ def _check_automation(document: Document, config: TableSyncConfig) -> None:
         if leader.automation.times != synced.automation.times:
             raise document.error(
                 (*path, "snapshot_group"),
-                f"{name!r} is synced at once: write the same schedule, delete_schedule, reconcile"
-                f" and automation as for {leader.table.source}",
+                f"{name!r} is synced at once: write the same schedule, delete_schedule, reconcile,"
+                f" timezone and automation as for {leader.table.source}",
             )
 
 

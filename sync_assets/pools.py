@@ -9,10 +9,9 @@ import dagster as dg
 
 from sync_assets import specs
 from sync_assets.config import SyncedTable, TableSyncConfig
+from sync_assets.engine.check.check import BESIDE_WORKERS
+from sync_assets.engine.check.finding import Finding, Severity
 from sync_assets.instance import opened_instance
-
-BESIDE_WORKERS = 2
-"""A sync's connections to the source beside its workers'."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -25,8 +24,8 @@ class PoolUse:
     allowed: int | None
 
     @property
-    def problem(self) -> str | None:
-        """What is wrong and how to mend it; None if the source allows as much as may be opened."""
+    def finding(self) -> Finding | None:
+        """What `check` tells of it; None if the source allows as much as may be opened."""
         if self.allowed is None or (
             self.limit is not None and self.limit * self.per_sync <= self.allowed
         ):
@@ -38,10 +37,11 @@ class PoolUse:
             else f"one sync alone may open {self.per_sync}: lower max_workers"
         )
         held = f"{self.limit} times {self.per_sync}" if self.limit is not None else "any number of"
-        return (
+        what = (
             f"the pool {self.pool} lets syncs open {held} connections to the source, which allows"
-            f" {self.allowed}; {mend}"
+            f" {self.allowed}"
         )
+        return Finding(Severity.WARNING, "source", what, mend, check="pools")
 
 
 def runs_at_once(synced: SyncedTable) -> int:

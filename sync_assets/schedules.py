@@ -10,6 +10,8 @@ from sync_assets.config import SyncedTable
 from sync_assets.in_flight import REQUESTED_BY, in_flight, in_one_process
 
 Op = tuple[SyncedTable, ...]
+Times = tuple[str, str]
+"""A cron expression, and the time zone it holds in."""
 
 PURPOSES: tuple[
     tuple[str, Callable[[Automation], str | None], Mapping[str, bool] | None, str], ...
@@ -32,25 +34,30 @@ PURPOSES: tuple[
 
 
 def schedules_of(component: str, ops: Sequence[Op]) -> list[dg.ScheduleDefinition]:
-    """One schedule for each purpose and cron expression of a component's tables."""
+    """One schedule for each purpose, cron expression and time zone of a component's tables."""
     return [
-        _schedule(specs.schedule_name(component, purpose, cron), cron, chosen, config, words)
+        _schedule(specs.schedule_name(component, purpose, *times), times, chosen, config, words)
         for purpose, cron_of, config, words in PURPOSES
-        for cron, chosen in _by_cron(ops, cron_of)
+        for times, chosen in _by_times(ops, cron_of)
     ]
 
 
-def _by_cron(
+def _by_times(
     ops: Sequence[Op], cron_of: Callable[[Automation], str | None]
-) -> Iterator[tuple[str, list[Op]]]:
-    for cron in dict.fromkeys(cron_of(op[0].automation) for op in ops):
+) -> Iterator[tuple[Times, list[Op]]]:
+    found: dict[Times, list[Op]] = {}
+    for op in ops:
+        automation = op[0].automation
+        cron = cron_of(automation)
         if cron is not None:
-            yield cron, [op for op in ops if cron_of(op[0].automation) == cron]
+            found.setdefault((cron, automation.timezone), []).append(op)
+    yield from found.items()
 
 
 def _schedule(
-    name: str, cron: str, ops: Sequence[Op], config: Mapping[str, bool] | None, words: str
+    name: str, times: Times, ops: Sequence[Op], config: Mapping[str, bool] | None, words: str
 ) -> dg.ScheduleDefinition:
+    cron, timezone = times
     chosen, running = started(ops, lambda op: op[0].automation.running)
     keys = [specs.target_key(each) for op in chosen for each in op]
     told = {specs.op_of(op[0]): {"config": config} for op in chosen} if config else {}
@@ -59,6 +66,7 @@ def _schedule(
     @dg.schedule(
         name=name,
         cron_schedule=cron,
+        execution_timezone=timezone,
         target=dg.AssetSelection.assets(*keys),
         default_status=status,
         description=f"{words} {', '.join(str(each.table.target) for op in chosen for each in op)}.",

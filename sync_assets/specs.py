@@ -80,9 +80,10 @@ def component_name(place: str, number: int | str | None) -> str:
     return base if number in (0, None) else f"{base}__{number}"
 
 
-def schedule_name(component: str, purpose: str, cron: str) -> str:
-    """One schedule for each component, purpose and cron expression."""
-    return f"{component}_{purpose}_{_digest(cron)}"
+def schedule_name(component: str, purpose: str, cron: str, timezone: str) -> str:
+    """One schedule for each component, purpose, cron expression and time zone."""
+    times = cron if timezone == "UTC" else f"{cron} {timezone}"
+    return f"{component}_{purpose}_{_digest(times)}"
 
 
 def pool(synced: SyncedTable) -> str:

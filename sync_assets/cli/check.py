@@ -5,8 +5,8 @@ from __future__ import annotations
 import dataclasses
 import os
 import sys
-from collections.abc import Iterator
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
 
 import click
 
@@ -15,10 +15,10 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, say
 
 if TYPE_CHECKING:
-    from sync_assets.config import SyncedTable
+    from sync_assets.cli.documents import CheckDocument
+    from sync_assets.config import SyncedTable, TableSyncConfig
     from sync_assets.engine.check.check import Checked
     from sync_assets.engine.check.finding import Finding
-    from sync_assets.engine.check.server_facts import Server
 
 COLOURS = {"blocking": "red", "warning": "yellow", "note": "blue"}
 INDENT = " " * 10
@@ -47,12 +47,14 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
     """
     from sync_assets.cli.connections import by_connections
     from sync_assets.cli.selection import configured_tables, require_urls, selected
+    from sync_assets.defs_folder import read_components
     from sync_assets.engine.check.check import check
 
     place, tables = configured_tables()
     tables = selected(tables, select)
     require_urls(tables)
-    most = _max_workers(place)
+    configs = [component.config for component in read_components(place)]
+    most = max(config.workers.max_workers for config in configs)
     found = [
         check(
             ends.source_url,
@@ -63,18 +65,14 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
         )
         for ends in by_connections(tables)
     ]
-    found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *_crowded_pools(place)))
+    found[0] = dataclasses.replace(
+        found[0], findings=(*found[0].findings, *_crowded_pools(configs))
+    )
     if as_json:
         print_json(_document(found))
     else:
         _print(found)
     sys.exit(int(any(_is_blocking(finding) for each in found for finding in each.findings)))
-
-
-def _max_workers(place: Any) -> int:
-    from sync_assets.defs_folder import read_components
-
-    return max(component.config.workers.max_workers for component in read_components(place))
 
 
 def _runs_at_once(synced: SyncedTable) -> int:
@@ -86,50 +84,32 @@ def _runs_at_once(synced: SyncedTable) -> int:
     return runs_at_once(synced)
 
 
-def _crowded_pools(place: Any) -> Iterator[Finding]:
+def _crowded_pools(configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
     """The sources that all syncs together may ask for more connections than they allow."""
-    from sync_assets.defs_folder import read_components
-
-    configs = [component.config for component in read_components(place)]
     limited = any(config.max_source_connections is not None for config in configs)
     if not limited or not os.environ.get("DAGSTER_HOME"):
         return
-    from sync_assets.engine.check.finding import warning
     from sync_assets.instance import opened_instance
     from sync_assets.pools import pool_uses
 
     with opened_instance() as instance:
-        for use in pool_uses(instance, configs):
-            if use.problem is not None:
-                what, _, mend = use.problem.partition("; ")
-                yield dataclasses.replace(warning("source", what, mend), check="pools")
+        yield from filter(None, (use.finding for use in pool_uses(instance, configs)))
 
 
 def _is_blocking(finding: Finding) -> bool:
     return finding.severity.value == "blocking"
 
 
-def _document(found: list[Checked]) -> dict[str, Any]:
-    return {
-        "servers": [
-            _server(server, changed_pages)
-            for each in found
-            for server, changed_pages in ((each.source, each.changed_pages), (each.target, None))
-            if server
-        ],
-        "findings": [dataclasses.asdict(finding) for each in found for finding in each.findings],
-    }
+def _document(found: list[Checked]) -> CheckDocument:
+    from sync_assets.cli.documents import CheckDocument, CheckedServer
 
-
-def _server(server: Server, changed_pages: str | None) -> dict[str, Any]:
-    return {
-        "side": server.side,
-        "version": server.version_text,
-        "database": server.database,
-        "role": server.role,
-        "standby": server.standby,
-        "changed_pages": changed_pages,
-    }
+    servers = [
+        CheckedServer.of(server, changed_pages)
+        for each in found
+        for server, changed_pages in ((each.source, each.changed_pages), (each.target, None))
+        if server
+    ]
+    return CheckDocument(servers, [finding for each in found for finding in each.findings])
 
 
 def _print(found: list[Checked]) -> None:

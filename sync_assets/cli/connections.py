@@ -18,12 +18,19 @@ class Ends:
     tables: list[SyncedTable]
 
 
+def urls_of(synced: SyncedTable) -> tuple[str, str]:
+    """The URLs of its source and its target; they are set: `require_urls` has seen them."""
+    return (
+        os.environ[url_variable(synced.source_connection)],
+        os.environ[url_variable(synced.target_connection)],
+    )
+
+
 def by_connections(tables: Iterable[SyncedTable]) -> Iterator[Ends]:
-    """The tables by their connections, in order; the URLs are set: `require_urls` has seen them."""
+    """The tables by their connections, in order."""
     groups: dict[tuple[str, str], list[SyncedTable]] = {}
     for synced in tables:
         names = (synced.source_connection, synced.target_connection)
         groups.setdefault(names, []).append(synced)
-    for names, group in groups.items():
-        source_url, target_url = (os.environ[url_variable(name)] for name in names)
-        yield Ends(source_url, target_url, group)
+    for group in groups.values():
+        yield Ends(*urls_of(group[0]), group)

@@ -1,11 +1,18 @@
-"""What the commands print with `--json`: one object each, whose schemas are in docs/schemas."""
+"""What the commands print with `--json`: one object each, from which docs/schemas is made.
+
+`print_json` writes the version before their keys.
+"""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any, Literal
+from dataclasses import dataclass, fields
+from typing import Any, Literal, TypeVar
 
+from sync_assets.config import SyncedTable
 from sync_assets.engine.check.finding import Finding
+from sync_assets.engine.check.server_facts import Server
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.inspection.inventory import Found
 from sync_assets.engine.inspection.status import TableStatus
 from sync_assets.engine.inspection.why import Why
 from sync_assets.engine.receipt import Receipt
@@ -14,12 +21,7 @@ from sync_assets.engine.state.forget import Remembered
 from sync_assets.engine.verification import Verification
 from sync_assets.engine.workers import WorkerReport
 
-
-@dataclass(frozen=True)
-class Versioned:
-    """Keys may be added within a version; one that goes or changes its meaning raises it."""
-
-    version: Literal[1]
+Outcome = TypeVar("Outcome")
 
 
 @dataclass(frozen=True)
@@ -39,38 +41,45 @@ class FailedTable:
     target: str
     error: Problem
 
+    @classmethod
+    def of(cls, synced: SyncedTable, error: SyncError) -> FailedTable:
+        """The table and what became of it."""
+        table = synced.table
+        told = Problem(error.kind, error.message, error.remedy)
+        return cls(str(table.source), str(table.target), told)
+
+
+def table_or_error(synced: SyncedTable, outcome: Outcome | SyncError) -> Outcome | FailedTable:
+    """What a command found of a table, as machines read it."""
+    return FailedTable.of(synced, outcome) if isinstance(outcome, SyncError) else outcome
+
 
 @dataclass(frozen=True)
-class RunDocument(Versioned):
+class RunDocument:
     """`run --json`: the receipt of each table, or its error."""
 
     tables: list[Receipt | FailedTable]
 
 
 @dataclass(frozen=True)
-class PlanDocument(Versioned):
+class PlanDocument:
     """`plan --json`: what each table's next run would do, or why it would fail."""
 
     tables: list[Forecast | FailedTable]
 
 
 @dataclass(frozen=True)
-class StatusDocument(Versioned):
+class StatusDocument:
     """`status --json`."""
 
     tables: list[TableStatus]
 
 
 @dataclass(frozen=True)
-class VerifyDocument(Versioned):
+class VerifyDocument:
     """`verify --json`: what was found of each table, or the error that kept it from being read."""
 
     tables: list[Verification | FailedTable]
-
-
-@dataclass(frozen=True)
-class WorkersDocument(WorkerReport, Versioned):
-    """`workers --json`."""
 
 
 @dataclass(frozen=True)
@@ -84,9 +93,21 @@ class CheckedServer:
     standby: bool
     changed_pages: str | None
 
+    @classmethod
+    def of(cls, server: Server, changed_pages: str | None) -> CheckedServer:
+        """What machines need to know of it."""
+        return cls(
+            server.side,
+            server.version_text,
+            server.database,
+            server.role,
+            server.standby,
+            changed_pages,
+        )
+
 
 @dataclass(frozen=True)
-class CheckDocument(Versioned):
+class CheckDocument:
     """`check --json`."""
 
     servers: list[CheckedServer]
@@ -112,21 +133,22 @@ class FoundRelation:
     whole: bool
     syncs: bool
 
+    @classmethod
+    def of(cls, found: Found) -> FoundRelation:
+        """As machines read it."""
+        known = {field.name: getattr(found, field.name) for field in fields(found)}
+        return cls(**known | {"name": str(found.name), "syncs": found.problem is None})
+
 
 @dataclass(frozen=True)
-class InitDocument(Versioned):
+class InitDocument:
     """`init --json`."""
 
     tables: list[FoundRelation]
 
 
 @dataclass(frozen=True)
-class WhyDocument(Why, Versioned):
-    """`why --json`."""
-
-
-@dataclass(frozen=True)
-class ForgetDocument(Versioned):
+class ForgetDocument:
     """`forget --json`."""
 
     forgotten: Remembered
@@ -142,7 +164,7 @@ class ExportedTable:
 
 
 @dataclass(frozen=True)
-class StateExportDocument(Versioned):
+class StateExportDocument:
     """`state export`."""
 
     state_version: int
@@ -150,14 +172,14 @@ class StateExportDocument(Versioned):
 
 
 @dataclass(frozen=True)
-class StateImportDocument(Versioned):
+class StateImportDocument:
     """`state import --json`: the tables by their targets."""
 
     tables: list[str]
     trusted: bool
 
 
-DOCUMENTS: dict[str, type[Versioned]] = {
+DOCUMENTS: dict[str, type] = {
     "check": CheckDocument,
     "forget": ForgetDocument,
     "init": InitDocument,
@@ -167,7 +189,7 @@ DOCUMENTS: dict[str, type[Versioned]] = {
     "state-import": StateImportDocument,
     "status": StatusDocument,
     "verify": VerifyDocument,
-    "why": WhyDocument,
-    "workers": WorkersDocument,
+    "why": Why,
+    "workers": WorkerReport,
 }
 """Every command that has `--json`, with what it prints."""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import sys
 
@@ -51,7 +50,9 @@ def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
         )
     dropped = forget(url, target)
     if as_json:
-        print_json({"forgotten": dataclasses.asdict(dropped)})
+        from sync_assets.cli.documents import ForgetDocument
+
+        print_json(ForgetDocument(dropped))
     else:
         say(f"Forgot {dropped.target} and {dropped.receipts} receipts; its rows are there.")
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -48,7 +47,9 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     _require_new(output)
     found = inventory(os.environ[url_variable(SOURCE)], schemas)
     if as_json:
-        print_json({"tables": [_entry(each) for each in found]})
+        from sync_assets.cli.documents import FoundRelation, InitDocument
+
+        print_json(InitDocument([FoundRelation.of(each) for each in found]))
         return
     text = "".join(f"{line}\n" for line in _lines(found))
     if output is None:
@@ -71,10 +72,6 @@ def _require_new(output: Path | None) -> None:
         raise ConfigurationError(
             f"{output} exists, and init overwrites nothing", remedy="Name a new file."
         )
-
-
-def _entry(found: Found) -> dict[str, object]:
-    return {**dataclasses.asdict(found), "name": str(found.name), "syncs": found.problem is None}
 
 
 def _lines(found: Iterable[Found]) -> Iterator[str]:

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import click
@@ -36,15 +37,15 @@ def say_lines(text: str, *, err: bool = False) -> None:
     click.echo(lines_shown(text), err=err, nl=False)
 
 
-def print_json(value: Mapping[str, Any]) -> None:
-    """Print one JSON object."""
-    click.echo(as_json_text(value))
+def print_json(document: object) -> None:
+    """Print one JSON object: one of `sync_assets.cli.documents`."""
+    click.echo(as_json_text(document))
 
 
-def as_json_text(value: Mapping[str, Any]) -> str:
+def as_json_text(document: object) -> str:
     """One JSON object as text, its version first; dates as ISO 8601."""
-    document = {"version": JSON_VERSION, **value}
-    return json_shown(json.dumps(document, indent=2, ensure_ascii=False, default=_plain))
+    versioned = {"version": JSON_VERSION, **_plain(document)}
+    return json_shown(json.dumps(versioned, indent=2, ensure_ascii=False, default=_plain))
 
 
 def print_rows(
@@ -137,5 +138,9 @@ def _print_rich(
     console.print(table)
 
 
-def _plain(value: object) -> str:
+def _plain(value: Any) -> Any:
+    if hasattr(value, "as_dict"):
+        return value.as_dict()
+    if dataclasses.is_dataclass(value):
+        return {each.name: getattr(value, each.name) for each in dataclasses.fields(value)}
     return value.isoformat() if hasattr(value, "isoformat") else str(value)

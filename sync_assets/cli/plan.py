@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-import os
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
@@ -45,17 +44,18 @@ def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> No
     require_urls(tables)
     found = _once([_planned(synced, full_refresh=full_refresh) for synced in tables])
     if as_json:
-        print_json({"tables": [_document(*each) for each in found]})
+        from sync_assets.cli.documents import PlanDocument, table_or_error
+
+        print_json(PlanDocument([table_or_error(*each) for each in found]))
     else:
         _print(found)
 
 
 def _planned(synced: SyncedTable, *, full_refresh: bool) -> Planned:
-    from sync_assets.config import url_variable
+    from sync_assets.cli.connections import urls_of
     from sync_assets.engine import DataCopyEngine, SyncError
 
-    ends = (synced.source_connection, synced.target_connection)
-    engine = DataCopyEngine(*(os.environ[url_variable(end)] for end in ends))
+    engine = DataCopyEngine(*urls_of(synced))
     # Reading everything looks for deleted rows, too.
     chosen = synced.table if full_refresh else synced.between_sweeps
     try:
@@ -81,14 +81,6 @@ def _once(found: list[Planned]) -> list[Planned]:
         else:
             told.append((synced, planned))
     return told
-
-
-def _document(synced: SyncedTable, found: Forecast | SyncError) -> dict[str, Any]:
-    if dataclasses.is_dataclass(found):
-        return dataclasses.asdict(found)
-    from sync_assets.cli.run import failed_table
-
-    return failed_table(synced, found)
 
 
 def _print(found: list[Planned]) -> None:

@@ -108,30 +108,14 @@ def _print_results(
     for target, error in errors.items():
         tell(error.located(table=target))
     if as_json:
-        print_json({"tables": [_entry(synced, receipts, errors) for synced in tables]})
+        from sync_assets.cli.documents import RunDocument, table_or_error
+
+        ended: dict[str, Receipt | SyncError] = {**errors, **receipts}
+        print_json(RunDocument([table_or_error(s, ended[str(s.table.target)]) for s in tables]))
     elif receipts:
         names = [str(synced.table.target) for synced in tables]
         rows = [_row(receipts[name]) for name in names if name in receipts]
         print_rows(HEADINGS, rows, NUMBERS, spare=SPARE)
-
-
-def _entry(
-    synced: SyncedTable, receipts: dict[str, Receipt], errors: dict[str, SyncError]
-) -> dict[str, Any]:
-    target = str(synced.table.target)
-    if target in receipts:
-        return receipts[target].as_dict()
-    return failed_table(synced, errors[target])
-
-
-def failed_table(synced: SyncedTable, error: SyncError) -> dict[str, Any]:
-    """A table's error, as machines read it."""
-    told = {"kind": error.kind, "message": error.message, "remedy": error.remedy}
-    return {
-        "source": str(synced.table.source),
-        "target": str(synced.table.target),
-        "error": told,
-    }
 
 
 def _row(receipt: Receipt) -> tuple[str, ...]:

@@ -32,19 +32,20 @@ def command() -> None:
 @connection_option
 def export_command(file: str, *, connection: str) -> None:
     """Write state and receipts of every table to FILE, a new one, or to stdout for -."""
+    from sync_assets.cli.documents import StateExportDocument
     from sync_assets.engine.errors import ConfigurationError
     from sync_assets.engine.state.export_import import export_state
 
     if file != "-" and Path(file).exists():
         raise ConfigurationError(f"{file} exists", remedy="Name a new file.")
-    document = export_state(_url(connection))
+    document = StateExportDocument(**export_state(_url(connection)))
     if file == "-":
         print_json(document)
         return
     # Readable by nobody else: what is remembered of the newest rows holds values of their keys.
     with open(file, "x", encoding="utf-8", opener=_private) as written:
         written.write(as_json_text(document) + "\n")
-    say(f"Wrote the state of {len(document['tables'])} tables to {file}.", err=True)
+    say(f"Wrote the state of {len(document.tables)} tables to {file}.", err=True)
 
 
 @command.command(
@@ -67,11 +68,12 @@ def import_command(file: Path, *, trust_target: bool, connection: str, as_json: 
     instead: say so only if the target's tables were copied after the last sync into the other
     target and before the next, and nobody has written to them since.
     """
+    from sync_assets.cli.documents import StateImportDocument
     from sync_assets.engine.state.export_import import import_state
 
     targets = import_state(_url(connection), _read(file), trust_target=trust_target)
     if as_json:
-        print_json({"tables": [str(target) for target in targets], "trusted": trust_target})
+        print_json(StateImportDocument([str(target) for target in targets], trust_target))
     else:
         say(
             f"Imported the state of {len(targets)} tables; their next runs "

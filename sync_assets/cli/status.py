@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from typing import TYPE_CHECKING
 
 import click
@@ -51,7 +50,9 @@ def command(*, everything: bool, as_json: bool) -> None:
     # Two sources may share a target.
     found = [each for each in found if each.configured or each.target not in configured]
     if as_json:
-        print_json({"tables": [dataclasses.asdict(status) for status in found]})
+        from sync_assets.cli.documents import StatusDocument
+
+        print_json(StatusDocument(found))
     else:
         print_rows(HEADINGS, [_row(status) for status in found], NUMBERS, spare=SPARE)
 

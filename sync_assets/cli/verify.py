@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
 from collections.abc import Iterator, Mapping, Sequence
@@ -65,7 +64,9 @@ def command(
     options = {"sync": not no_sync, "repair": repair, "examples": examples}
     done = [each for group in _groups(tables) for each in _verify(group, options)]
     if as_json:
-        print_json({"tables": [_entry(synced, outcome) for synced, outcome in done]})
+        from sync_assets.cli.documents import VerifyDocument, table_or_error
+
+        print_json(VerifyDocument([table_or_error(*each) for each in done]))
     else:
         _print(done)
     sys.exit(0 if all(_is_faultless(outcome) for _, outcome in done) else DIFFERENT)
@@ -83,18 +84,17 @@ def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
 def _verify(
     group: Sequence[SyncedTable], options: Mapping[str, Any]
 ) -> list[tuple[SyncedTable, Verification | SyncError]]:
+    from sync_assets.cli.connections import urls_of
     from sync_assets.cli.errors import tell
     from sync_assets.cli.run_display import PlainDisplay
-    from sync_assets.config import url_variable
     from sync_assets.engine import DataCopyEngine, SyncError
 
     display, first = PlainDisplay(), group[0]
     # A sync for the occasion looks for deleted rows; without one they may wait for their time.
     chosen = [synced.table if options["sync"] else synced.between_sweeps for synced in group]
     tables = {str(table.target): table for table in chosen}
-    ends = (first.source_connection, first.target_connection)
     engine = DataCopyEngine(
-        *(os.environ[url_variable(end)] for end in ends),
+        *urls_of(first),
         workers=first.workers,
         on_progress=lambda progress: display.progressed(tables[progress.table], progress),
     )
@@ -161,13 +161,3 @@ def _excused(seen: Verification) -> Iterator[str]:
 
 def _named(key: Mapping[str, str]) -> str:
     return ", ".join(f"{name}={value}" for name, value in key.items())
-
-
-def _entry(synced: SyncedTable, outcome: Verification | SyncError) -> dict[str, Any]:
-    from sync_assets.engine import Verification
-
-    if isinstance(outcome, Verification):
-        return outcome.as_dict()
-    table = synced.table
-    told = {"kind": outcome.kind, "message": outcome.message, "remedy": outcome.remedy}
-    return {"source": str(table.source), "target": str(table.target), "error": told}

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-import os
 from typing import TYPE_CHECKING
 
 import click
@@ -37,20 +35,16 @@ def command(table: str, key: tuple[str, ...], *, as_json: bool) -> None:
     columns give all values, in the key's order: as arguments, or as one separated by commas.
     Changes nothing. A value that begins with a dash comes after --.
     """
+    from sync_assets.cli.connections import urls_of
     from sync_assets.cli.selection import configured_tables, named, require_urls
-    from sync_assets.config import url_variable
     from sync_assets.engine.inspection.why import why
 
     _, tables = configured_tables()
     synced = named(tables, table)
     require_urls([synced])
-    source_url, target_url = (
-        os.environ[url_variable(name)]
-        for name in (synced.source_connection, synced.target_connection)
-    )
-    found = why(source_url, target_url, synced.table, key)
+    found = why(*urls_of(synced), synced.table, key)
     if as_json:
-        print_json(dataclasses.asdict(found))
+        print_json(found)
     else:
         _print(found)
 

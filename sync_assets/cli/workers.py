@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
-
 import click
 
 from sync_assets.cli.examples import examples
@@ -21,7 +19,7 @@ def command(*, as_json: bool) -> None:
     """
     report = worker_report()
     if as_json:
-        print_json(dataclasses.asdict(report))
+        print_json(report)
     else:
         print_facts(_facts(report))
 

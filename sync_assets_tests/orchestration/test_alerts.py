@@ -102,7 +102,7 @@ def test_a_table_that_got_too_old_is_told_once_and_so_is_its_return(
 def test_a_message_that_did_not_arrive_is_sent_by_the_next_tick(
     ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_assets.alerts.PAUSES", (0.0, None))
+    monkeypatch.setattr("sync_assets.alerts.PAUSES", (0.0, 0.0))
     monkeypatch.setattr("sync_assets.alert_sensors.last_successes", lambda *_: {})
     ticks.cursors["_stale"] = "[0.0, []]"
     inbox.status = 503
@@ -127,7 +127,7 @@ def test_a_message_that_did_not_arrive_is_sent_by_the_next_tick(
 def test_what_cannot_be_used_is_named_without_being_shown(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch, name: str, url: str, said: str
 ) -> None:
-    monkeypatch.setattr("sync_assets.alerts.PAUSES", (None,))
+    monkeypatch.setattr("sync_assets.alerts.PAUSES", (0.0,))
     environment = {"SYNC_ALERT_WEBHOOK": inbox.webhook, "SYNC_ALERT_SMTP": inbox.smtp, name: url}
     with pytest.raises(AlertNotSent, match=said) as caught:
         send(Alerts.model_validate(ALERTS), environment, "subject", "text")

@@ -51,9 +51,24 @@ WRONG = {
         "  tables:\n  - source: a\n    schedule: hourly\n",
         "5: attributes.tables[0].schedule: 'hourly' is not allowed; write five fields: minute,",
     ),
+    "a schedule of six fields": (
+        "  tables:\n  - source: a\n    schedule: '0 * * * * *'\n",
+        (
+            "5: attributes.tables[0].schedule: '0 * * * * *' is not allowed; write five fields:"
+            ' minute, hour, day, month, day of the week, as in "*/15 * * * *"; it has 6.'
+        ),
+    ),
+    "a nearest weekday, which Dagster's scheduler does not know": (
+        "  tables:\n  - source: a\n    schedule: '0 0 15W * *'\n",
+        "5: attributes.tables[0].schedule: '0 0 15W * *' is not allowed; write five fields: minute",
+    ),
+    "a zone that is none": (
+        "  defaults: {timezone: Europe/Bonn}\n  tables: [source: a]\n",
+        "3: attributes.defaults.timezone: 'Europe/Bonn' is not allowed; write a time zone's name",
+    ),
     "an hour that no day has": (
         "  defaults: {reconcile: '0 24 * * *'}\n  tables: [source: a]\n",
-        "3: attributes.defaults.reconcile: '0 24 * * *' is not allowed; '24' is no hour, which",
+        "3: attributes.defaults.reconcile: '0 24 * * *' is not allowed; write five fields: minute",
     ),
     "an age without a unit": (
         "  tables:\n  - source: a\n    freshness: '30'\n",

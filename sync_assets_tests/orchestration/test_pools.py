@@ -9,6 +9,7 @@ import dagster as dg
 import pytest
 
 from sync_assets.config import TableSyncConfig
+from sync_assets.engine.check.finding import Finding
 from sync_assets.instance import opened_instance
 from sync_assets.pools import PoolUse, pool_uses, runs_at_once
 
@@ -31,32 +32,32 @@ def config(source: str = "source", workers: int = 8, allowed: int | None = None)
     )
 
 
-def problem(instance: dg.DagsterInstance, *configs: TableSyncConfig) -> str | None:
+def finding(instance: dg.DagsterInstance, *configs: TableSyncConfig) -> Finding | None:
     [use] = pool_uses(instance, configs)
-    return use.problem
+    return use.finding
 
 
 def test_limit_times_connections_of_a_sync_is_what_may_be_opened(
     instance: dg.DagsterInstance,
 ) -> None:
-    assert problem(instance, config(allowed=40)) is None
-    told = problem(instance, config(allowed=39))
+    assert finding(instance, config(allowed=40)) is None
+    told = finding(instance, config(allowed=39))
     assert told is not None
-    assert "4 times 10 connections" in told
-    assert "dagster instance concurrency set sync_source 3" in told
+    assert "4 times 10 connections" in told.what
+    assert "dagster instance concurrency set sync_source 3" in told.mend
 
 
 def test_what_it_says_to_do_helps(instance: dg.DagsterInstance) -> None:
     instance.event_log_storage.set_concurrency_slots("sync_source", 3)
-    assert problem(instance, config(allowed=39)) is None
+    assert finding(instance, config(allowed=39)) is None
 
 
 def test_a_source_that_is_too_small_for_one_sync_needs_fewer_workers(
     instance: dg.DagsterInstance,
 ) -> None:
-    told = problem(instance, config(allowed=9))
+    told = finding(instance, config(allowed=9))
     assert told is not None
-    assert "lower max_workers" in told
+    assert "lower max_workers" in told.mend
 
 
 def test_components_that_share_a_source_share_its_pool(instance: dg.DagsterInstance) -> None:
@@ -71,10 +72,10 @@ def test_components_that_share_a_source_share_its_pool(instance: dg.DagsterInsta
 
 def test_a_pool_without_a_limit_allows_too_much() -> None:
     with dg.instance_for_test() as unlimited:
-        told = problem(unlimited, config(allowed=1000))
+        told = finding(unlimited, config(allowed=1000))
     assert told is not None
-    assert "any number of connections" in told
-    assert "set sync_source 100" in told
+    assert "any number of connections" in told.what
+    assert "set sync_source 100" in told.mend
 
 
 def test_a_table_s_own_pool_comes_before_the_default(

@@ -1,13 +1,18 @@
 """Schedules: one for each purpose and cron expression, and never two runs of one at a time."""
 
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
+from zoneinfo import ZoneInfo, available_timezones
 
 import dagster as dg
 import pytest
-from dagster._utils.schedules import is_valid_cron_string
+from dagster._utils.schedules import is_valid_cron_string, schedule_execution_time_iterator
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
+from pydantic import ValidationError
 
-from sync_assets.cron import problem_of
+from sync_assets.automation import AutomationOptions
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks
 
@@ -118,32 +123,94 @@ def test_a_run_that_has_not_ended_is_not_joined_by_another(instance: dg.DagsterI
 GOOD = (
     "* * * * *",
     "*/15 * * * *",
+    "5/15 * * * *",
     "0 3 * * sun",
+    "0 6 * * MON#1",
+    "0 0 L * *",
+    "0 0 * * L5",
     "5,35 8-18/2 1 jan-mar 1-5",
     "@daily",
     "0 0 29 2 *",
 )
 BAD = (
     *("", "* * * *", "* * * * * *", "60 * * * *", "* 24 * * *", "* * 0 * *", "* * * 13 *"),
-    *(
-        "* * * * 8",
-        "*/0 * * * *",
-        "a * * * *",
-        "5-1 * * * *",
-        "0 0 30 2 *",
-        "@often",
-        "* * 31 feb *",
-    ),
+    *("* * * * 8", "*/0 * * * *", "a * * * *", "0 0 30 2 *", "@often", "* * 31 feb *"),
+    *("0 0 15W * *", "H * * * *", "* * * * mon#6", "CRON_TZ=UTC * * * * *"),
 )
+FIELDS = (
+    r"\*|\*/[1-9]|[0-5]?[0-9](-[0-5]?[0-9])?(/[0-9])?|R",
+    r"\*|\*/[1-9]|[0-9]{1,2}(-[0-9]{1,2})?(/[0-9])?|R|H",
+    r"\*|\?|L|[1-9]|[123][0-9]([-,/][0-9]{1,2})?|L,[0-9]|[0-9]W",
+    r"\*|[1-9](-1[0-2])?|(jan|FEB|jun|dec)([-,](apr|2))?",
+    r"\*|\?|[0-8](-[0-7])?|(mon|SUN|fri)([-,](tue|6)|#[1-6])?|L[0-7]",
+)
+EXPRESSIONS = st.tuples(*(st.from_regex(field, fullmatch=True) for field in FIELDS)).map(" ".join)
+"""Right and wrong ones, about as many of each."""
+
+
+def accepts(expression: str) -> bool:
+    try:
+        AutomationOptions(schedule=expression)
+    except ValidationError:
+        return False
+    return True
+
+
+def ticks_of(expression: str, timezone: str = "UTC") -> Iterator[datetime]:
+    """When Dagster's scheduler starts such a schedule, from July 2026 on."""
+    start = datetime(2026, 7, 1, tzinfo=ZoneInfo("UTC")).timestamp()
+    return schedule_execution_time_iterator(start, expression, timezone)
 
 
 @pytest.mark.parametrize("expression", GOOD)
-def test_what_we_accept_dagster_accepts(expression: str) -> None:
-    assert problem_of(expression) is None
-    assert is_valid_cron_string(expression)
+def test_what_we_accept_ticks_in_dagster(expression: str) -> None:
+    assert accepts(expression)
+    assert next(ticks_of(expression))
 
 
 @pytest.mark.parametrize("expression", BAD)
-def test_what_dagster_refuses_we_refuse_with_a_reason(expression: str) -> None:
-    assert problem_of(expression)
-    assert expression == "5-1 * * * *" or not is_valid_cron_string(expression)
+def test_what_dagster_refuses_is_refused(expression: str) -> None:
+    assert not accepts(expression)
+    assert not is_valid_cron_string(expression)
+
+
+@pytest.mark.parametrize(
+    "expression", ["0 0 31 2,4 *", "0 0 31 4 mon", "0 0 1 * L1", "0 0 31/24 dec,4,4-10/7 5#5"]
+)
+def test_a_day_that_never_comes_is_refused_where_dagster_would_stumble(expression: str) -> None:
+    assert not accepts(expression)
+    with pytest.raises(Exception, match="failed to find prev date"):
+        next(ticks_of(expression))
+
+
+@settings(max_examples=200, deadline=None)
+@given(EXPRESSIONS)
+def test_whatever_we_accept_ticks_in_dagster(expression: str) -> None:
+    assume(accepts(expression))
+    assert next(ticks_of(expression))
+
+
+def test_times_hold_in_their_zone_also_when_its_clocks_change() -> None:
+    table = {"source": "a", "schedule": "30 2 L * *", "timezone": "Europe/Berlin"}
+    ticks = Ticks(dg.DagsterInstance.ephemeral(), "x", "x", {"tables": [table, TABLES[2]]})
+    berlin, hourly = schedules(ticks)
+    assert (berlin.execution_timezone, hourly.execution_timezone) == ("Europe/Berlin", "UTC")
+    times = ticks_of(str(berlin.cron_schedule), str(berlin.execution_timezone))
+    assert [str(next(times)) for _ in range(5)] == [
+        "2026-07-31 02:30:00+02:00",
+        "2026-08-31 02:30:00+02:00",
+        "2026-09-30 02:30:00+02:00",
+        "2026-10-31 02:30:00+01:00",
+        "2026-11-30 02:30:00+01:00",
+    ]
+
+
+def test_the_same_expression_in_two_zones_is_two_schedules() -> None:
+    tables = [TABLES[2], {"source": "e", "schedule": "@hourly", "timezone": "Asia/Kolkata"}]
+    ticks = Ticks(dg.DagsterInstance.ephemeral(), "x", "x", {"tables": tables})
+    assert len({each.name for each in schedules(ticks)}) == 2
+
+
+def test_every_zone_we_accept_is_one_to_dagster() -> None:
+    for zone in available_timezones():
+        assert next(ticks_of("0 0 * * *", zone)), zone

@@ -52,16 +52,15 @@ def sentence(
     table: Table, source: SourceRow | None, target: TargetRow | None, last: LastRun | None
 ) -> str:
     """Explain the row's presence or absence, and what the next run does about it."""
-    if source is None:
-        return _gone(table, target, "not in the source")
-    if not source.in_scope:
-        return _gone(table, target, "left out by where")
+    if source is None or not source.in_scope:
+        return _gone(table, source, target)
     if target is None:
         return _missing(table, source, last)
     return _present(table, source, target, last)
 
 
-def _gone(table: Table, target: TargetRow | None, why: str) -> str:
+def _gone(table: Table, source: SourceRow | None, target: TargetRow | None) -> str:
+    why = "left out by where" if source else "not in the source"
     if target is None:
         return f"{why}, and not on the target"
     if target.deleted_at is not None:
@@ -70,7 +69,7 @@ def _gone(table: Table, target: TargetRow | None, why: str) -> str:
         return f"{why}: the next run marks it as deleted"
     if table.mode is SyncMode.FULL_SYNC or table.deletes is Deletes.HARD:
         return f"{why}: the next run deletes it"
-    if why == "not in the source":
+    if source is None:
         return "deleted on the source, or its key was changed; deletes: ignore keeps it"
     return f"{why}; deletes: ignore keeps it"
 

@@ -169,9 +169,9 @@ def _read_of(read: LeafRead, runs: tuple[PageRun, ...] | None, *, always: bool) 
     if read.how is not How.XID:
         return read
     if runs is None:
-        return dataclasses.replace(read, reason="rows by their xid: rewritten or not in the WAL")
+        return dataclasses.replace(read, reason="rewritten or not in the WAL")
     if too_many(runs, read.leaf.pages) and not always:
-        return dataclasses.replace(read, reason="rows by their xid: many pages changed")
+        return dataclasses.replace(read, reason="many pages changed")
     return LeafRead(read.leaf, How.BLOCKS, "rows of changed pages by their xid", runs)
 
 
@@ -196,7 +196,7 @@ def _same_key(plan: Plan, known: Known) -> bool:
 
 def _pages_read(plan: Plan, how: str) -> str:
     scanned = [read.reason for read in plan.reads if read.how is How.XID]
-    also = f"; {len(scanned)} scanned: {scanned[0].partition(': ')[2]}" if scanned else ""
+    also = f"; {len(scanned)} scanned: {scanned[0]}" if scanned else ""
     if plan.changed_pages is None:
         return also
     return f" in {plan.changed_pages} changed pages ({how}){also}"
