@@ -58,7 +58,7 @@ newcomer: install  ## follow the ten-minute page on a fresh clone, its installat
 	SYNC_TEST_NEWCOMER=install $(BIN)/pytest --durations=1 sync_assets_tests/documentation/test_newcomer.py
 
 reference: install  ## write docs/schemas and the tables in docs/configuration.md anew
-	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python scripts/generate_reference.py
 
 lock: install  ## write constraints.txt anew: the newest release of everything that fits 3.10 to 3.13
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --all-extras \
