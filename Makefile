@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test random storm torture check lint docs bench newcomer reference lock clean
+.PHONY: help install demo ui test coverage random storm torture check lint docs bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ ui: install  ## open the Dagster UI
 
 test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+coverage: install  ## run the tests, and hold the lines they run to the floor in pyproject.toml
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
 
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
 	SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
@@ -67,6 +73,6 @@ lock: install  ## write constraints.txt anew: the newest release of everything t
 		pyproject.toml --output-file constraints.txt
 
 clean:  ## remove .venv, caches and what the demo left
-	rm -rf .venv .demo .dagster build dist site *.egg-info .hypothesis .import_linter_cache \
+	rm -rf .venv .demo .dagster build dist site *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
