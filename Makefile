@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test coverage random storm torture check lint docs bench newcomer reference lock clean
+.PHONY: help install demo ui test coverage random storm torture check lint docs dist bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +51,11 @@ lint: install  ## check style, types and layers
 
 docs: install  ## build the documentation's site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+dist: install  ## build what a release publishes into dist/, and check it
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/uvx --quiet twine check --strict dist/*
 
 bench: install  ## measure beside floors and other tools (ARGS='--tools ours,floors --rounds 1')
 	$(BIN)/python benchmarks/compare.py $(ARGS)
