@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test random storm torture check lint docs bench newcomer reference lock clean
+.PHONY: help install demo ui test coverage random storm torture check lint docs dist bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -25,6 +25,12 @@ ui: install  ## open the Dagster UI
 test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
 
+coverage: install  ## run the tests, and hold the lines they run to the floor in pyproject.toml
+	$(BIN)/coverage erase
+	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
+	$(BIN)/coverage combine --quiet
+	$(BIN)/coverage report
+
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
 	SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(BIN)/pytest --numprocesses 2 -rP -k exact \
@@ -41,9 +47,15 @@ lint: install  ## check style, types and layers
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 	$(BIN)/check-jsonschema --builtin-schema vendor.github-workflows .github/workflows/*.yml
+	$(BIN)/check-jsonschema --builtin-schema vendor.github-issue-forms .github/ISSUE_TEMPLATE/*.yml
 
 docs: install  ## build the documentation's site into site/, warnings as errors
 	NO_MKDOCS_2_WARNING=true $(BIN)/mkdocs build --strict
+
+dist: install  ## build what a release publishes into dist/, and check it
+	rm -rf dist
+	$(BIN)/uv build --quiet
+	$(BIN)/uvx --quiet twine check --strict dist/*
 
 bench: install  ## measure beside floors and other tools (ARGS='--tools ours,floors --rounds 1')
 	$(BIN)/python benchmarks/compare.py $(ARGS)
@@ -58,7 +70,7 @@ newcomer: install  ## follow the ten-minute page on a fresh clone, its installat
 	SYNC_TEST_NEWCOMER=install $(BIN)/pytest --durations=1 sync_assets_tests/documentation/test_newcomer.py
 
 reference: install  ## write docs/schemas and the tables in docs/configuration.md anew
-	$(BIN)/python docs/generate_reference.py
+	$(BIN)/python scripts/generate_reference.py
 
 lock: install  ## write constraints.txt anew: the newest release of everything that fits 3.10 to 3.13
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --all-extras \
@@ -66,6 +78,6 @@ lock: install  ## write constraints.txt anew: the newest release of everything t
 		pyproject.toml --output-file constraints.txt
 
 clean:  ## remove .venv, caches and what the demo left
-	rm -rf .venv .demo .dagster build dist site *.egg-info .hypothesis .import_linter_cache \
+	rm -rf .venv .demo .dagster build dist site *.egg-info .coverage .coverage.* .hypothesis .import_linter_cache \
 		.mypy_cache .pytest_cache .ruff_cache
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -21,7 +21,7 @@ from psycopg2.extensions import make_dsn, parse_dsn
 from servers import execute, private_pair
 
 from sync_assets.engine import DataCopyEngine
-from sync_assets.engine.plan import key_buckets
+from sync_assets.engine.plan.plan import key_buckets
 
 ROUNDS = 3
 FOREVER = 1e9

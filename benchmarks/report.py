@@ -15,6 +15,7 @@ from tools import EMPTY_RUN, STEPS, TOOLS
 from work import WORKS
 
 DOCS = Path(__file__).parent.parent / "docs"
+PICTURES = DOCS / "pictures"
 MB = 1e6
 BIG = 10_000_000
 Row = Mapping[str, Any]
@@ -280,8 +281,10 @@ def _publish(text: str, results: Results) -> None:
     for work in WORKS:
         panels = _panels(results, _normal(results, work))
         if panels:
-            (DOCS / f"benchmarks-{work}.svg").write_text(bars(panels))
-            pictures.append(f"![{work.upper()}: time, CPU and memory](benchmarks-{work}.svg)\n")
+            (PICTURES / f"benchmarks-{work}.svg").write_text(bars(panels))
+            pictures.append(
+                f"![{work.upper()}: time, CPU and memory](pictures/benchmarks-{work}.svg)\n"
+            )
     write_between("results", "\n".join([*pictures, text]))
 
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from picture import bars
-from report import DOCS, Results, lines, lines_table, read, told, write_between
+from report import PICTURES, Results, lines, lines_table, read, told, write_between
 
 OURS = "sync-assets"
 STEPS = {"initial": "COPY", "changes": "COPY", "unchanged": "scan"}
@@ -37,8 +37,8 @@ def finish_growth(path: Path, *, publish: bool) -> None:
     text = page(results)
     print(f"\n{text}")
     if publish:
-        (DOCS / "benchmarks-growth.svg").write_text(bars(list(_panels(results))))
-        picture = "![Time by rows](benchmarks-growth.svg)\n"
+        (PICTURES / "benchmarks-growth.svg").write_text(bars(list(_panels(results))))
+        picture = "![Time by rows](pictures/benchmarks-growth.svg)\n"
         write_between("growth", f"{picture}\n{text}")
 
 

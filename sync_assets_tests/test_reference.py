@@ -15,7 +15,8 @@ from pydantic import BaseModel
 
 from sync_assets import automation, config
 
-DOCS = Path(__file__).parent.parent / "docs"
+ROOT = Path(__file__).parent.parent
+DOCS, SCRIPT = ROOT / "docs", ROOT / "scripts" / "generate_reference.py"
 ELEVEN = Path(__file__).parent / "scenarios" / "eleven_tables" / "defs.yaml"
 MODELS = [
     model
@@ -27,7 +28,7 @@ MODELS = [
 @pytest.fixture(scope="module")
 def reference() -> ModuleType:
     """The script that writes it."""
-    spec = importlib.util.spec_from_file_location("reference", DOCS / "generate_reference.py")
+    spec = importlib.util.spec_from_file_location("reference", SCRIPT)
     assert spec
     assert spec.loader
     module = importlib.util.module_from_spec(spec)

@@ -1,4 +1,4 @@
-"""Write the reference from the models: `python docs/generate_reference.py`, or `make reference`.
+"""Write the reference from the models: `python scripts/generate_reference.py`, or `make reference`.
 
 The tables in configuration.md stand between `<!-- keys of MODEL -->` and `<!-- end of keys -->`,
 MODEL being a class of `sync_assets.config` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and one
@@ -24,7 +24,7 @@ from sync_assets.cli.output import JSON_VERSION
 from sync_assets.config_errors import COMPONENT_KEYS, OUR_TYPES
 from sync_assets.engine.table import Table
 
-HERE = Path(__file__).parent
+DOCS = Path(__file__).parent.parent / "docs"
 KEYS = re.compile(r"(<!-- keys of (\w+) -->\n).*?(<!-- end of keys -->)", re.DOTALL)
 ENGINE_NAMES = {"sync_mode": "mode"}
 DRAFT = "https://json-schema.org/draft/2020-12/schema"
@@ -32,11 +32,11 @@ DRAFT = "https://json-schema.org/draft/2020-12/schema"
 
 def generated() -> dict[Path, str]:
     """Every generated file with what it should hold."""
-    page = HERE / "configuration.md"
+    page = DOCS / "configuration.md"
     files = {page: KEYS.sub(_filled, page.read_text(encoding="utf-8"))}
     for name, schema in _schemas().items():
         text = json.dumps({"$schema": DRAFT, **schema}, indent=2, ensure_ascii=False)
-        files[HERE / "schemas" / f"{name}.schema.json"] = f"{text}\n"
+        files[DOCS / "schemas" / f"{name}.schema.json"] = f"{text}\n"
     return files
 
 
