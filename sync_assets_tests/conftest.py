@@ -59,6 +59,11 @@ class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annota
         return "live" if "/live/" in nodeid else nodeid
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker waits for another's at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
 @pytest.fixture(autouse=True)
 def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in list(os.environ):
