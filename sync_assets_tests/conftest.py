@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import os
+import shutil
 import signal
+import tempfile
+from pathlib import Path
 from typing import Any
 
+import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
@@ -20,6 +24,23 @@ pytest_plugins = [
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: the
 # tests that interrupt a process would interrupt nothing.
 signal.signal(signal.SIGINT, signal.default_int_handler)
+
+ROOM = 8 * 2**30
+"""Bytes: more than all files of servers and Dagster that two workers ever hold."""
+
+
+def in_memory(folder: Path = Path("/dev/shm")) -> Path | None:
+    """A folder in memory that serves as the temporary one, where there is one with room."""
+    if not os.access(folder, os.W_OK) or os.statvfs(folder).f_flag & os.ST_NOEXEC:
+        return None
+    free = min(shutil.disk_usage(folder).free, psutil.virtual_memory().available)
+    return folder if free > ROOM else None
+
+
+# Databases come and go by the thousand, and a disk spends longer on their files than we on theirs.
+if "TMPDIR" not in os.environ and (memory := in_memory()):
+    os.environ["TMPDIR"] = str(memory)
+    tempfile.tempdir = None
 
 OURS = ("DAGSTER_", "SYNC_", "PG")
 FOR_TESTS = "SYNC_TEST_"
@@ -36,6 +57,11 @@ class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annota
 
     def _split_scope(self, nodeid: str) -> str:
         return "live" if "/live/" in nodeid else nodeid
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Begin with what takes long, so that no worker waits for another's at the end."""
+    items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
 @pytest.fixture(autouse=True)

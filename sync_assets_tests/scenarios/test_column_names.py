@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import functools
 import itertools
 import re
 from collections.abc import Callable, Iterator
@@ -33,6 +34,7 @@ KEY = 30
 """Columns; PostgreSQL allows 32."""
 
 
+@functools.cache
 def words() -> list[str]:
     """Every alias of the engine's statements, the columns of each, and names like those they bore."""
     found = {
