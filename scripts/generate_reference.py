@@ -1,7 +1,7 @@
 """Write the reference from the models: `python scripts/generate_reference.py`, or `make reference`.
 
 The tables in configuration.md stand between `<!-- keys of MODEL -->` and `<!-- end of keys -->`,
-MODEL being a class of `sync_assets.config` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and one
+MODEL being a class of `sync_assets.config.model.model` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and one
 for what each command prints with `--json`. A test fails while any of them is stale.
 """
 
@@ -18,10 +18,11 @@ from typing import Any
 from pydantic import BaseModel, TypeAdapter
 from pydantic_core import PydanticUndefined
 
-from sync_assets import automation, config
 from sync_assets.cli.documents import DOCUMENTS
 from sync_assets.cli.output import JSON_VERSION
-from sync_assets.config_errors import COMPONENT_KEYS, OUR_TYPES
+from sync_assets.config import automation
+from sync_assets.config import model as configuration
+from sync_assets.config.errors import COMPONENT_KEYS, OUR_TYPES
 from sync_assets.engine.table import Table
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -49,14 +50,16 @@ def _filled(found: re.Match[str]) -> str:
 
 
 def _model(name: str) -> Any:
-    return getattr(config, name, None) or getattr(automation, name, None)
+    return getattr(configuration, name, None) or getattr(automation, name, None)
 
 
 def _rows(model: type[BaseModel]) -> Iterator[str]:
     for name in _ordered(model):
         field = model.model_fields[name]
         mark = (
-            " ¹" if model is config.TableEntry and name in config.TableOptions.model_fields else ""
+            " ¹"
+            if model is configuration.TableEntry and name in configuration.TableOptions.model_fields
+            else ""
         )
         meaning = (field.description or "").replace("|", "\\|")
         default = "required" if field.is_required() else _literal(default_of(model, name))
@@ -72,7 +75,7 @@ def _ordered(model: type[BaseModel]) -> list[str]:
 def default_of(model: type[BaseModel], name: str) -> Any:
     """What holds where a key is not written; None if only the key's description can say it."""
     default = model.model_fields[name].get_default(call_default_factory=True)
-    if default is None and issubclass(model, config.TableOptions):
+    if default is None and issubclass(model, configuration.TableOptions):
         engine = {field.name: field.default for field in dataclasses.fields(Table)}
         default = engine.get(ENGINE_NAMES.get(name, name))
     empty = (dataclasses.MISSING, PydanticUndefined, ())
@@ -112,7 +115,7 @@ def _untitled(schema: Any) -> Any:
 
 def _defs_schema() -> dict[str, Any]:
     """The schema of one document; other projects' components are let through."""
-    attributes = _untitled(config.TableSyncConfig.model_json_schema())
+    attributes = _untitled(configuration.TableSyncConfig.model_json_schema())
     definitions = attributes.pop("$defs")
     for name, schema in {**definitions, "TableSyncConfig": attributes}.items():
         _write_defaults(_model(name), schema)

@@ -11,8 +11,8 @@ import dagster as dg
 
 from sync_assets import specs
 from sync_assets.alerts import send
-from sync_assets.automation import Alerts, Checks
-from sync_assets.config import SyncedTable
+from sync_assets.config.automation import Alerts, Checks
+from sync_assets.config.model import SyncedTable
 from sync_assets.sensors import last_successes
 
 LOOK_SECONDS, FAILURE_SECONDS = 60, 10

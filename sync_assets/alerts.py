@@ -18,7 +18,7 @@ from email.message import EmailMessage
 from functools import partial
 from urllib.parse import unquote, urlsplit
 
-from sync_assets.automation import Alerts, Email
+from sync_assets.config.automation import Alerts, Email
 from sync_assets.engine.errors import ConfigurationError, TransientError
 from sync_assets.plain_text import lines_shown, shown
 

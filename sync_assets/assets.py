@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import dagster as dg
 
 from sync_assets import specs
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine, observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import Described, describe

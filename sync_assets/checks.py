@@ -7,8 +7,8 @@ import dagster as dg
 from pydantic import Field
 
 from sync_assets import specs
-from sync_assets.automation import CheckOptions, ContentOptions, RowCountOptions
-from sync_assets.config import SyncedTable
+from sync_assets.config.automation import CheckOptions, ContentOptions, RowCountOptions
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import Deletes, SyncMode

@@ -13,7 +13,7 @@ from types import ModuleType
 
 import dagster as dg
 
-from sync_assets.defs_folder import SHIPPED, locate, read_components
+from sync_assets.config.folder import SHIPPED, locate, read_components
 from sync_assets.executors import executor_from
 from sync_assets.resources import bound_from_environment
 

@@ -15,8 +15,8 @@ import dagster as dg
 import psutil
 
 from sync_assets import specs
-from sync_assets.automation import Checks
-from sync_assets.config import SyncedTable
+from sync_assets.config.automation import Checks
+from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.failures import LAUNCHED_BY

@@ -3,7 +3,7 @@
 import dagster as dg
 from pydantic import Field
 
-from sync_assets.config import url_variable
+from sync_assets.config.model import url_variable
 from sync_assets.engine.errors import ConfigurationError
 
 

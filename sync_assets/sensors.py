@@ -11,8 +11,8 @@ from typing import Any
 import dagster as dg
 
 from sync_assets import specs
-from sync_assets.automation import started
-from sync_assets.config import SyncedTable
+from sync_assets.config.automation import started
+from sync_assets.config.model import SyncedTable
 from sync_assets.demand import Asked, Candidate, Success, asked_again, is_due, open_demand
 from sync_assets.engine import observe
 from sync_assets.engine.errors import SyncError

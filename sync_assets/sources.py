@@ -5,7 +5,7 @@ from collections.abc import Iterator, Sequence
 import dagster as dg
 
 from sync_assets import specs
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
 from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.inspection.describe import describe

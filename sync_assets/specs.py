@@ -9,7 +9,7 @@ from pathlib import Path
 
 import dagster as dg
 
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
 from sync_assets.plain_text import in_markdown
 

@@ -8,7 +8,7 @@ from typing import Any, Literal
 import dagster as dg
 from pydantic import Field
 
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.table import SyncMode, Table, WorkerConfig
 
 

@@ -13,14 +13,15 @@ import pytest
 import yaml
 from pydantic import BaseModel
 
-from sync_assets import automation, config
+from sync_assets.config import automation
+from sync_assets.config import model as configuration
 
 ROOT = Path(__file__).parent.parent
 DOCS, SCRIPT = ROOT / "docs", ROOT / "scripts" / "generate_reference.py"
 ELEVEN = Path(__file__).parent / "scenarios" / "eleven_tables" / "defs.yaml"
 MODELS = [
     model
-    for model in {**vars(automation), **vars(config)}.values()
+    for model in {**vars(automation), **vars(configuration)}.values()
     if isinstance(model, type) and issubclass(model, BaseModel) and model.model_fields
 ]
 
@@ -60,7 +61,7 @@ def test_every_key_says_what_it_is_for(model: type[BaseModel]) -> None:
 def test_every_model_has_its_table() -> None:
     page = (DOCS / "configuration.md").read_text(encoding="utf-8")
     # What is in TableOptions is marked among the keys of TableEntry.
-    for model in set(MODELS) - {config.TableOptions, automation.AutomationOptions}:
+    for model in set(MODELS) - {configuration.TableOptions, automation.AutomationOptions}:
         assert f"<!-- keys of {model.__name__} -->" in page
 
 

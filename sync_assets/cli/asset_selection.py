@@ -7,8 +7,8 @@ import re
 from functools import cache
 from pathlib import Path
 
-from sync_assets.config import SyncedTable
-from sync_assets.defs_folder import locate
+from sync_assets.config.folder import locate
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import ConfigurationError
 
 SYNTAX = re.compile(r"[:+()/ ]")

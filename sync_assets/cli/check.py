@@ -16,7 +16,7 @@ from sync_assets.cli.output import print_json, say
 
 if TYPE_CHECKING:
     from sync_assets.cli.documents import CheckDocument
-    from sync_assets.config import SyncedTable, TableSyncConfig
+    from sync_assets.config.model import SyncedTable, TableSyncConfig
     from sync_assets.engine.check.check import Checked
     from sync_assets.engine.check.finding import Finding
 
@@ -47,7 +47,7 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
     """
     from sync_assets.cli.connections import by_connections
     from sync_assets.cli.selection import configured_tables, require_urls, selected
-    from sync_assets.defs_folder import read_components
+    from sync_assets.config.folder import read_components
     from sync_assets.engine.check.check import check
 
     place, tables = configured_tables()

@@ -6,7 +6,7 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync_assets.config import SyncedTable, url_variable
+from sync_assets.config.model import SyncedTable, url_variable
 
 
 @dataclass(frozen=True)

@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass, fields
 from typing import Any, Literal, TypeVar
 
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.errors import SyncError

@@ -33,7 +33,7 @@ def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
     that is still configured is read whole by its next run.
     """
     from sync_assets.cli.selection import require_connections, written_tables
-    from sync_assets.config import url_variable
+    from sync_assets.config.model import url_variable
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.state.forget import forget, remembered
 

@@ -40,7 +40,7 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     loads and runs as it is. It goes to stdout unless --output names a file.
     """
     from sync_assets.cli.selection import require_connections
-    from sync_assets.config import url_variable
+    from sync_assets.config.model import url_variable
     from sync_assets.engine.inspection.inventory import inventory
 
     require_connections({SOURCE})

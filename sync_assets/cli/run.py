@@ -16,7 +16,7 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
 from sync_assets.cli.selection import configured_tables, require_urls, selected
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept

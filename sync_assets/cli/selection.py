@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import NoReturn
 
 from sync_assets.cli.asset_selection import is_selection, selects
-from sync_assets.config import SyncedTable, url_variable
-from sync_assets.defs_folder import locate, read_components
+from sync_assets.config.folder import locate, read_components
+from sync_assets.config.model import SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.connection import check_url
 

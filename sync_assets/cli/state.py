@@ -87,7 +87,7 @@ def _private(path: str, flags: int) -> int:
 
 def _url(connection: str) -> str:
     from sync_assets.cli.selection import require_connections
-    from sync_assets.config import url_variable
+    from sync_assets.config.model import url_variable
 
     require_connections({connection})
     return os.environ[url_variable(connection)]

@@ -13,7 +13,7 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
-    from sync_assets.config import SyncedTable
+    from sync_assets.config.model import SyncedTable
     from sync_assets.engine import SyncError, Verification
 
 HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "pending", "result")

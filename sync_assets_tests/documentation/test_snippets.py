@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from sync_assets.config_errors import parse_component
+from sync_assets.config.errors import parse_component
+from sync_assets.config.yaml_file import read_documents
 from sync_assets.demo.server import PostgresServer
-from sync_assets.yaml_file import read_documents
 from sync_assets_tests.fixtures.snippets import (
     ROOT,
     Place,

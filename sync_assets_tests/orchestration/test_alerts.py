@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from sync_assets.alerts import AlertNotSent, send
-from sync_assets.automation import Alerts
+from sync_assets.config.automation import Alerts
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks

@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sync_assets import PostgresResource, TableSync
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine import RelationName, observe
 from sync_assets.failures import LAUNCHED_BY
 from sync_assets.specs import op_name, source_key, target_key

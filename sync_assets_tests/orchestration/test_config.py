@@ -9,15 +9,15 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_assets.automation import is_address
-from sync_assets.config import TAG_KEY, TAG_VALUE, TableSyncConfig
-from sync_assets.config_errors import parse_component
-from sync_assets.defs_folder import locate, read_components
+from sync_assets.config.automation import is_address
+from sync_assets.config.errors import parse_component
+from sync_assets.config.folder import locate, read_components
+from sync_assets.config.model import TAG_KEY, TAG_VALUE, TableSyncConfig
+from sync_assets.config.yaml_file import read_documents
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import SyncMode
 from sync_assets.sync_config import SyncConfig
-from sync_assets.yaml_file import read_documents
 
 HEAD = "type: sync_assets.TableSync\nattributes:\n"
 

@@ -13,7 +13,7 @@ from sync_assets import engine
 LIGHT = {
     "the engine": "import sync_assets.engine",
     "the package": "import sync_assets",
-    "the configuration": "import sync_assets.defs_folder",
+    "the configuration": "import sync_assets.config.folder",
     "an engine's name": "from sync_assets import DataCopyEngine",
     "the command line's help": "from sync_assets.cli import main; main(['--help'])",
     "the help of run": "from sync_assets.cli import main; main(['run', '--help'])",

@@ -8,7 +8,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sync_assets.config import TableSyncConfig
+from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine.check.finding import Finding
 from sync_assets.instance import opened_instance
 from sync_assets.pools import PoolUse, pool_uses, runs_at_once

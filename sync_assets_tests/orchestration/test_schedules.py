@@ -12,7 +12,7 @@ from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from sync_assets.automation import AutomationOptions
+from sync_assets.config.automation import AutomationOptions
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks
 

@@ -7,7 +7,7 @@ import dagster as dg
 import pytest
 
 from sync_assets.cli.selection import selected
-from sync_assets.config import TableSyncConfig
+from sync_assets.config.model import TableSyncConfig
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks
 

@@ -10,7 +10,7 @@ import dagster as dg
 import pytest
 
 from sync_assets import specs
-from sync_assets.config import SyncedTable
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Table
 

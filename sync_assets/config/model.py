@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sync_assets.automation import (
+from sync_assets.config.automation import (
     Alerts,
     Automation,
     AutomationOptions,
@@ -18,6 +18,7 @@ from sync_assets.automation import (
     interval,
     is_address,
 )
+from sync_assets.config.strict import StrictModel, refuse
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
 from sync_assets.engine.table import (
@@ -30,7 +31,6 @@ from sync_assets.engine.table import (
     WorkerConfig,
     require_expression,
 )
-from sync_assets.yaml_model import StrictModel, refuse
 
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")

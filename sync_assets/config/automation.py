@@ -11,7 +11,7 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sync_assets.yaml_model import StrictModel, refuse
+from sync_assets.config.strict import StrictModel, refuse
 
 CRON_FIELDS = 5
 FIVE_FIELDS = 'write five fields: minute, hour, day, month, day of the week, as in "*/15 * * * *"'

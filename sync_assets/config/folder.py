@@ -6,12 +6,12 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.config import TableSyncConfig
-from sync_assets.config_errors import TYPE, parse_component, target_path
+from sync_assets.config.errors import TYPE, parse_component, target_path
+from sync_assets.config.model import TableSyncConfig
+from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.yaml_file import Document, read_documents
 
-SHIPPED = Path(__file__).parent / "defs"
+SHIPPED = Path(__file__).parent.parent / "defs"
 FILE_NAMES = ("defs.yaml", "defs.yml")
 PLACE = "SYNC_DEFS is {value!r}; give the absolute path of a folder, or of a defs.yaml in one"
 

@@ -10,11 +10,11 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sync_assets.config import SyncedTable, TableSyncConfig
+from sync_assets.config.model import SyncedTable, TableSyncConfig
+from sync_assets.config.yaml_file import Document, KeyPath
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Deletes
-from sync_assets.yaml_file import Document, KeyPath
 
 TYPE = "sync_assets.TableSync"
 OUR_TYPES = (TYPE, "sync_assets.component.TableSync")
