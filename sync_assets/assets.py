@@ -16,12 +16,12 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table, WorkerConfig
-from sync_assets.failures import failure_of, retry_of
 from sync_assets.lineage import data_version, last_version, observation, provenance
-from sync_assets.listener import current_listener
 from sync_assets.metadata import Around, metadata_of
-from sync_assets.progress_log import ProgressLog
-from sync_assets.run_watch import stopped_with_run
+from sync_assets.runs.failures import failure_of, retry_of
+from sync_assets.runs.listener import current_listener
+from sync_assets.runs.progress_log import ProgressLog
+from sync_assets.runs.run_watch import stopped_with_run
 from sync_assets.sync_config import SyncConfig
 
 

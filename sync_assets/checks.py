@@ -14,9 +14,9 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import Deletes, SyncMode
 from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
 from sync_assets.engine.verify.sample import sample_rows
-from sync_assets.failures import failure_of, retry_of
 from sync_assets.plain_text import as_markdown
-from sync_assets.run_watch import stopped_with_run
+from sync_assets.runs.failures import failure_of, retry_of
+from sync_assets.runs.run_watch import stopped_with_run
 
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 Verdict = tuple[bool | None, str, dict[str, Any]]

@@ -7,7 +7,7 @@ import dagster as dg
 from sync_assets import specs
 from sync_assets.config.automation import Automation, started
 from sync_assets.config.model import SyncedTable
-from sync_assets.in_flight import REQUESTED_BY, in_flight, in_one_process
+from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
 
 Op = tuple[SyncedTable, ...]
 Times = tuple[str, str]

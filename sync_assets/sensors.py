@@ -19,8 +19,8 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
-from sync_assets.in_flight import REQUESTED_BY, in_flight, in_one_process
 from sync_assets.lineage import MARKER, observation
+from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
 
 Op = tuple[SyncedTable, ...]
 """The tables that one op syncs: one, or a snapshot group."""

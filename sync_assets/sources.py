@@ -9,9 +9,9 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
 from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.inspection.describe import describe
-from sync_assets.failures import failure_of
 from sync_assets.lineage import source_metadata
 from sync_assets.resources import PostgresResource
+from sync_assets.runs.failures import failure_of
 
 
 def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefinition:

@@ -13,7 +13,7 @@ import pytest
 from sync_assets import PostgresResource, TableSync
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import RelationName, observe
-from sync_assets.failures import LAUNCHED_BY
+from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets.specs import op_name, source_key, target_key
 from sync_assets.sync_config import SyncConfig
 from sync_assets_tests.fixtures.servers import Connect
@@ -140,7 +140,9 @@ def test_what_passes_by_itself_is_retried(
     target_url: str,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("sync_assets.failures.RETRIES", dg.RetryPolicy(max_retries=1, delay=0.1))
+    monkeypatch.setattr(
+        "sync_assets.runs.failures.RETRIES", dg.RetryPolicy(max_retries=1, delay=0.1)
+    )
     result = run(lost_once(definitions, target_url), instance, "orders")
     assert result.success
     assert len(result.filter_events(lambda event: event.is_step_up_for_retry)) == 1

@@ -11,7 +11,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from sync_assets.engine import RelationName
 from sync_assets.engine.progress import Progress
-from sync_assets.progress_log import ProgressLog, described
+from sync_assets.runs.progress_log import ProgressLog, described
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect
 from sync_assets_tests.fixtures.ticks import Ticks

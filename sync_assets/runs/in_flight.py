@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from sync_assets.failures import LAUNCHED_BY
+from sync_assets.runs.failures import LAUNCHED_BY
 
 REQUESTED_BY = "sync/requested_by"
 """The tag that names the sensor or schedule a run came from."""

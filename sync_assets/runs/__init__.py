@@ -1,0 +1,1 @@
+"""What a step does while it runs: tell failures apart, heed its run's end, log where it is."""
