@@ -9,8 +9,8 @@ from time import time as clock
 
 import dagster as dg
 
-from sync_assets import specs
 from sync_assets.alerts import send
+from sync_assets.assets import specs
 from sync_assets.config.automation import Alerts, Checks
 from sync_assets.config.model import SyncedTable
 from sync_assets.sensors import last_successes

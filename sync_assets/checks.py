@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 from pydantic import Field
 
-from sync_assets import specs
+from sync_assets.assets import specs
 from sync_assets.config.automation import CheckOptions, ContentOptions, RowCountOptions
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine

@@ -13,9 +13,10 @@ from pydantic import BaseModel, RootModel
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from sync_assets import specs
 from sync_assets.alert_sensors import alert_sensors
-from sync_assets.assets import sync_asset
+from sync_assets.assets import specs
+from sync_assets.assets.body import sync_asset
+from sync_assets.assets.sources import source_assets
 from sync_assets.checks import checks_of
 from sync_assets.config.automation import Alerts
 from sync_assets.config.errors import parse_attributes
@@ -25,7 +26,6 @@ from sync_assets.engine.table import WorkerConfig
 from sync_assets.scaffolder import TableSyncScaffolder
 from sync_assets.schedules import schedules_of
 from sync_assets.sensors import change_sensor
-from sync_assets.sources import source_assets
 
 
 class RawAttributes(RootModel[dict[str, Any]]):

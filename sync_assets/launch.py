@@ -14,7 +14,7 @@ from typing import Any
 import dagster as dg
 import psutil
 
-from sync_assets import specs
+from sync_assets.assets import specs
 from sync_assets.config.automation import Checks
 from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.engine.check.check import BESIDE_WORKERS
 from sync_assets.engine.check.finding import Finding, Severity

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
 from sync_assets.config.automation import Automation, started
 from sync_assets.config.model import SyncedTable
 from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process

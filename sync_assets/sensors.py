@@ -10,7 +10,8 @@ from typing import Any
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
+from sync_assets.assets.lineage import MARKER, observation
 from sync_assets.config.automation import started
 from sync_assets.config.model import SyncedTable
 from sync_assets.demand import Asked, Candidate, Success, asked_again, is_due, open_demand
@@ -19,7 +20,6 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
-from sync_assets.lineage import MARKER, observation
 from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
 
 Op = tuple[SyncedTable, ...]

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from sync_assets import assets, specs
+from sync_assets.assets import body, specs
 from sync_assets.cli import main
 from sync_assets.engine import Receipt
 
@@ -16,17 +16,17 @@ ROWS = ("exported", "inserted", "updated", "unchanged", "deleted")
 WORK = dict.fromkeys(("chunks", "workers"), 0) | {f"rows_{name}": 0 for name in ROWS}
 
 
-def run(attempt: assets._Attempt, _: object) -> tuple[Sequence[Receipt], Sequence[None]]:
+def run(attempt: body._Attempt, _: object) -> tuple[Sequence[Receipt], Sequence[None]]:
     """No look at a database, and a receipt of nothing for each table."""
     empty = Receipt(**dict.fromkeys(KEPT, ""), **COUNTS, **WORK, seconds={"total": 0.0})
     return [empty for _ in attempt.members], []
 
 
-def results(attempt: assets._Attempt, *_: object) -> Iterator[dg.MaterializeResult[None]]:
+def results(attempt: body._Attempt, *_: object) -> Iterator[dg.MaterializeResult[None]]:
     """The materializations alone."""
     for synced in attempt.members:
         yield dg.MaterializeResult(asset_key=specs.target_key(synced))
 
 
-assets._Attempt.run, assets._Attempt.results = run, results  # type: ignore[assignment]  # noqa: SLF001
+body._Attempt.run, body._Attempt.results = run, results  # type: ignore[assignment]  # noqa: SLF001
 main()

@@ -22,7 +22,7 @@ def is_selection(word: str) -> bool:
 
 def selects(word: str, synced: SyncedTable) -> bool:
     """Whether a selection chooses the table's asset; raises ConfigurationError."""
-    from sync_assets import specs
+    from sync_assets.assets import specs
 
     return specs.target_key(synced).path in _paths(locate(os.environ), word)
 

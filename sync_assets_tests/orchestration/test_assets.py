@@ -11,11 +11,11 @@ import dagster as dg
 import pytest
 
 from sync_assets import PostgresResource, TableSync
+from sync_assets.assets.launchpad import SyncConfig
+from sync_assets.assets.specs import op_name, source_key, target_key
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import RelationName, observe
 from sync_assets.runs.failures import LAUNCHED_BY
-from sync_assets.specs import op_name, source_key, target_key
-from sync_assets.sync_config import SyncConfig
 from sync_assets_tests.fixtures.servers import Connect
 
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, item text NOT NULL)"

@@ -9,6 +9,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
+from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.config.automation import is_address
 from sync_assets.config.errors import parse_component
 from sync_assets.config.folder import locate, read_components
@@ -17,7 +18,6 @@ from sync_assets.config.yaml_file import read_documents
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import SyncMode
-from sync_assets.sync_config import SyncConfig
 
 HEAD = "type: sync_assets.TableSync\nattributes:\n"
 

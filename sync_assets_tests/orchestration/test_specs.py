@@ -9,7 +9,7 @@ from pathlib import Path
 import dagster as dg
 import pytest
 
-from sync_assets import specs
+from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Table

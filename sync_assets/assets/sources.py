@@ -4,12 +4,12 @@ from collections.abc import Iterator, Sequence
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
+from sync_assets.assets.lineage import source_metadata
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
 from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.inspection.describe import describe
-from sync_assets.lineage import source_metadata
 from sync_assets.resources import PostgresResource
 from sync_assets.runs.failures import failure_of
 

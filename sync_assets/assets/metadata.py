@@ -10,12 +10,12 @@ from typing import Any
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
+from sync_assets.assets.lineage import MARKER, SCHEMA, column_lineage, table_schema
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.inspection.describe import Described
 from sync_assets.engine.inspection.holders import WatermarkAge
 from sync_assets.engine.receipt import Receipt
-from sync_assets.lineage import MARKER, SCHEMA, column_lineage, table_schema
 from sync_assets.plain_text import in_markdown, lines_shown
 
 NOT_SHOWN = ("columns", "seconds", "run_id", "status")

@@ -11,7 +11,7 @@ from typing import Any
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.inspection.describe import Described
 from sync_assets.engine.receipt import ColumnShape, Receipt

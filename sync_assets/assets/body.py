@@ -6,7 +6,10 @@ from dataclasses import dataclass
 
 import dagster as dg
 
-from sync_assets import specs
+from sync_assets.assets import specs
+from sync_assets.assets.launchpad import SyncConfig
+from sync_assets.assets.lineage import data_version, last_version, observation, provenance
+from sync_assets.assets.metadata import Around, metadata_of
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine, observe
 from sync_assets.engine.errors import SyncError
@@ -16,13 +19,10 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table, WorkerConfig
-from sync_assets.lineage import data_version, last_version, observation, provenance
-from sync_assets.metadata import Around, metadata_of
 from sync_assets.runs.failures import failure_of, retry_of
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.progress_log import ProgressLog
 from sync_assets.runs.run_watch import stopped_with_run
-from sync_assets.sync_config import SyncConfig
 
 
 def sync_asset(

@@ -1,0 +1,1 @@
+"""The target tables and their sources as assets: their bodies, specs, lineage and metadata."""
