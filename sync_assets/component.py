@@ -13,19 +13,19 @@ from pydantic import BaseModel, RootModel
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
-from sync_assets.alert_sensors import alert_sensors
 from sync_assets.assets import specs
 from sync_assets.assets.body import sync_asset
 from sync_assets.assets.sources import source_assets
-from sync_assets.checks import checks_of
+from sync_assets.automation.alert_sensors import alert_sensors
+from sync_assets.automation.change_sensor import change_sensor
+from sync_assets.automation.checks import checks_of
+from sync_assets.automation.schedules import schedules_of
 from sync_assets.config.automation import Alerts
 from sync_assets.config.errors import parse_attributes
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.table import WorkerConfig
 from sync_assets.scaffolder import TableSyncScaffolder
-from sync_assets.schedules import schedules_of
-from sync_assets.sensors import change_sensor
 
 
 class RawAttributes(RootModel[dict[str, Any]]):

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_assets.alerts import AlertNotSent, send
+from sync_assets.automation.alerts import AlertNotSent, send
 from sync_assets.config.automation import Alerts
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
@@ -80,8 +80,8 @@ def test_a_table_that_got_too_old_is_told_once_and_so_is_its_return(
     ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     hours = 0.0
-    monkeypatch.setattr("sync_assets.alert_sensors.clock", lambda: 1e9 + 3600 * hours)
-    monkeypatch.setattr("sync_assets.alert_sensors.last_successes", lambda *_: {})
+    monkeypatch.setattr("sync_assets.automation.alert_sensors.clock", lambda: 1e9 + 3600 * hours)
+    monkeypatch.setattr("sync_assets.automation.alert_sensors.last_successes", lambda *_: {})
     assert ticks.evaluate("_stale").skip_message == "0 of 1 tables are too old."
     hours = 1.5
     ticks.evaluate("_stale")
@@ -102,8 +102,8 @@ def test_a_table_that_got_too_old_is_told_once_and_so_is_its_return(
 def test_a_message_that_did_not_arrive_is_sent_by_the_next_tick(
     ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_assets.alerts.PAUSES", (0.0, 0.0))
-    monkeypatch.setattr("sync_assets.alert_sensors.last_successes", lambda *_: {})
+    monkeypatch.setattr("sync_assets.automation.alerts.PAUSES", (0.0, 0.0))
+    monkeypatch.setattr("sync_assets.automation.alert_sensors.last_successes", lambda *_: {})
     ticks.cursors["_stale"] = "[0.0, []]"
     inbox.status = 503
     with pytest.raises(AlertNotSent, match="SYNC_ALERT_WEBHOOK: the server answered 503"):
@@ -127,7 +127,7 @@ def test_a_message_that_did_not_arrive_is_sent_by_the_next_tick(
 def test_what_cannot_be_used_is_named_without_being_shown(
     inbox: Inbox, monkeypatch: pytest.MonkeyPatch, name: str, url: str, said: str
 ) -> None:
-    monkeypatch.setattr("sync_assets.alerts.PAUSES", (0.0,))
+    monkeypatch.setattr("sync_assets.automation.alerts.PAUSES", (0.0,))
     environment = {"SYNC_ALERT_WEBHOOK": inbox.webhook, "SYNC_ALERT_SMTP": inbox.smtp, name: url}
     with pytest.raises(AlertNotSent, match=said) as caught:
         send(Alerts.model_validate(ALERTS), environment, "subject", "text")

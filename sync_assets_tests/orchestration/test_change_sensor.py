@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
-from sync_assets.demand import LONGEST_WAIT
+from sync_assets.automation.demand import LONGEST_WAIT
 from sync_assets.runs.in_flight import REQUESTED_BY
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.replicated import Replicated

@@ -2,7 +2,7 @@
 
 import pytest
 
-from sync_assets.demand import (
+from sync_assets.automation.demand import (
     LONGEST_WAIT,
     SUSPECT_SECONDS,
     Asked,

@@ -9,11 +9,11 @@ from time import time as clock
 
 import dagster as dg
 
-from sync_assets.alerts import send
 from sync_assets.assets import specs
+from sync_assets.automation.alerts import send
+from sync_assets.automation.change_sensor import last_successes
 from sync_assets.config.automation import Alerts, Checks
 from sync_assets.config.model import SyncedTable
-from sync_assets.sensors import last_successes
 
 LOOK_SECONDS, FAILURE_SECONDS = 60, 10
 NAMED_AT_MOST = 20

@@ -12,9 +12,16 @@ import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.assets.lineage import MARKER, observation
+from sync_assets.automation.demand import (
+    Asked,
+    Candidate,
+    Success,
+    asked_again,
+    is_due,
+    open_demand,
+)
 from sync_assets.config.automation import started
 from sync_assets.config.model import SyncedTable
-from sync_assets.demand import Asked, Candidate, Success, asked_again, is_due, open_demand
 from sync_assets.engine import observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe

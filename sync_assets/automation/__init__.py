@@ -1,0 +1,1 @@
+"""What asks for runs and looks at them: sensors, schedules, checks and alerts."""
