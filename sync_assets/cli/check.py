@@ -79,7 +79,7 @@ def _runs_at_once(synced: SyncedTable) -> int:
     if not os.environ.get("DAGSTER_HOME"):
         # Then there is no instance but ours, where `run` takes one table after another.
         return 1
-    from sync_assets.pools import runs_at_once
+    from sync_assets.launch.pools import runs_at_once
 
     return runs_at_once(synced)
 
@@ -89,8 +89,8 @@ def _crowded_pools(configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
     limited = any(config.max_source_connections is not None for config in configs)
     if not limited or not os.environ.get("DAGSTER_HOME"):
         return
-    from sync_assets.instance import opened_instance
-    from sync_assets.pools import pool_uses
+    from sync_assets.launch.instance import opened_instance
+    from sync_assets.launch.pools import pool_uses
 
     with opened_instance() as instance:
         yield from filter(None, (use.finding for use in pool_uses(instance, configs)))

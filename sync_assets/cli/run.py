@@ -82,7 +82,7 @@ def _run(
     place: Path, tables: Sequence[SyncedTable], options: dict[str, Any], *, as_json: bool
 ) -> int:
     # Dagster takes a second or two to import: mistakes are told before it.
-    from sync_assets.launch import not_reached, run_tables
+    from sync_assets.launch.run import not_reached, run_tables
 
     with LiveDisplay() if sys.stderr.isatty() else PlainDisplay() as display:
         ended = run_tables(place, tables, options, display)

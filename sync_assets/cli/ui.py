@@ -32,7 +32,7 @@ def command(*, host: str, port: int) -> None:
     from sync_assets.demo.instance import child_environment, write_workspace
     from sync_assets.demo.serve import check_port, serve, stop_on_termination
     from sync_assets.demo.stage import claimed
-    from sync_assets.instance import opened_instance
+    from sync_assets.launch.instance import opened_instance
 
     check_port(host, port)
     folder = Path.cwd() / FOLDER

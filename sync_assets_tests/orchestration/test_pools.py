@@ -10,8 +10,8 @@ import pytest
 
 from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine.check.finding import Finding
-from sync_assets.instance import opened_instance
-from sync_assets.pools import PoolUse, pool_uses, runs_at_once
+from sync_assets.launch.instance import opened_instance
+from sync_assets.launch.pools import PoolUse, pool_uses, runs_at_once
 
 
 @pytest.fixture

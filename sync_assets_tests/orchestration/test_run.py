@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_assets.launch import HOST, PID, STARTED, close_dead_runs
+from sync_assets.launch.run import HOST, PID, STARTED, close_dead_runs
 from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.servers import Connect

@@ -19,7 +19,7 @@ from sync_assets.config.automation import Checks
 from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import Cancelled, SyncError
-from sync_assets.instance import opened_instance
+from sync_assets.launch.instance import opened_instance
 from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets.runs.listener import Listener, listening
 

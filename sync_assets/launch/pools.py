@@ -11,7 +11,7 @@ from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.engine.check.check import BESIDE_WORKERS
 from sync_assets.engine.check.finding import Finding, Severity
-from sync_assets.instance import opened_instance
+from sync_assets.launch.instance import opened_instance
 
 
 @dataclass(frozen=True, slots=True)

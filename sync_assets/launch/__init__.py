@@ -1,0 +1,1 @@
+"""Dagster from the command line: its instance, a run in this process, the pools."""
