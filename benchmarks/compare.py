@@ -31,7 +31,7 @@ from surroundings import surroundings
 from tools import STEPS, Tool, chosen
 from work import WORKS, Work, change, fresh_copy, made
 
-from sync_assets.demo.server import embedded_binaries
+from sync_assets.private_server.server import embedded_binaries
 
 SETTINGS = {
     "shared_buffers": "1GB",

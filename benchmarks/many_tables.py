@@ -21,14 +21,14 @@ ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
 from sync_assets.definitions import load_tables  # noqa: E402 (see above)
-from sync_assets.demo.instance import (  # noqa: E402
+from sync_assets.engine import RelationName, observe  # noqa: E402
+from sync_assets.private_server.instance import (  # noqa: E402
     child_environment,
     dagster_url,
     write_instance,
     write_workspace,
 )
-from sync_assets.demo.processes import free_port, leashed  # noqa: E402
-from sync_assets.engine import RelationName, observe  # noqa: E402
+from sync_assets.private_server.processes import free_port, leashed  # noqa: E402
 from sync_assets_tests.fixtures.browser import opened_browser  # noqa: E402
 from sync_assets_tests.fixtures.pair import eventually, execute  # noqa: E402
 from sync_assets_tests.fixtures.servers import running_server  # noqa: E402

@@ -17,7 +17,7 @@ from pathlib import Path
 import psycopg2
 from psycopg2.extensions import cursor
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
+from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
 PER_PAGE = 60
 CHANGED_PAGES = 100

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 
 import psycopg2
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
+from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
 
 class Pair(NamedTuple):

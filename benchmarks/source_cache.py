@@ -20,8 +20,8 @@ from pathlib import Path
 
 from servers import execute
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
 from sync_assets.engine import DataCopyEngine, Deletes, RelationName, Table
+from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
 HOT, COLD = 0.45, 1.6
 """Of shared_buffers."""

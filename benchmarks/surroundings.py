@@ -14,7 +14,7 @@ from typing import Any
 from servers import execute
 from tools import Tool, versions
 
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 
 HERE = Path(__file__).parent
 

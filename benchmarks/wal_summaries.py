@@ -21,7 +21,7 @@ import psutil
 from psycopg2.extensions import parse_dsn
 from servers import execute
 
-from sync_assets.demo.server import PostgresServer, embedded_binaries
+from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
 SETTINGS = {"shared_buffers": "512MB", "max_wal_size": "8GB", "checkpoint_timeout": "1h"}
 CLIENTS = 4

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from servers import execute
 
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 
 HERE = Path(__file__).parent
 

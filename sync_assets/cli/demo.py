@@ -45,8 +45,8 @@ def command(*, serve: bool, host: str, port: int) -> None:
 
 def run_demo(folder: Path) -> None:
     """Tell the demo's story from the start, and stop the server."""
-    from sync_assets.demo.serve import stop_on_termination
     from sync_assets.demo.stage import raised
+    from sync_assets.private_server.serve import stop_on_termination
 
     started = time.monotonic()
     with stop_on_termination(), raised(folder) as stage:
@@ -59,9 +59,9 @@ def run_demo(folder: Path) -> None:
 
 def serve_demo(folder: Path, host: str, port: int) -> None:
     """Open the UI on the demo, whose story is told first unless it was."""
-    from sync_assets.demo.instance import write_workspace
-    from sync_assets.demo.serve import check_port, serve, stop_on_termination
     from sync_assets.demo.stage import raised, was_told
+    from sync_assets.private_server.instance import write_workspace
+    from sync_assets.private_server.serve import check_port, serve, stop_on_termination
 
     check_port(host, port)
     with stop_on_termination(), raised(folder) as stage:

@@ -29,10 +29,10 @@ def command(*, host: str, port: int) -> None:
         click.echo("SYNC_SOURCE_URL is not set: this is the demo, as `sync-assets demo --serve`.")
         serve_demo(Path.cwd() / ".demo", host, port)
         return
-    from sync_assets.demo.instance import child_environment, write_workspace
-    from sync_assets.demo.serve import check_port, serve, stop_on_termination
     from sync_assets.demo.stage import claimed
     from sync_assets.launch.instance import opened_instance
+    from sync_assets.private_server.instance import child_environment, write_workspace
+    from sync_assets.private_server.serve import check_port, serve, stop_on_termination
 
     check_port(host, port)
     folder = Path.cwd() / FOLDER
@@ -47,7 +47,7 @@ def command(*, host: str, port: int) -> None:
 
 
 def _home(folder: Path) -> str:
-    from sync_assets.demo.instance import write_instance
+    from sync_assets.private_server.instance import write_instance
 
     given = os.environ.get("DAGSTER_HOME")
     if given:
@@ -63,8 +63,8 @@ def _storage(folder: Path) -> Iterator[str]:
     if given:
         yield given
         return
-    from sync_assets.demo.instance import dagster_url
-    from sync_assets.demo.server import PostgresServer, embedded_binaries
+    from sync_assets.private_server.instance import dagster_url
+    from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
     with PostgresServer(folder / "postgres", embedded_binaries()) as server:
         # Its only guest is Dagster, so the database that is there from the start will do.

@@ -10,10 +10,10 @@ from pathlib import Path
 import psycopg2
 from psycopg2 import sql
 
-from sync_assets.demo.instance import child_environment, dagster_url, write_instance
-from sync_assets.demo.server import PostgresServer, embedded_binaries
 from sync_assets.demo.story import Stage, write_definitions
 from sync_assets.engine.errors import ConcurrentRun
+from sync_assets.private_server.instance import child_environment, dagster_url, write_instance
+from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
 DATABASES = ("source", "target", "dagster")
 TOLD = "sync-assets: the demo's story was told to its end"

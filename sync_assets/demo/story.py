@@ -21,8 +21,8 @@ from psycopg2.extensions import connection
 
 from sync_assets.demo import data
 from sync_assets.demo.compare import Comparison, compare
-from sync_assets.demo.processes import leashed
 from sync_assets.engine.errors import SyncError
+from sync_assets.private_server.processes import leashed
 
 DEFINITIONS = """\
 type: sync_assets.TableSync

@@ -9,7 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.documents import printed, valid
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase

@@ -16,10 +16,10 @@ import psycopg2
 import pytest
 from psycopg2.extensions import connection
 
-from sync_assets.demo import binaries
-from sync_assets.demo.account import Account
-from sync_assets.demo.server import PostgresServer, embedded_binaries
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed
+from sync_assets.private_server import binaries
+from sync_assets.private_server.account import Account
+from sync_assets.private_server.server import PostgresServer, embedded_binaries
 from sync_assets_tests.fixtures.servers import BINARIES, SETTINGS, every_version, running_server
 
 PROJECT = Path(__file__).parents[2]
@@ -27,7 +27,7 @@ AS_ROOT = os.geteuid() == 0
 RUN = """
 import os, sys, time
 from pathlib import Path
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 if user := int(sys.argv[4]):  # only now: an interpreter below /root would not start otherwise
     os.setgroups([]), os.setgid(user), os.setuid(user)
 with PostgresServer(Path(sys.argv[1]), Path(sys.argv[2])) as server:

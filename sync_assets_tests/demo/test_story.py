@@ -19,9 +19,9 @@ import psycopg2
 import pytest
 
 from sync_assets.cli import demo as demo_command
-from sync_assets.demo.processes import free_port
 from sync_assets.demo.stage import clear, raised, was_told
 from sync_assets.demo.story import Compared, Event, Said, Synced, tell
+from sync_assets.private_server.processes import free_port
 
 FLIP = (
     "UPDATE sym_v1.sym_company SET name = overlay(name placing 'Q' from 1 for 1) WHERE name = '3M'"

@@ -21,9 +21,9 @@ from typing import Any
 
 import pytest
 
-from sync_assets.demo.instance import child_environment
-from sync_assets.demo.processes import free_port
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.instance import child_environment
+from sync_assets.private_server.processes import free_port
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.snippets import ROOT, Place, Snippet, set_up, snippets, tear_down
 

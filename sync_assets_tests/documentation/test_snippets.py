@@ -12,7 +12,7 @@ import pytest
 
 from sync_assets.config.errors import parse_component
 from sync_assets.config.yaml_file import read_documents
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.snippets import (
     ROOT,
     Place,

@@ -13,7 +13,6 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.check import on_changed_pages, on_servers, on_target
 from sync_assets.engine.check.check import CHECKS, Checked, check
@@ -27,6 +26,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.snapshot.wal import Tools
 from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server

@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, Table
 from sync_assets.engine.check.check import check
 from sync_assets.engine.errors import ConfigurationError, SourceBehind, SourceIdentityChanged
@@ -18,6 +17,7 @@ from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.table import SyncMode
 from sync_assets.engine.verify.counts import count_rows, schema_drift
 from sync_assets.engine.verify.sample import sample_rows
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.replicated import Replicated
 from sync_assets_tests.fixtures.servers import NewDatabase

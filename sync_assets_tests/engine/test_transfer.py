@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, RelationName, errors
 from sync_assets.engine.inspection.status import read_status
 from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.state.forget import forget, remembered
 from sync_assets.engine.table import Table
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect, NewDatabase, both_ways
 

@@ -12,7 +12,6 @@ from dataclasses import dataclass
 import psycopg2
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
     READ_SNAPSHOT,
@@ -24,6 +23,7 @@ from sync_assets.engine.postgres.session import (
 from sync_assets.engine.snapshot import wal
 from sync_assets.engine.snapshot.pages import Position
 from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 from sync_assets_tests.fixtures.ticks import Ticks

@@ -14,8 +14,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from sync_assets.demo.instance import child_environment
-from sync_assets.demo.processes import leashed
+from sync_assets.private_server.instance import child_environment
+from sync_assets.private_server.processes import leashed
 from sync_assets.runs.in_flight import REQUESTED_BY
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair

@@ -17,7 +17,7 @@ from dagster_docker import DockerRunLauncher
 from dagster_k8s import K8sRunLauncher
 
 from sync_assets.definitions import load_tables
-from sync_assets.demo.instance import dagster_url
+from sync_assets.private_server.instance import dagster_url
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"

@@ -14,10 +14,10 @@ import pytest
 import yaml
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
-from sync_assets.demo.instance import dagster_url
-from sync_assets.demo.processes import free_port
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
 from sync_assets.launch.instance import opened_instance
+from sync_assets.private_server.instance import dagster_url
+from sync_assets.private_server.processes import free_port
 from sync_assets_tests.fixtures.servers import both_ways
 
 ROOT = Path(__file__).parents[2]

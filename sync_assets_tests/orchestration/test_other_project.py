@@ -13,7 +13,7 @@ from types import MappingProxyType
 import pytest
 import yaml
 
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 

@@ -18,12 +18,12 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 from unittest import mock
 
-from sync_assets.demo.account import server_account
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, Phase, Receipt, SyncError, TransientError
 from sync_assets.engine.errors import OutOfSpace
 from sync_assets.engine.plan import plan
 from sync_assets.engine.progress import Progress
+from sync_assets.private_server.account import server_account
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.full_disk import SmallDisk, small_disk
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.proxy import Proxy

@@ -16,8 +16,8 @@ from click.testing import CliRunner
 from psycopg2.extensions import make_dsn
 
 from sync_assets.cli import main
-from sync_assets.demo.server import PostgresServer, free_port
 from sync_assets.engine.state.export_import import export_state
+from sync_assets.private_server.server import PostgresServer, free_port
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.servers import running_server
 

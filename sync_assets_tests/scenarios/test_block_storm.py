@@ -16,7 +16,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import changed_pages
 from sync_assets.engine.postgres.session import Cursor, row
@@ -25,6 +24,7 @@ from sync_assets.engine.snapshot.pages import Position, runs_of, safe_start
 from sync_assets.engine.snapshot.wal import Window
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
 from sync_assets_tests.scenarios.rounds import (

@@ -12,7 +12,6 @@ from typing import Any
 import psycopg2
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Deletes, Receipt, RelationName, Table
 from sync_assets.engine.check.check import check
 from sync_assets.engine.errors import (
@@ -22,6 +21,7 @@ from sync_assets.engine.errors import (
     DeleteGuard,
 )
 from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 

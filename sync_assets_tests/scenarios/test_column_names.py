@@ -13,13 +13,13 @@ from typing import Any
 import pytest
 
 import sync_assets.engine
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Deletes, RelationName, SyncMode, Table
 from sync_assets.engine.inspection.why import why
 from sync_assets.engine.names import quoted
 from sync_assets.engine.plan import key_buckets
 from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
 from sync_assets.engine.verify.sample import sample_rows
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
 

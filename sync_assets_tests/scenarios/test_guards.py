@@ -9,10 +9,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine.errors import SourceBehind, SourceIdentityChanged, SourceNotFlushed
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.snapshot.flush import Flush, is_flushed
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, running_server
 

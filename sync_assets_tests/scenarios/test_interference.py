@@ -12,7 +12,6 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import DataCopyEngine, SyncError, TransientError
 from sync_assets.engine.errors import (
     ConnectionLost,
@@ -25,6 +24,7 @@ from sync_assets.engine.postgres.connection import connect
 from sync_assets.engine.postgres.session import row, transaction
 from sync_assets.engine.postgres.sqlstate import Greeting, Side, classify
 from sync_assets.engine.progress import Progress
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.proxy import Proxy
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, every_version

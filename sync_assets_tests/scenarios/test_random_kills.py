@@ -19,8 +19,8 @@ import dagster as dg
 import pytest
 
 from sync_assets.demo import data
-from sync_assets.demo.instance import dagster_url
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.instance import dagster_url
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import NewDatabase
 

@@ -11,12 +11,12 @@ import psycopg2
 import pytest
 
 from sync_assets.demo.compare import compare
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import TransientError
 from sync_assets.engine.compare import checksum, scan
 from sync_assets.engine.errors import SourceBehind
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.snapshot import snapshot
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.replicated import Replicated
 from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, running_server

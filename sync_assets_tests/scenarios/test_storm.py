@@ -13,7 +13,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync_assets.demo.server import PostgresServer
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
 from sync_assets_tests.scenarios.controls import CONTROLS, Control

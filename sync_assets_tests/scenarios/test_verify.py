@@ -11,13 +11,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine import Deletes, Progress, RelationName, SyncError, Table, Verification
 from sync_assets.engine.errors import BlockingOthers, Cancelled, SchemaConflict, UnusableKey
 from sync_assets.engine.inspection.why import why
 from sync_assets.engine.table import SyncMode
 from sync_assets.engine.verify.counts import Drift, check_key, count_rows, schema_drift
 from sync_assets.engine.verify.sample import Sample, sample_rows
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
 

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync_assets.demo.server import PostgresServer
 from sync_assets.engine.postgres.xid import RING
+from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase, running_server
 

@@ -6,8 +6,8 @@ import shutil
 from importlib.util import find_spec
 from pathlib import Path
 
-from sync_assets.demo.account import Account
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.private_server.account import Account
 
 
 def embedded_binaries() -> Path:

@@ -14,8 +14,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from types import FrameType
 
-from sync_assets.demo.processes import leashed, signal_group
 from sync_assets.engine.errors import ConfigurationError, SyncError
+from sync_assets.private_server.processes import leashed, signal_group
 
 GRACE = 20.0
 """Seconds Dagster gets to end its runs and servers before it is killed."""

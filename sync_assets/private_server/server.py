@@ -20,11 +20,16 @@ from urllib.parse import quote
 import psycopg2
 from psycopg2 import sql
 
-from sync_assets.demo.account import Account, server_account
-from sync_assets.demo.binaries import embedded_binaries, reachable_binaries
-from sync_assets.demo.cluster import initialize, write_settings
-from sync_assets.demo.processes import end_watch, free_port, kill_with_children, start_watch
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed
+from sync_assets.private_server.account import Account, server_account
+from sync_assets.private_server.binaries import embedded_binaries, reachable_binaries
+from sync_assets.private_server.cluster import initialize, write_settings
+from sync_assets.private_server.processes import (
+    end_watch,
+    free_port,
+    kill_with_children,
+    start_watch,
+)
 
 __all__ = ["PostgresServer", "StopMode", "embedded_binaries", "free_port"]
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import psutil
 
-from sync_assets.demo.account import Account
+from sync_assets.private_server.account import Account
 
 STOP_SERVER = """\
 trap '' INT TERM HUP

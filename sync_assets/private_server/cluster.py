@@ -6,8 +6,8 @@ import subprocess
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sync_assets.demo.account import Account
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.private_server.account import Account
 
 Initdb = Callable[..., "subprocess.CompletedProcess[str]"]
 

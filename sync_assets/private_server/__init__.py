@@ -1,0 +1,1 @@
+"""A private PostgreSQL server beside Dagster's own processes: for the demo, the UI and the tests."""
