@@ -45,7 +45,9 @@ class CommandGroup(click.Group):
         """Load one command's module, whose `command` it is."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(f"sync_assets.cli.{cmd_name}").command
+        command: click.Command = importlib.import_module(
+            f"sync_assets.cli.commands.{cmd_name}"
+        ).command
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sync_assets.cli import run, status
+from sync_assets.cli.commands import run, status
 from sync_assets.cli.output import EDGES, plain_rows, shown_columns
 
 RUN = (

@@ -10,7 +10,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
-from sync_assets.cli.status import duration, size
+from sync_assets.cli.commands.status import duration, size
 from sync_assets.engine import DataCopyEngine
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.documents import printed

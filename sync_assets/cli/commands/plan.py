@@ -103,7 +103,7 @@ def _print(found: list[Planned]) -> None:
 
 
 def _row(planned: Forecast) -> tuple[str, ...]:
-    from sync_assets.cli.status import size
+    from sync_assets.cli.commands.status import size
 
     hows = dict.fromkeys(leaf.how for leaf in planned.leaves)
     expected = planned.seconds_expected
