@@ -14,7 +14,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.engine import DataCopyEngine
-from sync_assets.engine.check import on_changed_pages, on_servers, on_target
+from sync_assets.engine.check import on_changed_pages, on_servers, on_sessions, on_target
 from sync_assets.engine.check.check import CHECKS, Checked, check
 from sync_assets.engine.check.facts import Facts, Room, WalFacts
 from sync_assets.engine.check.finding import Finding, Severity
@@ -24,7 +24,7 @@ from sync_assets.engine.check.type_facts import MissingExtension, MissingTypes
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
-from sync_assets.engine.snapshot.wal import Tools
+from sync_assets.engine.snapshot.wal_tools import Tools
 from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
@@ -301,7 +301,7 @@ def test_an_end_that_does_not_answer_is_a_finding(checking: Checking, tmp_path: 
 def test_too_little_disk_for_batch_files_is_a_warning() -> None:
     for free, names in ((5_000_000, []), (4_999_999, ["here"])):
         facts = Facts(None, None, (), Room(1, 1, Path("/batches"), 5_000_000, free))
-        assert [each.where for each in on_servers.batch_room(facts)] == names
+        assert [each.where for each in on_sessions.batch_room(facts)] == names
 
 
 def test_an_old_database_warns_and_then_blocks(checking: Checking) -> None:
@@ -326,7 +326,7 @@ def test_clocks_apart_are_a_warning(checking: Checking) -> None:
     assert abs(found.source.ahead) < 5
     late = dataclasses.replace(found.source, ahead=-60.0)
     facts = Facts(late, found.target, (), ROOM)
-    (said,) = on_servers.clocks(facts)
+    (said,) = on_sessions.clocks(facts)
     assert said.where == "target"
 
 
@@ -340,7 +340,7 @@ def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) 
         on_servers.untested_versions: dataclasses.replace(real, version=140010),
         on_servers.hidden_timeline: standby,
         on_servers.mark_held_back_on_standby: dataclasses.replace(standby, mark_distance=2_000_000),
-        on_servers.expiring_snapshots: dataclasses.replace(real, settings=settings),
+        on_sessions.expiring_snapshots: dataclasses.replace(real, settings=settings),
     }.items():
         assert not list(look(Facts(real, None, (), ROOM))), look.__name__
         (found,) = look(Facts(server, None, (), ROOM))

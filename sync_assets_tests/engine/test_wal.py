@@ -20,9 +20,9 @@ from sync_assets.engine.postgres.session import (
     row,
     transaction,
 )
-from sync_assets.engine.snapshot import wal
+from sync_assets.engine.snapshot import wal, wal_tools
 from sync_assets.engine.snapshot.pages import Position
-from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
+from sync_assets.engine.snapshot.wal_tools import ChangedPages, Storage, Tools, Window
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.servers import NewDatabase
@@ -104,7 +104,7 @@ def asking(url: str) -> Iterator[Asked]:
     with closing(psycopg2.connect(url)) as session:
         session.autocommit = True
         with transaction(session, CATALOG_NAMES) as cursor:
-            tools, begun = wal.read_tools(cursor), wal.read_position(cursor)
+            tools, begun = wal_tools.read_tools(cursor), wal_tools.read_position(cursor)
         yield Asked(url, session, begun, tools)
 
 
@@ -233,11 +233,11 @@ def test_the_next_id_is_the_one_handed_out_next(source: str) -> None:
         with writer.cursor() as cursor:
             (open_xid,) = row(cursor, "SELECT pg_current_xact_id()::text::bigint")
         with transaction(session) as cursor:
-            position = wal.read_position(cursor)
+            position = wal_tools.read_position(cursor)
         writer.rollback()
         assert position.next_xid == open_xid + 1
         with transaction(session) as cursor:
-            assert wal.read_position(cursor).next_xid == position.next_xid
+            assert wal_tools.read_position(cursor).next_xid == position.next_xid
         ((taken,),) = execute(source, "SELECT pg_current_xact_id()::text::bigint")
         assert taken == position.next_xid
 
@@ -261,13 +261,15 @@ def test_the_reader_needs_one_granted_function(source18: str) -> None:
     with closing(psycopg2.connect(source18, user="reader")) as session:
         session.autocommit = True
         with transaction(session, CATALOG_NAMES) as cursor:
-            assert wal.read_tools(cursor) == Tools(summaries=True, reader=None, checkpoint=False)
+            assert wal_tools.read_tools(cursor) == Tools(
+                summaries=True, reader=None, checkpoint=False
+            )
         execute(
             source18,
             "GRANT EXECUTE ON FUNCTION pg_get_wal_block_info(pg_lsn, pg_lsn, boolean) TO reader",
             "GRANT pg_checkpoint TO reader",
         )
         with transaction(session, CATALOG_NAMES) as cursor:
-            found = wal.read_tools(cursor)
+            found = wal_tools.read_tools(cursor)
     execute(source18, "DROP OWNED BY reader", "DROP ROLE reader")
     assert found == Tools(True, ("public", "pg_get_wal_block_info"), checkpoint=True)

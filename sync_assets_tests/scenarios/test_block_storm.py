@@ -19,9 +19,9 @@ import pytest
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import changed_pages
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.snapshot import wal
+from sync_assets.engine.snapshot import wal, wal_tools
 from sync_assets.engine.snapshot.pages import Position, runs_of, safe_start
-from sync_assets.engine.snapshot.wal import Window
+from sync_assets.engine.snapshot.wal_tools import Window
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import Known
 from sync_assets.private_server.server import PostgresServer
@@ -99,7 +99,7 @@ def test_every_round_by_changed_pages_of_a_standby_equals_its_own_snapshot(
 
 def without_summaries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A summary begins earlier than it is asked for, and so would mend what a control breaks."""
-    read_tools = wal.read_tools
+    read_tools = wal_tools.read_tools
     monkeypatch.setattr(
         wal, "read_tools", lambda cursor: dataclasses.replace(read_tools(cursor), summaries=False)
     )
@@ -128,7 +128,7 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
         threading.Event().wait(0.2)
         return found
 
-    def earlier(cursor: Any, window: Window, *given: Any, **options: Any) -> wal.ChangedPages:
+    def earlier(cursor: Any, window: Window, *given: Any, **options: Any) -> wal_tools.ChangedPages:
         return asked(cursor, dataclasses.replace(window, end=ends[-1]), *given, **options)
 
     monkeypatch.setattr("sync_assets.engine.run.sync.look_out", looked_out)
@@ -156,7 +156,7 @@ def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
     """The id after the last one that ended is taken for the next one to be assigned."""
 
     def read_position(cursor: Cursor) -> Position:
-        lsn, xmax, _ = row(cursor, wal._POSITION)
+        lsn, xmax, _ = row(cursor, wal_tools._POSITION)
         return Position(xmax, lsn)
 
     monkeypatch.setattr(wal, "read_position", read_position)
@@ -164,7 +164,7 @@ def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def truncation_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """What VACUUM has cut off is not looked at, and summaries answer alone."""
-    read_tools = wal.read_tools
+    read_tools = wal_tools.read_tools
     monkeypatch.setattr("sync_assets.engine.snapshot.wal.runs_of", lambda pages, _: runs_of(pages))
     monkeypatch.setattr(
         wal,
@@ -231,7 +231,7 @@ def test_a_writer_that_owns_the_newest_id_is_found_because_the_next_one_is_asked
 def test_rows_on_pages_that_were_cut_off_are_found_because_the_cut_is_looked_at(
     quiet: Pair, monkeypatch: pytest.MonkeyPatch, *, breaks: bool
 ) -> None:
-    read_tools = wal.read_tools
+    read_tools = wal_tools.read_tools
     monkeypatch.setattr(
         wal,
         "read_tools",

@@ -12,7 +12,14 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine.check import on_changed_pages, on_servers, on_source, on_target, on_values
+from sync_assets.engine.check import (
+    on_changed_pages,
+    on_servers,
+    on_sessions,
+    on_source,
+    on_target,
+    on_values,
+)
 from sync_assets.engine.check.facts import Facts, Room, WalFacts, read_wal_facts
 from sync_assets.engine.check.finding import Finding, Severity, blocking
 from sync_assets.engine.check.server_facts import Server, read_server
@@ -68,17 +75,17 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_servers.mark_held_back_on_standby,
     on_servers.cancelling_standby,
     on_servers.snapshots_not_shared,
-    on_servers.expiring_snapshots,
+    on_sessions.expiring_snapshots,
     on_servers.hidden_identity,
     on_servers.hidden_timeline,
     on_servers.narrower_encoding,
     on_servers.unchecked_encoding,
-    on_servers.poolers,
-    on_servers.connection_room,
-    on_servers.batch_room,
-    on_servers.clocks,
+    on_sessions.poolers,
+    on_sessions.connection_room,
+    on_sessions.batch_room,
+    on_sessions.clocks,
     on_servers.untested_versions,
-    on_servers.time_outs,
+    on_sessions.time_outs,
     on_target.deletes_left_behind,
     on_target.unchecked_domains,
     on_changed_pages.unknown_changes,

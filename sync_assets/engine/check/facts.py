@@ -9,7 +9,7 @@ from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.check.type_facts import MissingTypes
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.snapshot.wal import Tools, read_tools
+from sync_assets.engine.snapshot.wal_tools import Tools, read_tools
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.names import quoted
 from sync_assets.engine.plan.changed_pages import SMALL, asks
 from sync_assets.engine.plan.unnamed_pages import INSPECT_VERSION, obstacle
-from sync_assets.engine.snapshot.wal import BLOCK_INFO, BLOCK_INFO_VERSION, RECORDS_INFO
+from sync_assets.engine.snapshot.wal_tools import BLOCK_INFO, BLOCK_INFO_VERSION, RECORDS_INFO
 from sync_assets.engine.table import ChangedBlocks
 
 SUMMARIES_VERSION = 170000

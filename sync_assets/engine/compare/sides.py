@@ -8,7 +8,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows
-from sync_assets.engine.layout.layout import choose_key
+from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.postgres.xid import XidWindow

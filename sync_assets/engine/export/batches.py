@@ -247,3 +247,21 @@ def _sweep(base: Path) -> None:
                 shutil.rmtree(folder, ignore_errors=True)
             finally:
                 os.close(lock)
+
+
+@dataclass(slots=True)
+class Exported:
+    """What an export has moved so far of one table."""
+
+    chunks: int = 0
+    chunks_done: int = 0
+    rows: int = 0
+    keys: int = 0
+    bytes: int = 0
+
+    def __add__(self, other: Exported) -> Exported:
+        """What two exports have moved together."""
+        return Exported(*map(sum, zip(self._counts(), other._counts(), strict=True)))
+
+    def _counts(self) -> tuple[int, ...]:
+        return (self.chunks, self.chunks_done, self.rows, self.keys, self.bytes)

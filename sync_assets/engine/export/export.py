@@ -8,21 +8,25 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
-from psycopg2.sql import SQL
 
 from sync_assets.engine import errors
 from sync_assets.engine.export import copy_statements
-from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget, Files
+from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget, Exported, Files
+from sync_assets.engine.export.leaf_access import (
+    LEAVE,
+    TAKEN,
+    beat,
+    leaf_of,
+    locking,
+    pages_of,
+)
 from sync_assets.engine.plan.chunks import most_noted, noted_chunks
 from sync_assets.engine.plan.plan import Chunk, Plan
-from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, Connection, transaction
-from sync_assets.engine.postgres.time_outs import at_most
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import hurry, idling
 from sync_assets.engine.snapshot.reach import prove
@@ -33,24 +37,6 @@ LARGE = 1 << 17
 
 BEAT = 1.0
 """Seconds that a session is idle in its transaction, where it can be helped."""
-
-
-@dataclass(slots=True)
-class Exported:
-    """What an export has moved so far of one table."""
-
-    chunks: int = 0
-    chunks_done: int = 0
-    rows: int = 0
-    keys: int = 0
-    bytes: int = 0
-
-    def __add__(self, other: Exported) -> Exported:
-        """What two exports have moved together."""
-        return Exported(*map(sum, zip(self._counts(), other._counts(), strict=True)))
-
-    def _counts(self) -> tuple[int, ...]:
-        return (self.chunks, self.chunks_done, self.rows, self.keys, self.bytes)
 
 
 class Export:
@@ -161,7 +147,7 @@ class Export:
         for thread in others:
             while thread.is_alive():
                 thread.join(BEAT)
-                _beat(leader)
+                beat(leader)
         if self._hold:
             idling(self._sessions, leader)
         else:
@@ -191,7 +177,7 @@ class Export:
         before = None
         while not self._stopped.is_set():
             while not self._budget.wait_for_room(self._stopped.is_set, BEAT):
-                _beat(connection)
+                beat(connection)
             self._sessions.check()
             try:
                 chunk = self._chunks.get_nowait()
@@ -205,7 +191,7 @@ class Export:
         self._prove(connection, self._plans)
         if before and self._hold:
             with connection.cursor() as cursor:
-                cursor.execute("; ".join(_LEAVE))
+                cursor.execute("; ".join(LEAVE))
 
     def _prove(self, connection: Connection, plans: Sequence[Plan]) -> None:
         """Make sure that what was read through something else was whole, while it is locked."""
@@ -220,10 +206,10 @@ class Export:
         has room for.
         """
         by = copy_statements.reading(chunk)
-        if before and _leaf_of(before) == _leaf_of(chunk) and copy_statements.reading(before) == by:
+        if before and leaf_of(before) == leaf_of(chunk) and copy_statements.reading(before) == by:
             return
         plan = self._plans[chunk.member]
-        lock = _locking(plan, chunk, connection)
+        lock = locking(plan, chunk, connection)
         if before and before.member == chunk.member and plan.view.reach:
             # Its locks are all kept for the proof, which is made once.
             statements = lock
@@ -233,8 +219,8 @@ class Export:
             names = own_names(plan.table, plan.view.relation, plan.view.types)
             # What is read besides the leaf may need the indexes that a scan does without.
             further = plan.view.reach.settings if plan.view.reach else by
-            leave = _LEAVE if before else ()
-            statements = (*leave, "SAVEPOINT chunk", _TAKEN, *names, *further, *lock)
+            leave = LEAVE if before else ()
+            statements = (*leave, "SAVEPOINT chunk", TAKEN, *names, *further, *lock)
         if statements:
             with connection.cursor() as cursor:
                 cursor.execute("; ".join(statements))
@@ -277,7 +263,7 @@ class Export:
             try:
                 cursor.copy_expert(copy_statements.export_chunk(plan, chunk), files)
             except (CharacterNotInRepertoire, UntranslatableCharacter) as error:
-                failure = self._sessions.explained(error, _pages_of(chunk))
+                failure = self._sessions.explained(error, pages_of(chunk))
             else:
                 files.finish()
                 if copied != cursor.rowcount:
@@ -304,39 +290,3 @@ class Export:
         self._sessions.check()
         if self._stopped.is_set():
             raise errors.Cancelled("the export was given up")
-
-
-def _leaf_of(chunk: Chunk) -> tuple[int, object]:
-    return chunk.member, chunk.leaf
-
-
-def _beat(connection: Connection) -> None:
-    """Show the server that a session that waits inside its transaction is not forgotten."""
-    with connection.cursor() as cursor:
-        cursor.execute("SELECT")
-
-
-_TAKEN = f"SELECT {at_most('tcp_user_timeout', 900_000)}"
-"""By TCP the kernel gives up on a client that takes nothing. It may be for long that there is no room
-for another file: until the target has taken one."""
-
-_LEAVE = ("ROLLBACK TO chunk", "RELEASE chunk")
-
-
-def _pages_of(chunk: Chunk) -> str:
-    """Which rows a chunk reads, in words."""
-    if chunk.leaf is None:
-        return ""
-    pages = f" from page {chunk.first} on" if chunk.first else ""
-    pages = pages if chunk.end is None else f" in pages {chunk.first or 0} to {chunk.end - 1}"
-    return f"{pages} of {chunk.leaf.name}" if pages else f" in {chunk.leaf.name}"
-
-
-def _locking(plan: Plan, chunk: Chunk, connection: Connection) -> tuple[str, ...]:
-    # Somebody who waits for a stronger lock must not make this worker wait behind him:
-    # PostgreSQL would see no deadlock, and the run would hang.
-    if chunk.leaf is None or chunk.leaf.kind != "r":
-        return ()
-    only = "ONLY " if plan.view.relation.has_versions else ""
-    lock = SQL("LOCK TABLE " + only + "{} IN ACCESS SHARE MODE NOWAIT")
-    return (lock.format(identifiers.relation(chunk.leaf.name)).as_string(connection),)

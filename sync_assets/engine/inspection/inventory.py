@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout.layout import choose_key
+from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import require_source
 from sync_assets.engine.postgres.connection import Sessions

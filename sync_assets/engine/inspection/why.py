@@ -11,7 +11,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.compare.sides import rows_of_source
 from sync_assets.engine.inspection.explain import LastRun, sentence
 from sync_assets.engine.inspection.row_lookup import source_row, target_row
-from sync_assets.engine.layout.layout import choose_key
+from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions

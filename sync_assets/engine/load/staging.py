@@ -14,8 +14,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.export.batches import BUFFER, Batch
-from sync_assets.engine.export.export import Exported
+from sync_assets.engine.export.batches import BUFFER, Batch, Exported
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.load.immutable import require_immutable

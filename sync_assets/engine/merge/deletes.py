@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from psycopg2.sql import Composable
 
 from sync_assets.engine import errors
-from sync_assets.engine.export.export import Exported
+from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.merge import copy_statements, page_map
 from sync_assets.engine.plan.plan import KeyMap, Plan, Removal

@@ -15,10 +15,10 @@ from sync_assets.engine.plan.unnamed_pages import obstacle
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Connection, transaction
-from sync_assets.engine.snapshot import wal
+from sync_assets.engine.snapshot import wal, wal_tools
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.pages import PageRun, Position, safe_start, too_many
-from sync_assets.engine.snapshot.wal import ChangedPages, Storage, Tools, Window
+from sync_assets.engine.snapshot.wal_tools import ChangedPages, Storage, Tools, Window
 from sync_assets.engine.state.state import Known
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
 
@@ -46,8 +46,8 @@ def look_out(source: Connection, tables: Sequence[Table]) -> Outlook:
     if not any(asks(table) for table in tables):
         return NOTHING
     with transaction(source) as cursor:
-        tools = wal.read_tools(cursor)
-        return Outlook(tools, wal.read_position(cursor) if tools.any else None)
+        tools = wal_tools.read_tools(cursor)
+        return Outlook(tools, wal_tools.read_position(cursor) if tools.any else None)
 
 
 def asks(table: Table) -> bool:

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Relation
-from sync_assets.engine.snapshot.wal import Tools
+from sync_assets.engine.snapshot.wal_tools import Tools
 from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode, Table
 
 INSPECT_VERSION = 150000

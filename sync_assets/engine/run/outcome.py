@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from sync_assets.engine.context import Run
-from sync_assets.engine.export.export import Exported
+from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.plan.decide import known_leaf

@@ -13,8 +13,8 @@ from pathlib import Path
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export import copy_statements
-from sync_assets.engine.export.batches import Batch, batch_folder
-from sync_assets.engine.export.export import Export, Exported
+from sync_assets.engine.export.batches import Batch, Exported, batch_folder
+from sync_assets.engine.export.export import Export
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge.merge import INDEXED, Merged

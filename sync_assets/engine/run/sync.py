@@ -17,8 +17,8 @@ from functools import partial
 from pathlib import Path
 
 from sync_assets.engine.context import Run
-from sync_assets.engine.export.batches import batch_folder
-from sync_assets.engine.export.export import Export, Exported
+from sync_assets.engine.export.batches import Exported, batch_folder
+from sync_assets.engine.export.export import Export
 from sync_assets.engine.load.loaders import Loaders
 from sync_assets.engine.load.staging import Staged, Staging, create_staging, drop_staging, finish
 from sync_assets.engine.merge import merge

@@ -11,7 +11,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, hash_of
 from sync_assets.engine.compare.sides import rows_of_source, rows_of_target
-from sync_assets.engine.layout.layout import choose_key
+from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows

@@ -1,0 +1,103 @@
+"""The values of single keys in defs.yaml: what each may be."""
+
+from __future__ import annotations
+
+import re
+from typing import Annotated, Any
+
+from pydantic import AfterValidator, BeforeValidator
+
+from sync_assets.config.automation import is_address
+from sync_assets.config.strict import refuse
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
+from sync_assets.engine.table import require_expression
+
+# Dagster's own rules, kept here so that reading the configuration does not load Dagster.
+TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
+TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+GROUP = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
+
+
+RESOURCE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def _relation(text: str) -> str:
+    try:
+        RelationName.parse(text)
+    except ConfigurationError as error:
+        raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+    return text
+
+
+def _column(text: str) -> str:
+    if not text or "\0" in text or len(text.encode()) > IDENTIFIER_BYTES:
+        raise refuse(f"a column's name has 1 to {IDENTIFIER_BYTES} bytes")
+    return text
+
+
+def _columns(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+def _different(columns: list[str]) -> list[str]:
+    if not columns or len(set(columns)) < len(columns):
+        raise refuse("name each column once")
+    return columns
+
+
+def _expression(text: str) -> str:
+    try:
+        require_expression(text, "it")
+    except ConfigurationError as error:
+        raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+    return text
+
+
+def _lookback(value: Any) -> Any:
+    number = isinstance(value, int | float) and not isinstance(value, bool)
+    return str(value) if number else value
+
+
+def _owner(text: str) -> str:
+    if not is_address(text) and not (text.startswith("team:") and len(text) > len("team:")):
+        raise refuse("write an e-mail address, or team: and the team's name")
+    return text
+
+
+def _tags(tags: dict[str, str]) -> dict[str, str]:
+    for key, value in tags.items():
+        if not TAG_KEY.fullmatch(key) or not TAG_VALUE.fullmatch(value):
+            raise refuse(
+                f"the tag {key!r}: {value!r} does not fit Dagster; keys and values have at most"
+                " 63 letters, digits, '_', '-' and '.', keys may have a namespace before a '/'"
+            )
+    return tags
+
+
+def _group(text: str) -> str:
+    if not GROUP.fullmatch(text):
+        raise refuse("a group is written with letters, digits and '_'")
+    return text
+
+
+def _resource_key(text: str) -> str:
+    if not RESOURCE_KEY.fullmatch(text):
+        raise refuse("write the name of a connection (letters, digits and '_'), not a URL")
+    return text
+
+
+Relation = Annotated[str, AfterValidator(_relation)]
+Column = Annotated[str, AfterValidator(_column)]
+Key = Annotated[
+    list[Column],
+    BeforeValidator(_columns, json_schema_input_type=str | list[str]),
+    AfterValidator(_different),
+]
+Names = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
+Expression = Annotated[str, AfterValidator(_expression)]
+Lookback = Annotated[str, BeforeValidator(_lookback)]
+Owners = list[Annotated[str, AfterValidator(_owner)]]
+Tags = Annotated[dict[str, str], AfterValidator(_tags)]
+Group = Annotated[str, AfterValidator(_group)]
+Connection = Annotated[str, AfterValidator(_resource_key)]

@@ -1,0 +1,76 @@
+"""What is different about a source's columns since the last run (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+from sync_assets.engine import errors
+from sync_assets.engine.names import quoted
+from sync_assets.engine.postgres.relation import Column, Relation
+from sync_assets.engine.postgres.types import UserType
+from sync_assets.engine.state.shape import Shape
+from sync_assets.engine.table import Table
+
+
+def column_before(column: Column, source: Relation, before: Shape) -> Column | None:
+    """The same column at the last run: by number, which means nothing in another table."""
+    by_number = before.relation == source.oid and column.number > 0
+    for each in before.columns:
+        if (each.number == column.number) if by_number else (each.name == column.name):
+            return each
+    return None
+
+
+def text_changed(was: UserType, now: UserType) -> bool:
+    """Whether values of a composite type, whose rows nobody touched, are written otherwise now."""
+    parts = tuple(zip(was.part_numbers, (type_ for _, type_ in was.parts), strict=False))
+    return parts != tuple(zip(now.part_numbers, (type_ for _, type_ in now.parts), strict=False))
+
+
+def require_same(table: Table, before: Shape, source: Relation, types: Sequence[UserType]) -> None:
+    """Raise SchemaConflict if any column differs: for `on_schema_change: fail`."""
+    found = differences(before, source, types)
+    if found:
+        raise errors.SchemaConflict(
+            f"the columns of {table.source} are not those of the last run: {'; '.join(found)}",
+            remedy="Nothing was changed. To accept this, sync once with on_schema_change: evolve.",
+        )
+
+
+def differences(before: Shape, source: Relation, types: Sequence[UserType]) -> list[str]:
+    """What a person would call the difference between the last run's columns and these."""
+    found: list[str] = []
+    seen = set()
+    for column in source.columns:
+        then = column_before(column, source, before)
+        if then is None:
+            found.append(f"{quoted(column.name)} {column.type} was added")
+            continue
+        seen.add(then.name)
+        found += _column_differences(then, column)
+    found += [f"{quoted(c.name)} was dropped" for c in before.columns if c.name not in seen]
+    known = {each.oid: each for each in before.types}
+    for each in types:
+        was = known.get(each.oid)
+        if was is not None and _said(was) != _said(each):
+            found.append(f"the type {each.schema}.{each.name} changed")
+    return found
+
+
+def _column_differences(then: Column, now: Column) -> Iterator[str]:
+    if then.name != now.name:
+        yield f"{quoted(then.name)} was renamed to {quoted(now.name)}"
+    if then.type != now.type:
+        yield f"{quoted(now.name)} was {then.type} and is {now.type}"
+    if then.not_null != now.not_null:
+        yield f"{quoted(now.name)} is {'NOT NULL' if now.not_null else 'no longer NOT NULL'}"
+    if then.collation != now.collation:
+        yield f"{quoted(now.name)} has another collation"
+    if then.generated != now.generated:
+        yield f"{quoted(now.name)} is {'generated' if now.generated else 'no longer generated'}"
+
+
+def _said(each: UserType) -> tuple[object, ...]:
+    # What a domain demands stays on the source: an older version's state may still hold it.
+    clauses = () if each.kind == "d" else each.clauses
+    return each.schema, each.name, each.labels, each.base, clauses, each.parts
