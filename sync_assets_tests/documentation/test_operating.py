@@ -18,7 +18,7 @@ SET = re.compile(
 
 
 def test_every_setting_that_we_change_is_in_the_page_and_no_other() -> None:
-    code = [file.read_text(encoding="utf-8") for file in ENGINE.glob("*.py")]
+    code = [file.read_text(encoding="utf-8") for file in ENGINE.rglob("*.py")]
     changed = {next(filter(None, found)) for text in code for found in SET.findall(text)}
     page = PAGE.read_text(encoding="utf-8")
     table = page.split("### Settings of our sessions")[1].split("\n### ")[0]

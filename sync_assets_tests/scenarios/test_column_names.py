@@ -53,7 +53,7 @@ def words() -> list[str]:
         "key 0",
     }
     found |= {"keys_1", "old", "new", "user", "select", 'a "b', "100%s"}
-    for path in ENGINE.glob("*.py"):
+    for path in ENGINE.rglob("*.py"):
         for text in _texts(ast.parse(path.read_text(encoding="utf-8"))):
             for alias in ALIAS.finditer(text):
                 found |= {each for group in alias.groups() if group for each in NAME.findall(group)}

@@ -359,7 +359,7 @@ RUN_BY = {
 
 def test_every_text_that_holds_a_statement_is_run_by_a_test() -> None:
     engine = Path(sync_assets.__file__).parent / "engine"
-    assert {text for file in engine.glob("*.py") for text in _told(file)} == RUN_BY.keys()
+    assert {text for file in engine.rglob("*.py") for text in _told(file)} == RUN_BY.keys()
     tests = Path(__file__).parent.parent
     there = "".join(file.read_text(encoding="utf-8") for file in tests.rglob("test_*.py"))
     assert [name for name in RUN_BY.values() if f"def {name}(" not in there] == []
@@ -378,7 +378,7 @@ def _told(file: Path) -> Iterator[str]:
                 str(getattr(part, "value", "")) if isinstance(part, ast.Constant) else "{}"
                 for part in node.values
             )
-        elif isinstance(node, ast.Constant) and file.name.startswith("check_"):
+        elif isinstance(node, ast.Constant) and file.name.startswith("on_"):
             text = str(node.value)
         else:
             continue
