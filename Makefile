@@ -34,12 +34,12 @@ coverage: install  ## run the tests, and hold the lines they run to the floor in
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
 	SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(BIN)/pytest --numprocesses 2 -rP -k exact \
-		sync_assets_tests/scenarios/test_random_sequences.py
+		sync_assets_tests/scenarios/storms/test_random_sequences.py
 
 storm: install  ## sync in the middle of a storm of writers (ROUNDS=1000, SEED=… repeats the dice)
 	SYNC_TEST_STORM_ROUNDS=$(or $(ROUNDS),1000) SYNC_TEST_STORM_SEED=$(SEED) \
-		$(BIN)/pytest sync_assets_tests/scenarios/test_storm.py \
-		sync_assets_tests/scenarios/test_block_storm.py --log-cli-level=INFO $(ARGS)
+		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_storm.py \
+		sync_assets_tests/scenarios/storms/test_block_storm.py --log-cli-level=INFO $(ARGS)
 
 lint: install  ## check style, types and layers
 	$(BIN)/ruff check .
@@ -62,7 +62,7 @@ bench: install  ## measure beside floors and other tools (ARGS='--tools ours,flo
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
 	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
-		$(BIN)/pytest sync_assets_tests/scenarios/test_torture.py --log-cli-level=INFO $(ARGS)
+		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_torture.py --log-cli-level=INFO $(ARGS)
 
 check: lint docs test  ## what CI runs
 
