@@ -20,7 +20,7 @@ from sync_assets.automation.demand import (
     is_due,
     open_demand,
 )
-from sync_assets.config.automation import started
+from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
 from sync_assets.engine.errors import SyncError
@@ -40,7 +40,7 @@ def change_sensor(
 
     It starts by itself for tables that say `automation: running` and have no schedule of their own.
     """
-    watched, running = started(ops, lambda op: _starts(op[0]))
+    watched, running = chosen_and_status(ops, lambda op: _starts(op[0]))
     connection, name = watched[0][0].source_connection, f"{component}_changes"
     state = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 

@@ -5,7 +5,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.config.automation import Automation, started
+from sync_assets.config.automation import Automation, chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
 
@@ -58,7 +58,7 @@ def _schedule(
     name: str, times: Times, ops: Sequence[Op], config: Mapping[str, bool] | None, words: str
 ) -> dg.ScheduleDefinition:
     cron, timezone = times
-    chosen, running = started(ops, lambda op: op[0].automation.running)
+    chosen, running = chosen_and_status(ops, lambda op: op[0].automation.running)
     keys = [specs.target_key(each) for op in chosen for each in op]
     told = {specs.op_of(op[0]): {"config": config} for op in chosen} if config else {}
     status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED

@@ -211,7 +211,7 @@ class Automation:
 Automated = TypeVar("Automated")
 
 
-def started(
+def chosen_and_status(
     tables: Sequence[Automated], starts: Callable[[Automated], bool]
 ) -> tuple[list[Automated], bool]:
     """The tables that one sensor or schedule is for, and whether it starts by itself.

@@ -6,7 +6,7 @@ import random
 import re
 from collections.abc import Iterable, Sequence
 
-from sync_assets_tests.random_changes.shape import LABELS, MOOD, TABLE, Column, Shape
+from sync_assets_tests.random_changes.shape import LABELS, MOOD, TABLE, Column, RememberedColumns
 from sync_assets_tests.random_changes.values import (
     CONSTANTS,
     TYPES,
@@ -19,11 +19,13 @@ from sync_assets_tests.random_changes.values import (
 ALTER = f"ALTER TABLE {TABLE}"
 
 
-def _new_name(shape: Shape, chance: random.Random) -> str | None:
+def _new_name(shape: RememberedColumns, chance: random.Random) -> str | None:
     return chance.choice(shape.unused_names) if shape.unused_names else None
 
 
-def _added(shape: Shape, chance: random.Random, types: Iterable[str], definition: str) -> list[str]:
+def _added(
+    shape: RememberedColumns, chance: random.Random, types: Iterable[str], definition: str
+) -> list[str]:
     name = _new_name(shape, chance)
     if name is None:
         return []
@@ -31,7 +33,7 @@ def _added(shape: Shape, chance: random.Random, types: Iterable[str], definition
     return [f"{ALTER} ADD COLUMN {name} {type_} {definition}"]
 
 
-def add_column(shape: Shape, chance: random.Random) -> list[str]:
+def add_column(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Without a default, and then perhaps with values."""
     name, type_ = _new_name(shape, chance), chance.choice(TYPES)
     if name is None:
@@ -43,7 +45,7 @@ def add_column(shape: Shape, chance: random.Random) -> list[str]:
     return added
 
 
-def _with_default(shape: Shape, chance: random.Random, clause: str) -> list[str]:
+def _with_default(shape: RememberedColumns, chance: random.Random, clause: str) -> list[str]:
     name = _new_name(shape, chance)
     if name is None:
         return []
@@ -56,23 +58,23 @@ def _with_default(shape: Shape, chance: random.Random, clause: str) -> list[str]
     return added
 
 
-def add_column_with_constant(shape: Shape, chance: random.Random) -> list[str]:
+def add_column_with_constant(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """No row version changes, and every row has a new value."""
     return _with_default(shape, chance, "")
 
 
-def add_column_not_null(shape: Shape, chance: random.Random) -> list[str]:
+def add_column_not_null(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """The same, NOT NULL."""
     return _with_default(shape, chance, "NOT NULL")
 
 
-def add_column_with_volatile(shape: Shape, chance: random.Random) -> list[str]:
+def add_column_with_volatile(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Every row is rewritten."""
     type_ = chance.choice(list(VOLATILE))
     return _added(shape, chance, [type_], f"DEFAULT {VOLATILE[type_]}")
 
 
-def add_generated_column(shape: Shape, chance: random.Random) -> list[str]:
+def add_generated_column(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Computed from another column; on PostgreSQL 18 perhaps only when it is read."""
     bases = {
         column.name: f"length({column.name})"
@@ -89,7 +91,7 @@ def add_generated_column(shape: Shape, chance: random.Random) -> list[str]:
     return _added(shape, chance, ["numeric"], f"GENERATED ALWAYS AS ({expression}) {kind}")
 
 
-def set_expression(shape: Shape, chance: random.Random) -> list[str]:
+def set_expression(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """From PostgreSQL 17 on a generated column may be computed otherwise."""
     generated = [column for column in shape.columns if column.generated]
     if not generated or shape.version < 17:
@@ -98,13 +100,13 @@ def set_expression(shape: Shape, chance: random.Random) -> list[str]:
     return [f"{ALTER} ALTER {column.name} SET EXPRESSION AS (({column.generated}) + 1)"]
 
 
-def drop_column(shape: Shape, chance: random.Random) -> list[str]:
+def drop_column(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """With the columns that are computed from it."""
     gone = _any(chance, [c for c in shape.columns if c.plain or c.generated])
     return [f"{ALTER} DROP COLUMN {gone.name} CASCADE"] if gone else []
 
 
-def readd_column(shape: Shape, chance: random.Random) -> list[str]:
+def readd_column(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Another column under the same name, of the same type or another one."""
     gone = _any(chance, shape.plain)
     if gone is None:
@@ -118,14 +120,14 @@ def readd_column(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def rename_column(shape: Shape, chance: random.Random) -> list[str]:
+def rename_column(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Any column but those the configuration names."""
     renamed = _any(chance, [c for c in shape.columns if c.plain or c.identifies or c.generated])
     name = _new_name(shape, chance)
     return [f"{ALTER} RENAME COLUMN {renamed.name} TO {name}"] if renamed and name else []
 
 
-def swap_column_names(shape: Shape, chance: random.Random) -> list[str]:
+def swap_column_names(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Two columns take each other's names."""
     if len(shape.plain) < 2:
         return []
@@ -137,7 +139,7 @@ def swap_column_names(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def set_not_null(shape: Shape, chance: random.Random) -> list[str]:
+def set_not_null(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """After the column has been filled."""
     column = _any(chance, [column for column in shape.plain if not column.not_null])
     if column is None:
@@ -149,7 +151,7 @@ def set_not_null(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def drop_not_null(shape: Shape, chance: random.Random) -> list[str]:
+def drop_not_null(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """And perhaps use it."""
     column = _any(chance, [column for column in shape.plain if column.not_null])
     if column is None:
@@ -158,7 +160,7 @@ def drop_not_null(shape: Shape, chance: random.Random) -> list[str]:
     return [f"{ALTER} ALTER {column.name} DROP NOT NULL"] + [emptied] * (chance.random() < 0.7)
 
 
-def add_enum_value(shape: Shape, chance: random.Random) -> list[str]:
+def add_enum_value(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """At the end or between others, and used."""
     new = [f"'{label}'" for label in LABELS if f"'{label}'" not in shape.labels]
     if not new:
@@ -173,7 +175,7 @@ def add_enum_value(shape: Shape, chance: random.Random) -> list[str]:
     return [f"ALTER TYPE {MOOD} ADD VALUE {label} {place}", *used]
 
 
-def rename_enum_value(shape: Shape, chance: random.Random) -> list[str]:
+def rename_enum_value(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """No row version changes, and many values do."""
     new = [f"'{label}'" for label in LABELS if f"'{label}'" not in shape.labels]
     if not new:

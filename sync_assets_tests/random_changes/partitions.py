@@ -15,12 +15,12 @@ from sync_assets_tests.random_changes.shape import (
     SCHEMA,
     TABLE,
     Partition,
-    Shape,
+    RememberedColumns,
 )
 from sync_assets_tests.random_changes.values import number_of, part, some
 
 
-def _free(shape: Shape) -> tuple[str, int]:
+def _free(shape: RememberedColumns) -> tuple[str, int]:
     """The name and the first number of a partition that is not there, nor beside the table."""
     names = ((f"{TABLE}_{first}", first) for first in itertools.count(0, 10))
     return next(each for each in names if each[0] not in shape.tables)
@@ -30,13 +30,13 @@ def _bound(first: int) -> str:
     return f"FOR VALUES FROM ({first}) TO ({first + 10})"
 
 
-def _only(shape: Shape, first: int | None) -> Shape:
+def _only(shape: RememberedColumns, first: int | None) -> RememberedColumns:
     """The shape with one partition, so that rows are made for it."""
     end = None if first is None else first + 10
     return dataclasses.replace(shape, partitions=(Partition("", first, end),))
 
 
-def create_partition(shape: Shape, chance: random.Random) -> list[str]:
+def create_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """With rows, or without."""
     name, first = _free(shape)
     rows = [insertion(_only(shape, first), chance, TABLE, chance.randrange(1, 40))]
@@ -46,7 +46,7 @@ def create_partition(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def sub_partition(shape: Shape, chance: random.Random) -> list[str]:
+def sub_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """A partition that has partitions."""
     name, first = _free(shape)
     return [
@@ -57,7 +57,7 @@ def sub_partition(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def default_partition(shape: Shape, chance: random.Random) -> list[str]:
+def default_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """For everything that fits nowhere else; or without one again."""
     there = [each for each in shape.partitions if each.first is None]
     if there and len(shape.partitions) > 1:
@@ -70,7 +70,7 @@ def default_partition(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def prepare_partition(shape: Shape, chance: random.Random) -> list[str]:
+def prepare_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """A table with rows to attach later, its columns in another order between dropped ones."""
     name, first = _free(shape)
     definitions = [f"gone_{number} integer" for number in range(chance.randrange(3))]
@@ -88,7 +88,7 @@ def prepare_partition(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def attach_partition(shape: Shape, chance: random.Random) -> list[str]:
+def attach_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """A table that was prepared or detached before, with rows as old as that, or a new one."""
     there = [re.fullmatch(rf"{TABLE}_(\d+)", name) for name in shape.spare]
     firsts = [int(found[1]) for found in there if found]
@@ -98,7 +98,9 @@ def attach_partition(shape: Shape, chance: random.Random) -> list[str]:
     return [*prepared, f"ALTER TABLE {TABLE} ATTACH PARTITION {TABLE}_{first} {_bound(first)}"]
 
 
-def _removable(shape: Shape, chance: random.Random) -> tuple[list[str], Partition | None]:
+def _removable(
+    shape: RememberedColumns, chance: random.Random
+) -> tuple[list[str], Partition | None]:
     """A partition to take away, and what must be there first so that one is left."""
     ranges = [each for each in shape.partitions if each.first is not None]
     if not ranges:
@@ -107,19 +109,19 @@ def _removable(shape: Shape, chance: random.Random) -> tuple[list[str], Partitio
     return more, chance.choice(ranges)
 
 
-def detach_partition(shape: Shape, chance: random.Random) -> list[str]:
+def detach_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Its rows leave the table and live on beside it."""
     more, gone = _removable(shape, chance)
     return [*more, f"ALTER TABLE {TABLE} DETACH PARTITION {gone.name}"] if gone else []
 
 
-def drop_partition(shape: Shape, chance: random.Random) -> list[str]:
+def drop_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Its rows go with it."""
     more, gone = _removable(shape, chance)
     return [*more, f"DROP TABLE {gone.name}"] if gone else []
 
 
-def reattach_partition(shape: Shape, chance: random.Random) -> list[str]:
+def reattach_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Some rows of a partition change or go while it is not one."""
     _, gone = _removable(shape, chance)
     if gone is None or gone.first is None:
@@ -137,12 +139,12 @@ def reattach_partition(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def truncate_partition(shape: Shape, chance: random.Random) -> list[str]:
+def truncate_partition(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """One leaf loses all its rows."""
     return [f"TRUNCATE {chance.choice(shape.leaves)}"]
 
 
-def move_rows(shape: Shape, chance: random.Random) -> list[str]:
+def move_rows(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Rows change from one partition to another."""
     moved = part(shape, number_of(shape, chance), chance)
     return [f"UPDATE {TABLE} SET {PART} = {moved} WHERE {some(shape, chance)}"]

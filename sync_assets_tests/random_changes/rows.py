@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import random
 
-from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, NUMBERS, TABLE, Shape
+from sync_assets_tests.random_changes.shape import (
+    MOVED,
+    MOVED_AT,
+    NUMBERS,
+    TABLE,
+    RememberedColumns,
+)
 from sync_assets_tests.random_changes.values import identity, new_value, number_of, some
 
 
-def insert(shape: Shape, chance: random.Random, rows: int | None = None) -> list[str]:
+def insert(shape: RememberedColumns, chance: random.Random, rows: int | None = None) -> list[str]:
     """A few rows, some columns left to their defaults."""
     return [insertion(shape, chance, TABLE, rows or chance.randrange(1, 6))]
 
 
-def insertion(shape: Shape, chance: random.Random, table: str, rows: int) -> str:
+def insertion(shape: RememberedColumns, chance: random.Random, table: str, rows: int) -> str:
     """Put new rows into a table that has these columns."""
     named = [
         column
@@ -27,12 +33,12 @@ def insertion(shape: Shape, chance: random.Random, table: str, rows: int) -> str
     )
 
 
-def bulk_insert(shape: Shape, chance: random.Random) -> list[str]:
+def bulk_insert(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Enough rows for more than one page."""
     return insert(shape, chance, chance.randrange(50, 150))
 
 
-def update(shape: Shape, chance: random.Random) -> list[str]:
+def update(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Some rows get other values, nearly always with their cursors moved."""
     number = number_of(shape, chance)
     changed = [column for column in shape.plain if chance.random() < 0.4]
@@ -42,12 +48,12 @@ def update(shape: Shape, chance: random.Random) -> list[str]:
     return [f"UPDATE {TABLE} SET {', '.join(settings)} WHERE {some(shape, chance)}"]
 
 
-def delete(shape: Shape, chance: random.Random) -> list[str]:
+def delete(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Some rows go."""
     return [f"DELETE FROM {TABLE} WHERE {some(shape, chance)}"]
 
 
-def update_key(shape: Shape, chance: random.Random) -> list[str]:
+def update_key(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Some rows get another key, which a row of before may have had."""
     key = chance.choice(shape.identifying)
     moved = f"UPDATE {TABLE} SET {key.name} = {identity(key, NUMBERS)} WHERE "
@@ -66,11 +72,11 @@ def update_key(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def truncate(shape: Shape, chance: random.Random) -> list[str]:
+def truncate(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """All rows go at once."""
     return [f"TRUNCATE {TABLE}"]
 
 
-def truncate_and_refill(shape: Shape, chance: random.Random) -> list[str]:
+def truncate_and_refill(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Other rows in a new file, in one transaction."""
     return [f"TRUNCATE {TABLE}; {insertion(shape, chance, TABLE, chance.randrange(20, 120))}"]

@@ -11,9 +11,9 @@ from typing import Any
 from hypothesis import strategies as st
 
 from sync_assets_tests.random_changes import columns, partitions, rows, storage, target, types
-from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, Shape
+from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, RememberedColumns
 
-Render = Callable[[Shape, Random], list[str]]
+Render = Callable[[RememberedColumns, Random], list[str]]
 
 DML: Mapping[str, Render] = {
     each.__name__: each

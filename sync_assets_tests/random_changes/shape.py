@@ -55,7 +55,7 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RememberedColumns:
     """What a rendered operation needs to know.
 
     `tables` are all tables of the schema, `spare` those with the same columns and no other key.
@@ -155,7 +155,7 @@ SELECT quote_literal(enumlabel) FROM pg_enum WHERE enumtypid = to_regtype(%s) OR
 """
 
 
-def read(session: connection, table: str = TABLE) -> Shape | None:
+def read(session: connection, table: str = TABLE) -> RememberedColumns | None:
     """The table as it is now, or None. The session's search_path is pg_catalog."""
     with session.cursor() as cursor:
         cursor.execute(
@@ -171,7 +171,7 @@ def read(session: connection, table: str = TABLE) -> Shape | None:
             return cursor.fetchall()
 
         name, primary = next(iter(rows(_PRIMARY, table)), ("", []))
-        return Shape(
+        return RememberedColumns(
             tuple(Column(*values) for values in rows(_COLUMNS, IDENTIFIES, table)),  # type: ignore[arg-type]
             tuple(primary),  # type: ignore[arg-type]
             str(name),

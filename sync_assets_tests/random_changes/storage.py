@@ -10,38 +10,38 @@ from sync_assets_tests.random_changes.shape import (
     PART,
     SCHEMA,
     TABLE,
-    Shape,
+    RememberedColumns,
 )
 from sync_assets_tests.random_changes.values import identity, some
 
 
-def vacuum_full(shape: Shape, chance: random.Random) -> list[str]:
+def vacuum_full(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Every row moves to another file, as old as it was."""
     return [f"VACUUM FULL {TABLE}"]
 
 
-def vacuum_freeze(shape: Shape, chance: random.Random) -> list[str]:
+def vacuum_freeze(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Rows lose their xid."""
     return [f"VACUUM (FREEZE) {TABLE}"]
 
 
-def cluster(shape: Shape, chance: random.Random) -> list[str]:
+def cluster(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Rows change their order."""
     return [f"CLUSTER {TABLE} USING {shape.primary_name}"]
 
 
-def set_unlogged(shape: Shape, chance: random.Random) -> list[str]:
+def set_unlogged(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """The table, or one partition of it."""
     return [f"ALTER TABLE {chance.choice(shape.leaves)} SET UNLOGGED"]
 
 
-def set_logged(shape: Shape, chance: random.Random) -> list[str]:
+def set_logged(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Unlogged before, or it is nothing."""
     leaf = chance.choice(shape.leaves)
     return [f"ALTER TABLE {leaf} SET UNLOGGED", f"ALTER TABLE {leaf} SET LOGGED"]
 
 
-def prepare_copy(shape: Shape, chance: random.Random) -> list[str]:
+def prepare_copy(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Another table with some of the rows and others, to take the name later."""
     new, names = shape.unused_table(), ", ".join(column.name for column in shape.writable)
     return [
@@ -54,7 +54,7 @@ def prepare_copy(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def swap_table(shape: Shape, chance: random.Random) -> list[str]:
+def swap_table(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Another table takes the name: one of before, perhaps with other columns, or a new copy."""
     copies = [name for name in shape.tables if name.startswith(f"{TABLE}_copy_")]
     prepared, new = [], chance.choice(copies) if copies else shape.unused_table()
@@ -69,7 +69,7 @@ def swap_table(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def change_primary_key(shape: Shape, chance: random.Random) -> list[str]:
+def change_primary_key(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """To another of the columns that identify a row, or to both; made unique where it is not."""
     one, other = (column.name for column in shape.identifying)
     wanted = [(one,), (other,), (one, other), (other, one)]
@@ -92,7 +92,7 @@ def change_primary_key(shape: Shape, chance: random.Random) -> list[str]:
     ]
 
 
-def repeat_former_key(shape: Shape, chance: random.Random) -> list[str]:
+def repeat_former_key(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Rows share what identified them before, as the primary key no longer forbids it."""
     free = [column for column in shape.identifying if not column.primary]
     if not free:

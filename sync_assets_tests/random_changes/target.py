@@ -5,28 +5,36 @@ from __future__ import annotations
 import random
 from collections.abc import Sequence
 
-from sync_assets_tests.random_changes.shape import TABLE, Shape
+from sync_assets_tests.random_changes.shape import TABLE, RememberedColumns
 
 XMIN_COLUMN = "source_xmin"
 
 
-def truncate_target(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+def truncate_target(
+    shape: RememberedColumns, chance: random.Random, synced: Sequence[str]
+) -> list[str]:
     """All rows go."""
     return [f"TRUNCATE {TABLE}"]
 
 
-def drop_target(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+def drop_target(
+    shape: RememberedColumns, chance: random.Random, synced: Sequence[str]
+) -> list[str]:
     """The table goes."""
     return [f"DROP TABLE {TABLE}"]
 
 
-def drop_target_column(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+def drop_target_column(
+    shape: RememberedColumns, chance: random.Random, synced: Sequence[str]
+) -> list[str]:
     """A column that is synced goes, or the one with the xid."""
     there = _free(shape, [*synced, XMIN_COLUMN])
     return [f"ALTER TABLE {TABLE} DROP COLUMN {chance.choice(there)}"] if there else []
 
 
-def rename_target_column(shape: Shape, chance: random.Random, synced: Sequence[str]) -> list[str]:
+def rename_target_column(
+    shape: RememberedColumns, chance: random.Random, synced: Sequence[str]
+) -> list[str]:
     """A column that is synced is called otherwise from now on."""
     there = _free(shape, synced)
     if not there:
@@ -35,6 +43,6 @@ def rename_target_column(shape: Shape, chance: random.Random, synced: Sequence[s
     return [f"ALTER TABLE {TABLE} RENAME COLUMN {chance.choice(there)} TO {new}"]
 
 
-def _free(shape: Shape, names: Sequence[str]) -> list[str]:
+def _free(shape: RememberedColumns, names: Sequence[str]) -> list[str]:
     """Those of the names that the target has, and not in its key."""
     return [column.name for column in shape.columns if column.name in names and not column.primary]

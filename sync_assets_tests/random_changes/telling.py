@@ -92,7 +92,7 @@ class Telling:
         self.do(self.source, gone, *creation(story))
         self.do(self.source, *rows.bulk_insert(self.shape(), Random(story.seed)))
 
-    def shape(self) -> shape.Shape:
+    def shape(self) -> shape.RememberedColumns:
         """The source's table as it is now."""
         found = shape.read(self.source)
         assert found is not None

@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from sync_assets_tests.random_changes.shape import TABLE, Column, Shape
+from sync_assets_tests.random_changes.shape import TABLE, Column, RememberedColumns
 from sync_assets_tests.random_changes.values import TYPES, number_of, value
 
 ALTER = f"ALTER TABLE {TABLE}"
@@ -21,7 +21,7 @@ class TypeChange:
     after: Callable[[str], Sequence[str]]
     using: str = "{c}"
 
-    def __call__(self, shape: Shape, chance: random.Random) -> list[str]:
+    def __call__(self, shape: RememberedColumns, chance: random.Random) -> list[str]:
         """Change a column, in a session whose time zone is UTC or another one."""
         found = [column for column in shape.columns if self._fits(column)]
         if not found:
@@ -87,7 +87,7 @@ TYPE_CHANGES = {
 }
 
 
-def to_any_type(shape: Shape, chance: random.Random) -> list[str]:
+def to_any_type(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """A column gets a type that has nothing to do with the one of before."""
     found = [column for column in shape.plain if not column.feeds]
     if not found:

@@ -12,7 +12,7 @@ from sync_assets_tests.random_changes.shape import (
     NUMBERS,
     PART,
     Column,
-    Shape,
+    RememberedColumns,
 )
 
 TIMES = ("timestamp without time zone", "timestamp with time zone")
@@ -86,7 +86,7 @@ def value(type_: str, number: str, chance: random.Random) -> str:
     return template.format(n=f"{number} + {chance.randrange(50)}", word=word).replace("%%", "%")
 
 
-def new_value(column: Column, shape: Shape, number: str, chance: random.Random) -> str:
+def new_value(column: Column, shape: RememberedColumns, number: str, chance: random.Random) -> str:
     """What a new row, or a row that is changed, has in a column."""
     if column.identifies:
         return identity(column, number)
@@ -109,7 +109,7 @@ def identity(column: Column, number: str) -> str:
     return f"({number})::{column.type}"
 
 
-def part(shape: Shape, number: str, chance: random.Random) -> str:
+def part(shape: RememberedColumns, number: str, chance: random.Random) -> str:
     """A partition key for which there is a partition."""
     partition = chance.choice(shape.partitions)
     if partition.first is None or partition.end is None:
@@ -117,13 +117,13 @@ def part(shape: Shape, number: str, chance: random.Random) -> str:
     return f"({partition.first} + ({number}) % {partition.end - partition.first})::integer"
 
 
-def some(shape: Shape, chance: random.Random, one_in: int | None = None) -> str:
+def some(shape: RememberedColumns, chance: random.Random, one_in: int | None = None) -> str:
     """A condition that holds for some rows."""
     several = one_in or chance.choice((1, 2, 3, 5, 10, 50))
     return f"{number_of(shape, chance)} % {several} = 0"
 
 
-def number_of(shape: Shape, chance: random.Random) -> str:
+def number_of(shape: RememberedColumns, chance: random.Random) -> str:
     """A number of a row's own, though not only its own."""
     name = shape.identifying[0].name
     return f"abs(hashtext({name}::text || '{chance.randrange(1000)}')::bigint)"

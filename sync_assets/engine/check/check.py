@@ -21,7 +21,7 @@ from sync_assets.engine.check import (
     on_values,
 )
 from sync_assets.engine.check.facts import Facts, Room, WalFacts, read_wal_facts
-from sync_assets.engine.check.finding import Finding, Severity, blocking
+from sync_assets.engine.check.finding import Finding, Severity, blocks
 from sync_assets.engine.check.server_facts import Server, read_server
 from sync_assets.engine.check.table_facts import (
     TablePair,
@@ -150,7 +150,7 @@ def _opened(
     except ConfigurationError:
         raise
     except SyncError as error:
-        found = blocking(side, error.message, error.remedy)
+        found = blocks(side, error.message, error.remedy)
         failures.append(dataclasses.replace(found, check="connections"))
         return None
 
@@ -195,7 +195,7 @@ def _room(pairs: Sequence[TablePair], max_workers: int, runs: int, failures: lis
         folder = base_folder()
     except ConfigurationError as error:
         mend = "export SYNC_BATCH_DIR=/a/folder/of/your/own"
-        found = blocking("here", error.message, mend)
+        found = blocks("here", error.message, mend)
         failures.append(dataclasses.replace(found, check="batch_room"))
         return Room(connections, runs, Path(), 0, 0)
     return Room(connections, runs, folder, largest, shutil.disk_usage(folder).free)

@@ -28,7 +28,7 @@ class Finding:
     check: str = ""
 
 
-def blocking(where: str, what: str, mend: str) -> Finding:
+def blocks(where: str, what: str, mend: str) -> Finding:
     """A finding that makes a run fail."""
     return Finding(Severity.BLOCKING, where, what, mend)
 

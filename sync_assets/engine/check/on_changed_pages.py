@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Iterator
 
 from sync_assets.engine.check.facts import Facts, WalFacts
-from sync_assets.engine.check.finding import Finding, blocking, note
+from sync_assets.engine.check.finding import Finding, blocks, note
 from sync_assets.engine.check.on_source import named
 from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.check.table_facts import TablePair
@@ -35,7 +35,7 @@ def unknown_changes(facts: Facts) -> Iterator[Finding]:
         return
     required = [each for each in asking if each.changed_blocks is ChangedBlocks.REQUIRE]
     if required and not wal.tools.any:
-        yield blocking(
+        yield blocks(
             "source",
             f"{named([each.source for each in required])} must be read by changed pages"
             " (changed_blocks: require), and nothing names them",
@@ -60,7 +60,7 @@ def _never_named(
         if pair.source.relation is not None:
             found = obstacle(pair.table, pair.source.relation, tools, source.version, source.role)
             if found is not None:
-                yield blocking(
+                yield blocks(
                     f"source {pair.table.source}",
                     f"changed_blocks: require can never be met: {found.why}",
                     found.mend,

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from datetime import timedelta
 
 from sync_assets.engine.check.facts import Facts
-from sync_assets.engine.check.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.finding import Finding, blocks, note, warning
 from sync_assets.engine.check.server_facts import OpenTransaction
 from sync_assets.engine.names import quoted
 
@@ -93,7 +93,7 @@ def old_xids(facts: Facts) -> Iterator[Finding]:
     """A database on its way to transaction id wraparound."""
     for server in facts.servers:
         if server.xid_age >= OLD_XIDS:
-            kind = blocking if server.xid_age >= LAST_XIDS else warning
+            kind = blocks if server.xid_age >= LAST_XIDS else warning
             yield kind(
                 server.side,
                 f"the oldest row of the database {server.database} is {server.xid_age:,}"
@@ -194,9 +194,9 @@ def read_only_target(facts: Facts) -> Iterator[Finding]:
     if target is None:
         return
     if target.standby:
-        yield blocking("target", "it is a standby, which takes no writes", "SYNC_TARGET_URL: …")
+        yield blocks("target", "it is a standby, which takes no writes", "SYNC_TARGET_URL: …")
     elif target.settings.get("default_transaction_read_only") == "on":
-        yield blocking(
+        yield blocks(
             "target",
             f"transactions of the role {target.role} only read (default_transaction_read_only)",
             f"ALTER ROLE {quoted(target.role)} IN DATABASE {quoted(target.database)}"

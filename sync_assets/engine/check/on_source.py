@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from sync_assets.engine import errors
 from sync_assets.engine.check.facts import Facts
-from sync_assets.engine.check.finding import Finding, blocking, warning
+from sync_assets.engine.check.finding import Finding, blocks, warning
 from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.snapshot.identity import its_own_target
@@ -23,14 +23,14 @@ def unfit_tables(facts: Facts) -> Iterator[Finding]:
     for pair in facts.tables:
         problem = pair.problem
         if problem is not None and not isinstance(problem, errors.PrivilegeError):
-            yield blocking(_source(pair), problem.message, problem.remedy)
+            yield blocks(_source(pair), problem.message, problem.remedy)
 
 
 def closed_schemas(facts: Facts) -> Iterator[Finding]:
     """Schemas of the source that this role may not look into."""
     found = {name for pair in facts.tables for name in pair.source.closed_schemas}
     for name in sorted(found):
-        yield blocking(
+        yield blocks(
             "source",
             f"the role {_role(facts)} has no USAGE on the schema {name}",
             f"GRANT USAGE ON SCHEMA {quoted(name)} TO {quoted(_role(facts))};",
@@ -47,7 +47,7 @@ def unreadable_tables(facts: Facts) -> Iterator[Finding]:
         some = (
             f"; {len(granted)} of its columns are granted singly, which gives no {SYSTEM_COLUMNS}"
         )
-        yield blocking(
+        yield blocks(
             _source(pair),
             f"the role {_role(facts)} may not read it{some if granted else ''}",
             f"GRANT SELECT ON {relation.name.as_sql} TO {quoted(_role(facts))};",
@@ -75,7 +75,7 @@ def row_level_security(facts: Facts) -> Iterator[Finding]:
     for pair in facts.tables:
         for role in dict.fromkeys(each.role for each in pair.source.filtered):
             names = [each.table for each in pair.source.filtered if each.role == role]
-            yield blocking(
+            yield blocks(
                 _source(pair),
                 f"row-level security hides rows of {named(names)} from the role {role}",
                 f"ALTER ROLE {quoted(role)} BYPASSRLS;",
@@ -87,7 +87,7 @@ def one_table(facts: Facts) -> Iterator[Finding]:
     for pair in facts.tables:
         if pair.is_one:
             problem = its_own_target(pair.table)
-            yield blocking(_source(pair), problem.message, "target:")
+            yield blocks(_source(pair), problem.message, "target:")
 
 
 def named(names: Sequence[RelationName]) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync_assets.engine.check.facts import Facts
-from sync_assets.engine.check.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.finding import Finding, blocks, note, warning
 from sync_assets.engine.check.on_source import named
 from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.names import quoted
@@ -16,7 +16,7 @@ def obstacles(facts: Facts) -> Iterator[Finding]:
     """A type on the target that has the name of a table to be made."""
     for pair in facts.tables:
         if pair.target.obstacle is not None:
-            yield blocking(
+            yield blocks(
                 _target(pair),
                 f"the table cannot be made: {pair.target.obstacle} is a type of that name",
                 "target: another_schema.another_name",
@@ -29,25 +29,25 @@ def missing_extensions(facts: Facts) -> Iterator[Finding]:
         create = f"CREATE EXTENSION {quoted(each.name)} SCHEMA {quoted(each.schema)};"
         needed = f"the source's columns need types of the extension {each.name}"
         if each.elsewhere is not None:
-            yield blocking(
+            yield blocks(
                 "target",
                 f"{needed} in the schema {each.schema}; it is in {each.elsewhere}",
                 f"ALTER EXTENSION {quoted(each.name)} SET SCHEMA {quoted(each.schema)};",
             )
         elif not each.available:
-            yield blocking(
+            yield blocks(
                 "target",
                 f"{needed}, which is not on the target's server",
                 f"{create}  -- once its package is installed",
             )
         elif not each.trusted:
-            yield blocking(
+            yield blocks(
                 "target",
                 f"{needed}, which a run does not install: the target's server does not call it trusted",
                 create,
             )
         elif not each.creatable:
-            yield blocking(
+            yield blocks(
                 "target", f"{needed}, and the role {_target_role(facts)} may not create it", create
             )
 
@@ -61,7 +61,7 @@ def missing_schemas(facts: Facts) -> Iterator[Finding]:
     if not server.state_exists:
         wanted.add("sync_assets")
     for name in sorted(wanted):
-        yield blocking(
+        yield blocks(
             "target",
             f"the schema {name} is missing, and the role {server.role} may not create it in"
             f" {server.database}",
@@ -80,7 +80,7 @@ def closed_target_schemas(facts: Facts) -> Iterator[Finding]:
         rights = [("USAGE", place.schema_usable), ("CREATE", place.schema_writable)]
         missing = ", ".join(right for right, held in rights if not held)
         if missing:
-            yield blocking(
+            yield blocks(
                 "target",
                 f"the role {_target_role(facts)} has no {missing} on the schema {name}",
                 f"GRANT {missing} ON SCHEMA {quoted(name)} TO {quoted(_target_role(facts))};",
@@ -92,7 +92,7 @@ def target_rights(facts: Facts) -> Iterator[Finding]:
     for pair in facts.tables:
         if pair.target.missing_rights:
             missing = ", ".join(pair.target.missing_rights)
-            yield blocking(
+            yield blocks(
                 _target(pair),
                 f"the role {_target_role(facts)} has no {missing} on it",
                 f"GRANT {missing} ON {pair.table.target.as_sql} TO {quoted(_target_role(facts))};",
@@ -103,7 +103,7 @@ def columns_to_change(facts: Facts) -> Iterator[Finding]:
     """Columns that a run must add or change in a table that belongs to somebody else."""
     for pair in facts.tables:
         if pair.alters_target and not pair.target.owned:
-            yield blocking(
+            yield blocks(
                 _target(pair),
                 f"a run must change its columns, and the role {_target_role(facts)} does not own it",
                 f"ALTER TABLE {pair.table.target.as_sql} OWNER TO {quoted(_target_role(facts))};",
@@ -114,7 +114,7 @@ def target_rules(facts: Facts) -> Iterator[Finding]:
     """Rewrite rules on the target, which MERGE refuses."""
     for pair in facts.tables:
         for rule in pair.target.rules:
-            yield blocking(
+            yield blocks(
                 _target(pair),
                 f"it has the rule {rule}, and PostgreSQL merges into no table with rules",
                 f"DROP RULE {quoted(rule)} ON {pair.table.target.as_sql};",
@@ -166,7 +166,7 @@ def filtered_targets(facts: Facts) -> Iterator[Finding]:
     """Policies of the target, which hide rows that a run must find, or refuse those it writes."""
     for pair in facts.tables:
         for each in pair.target.filtered:
-            yield blocking(
+            yield blocks(
                 _target(pair),
                 f"row-level security applies to the role {each.role}, which a run refuses",
                 f"ALTER ROLE {quoted(each.role)} BYPASSRLS;",
@@ -178,7 +178,7 @@ def closed_state(facts: Facts) -> Iterator[Finding]:
     server = facts.target
     if server is not None and server.state_exists and not server.state_usable:
         role = quoted(server.role)
-        yield blocking(
+        yield blocks(
             "target",
             f"the role {server.role} may not use the schema sync_assets, which holds the state",
             f"GRANT USAGE, CREATE ON SCHEMA sync_assets TO {role};"

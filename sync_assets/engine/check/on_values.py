@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from sync_assets.engine.check.facts import Facts
-from sync_assets.engine.check.finding import Finding, blocking, note, warning
+from sync_assets.engine.check.finding import Finding, blocks, note, warning
 from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.snapshot.scope import NAMES_OF_OBJECTS
@@ -21,7 +21,7 @@ def unfilled_views(facts: Facts) -> Iterator[Finding]:
     """Materialized views that were made WITH NO DATA, and cannot be read."""
     for pair in facts.tables:
         for name in pair.source.unfilled:
-            yield blocking(
+            yield blocks(
                 _source(pair),
                 f"the materialized view {name} was never filled",
                 f"REFRESH MATERIALIZED VIEW {name.as_sql};",
@@ -65,7 +65,7 @@ def large_objects(facts: Facts) -> Iterator[Finding]:
 def missing_types(facts: Facts) -> Iterator[Finding]:
     """Types that the target lacks and a run cannot make."""
     for what, remedy in facts.types.unmade:
-        yield blocking("target", what, remedy)
+        yield blocks("target", what, remedy)
 
 
 def _travelling(pair: TablePair) -> Sequence[Column]:

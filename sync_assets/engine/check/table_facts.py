@@ -21,7 +21,7 @@ from sync_assets.engine.postgres.types import read_types
 from sync_assets.engine.snapshot.identity import reads
 from sync_assets.engine.snapshot.scope import scoped
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
 
 
@@ -64,7 +64,7 @@ class TargetTable:
     uniques: tuple[Unique, ...] = ()
     acts: str | None = None
     filtered: tuple[Filtered, ...] = ()
-    known: Known | None = None
+    known: State | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,7 +181,7 @@ def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
     )
 
 
-def _known(cursor: Cursor, name: RelationName) -> Known | None:
+def _known(cursor: Cursor, name: RelationName) -> State | None:
     """The state of a target; None where it is closed to this role, or an older version's."""
     cursor.execute("SAVEPOINT known")
     try:

@@ -14,14 +14,14 @@ from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
 from sync_assets.engine.snapshot.scope import is_of, written
-from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.snapshot.snapshot import SourceRelation
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
 
 LSNS = ("pg_lsn", "pg_lsn[]")
 
 
-def rows_of_source(table: Table, view: SourceView, awaited: Composable | None = None) -> Rows:
+def rows_of_source(table: Table, view: SourceRelation, awaited: Composable | None = None) -> Rows:
     """The rows in scope on the source, as they would be exported."""
     columns = tuple((column.name, _value_of(column)) for column in view.relation.columns)
     key = choose_key(table, view.relation)
@@ -66,7 +66,7 @@ def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
     return Rows(target, columns, source.key, live, lsns=source.lsns)
 
 
-def awaited_by(view: SourceView, known: Known | None) -> Composable | None:
+def awaited_by(view: SourceRelation, known: State | None) -> Composable | None:
     """The condition on source rows that the next run reads by their version; None: it has none.
 
     All other rows the last run must have seen as they are. Raises SourceBehind or

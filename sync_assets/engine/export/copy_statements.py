@@ -14,7 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine.compare.checksum import has_key_hash
 from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan.plan import Chunk, How, KeyMap, Plan
+from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, Plan
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
@@ -119,7 +119,7 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
 def _place(plan: Plan, chunk: Chunk) -> tuple[Composable, ...]:
     """What follows a key: where it lies, if all of that is kept, or the page of a changed row."""
     page = SQL("(ctid::pg_catalog.text::pg_catalog.point)[0]::bigint")
-    if plan.key_map is not KeyMap.NONE and chunk.leaf is not None:
+    if plan.keys_by_page is not KeysByPage.NONE and chunk.leaf is not None:
         return sql.Literal(chunk.leaf.oid), page
     if not plan.notes_pages:
         return ()

@@ -17,14 +17,14 @@ from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.scope import own_names, under, written
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.table import Table
 
 
 def source_row(
     cursor: Cursor,
     table: Table,
-    view: SourceView,
+    view: SourceRelation,
     key: Key,
     values: Sequence[str],
     known_leaves: Collection[int],

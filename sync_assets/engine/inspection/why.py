@@ -29,7 +29,7 @@ from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
 
 RECEIPTS = 5
@@ -79,7 +79,7 @@ class Why:
 
 @dataclass(frozen=True, slots=True)
 class _Memory:
-    known: Known | None
+    known: State | None
     last: LastRun | None
     snapshot_at: datetime | None
     leaves: frozenset[int]

@@ -8,11 +8,11 @@ from sync_assets.engine import errors
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.types import UserType
-from sync_assets.engine.state.shape import Shape
+from sync_assets.engine.state.shape import RememberedColumns
 from sync_assets.engine.table import Table
 
 
-def column_before(column: Column, source: Relation, before: Shape) -> Column | None:
+def column_before(column: Column, source: Relation, before: RememberedColumns) -> Column | None:
     """The same column at the last run: by number, which means nothing in another table."""
     by_number = before.relation == source.oid and column.number > 0
     for each in before.columns:
@@ -27,7 +27,9 @@ def text_changed(was: UserType, now: UserType) -> bool:
     return parts != tuple(zip(now.part_numbers, (type_ for _, type_ in now.parts), strict=False))
 
 
-def require_same(table: Table, before: Shape, source: Relation, types: Sequence[UserType]) -> None:
+def require_same(
+    table: Table, before: RememberedColumns, source: Relation, types: Sequence[UserType]
+) -> None:
     """Raise SchemaConflict if any column differs: for `on_schema_change: fail`."""
     found = differences(before, source, types)
     if found:
@@ -37,7 +39,9 @@ def require_same(table: Table, before: Shape, source: Relation, types: Sequence[
         )
 
 
-def differences(before: Shape, source: Relation, types: Sequence[UserType]) -> list[str]:
+def differences(
+    before: RememberedColumns, source: Relation, types: Sequence[UserType]
+) -> list[str]:
     """What a person would call the difference between the last run's columns and these."""
     found: list[str] = []
     seen = set()

@@ -17,7 +17,7 @@ from sync_assets.engine.layout.following import Following
 from sync_assets.engine.layout.layout import Layout, fit
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import OnSchemaChange, Table
 
 
@@ -39,7 +39,7 @@ def lay_out(
     source: Relation,
     types: tuple[UserType, ...],
     target: Relation | None,
-    known: Known | None,
+    known: State | None,
 ) -> Layout:
     """How the source fits the target once that has followed it.
 
@@ -69,7 +69,7 @@ def evolution_of(
     source: Relation,
     types: tuple[UserType, ...],
     target: Relation | None,
-    known: Known | None,
+    known: State | None,
 ) -> Evolution:
     """What has happened to the source's columns since the last run, done to the target."""
     if target is None or target.kind not in "rp" or known is None:

@@ -15,8 +15,8 @@ from sync_assets.engine.layout.layout import MOST_COLUMNS, holds, object_name
 from sync_assets.engine.layout.renaming import renames
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.types import UserType
-from sync_assets.engine.state.shape import Shape
-from sync_assets.engine.state.state import KnownLeaf
+from sync_assets.engine.state.shape import RememberedColumns
+from sync_assets.engine.state.state import StateLeaf
 from sync_assets.engine.table import Deletes, SyncMode, Table
 
 
@@ -26,8 +26,8 @@ class Following:
 
     table: Table
     source: Relation
-    before: Shape
-    leaves: Sequence[KnownLeaf]
+    before: RememberedColumns
+    leaves: Sequence[StateLeaf]
     target: Relation
     alterations: list[Alteration] = field(default_factory=list)
     retypes: list[Alteration] = field(default_factory=list)
@@ -274,7 +274,7 @@ class Following:
                 self.whole.setdefault(leaf.oid, f"the columns of {leaf.name} changed")
         return self.whole
 
-    def _moved(self, leaf: Leaf, known: KnownLeaf) -> bool:
+    def _moved(self, leaf: Leaf, known: StateLeaf) -> bool:
         places = {column.name: column for column in known.columns}
         for column, then in self.pairs():
             here, was = leaf.column(column.name), places.get(then.name) if then else None
@@ -285,5 +285,5 @@ class Following:
         return False
 
 
-def _known_leaf(leaf: Leaf, leaves: Sequence[KnownLeaf]) -> KnownLeaf | None:
+def _known_leaf(leaf: Leaf, leaves: Sequence[StateLeaf]) -> StateLeaf | None:
     return next((each for each in leaves if each.oid == leaf.oid), None)

@@ -34,7 +34,7 @@ from sync_assets.engine.postgres.session import (
 )
 from sync_assets.engine.postgres.types import missing_types
 from sync_assets.engine.snapshot.scope import own_names
-from sync_assets.engine.state.state import KEPT, Sample
+from sync_assets.engine.state.state import KEPT, Witness
 from sync_assets.engine.table import SyncMode
 
 
@@ -178,7 +178,7 @@ _BRIEFLY = SQL("SET LOCAL default_statistics_target = 10")
 
 def finish(
     connection: Connection, staging: Staging, plan: Plan, done: Exported
-) -> tuple[Sample, ...]:
+) -> tuple[Witness, ...]:
     """Give a first load its key, let the planner know the rows; return the newest of them."""
     if not plan.loads or (staging.temporary and not done.rows + done.keys):
         return ()
@@ -227,7 +227,7 @@ class Staged:
     plan: Plan
     staging: Staging
     done: Exported
-    newest: tuple[Sample, ...]
+    newest: tuple[Witness, ...]
     workers: int
     snapshot_seconds: float
 
@@ -260,7 +260,7 @@ ORDER BY 1 DESC LIMIT {kept}
 sample, so many there are. All rows may have the floor's xid, those of a bulk load."""
 
 
-def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Sample, ...]:
+def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Witness, ...]:
     """The staged rows with the newest xids, newest first; the settings must be pinned."""
     # By the types' own output: the owner of a type may have given it a cast that is his own code.
     key = [
@@ -273,4 +273,4 @@ def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Sample, ...
         staging=staging,
         kept=SQL(str(KEPT)),
     )
-    return tuple(Sample(xid, tuple(values)) for xid, values in rows(cursor, statement))
+    return tuple(Witness(xid, tuple(values)) for xid, values in rows(cursor, statement))

@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine.export.copy_statements import copy_format
 from sync_assets.engine.layout.alteration import column_definition
 from sync_assets.engine.layout.layout import Field
-from sync_assets.engine.plan.plan import KeyMap, Plan, key_fields
+from sync_assets.engine.plan.plan import KeysByPage, Plan, key_fields
 from sync_assets.engine.postgres.identifiers import names
 from sync_assets.engine.postgres.relation import Key
 
@@ -34,7 +34,7 @@ def staged_keys(plan: Plan) -> tuple[str, ...]:
 
 
 def _place_columns(plan: Plan) -> tuple[str, ...]:
-    if plan.key_map is not KeyMap.NONE:
+    if plan.keys_by_page is not KeysByPage.NONE:
         return (LEAF, PAGE)
     return (PAGE,) if plan.notes_pages else ()
 

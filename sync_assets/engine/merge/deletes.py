@@ -10,8 +10,8 @@ from psycopg2.sql import Composable
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements, page_map
-from sync_assets.engine.plan.plan import KeyMap, Plan, Removal
+from sync_assets.engine.merge import copy_statements, keys_by_page
+from sync_assets.engine.plan.plan import KeysByPage, Plan, Removal
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, pinned, row
 
@@ -40,7 +40,7 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
             left, out = row(cursor, copy_statements.count_left(plan, key, staging.identifier))
             return Removed(left_scope=left, out_of_scope=out)
         return Removed()
-    if plan.key_map is KeyMap.USE:
+    if plan.keys_by_page is KeysByPage.USE:
         return _remove_gone(cursor, plan, key, staging, staged)
     return _remove_lacking(cursor, plan, key, keys, staged)
 
@@ -75,9 +75,9 @@ def _remove_gone(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what has gone from the pages that were read."""
-    if not page_map.reads_pages(plan):
+    if not keys_by_page.reads_pages(plan):
         return Removed()
-    gone = page_map.find_gone(cursor, plan, key, staging)
+    gone = keys_by_page.find_gone(cursor, plan, key, staging)
     if plan.removal is Removal.MARK:
         cursor.execute(copy_statements.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
     else:

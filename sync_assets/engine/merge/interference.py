@@ -14,10 +14,10 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements, page_map
+from sync_assets.engine.merge import copy_statements, keys_by_page
 from sync_assets.engine.merge.copy_statements import within_buckets
 from sync_assets.engine.names import RelationName, quoted
-from sync_assets.engine.plan.plan import KeyMap, Plan, Removal
+from sync_assets.engine.plan.plan import KeysByPage, Plan, Removal
 from sync_assets.engine.postgres.session import PINNED, UNPINNED, Cursor, row, rows
 
 NAMED = 3
@@ -120,9 +120,11 @@ def left(plan: Plan, staging: Staging) -> Composable | None:
     key, buckets = plan.layout.key, plan.key_buckets
     if key is None or plan.removal is Removal.NONE:
         return None
-    if plan.key_map is KeyMap.USE:
-        gone = page_map.gone_of(staging)
-        return copy_statements.count_there(plan, key, gone) if page_map.reads_pages(plan) else None
+    if plan.keys_by_page is KeysByPage.USE:
+        gone = keys_by_page.gone_of(staging)
+        return (
+            copy_statements.count_there(plan, key, gone) if keys_by_page.reads_pages(plan) else None
+        )
     if buckets is None:
         return copy_statements.count_missing(plan, key, staging.all_keys)
     if not buckets.prefixes:

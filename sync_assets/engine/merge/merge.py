@@ -104,7 +104,7 @@ def published(cursor: Cursor, plan: Plan) -> Relation | None:
     return read_relation(cursor, plan.table.target)
 
 
-def evolve(cursor: Cursor, plan: Plan, staging: Staging) -> None:
+def alter_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
     if plan.layout.alterations:
         with pinned(cursor):

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import deletes, interference, merge, page_map
+from sync_assets.engine.merge import deletes, interference, keys_by_page, merge
 from sync_assets.engine.merge.collisions import StillThere, Written
 from sync_assets.engine.merge.deletes import Removed
 from sync_assets.engine.merge.foreign_keys import (
@@ -38,17 +38,17 @@ def publish_rows(
         if staged.plan.layout.creates:
             if not staged.plan.table.dry_run:
                 merge.become_target(cursor, staged.plan, staged.staging)
-                merge.evolve(cursor, staged.plan, staged.staging)
+                merge.alter_target(cursor, staged.plan, staged.staging)
             merged[staged.target] = Merged(staged.done.rows, 0)
         else:
             there[staged.target] = staged
     for target in sorted(there):
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
-        merge.evolve(cursor, staged.plan, staged.staging)
+        merge.alter_target(cursor, staged.plan, staged.staging)
     merged |= _write(cursor, there, still_there)
     for staged in there.values():
-        page_map.renew(cursor, staged.plan, staged.staging)
+        keys_by_page.renew(cursor, staged.plan, staged.staging)
     return merged
 
 

@@ -10,16 +10,16 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
-from sync_assets.engine.plan.plan import How, KeyMap, LeafRead, Plan, key_fields
+from sync_assets.engine.plan.plan import How, KeysByPage, LeafRead, Plan, key_fields
 from sync_assets.engine.plan.unnamed_pages import obstacle
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.snapshot import wal, wal_tools
 from sync_assets.engine.snapshot.flush import ensure_flushed
-from sync_assets.engine.snapshot.pages import PageRun, Position, safe_start, too_many
+from sync_assets.engine.snapshot.pages import PageRange, Position, safe_start, too_many
 from sync_assets.engine.snapshot.wal_tools import ChangedPages, Storage, Tools, Window
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import ChangedBlocks, SyncMode, Table
 
 SMALL = 128
@@ -27,27 +27,27 @@ SMALL = 128
 
 
 @dataclass(frozen=True, slots=True)
-class Outlook:
+class WalSources:
     """What was seen before the snapshot: how the source can be asked, and where WAL may start."""
 
     tools: Tools
     position: Position | None
 
-    def without_checkpoint(self) -> Outlook:
+    def without_checkpoint(self) -> WalSources:
         """The same, for who only looks."""
         return dataclasses.replace(self, tools=dataclasses.replace(self.tools, checkpoint=False))
 
 
-NOTHING = Outlook(Tools(summaries=False, reader=None, checkpoint=False), None)
+NOTHING = WalSources(Tools(summaries=False, reader=None, checkpoint=False), None)
 
 
-def look_out(source: Connection, tables: Sequence[Table]) -> Outlook:
+def probe_wal(source: Connection, tables: Sequence[Table]) -> WalSources:
     """Read what must be read before the snapshot; nothing where no table could use it."""
     if not any(asks(table) for table in tables):
         return NOTHING
     with transaction(source) as cursor:
         tools = wal_tools.read_tools(cursor)
-        return Outlook(tools, wal_tools.read_position(cursor) if tools.any else None)
+        return WalSources(tools, wal_tools.read_position(cursor) if tools.any else None)
 
 
 def asks(table: Table) -> bool:
@@ -59,8 +59,8 @@ def by_blocks(
     sessions: Sessions,
     source: Connection,
     plan: Plan,
-    known: Known | None,
-    outlook: Outlook,
+    known: State | None,
+    outlook: WalSources,
 ) -> Plan:
     """Read changed pages where the WAL can name them; `source` is inside the plan's snapshot.
 
@@ -137,7 +137,7 @@ def _ask(
         )
 
 
-def _storages(plan: Plan, known: Known) -> dict[int, Storage]:
+def _storages(plan: Plan, known: State) -> dict[int, Storage]:
     """Where the leaves lie that are still where they were, by oid."""
     before = {leaf.oid: (leaf.filenode, leaf.tablespace) for leaf in known.leaves}
     return {
@@ -150,7 +150,7 @@ def _storages(plan: Plan, known: Known) -> dict[int, Storage]:
 
 
 def _with_pages(
-    plan: Plan, known: Known, runs: Mapping[int, tuple[PageRun, ...]], how: str
+    plan: Plan, known: State, runs: Mapping[int, tuple[PageRange, ...]], how: str
 ) -> Plan:
     """Decide for each leaf, and for the keys (pure)."""
     always = plan.table.changed_blocks is ChangedBlocks.REQUIRE
@@ -160,12 +160,12 @@ def _with_pages(
         plan,
         reads=reads,
         gone_leaves=tuple(leaf.oid for leaf in known.leaves if leaf.oid not in here),
-        key_map=_key_map(plan, known, reads),
+        keys_by_page=_key_map(plan, known, reads),
     )
     return dataclasses.replace(changed, reason=f"{plan.reason}{_pages_read(changed, how)}")
 
 
-def _read_of(read: LeafRead, runs: tuple[PageRun, ...] | None, *, always: bool) -> LeafRead:
+def _read_of(read: LeafRead, runs: tuple[PageRange, ...] | None, *, always: bool) -> LeafRead:
     if read.how is not How.XID:
         return read
     if runs is None:
@@ -175,15 +175,17 @@ def _read_of(read: LeafRead, runs: tuple[PageRun, ...] | None, *, always: bool) 
     return LeafRead(read.leaf, How.BLOCKS, "rows of changed pages by their xid", runs)
 
 
-def _key_map(plan: Plan, known: Known, reads: Sequence[LeafRead]) -> KeyMap:
+def _key_map(plan: Plan, known: State, reads: Sequence[LeafRead]) -> KeysByPage:
     leaves = plan.view.relation.leaves
     if not plan.compares_keys or not can_map(plan) or any(leaf.kind != "r" for leaf in leaves):
-        return KeyMap.NONE
+        return KeysByPage.NONE
     by_page = any(read.how is How.BLOCKS for read in reads)
-    return KeyMap.USE if plan.mapped and by_page and _same_key(plan, known) else KeyMap.BUILD
+    return (
+        KeysByPage.USE if plan.mapped and by_page and _same_key(plan, known) else KeysByPage.BUILD
+    )
 
 
-def _same_key(plan: Plan, known: Known) -> bool:
+def _same_key(plan: Plan, known: State) -> bool:
     """Whether a key compares with one of the last run: not in another type or collation."""
 
     def shown(columns: Iterable[Column]) -> set[tuple[str, str, str | None]]:

@@ -9,7 +9,7 @@ from collections.abc import Collection, Iterator, Sequence
 
 from sync_assets.engine.plan.plan import Chunk, How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf
-from sync_assets.engine.snapshot.pages import pages_in, portions, runs_of
+from sync_assets.engine.snapshot.pages import pages_in, portions, ranges_of
 
 SMALL_CHUNK, LARGE_CHUNK = 1024, 8192
 """Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""
@@ -100,7 +100,7 @@ def _leaf_chunks(
 def noted_chunks(chunk: Chunk, leaf: Leaf, pages: Collection[int]) -> Iterator[Chunk]:
     """Cut what is read of rows, once it is known on which pages of a chunk any have changed."""
     rows = dataclasses.replace(chunk, how=How.XID, keys_only=False, notes=False)
-    runs = runs_of(pages)
+    runs = ranges_of(pages)
     scanned = (chunk.end or leaf.pages) - (chunk.first or 0)
     if len(pages) > most_noted(leaf) or len(runs) * RANGE_PAGES > scanned:
         yield rows

@@ -14,8 +14,8 @@ from sync_assets.engine.postgres.operators import anywhere, operator_of
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot.scope import own_names, under
-from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.snapshot.snapshot import SourceRelation
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
 
 DATES, NUMBERS = "D", "N"
@@ -53,7 +53,9 @@ def _at_least(column: str, operator: str, value: str | None, type_: str) -> Comp
     )
 
 
-def read_range(cursor: Cursor, table: Table, view: SourceView, known: Known | None) -> CursorRange:
+def read_range(
+    cursor: Cursor, table: Table, view: SourceRelation, known: State | None
+) -> CursorRange:
     """The range on the view's snapshot; raises ConfigurationError.
 
     The mark is the highest cursor seen, but no later than the snapshot: a row with a date in the
@@ -69,7 +71,7 @@ def read_range(cursor: Cursor, table: Table, view: SourceView, known: Known | No
     return CursorRange(column.name, column.type, since, mark, operator)
 
 
-def _column(table: Table, view: SourceView) -> Column:
+def _column(table: Table, view: SourceRelation) -> Column:
     found = next((each for each in view.columns if each.name == table.cursor), None)
     if found is None:
         has = ", ".join(each.name for each in view.columns)
@@ -112,7 +114,7 @@ def _looked_back(
 def _mark(
     cursor: Cursor,
     table: Table,
-    view: SourceView,
+    view: SourceRelation,
     column: Column,
     operator: str,
     before: str | None,

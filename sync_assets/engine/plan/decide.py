@@ -11,9 +11,9 @@ from sync_assets.engine.plan.plan import How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state.shape import places
-from sync_assets.engine.state.state import Known, KnownLeaf
+from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.table import LateCommits, SyncMode, Table
 
 REASONS = 3
@@ -22,9 +22,9 @@ REASONS = 3
 
 def make_plan(
     table: Table,
-    view: SourceView,
+    view: SourceRelation,
     layout: Layout,
-    known: Known | None,
+    known: State | None,
     target: Relation | None,
     cursor: CursorRange | None = None,
     suspicion: str | None = None,
@@ -69,9 +69,9 @@ def configuration(table: Table, layout: Layout) -> str:
 
 def _why_all(
     table: Table,
-    view: SourceView,
+    view: SourceRelation,
     layout: Layout,
-    known: Known | None,
+    known: State | None,
     target: Relation | None,
     fingerprint: str,
     cursor: CursorRange | None,
@@ -97,7 +97,7 @@ def _why_all(
 
 
 def _why_mark_is_void(
-    table: Table, view: SourceView, known: Known, target: Relation, fingerprint: str
+    table: Table, view: SourceRelation, known: State, target: Relation, fingerprint: str
 ) -> str | None:
     now = view.snapshot.identity
     if now.system_identifier is None and not table.trust_source_identity:
@@ -115,17 +115,17 @@ def _why_mark_is_void(
     return f"full pass: {' and '.join(what)} changed" if what else None
 
 
-def known_leaf(leaf: Leaf) -> KnownLeaf:
+def known_leaf(leaf: Leaf) -> StateLeaf:
     """What the state keeps of a leaf."""
-    return KnownLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
+    return StateLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
 
 
 def _leaf_reads(
     table: Table,
     leaf: Leaf,
     why: str | None,
-    known: Known | None,
-    view: SourceView,
+    known: State | None,
+    view: SourceRelation,
     cursor: CursorRange | None,
 ) -> Iterator[LeafRead]:
     reason = why or _why_whole(leaf, known, view)
@@ -140,7 +140,7 @@ def _leaf_reads(
         yield LeafRead(leaf, How.CURSOR, "rows by their cursor")
 
 
-def _why_whole(leaf: Leaf, known: Known | None, view: SourceView) -> str | None:
+def _why_whole(leaf: Leaf, known: State | None, view: SourceRelation) -> str | None:
     """The reason to read one leaf whole, or None."""
     before = known.leaves if known else ()
     same = next((each for each in before if each.oid == leaf.oid), None)
@@ -153,7 +153,7 @@ def _why_whole(leaf: Leaf, known: Known | None, view: SourceView) -> str | None:
     return None
 
 
-def _events(known: Known | None, relation: Relation) -> tuple[str, ...]:
+def _events(known: State | None, relation: Relation) -> tuple[str, ...]:
     """What happened to the leaves since the last run that may have taken rows along."""
     if known is None:
         return ()

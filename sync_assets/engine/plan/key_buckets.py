@@ -13,7 +13,7 @@ import re
 import time
 from collections.abc import Callable
 
-from sync_assets.engine.plan.plan import KeyMap, Plan
+from sync_assets.engine.plan.plan import KeysByPage, Plan
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import (
@@ -49,7 +49,7 @@ def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
     """The plan, with its keys compared by buckets where that is possible and quicker."""
     relation = plan.view.relation
     rows_ = estimated_rows(relation)
-    if not plan.reads_all_keys or plan.key_map is not KeyMap.NONE or rows_ < LEAST:
+    if not plan.reads_all_keys or plan.keys_by_page is not KeysByPage.NONE or rows_ < LEAST:
         return plan
     if relation.through_parent or any(leaf.kind != "r" for leaf in relation.leaves):
         return plan

@@ -10,8 +10,8 @@ from sync_assets.engine.plan.batch_format import UTF8
 from sync_assets.engine.plan.cursor_range import CursorRange
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.xid import XidWindow
-from sync_assets.engine.snapshot.pages import PageRun, Position, pages_in
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.pages import PageRange, Position, pages_in
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.table import Deletes, SyncMode, Table
 
 
@@ -32,7 +32,7 @@ class Removal(str, enum.Enum):
     MARK = "mark"
 
 
-class KeyMap(str, enum.Enum):
+class KeysByPage(str, enum.Enum):
     """What becomes of the target's map from source pages to keys (`page_map`)."""
 
     NONE = "none"
@@ -61,7 +61,7 @@ class LeafRead:
     leaf: Leaf
     how: How
     reason: str
-    runs: tuple[PageRun, ...] = ()
+    runs: tuple[PageRange, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +80,7 @@ class Chunk:
     first: int | None = None
     end: int | None = None
     keys_only: bool = False
-    runs: tuple[PageRun, ...] = ()
+    runs: tuple[PageRange, ...] = ()
     notes: bool = False
 
 
@@ -90,13 +90,13 @@ class Plan:
 
     `binary` says that rows travel as binary COPY data, and not as CSV; `encoding`, what their text
     is written in on the way.
-    `position` is where a later run's WAL window may start. `key_map` is what becomes of the map of
+    `position` is where a later run's WAL window may start. `keys_by_page` is what becomes of the map of
     keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
     there at the last run. `keys_later` says that keys are read after the rows, those of `key_buckets`.
     """
 
     table: Table
-    view: SourceView
+    view: SourceRelation
     layout: Layout
     window: XidWindow
     reads: tuple[LeafRead, ...]
@@ -106,7 +106,7 @@ class Plan:
     cursor: CursorRange | None = None
     events: tuple[str, ...] = ()
     position: Position | None = None
-    key_map: KeyMap = KeyMap.NONE
+    keys_by_page: KeysByPage = KeysByPage.NONE
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
     binary: bool = False
@@ -142,12 +142,12 @@ class Plan:
     @property
     def reads_all_keys(self) -> bool:
         """Whether those are all keys of the source, not only those of its changed pages."""
-        return self.compares_keys and self.key_map is not KeyMap.USE
+        return self.compares_keys and self.keys_by_page is not KeysByPage.USE
 
     @property
     def notes_pages(self) -> bool:
         """Whether one pass over a leaf finds all keys, and the pages that changed rows are on."""
-        alone = self.reads_all_keys and not self.keys_later and self.key_map is KeyMap.NONE
+        alone = self.reads_all_keys and not self.keys_later and self.keys_by_page is KeysByPage.NONE
         by_xid = any(read.how is How.XID for read in self.reads) and self.finds_rows(How.XID)
         return alone and by_xid and not self.view.relation.through_parent
 

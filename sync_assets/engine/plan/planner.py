@@ -9,7 +9,7 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.plan import witnesses
 from sync_assets.engine.plan.batch_format import UTF8, encoding_between, is_binary
-from sync_assets.engine.plan.changed_pages import Outlook, by_blocks
+from sync_assets.engine.plan.changed_pages import WalSources, by_blocks
 from sync_assets.engine.plan.cursor_range import read_range
 from sync_assets.engine.plan.decide import make_plan
 from sync_assets.engine.plan.key_buckets import by_buckets
@@ -17,19 +17,19 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.session import Connection, encoding_of, transaction
 from sync_assets.engine.snapshot.identity import require_two_tables
-from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state.state import Known, KnownStates
+from sync_assets.engine.snapshot.snapshot import SourceRelation
+from sync_assets.engine.state.state import State, States
 from sync_assets.engine.table import SyncMode, Table
 
 
 def plan_tables(
     run: Run,
     tables: Sequence[Table],
-    views: Sequence[SourceView],
+    views: Sequence[SourceRelation],
     source: Connection,
     target: Connection,
-    known: KnownStates,
-    outlook: Outlook,
+    known: States,
+    outlook: WalSources,
 ) -> list[Plan]:
     """Plan the tables of a snapshot that `source` is inside of; `outlook` is older than it."""
     run.report.begin("plan")
@@ -46,7 +46,7 @@ def plan_tables(
 
 
 def decide(
-    source: Connection, target: Connection, table: Table, view: SourceView, known: Known | None
+    source: Connection, target: Connection, table: Table, view: SourceRelation, known: State | None
 ) -> Plan:
     """Plan one table of a snapshot that `source` is inside of."""
     with transaction(target) as cursor:

@@ -17,14 +17,14 @@ from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state.state import Known, Sample
+from sync_assets.engine.snapshot.snapshot import SourceRelation
+from sync_assets.engine.state.state import State, Witness
 
 ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""
 
 
-def missed(cursor: Cursor, plan: Plan, known: Known) -> str | None:
+def missed(cursor: Cursor, plan: Plan, known: State) -> str | None:
     """The reason to read everything, if none of the remembered rows is there.
 
     Raises SourceIdentityChanged if one is there in a version from before the stored mark: every
@@ -36,7 +36,7 @@ def missed(cursor: Cursor, plan: Plan, known: Known) -> str | None:
     if key is None or not samples or not comparable:
         return None
     places = [plan.layout.key_columns.index(column) for column in key.columns]
-    looked_for = tuple(Sample(each.xid, tuple(each.key[n] for n in places)) for each in samples)
+    looked_for = tuple(Witness(each.xid, tuple(each.key[n] for n in places)) for each in samples)
     found = rows(cursor, _versions(view, key, looked_for))
     older = sum(now < then and now < known.watermark for then, now in found)
     if older:
@@ -61,13 +61,13 @@ def _source_key(plan: Plan) -> Key | None:
     return None
 
 
-def _were_replaced(view: SourceView, known: Known) -> bool:
+def _were_replaced(view: SourceRelation, known: State) -> bool:
     """Whether rows may have come or gone with their partition or table."""
     now = {(leaf.oid, leaf.filenode) for leaf in view.relation.leaves}
     return now != {(leaf.oid, leaf.filenode) for leaf in known.leaves}
 
 
-def _versions(view: SourceView, key: Key, samples: tuple[Sample, ...]) -> Composable:
+def _versions(view: SourceRelation, key: Key, samples: tuple[Witness, ...]) -> Composable:
     types = {column.name: column.type for column in view.columns}
     names = [Identifier(f"key {number}") for number in range(len(key.columns))]
     joined = SQL(" AND ").join(

@@ -11,7 +11,7 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.types import Schemas, distinct
 from sync_assets.engine.merge import merge
-from sync_assets.engine.plan.changed_pages import by_blocks, look_out
+from sync_assets.engine.plan.changed_pages import by_blocks, probe_wal
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal
 from sync_assets.engine.plan.planner import decide
@@ -21,7 +21,7 @@ from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.snapshot.pages import pages_in
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.state.tables import STATE, migrate
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
@@ -87,7 +87,7 @@ def forecast(run: Run, table: Table) -> Forecast:
             cursor.execute("ROLLBACK")
         # Looking neither waits for anybody nor has the source write a checkpoint.
         table = dataclasses.replace(table, blocks_wait=0.0)
-        outlook = look_out(source, [table]).without_checkpoint()
+        outlook = probe_wal(source, [table]).without_checkpoint()
         with (
             snapshot.taken(source, [table], run.report.begin) as (view,),
             giving_way(run.sessions, run.max_blocking),
@@ -98,7 +98,7 @@ def forecast(run: Run, table: Table) -> Forecast:
         return _said(run, plan, known, target)
 
 
-def _said(run: Run, plan: Plan, known: Known | None, target: Connection) -> Forecast:
+def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Forecast:
     leaves = tuple(_leaf(plan, read) for read in plan.reads)
     distinct = {read.leaf.oid: _leaf(plan, read) for read in plan.reads}.values()
     rows = [leaf.rows for leaf in distinct if leaf.rows is not None]

@@ -9,16 +9,16 @@ from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.plan.decide import known_leaf
-from sync_assets.engine.plan.plan import KeyMap, Plan
+from sync_assets.engine.plan.plan import KeysByPage, Plan
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.snapshot.pages import Position, advanced
-from sync_assets.engine.state.shape import shape_of
-from sync_assets.engine.state.state import Known, kept
+from sync_assets.engine.state.shape import remembered_columns
+from sync_assets.engine.state.state import State, kept
 
 
-def receipt_of(
-    run: Run, staged: Staged, merged: Merged, known: Known | None, published: Relation | None
+def make_receipt(
+    run: Run, staged: Staged, merged: Merged, known: State | None, published: Relation | None
 ) -> Receipt:
     """The receipt of a run whose rows are merged and not yet committed."""
     plan, done = staged.plan, staged.done
@@ -61,14 +61,14 @@ def receipt_of(
     )
 
 
-def _watermark(plan: Plan, known: Known | None) -> int:
+def _watermark(plan: Plan, known: State | None) -> int:
     """The mark that this run leaves: only one that reads by xid may move it on."""
     if known is None or plan.full or plan.reads_by_xid or not plan.view.relation.has_versions:
         return plan.view.snapshot.xmin
     return known.watermark
 
 
-def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | None) -> int | None:
+def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: State | None) -> int | None:
     """Live rows: exact after a pass over every row; later what our own writes made of it."""
     if plan.key_buckets is not None:
         return plan.key_buckets.rows
@@ -81,12 +81,12 @@ def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: Known | N
 
 
 def state_after(
-    staged: Staged, known: Known | None, receipt: Receipt, published: Relation
-) -> Known:
+    staged: Staged, known: State | None, receipt: Receipt, published: Relation
+) -> State:
     """What the next run goes on from."""
     plan, seen = staged.plan, staged.plan.view.snapshot
     before = known.samples if known and not plan.full else ()
-    return Known(
+    return State(
         version=(known.version if known else 0) + 1,
         watermark=receipt.watermark,
         snapshot_xmax=seen.xmax,
@@ -105,8 +105,8 @@ def state_after(
         samples=kept(before, staged.newest),
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
         positions=_positions(plan, known, receipt.watermark),
-        mapped=plan.key_map is not KeyMap.NONE,
-        columns=shape_of(
+        mapped=plan.keys_by_page is not KeysByPage.NONE,
+        columns=remembered_columns(
             plan.view.relation,
             plan.view.types,
             plan.layout.key_columns,
@@ -115,7 +115,7 @@ def state_after(
     )
 
 
-def _positions(plan: Plan, known: Known | None, watermark: int) -> tuple[Position, ...]:
+def _positions(plan: Plan, known: State | None, watermark: int) -> tuple[Position, ...]:
     """Where a later window may start. What was read in another history of the source is void."""
     before = known.positions if known is not None and not plan.full else ()
     if plan.position is None:

@@ -33,7 +33,7 @@ from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_two_tables
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state import state
 from sync_assets.engine.state.tables import migrate
 from sync_assets.engine.table import Table
@@ -105,7 +105,7 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
 
 
-def _plan(sessions: Sessions, source: Connection, table: Table, view: SourceView) -> Plan:
+def _plan(sessions: Sessions, source: Connection, table: Table, view: SourceRelation) -> Plan:
     """The plan of a run, which then reads what is asked for, as text."""
     with sessions.connected("target") as target:
         with transaction(target) as cursor:

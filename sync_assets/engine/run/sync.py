@@ -26,7 +26,7 @@ from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan.changed_pages import look_out
+from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.plan.planner import plan_tables
@@ -36,12 +36,12 @@ from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.key_buckets import compared
-from sync_assets.engine.run.outcome import receipt_of, state_after
+from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.state import advance, state
-from sync_assets.engine.state.state import KnownStates
+from sync_assets.engine.state.state import States
 from sync_assets.engine.state.tables import migrate, prepare
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
@@ -64,12 +64,12 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
 
 def _remembered(
     target: Connection, tables: Sequence[Table], run_id: str
-) -> tuple[KnownStates, tuple[Receipt, ...]]:
+) -> tuple[States, tuple[Receipt, ...]]:
     """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target) as cursor:
         if not migrate(cursor):
             return {table.target: None for table in tables}, ()
-        receipts = [state.receipt_of(cursor, table.target, run_id) for table in tables]
+        receipts = [state.find_receipt(cursor, table.target, run_id) for table in tables]
         known = {table.target: state.recall(cursor, table.target) for table in tables}
         if all(table.dry_run for table in tables):
             cursor.execute("ROLLBACK")
@@ -81,7 +81,7 @@ def stage(
     run: Run,
     tables: Sequence[Table],
     target: Connection,
-    known: KnownStates,
+    known: States,
     folder: Path,
     cleanup: contextlib.ExitStack,
 ) -> tuple[tuple[Staged, ...], Flush]:
@@ -93,7 +93,7 @@ def stage(
     with contextlib.ExitStack() as held:
         source = held.enter_context(run.sessions.connected("source"))
         report.spent("connect")
-        outlook = look_out(source, tables)
+        outlook = probe_wal(source, tables)
         with (
             snapshot.taken(source, tables, report.begin) as views,
             giving_way(run.sessions, run.max_blocking),
@@ -201,7 +201,7 @@ def publish(
     run: Run,
     target: Connection,
     group: Sequence[Staged],
-    known: KnownStates,
+    known: States,
     flush: Flush | None = None,
 ) -> tuple[Receipt, ...]:
     """The one transaction that changes the target: rows, state and receipts together.
@@ -217,7 +217,7 @@ def _publish(
     run: Run,
     target: Connection,
     group: Sequence[Staged],
-    known: KnownStates,
+    known: States,
     flush: Flush | None,
 ) -> tuple[Receipt, ...]:
     report = run.report
@@ -240,7 +240,7 @@ def _publish(
         for staged in group:
             name, before = staged.target, known[staged.target]
             published = merge.published(cursor, staged.plan)
-            receipt = receipt_of(run, staged, merged[name], before, published)
+            receipt = make_receipt(run, staged, merged[name], before, published)
             receipts.append(receipt)
             if published is not None and not staged.plan.table.dry_run:
                 after = state_after(staged, before, receipt, published)
@@ -252,7 +252,7 @@ def _publish(
     return tuple(receipts)
 
 
-def _expected_storage(group: Sequence[Staged], known: KnownStates) -> dict[RelationName, str]:
+def _expected_storage(group: Sequence[Staged], known: States) -> dict[RelationName, str]:
     """What targets that are not read whole must still be, since rows below the mark are not read."""
     states = {staged.target: known[staged.target] for staged in group if not staged.plan.full}
     return {name: before.target_storage for name, before in states.items() if before}

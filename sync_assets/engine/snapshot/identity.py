@@ -9,7 +9,7 @@ from typing import Protocol
 from sync_assets.engine import errors
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.snapshot.snapshot import Snapshot, SourceView
+from sync_assets.engine.snapshot.snapshot import Snapshot, SourceRelation
 from sync_assets.engine.table import Table
 
 
@@ -115,7 +115,7 @@ def place_of(cursor: Cursor) -> Place:
 
 
 def require_two_tables(
-    cursor: Cursor, table: Table, view: SourceView, target: Relation | None
+    cursor: Cursor, table: Table, view: SourceRelation, target: Relation | None
 ) -> None:
     """Raises ConfigurationError where the target is what the source reads; `cursor` is on it."""
     if target is None or not may_be_one(view.relation, target):

@@ -32,7 +32,7 @@ class Position:
 
 
 @dataclass(frozen=True, slots=True)
-class PageRun:
+class PageRange:
     """Pages `first` up to, not including, `end`; None: to the end of the leaf."""
 
     first: int
@@ -57,35 +57,35 @@ def advanced(positions: Sequence[Position], read: Position, xmin: int) -> tuple[
     return tuple(kept)
 
 
-def runs_of(pages: Iterable[int], limit: int | None = None) -> tuple[PageRun, ...]:
+def ranges_of(pages: Iterable[int], limit: int | None = None) -> tuple[PageRange, ...]:
     """Merge pages into ranges, those close to each other into one.
 
     `limit` is the length to which the leaf was once truncated: what was beyond it counts as changed.
     """
     chosen = sorted({page for page in pages if limit is None or page < limit})
-    runs: list[PageRun] = []
+    runs: list[PageRange] = []
     for page in chosen:
         last = runs[-1].end if runs else None
         if last is not None and page - last <= GAP:
-            runs[-1] = PageRun(runs[-1].first, page + 1)
+            runs[-1] = PageRange(runs[-1].first, page + 1)
         else:
-            runs.append(PageRun(page, page + 1))
+            runs.append(PageRange(page, page + 1))
     if limit is not None:
-        runs.append(PageRun(limit, None))
+        runs.append(PageRange(limit, None))
     return tuple(runs)
 
 
-def pages_in(runs: Iterable[PageRun], pages: int) -> int:
+def pages_in(runs: Iterable[PageRange], pages: int) -> int:
     """How many of a leaf's pages the ranges cover."""
     return sum(max((run.end or pages) - run.first, 0) for run in runs)
 
 
-def too_many(runs: Sequence[PageRun], pages: int) -> bool:
+def too_many(runs: Sequence[PageRange], pages: int) -> bool:
     """Whether a scan of the whole leaf is the cheaper way to read these ranges."""
     return pages_in(runs, pages) > SHARE * pages
 
 
-def portions(runs: Sequence[PageRun], most: int) -> Iterator[tuple[PageRun, ...]]:
+def portions(runs: Sequence[PageRange], most: int) -> Iterator[tuple[PageRange, ...]]:
     """Cut the ranges into portions of at most `most`, each to be read by one statement."""
     rest = iter(runs)
     while portion := tuple(itertools.islice(rest, most)):

@@ -70,7 +70,7 @@ class Snapshot:
 
 
 @dataclass(frozen=True, slots=True)
-class SourceView:
+class SourceRelation:
     """A relation under a snapshot that its locks keep whole.
 
     `relation` has the columns in scope and `types` what they need; `columns` are all that the
@@ -110,7 +110,7 @@ _MAY_IDENTIFY = (
 @contextlib.contextmanager
 def taken(
     connection: Connection, tables: Sequence[Table], begin: Callable[[Phase], None] = lambda _: None
-) -> Iterator[tuple[SourceView, ...]]:
+) -> Iterator[tuple[SourceRelation, ...]]:
     """Hold one snapshot of the tables' sources, locked before it was taken; released at the end.
 
     Starts over when the catalog changed between lock and snapshot, or a table that is read through
@@ -160,7 +160,7 @@ def now(connection: Connection) -> Snapshot:
         return _take(cursor, identify=allowed, in_recovery=is_in_recovery(cursor))
 
 
-def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceView:
+def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceRelation:
     chosen = scoped(cursor, table, relation)
     types = read_types(cursor, (column.type_oid for column in chosen.columns))
     probed = relation.columns if table.where or table.expressions else ()
@@ -170,7 +170,7 @@ def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) 
         further = reach(cursor, table, chosen, own_names(table, chosen, types))
         for setting in further.settings:
             cursor.execute(setting)
-    return SourceView(chosen, relation.columns, types, probe_types, snapshot, further)
+    return SourceRelation(chosen, relation.columns, types, probe_types, snapshot, further)
 
 
 def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:

@@ -23,7 +23,7 @@ from psycopg2 import sql
 from psycopg2.sql import SQL
 
 from sync_assets.engine.postgres.session import Cursor, rows
-from sync_assets.engine.snapshot.pages import PageRun, runs_of
+from sync_assets.engine.snapshot.pages import PageRange, ranges_of
 from sync_assets.engine.snapshot.wal_tools import BLOCK_INFO, ChangedPages, Storage, Tools, Window
 
 TAIL = 256 << 20
@@ -46,8 +46,8 @@ class _Found:
     pages: dict[Storage, set[int]] = field(default_factory=lambda: defaultdict(set))
     limits: dict[Storage, int] = field(default_factory=dict)
 
-    def runs(self, wanted: Collection[Storage]) -> dict[Storage, tuple[PageRun, ...]]:
-        return {each: runs_of(self.pages[each], self.limits.get(each)) for each in wanted}
+    def runs(self, wanted: Collection[Storage]) -> dict[Storage, tuple[PageRange, ...]]:
+        return {each: ranges_of(self.pages[each], self.limits.get(each)) for each in wanted}
 
 
 def changed_pages(

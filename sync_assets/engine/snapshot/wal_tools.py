@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.postgres.xid import RING
-from sync_assets.engine.snapshot.pages import PageRun, Position
+from sync_assets.engine.snapshot.pages import PageRange, Position
 
 BLOCK_INFO, RECORDS_INFO = "pg_get_wal_block_info", "pg_get_wal_records_info"
 BLOCK_INFO_VERSION = 160000
@@ -52,7 +52,7 @@ class Window:
 class ChangedPages:
     """The pages written in a window, by storage, or None; `how` says where from, or why not."""
 
-    pages: Mapping[Storage, tuple[PageRun, ...]] | None
+    pages: Mapping[Storage, tuple[PageRange, ...]] | None
     how: str
 
 

@@ -11,7 +11,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Cursor
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.shape import leaf_json
-from sync_assets.engine.state.state import FIELDS, MAP, Known, KnownLeaf, map_of
+from sync_assets.engine.state.state import FIELDS, MAP, State, StateLeaf, keys_by_page_of
 
 _FORGET = """
 DELETE FROM sync_assets.receipt
@@ -30,8 +30,8 @@ def advance(
     cursor: Cursor,
     target: RelationName,
     source: RelationName,
-    before: Known | None,
-    after: Known,
+    before: State | None,
+    after: State,
     receipt: Receipt,
 ) -> None:
     """Write state and receipt inside the publishing transaction; raises ConcurrentRun."""
@@ -42,7 +42,7 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in FIELDS.items() if name != "version"}
-    mapping = {"mapped": after.mapped, "map_name": str(map_of(target))}
+    mapping = {"mapped": after.mapped, "map_name": str(keys_by_page_of(target))}
     values |= kept | {
         "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
         "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
@@ -88,7 +88,7 @@ def _execute_update(
     )
 
 
-def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[KnownLeaf, ...]) -> None:
+def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[StateLeaf, ...]) -> None:
     cursor.execute(
         "DELETE FROM sync_assets.state_leaf WHERE target_schema = %s AND target_table = %s",
         (target.schema, target.name),

@@ -64,7 +64,7 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
                 "WHERE target_schema = %s AND target_table = %s",
                 (target.schema, target.name),
             )
-        state.drop_map(cursor, target)
+        state.drop_keys_by_page(cursor, target)
     return dropped
 
 

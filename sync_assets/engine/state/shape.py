@@ -15,7 +15,7 @@ Item = TypeVar("Item")
 
 
 @dataclass(frozen=True, slots=True)
-class Shape:
+class RememberedColumns:
     """The columns in scope at one run, in order, and the types they need.
 
     `relation` is the oid of the table, `kept` are columns that the target still has and the source
@@ -33,21 +33,24 @@ class Shape:
         return json.dumps(dataclasses.asdict(self))
 
 
-def shape_of(
-    relation: Relation, types: tuple[UserType, ...], key: tuple[str, ...], before: Shape | None
-) -> Shape:
+def remembered_columns(
+    relation: Relation,
+    types: tuple[UserType, ...],
+    key: tuple[str, ...],
+    before: RememberedColumns | None,
+) -> RememberedColumns:
     """The shape of a source after a run; what the last run kept on the target stays known."""
     now = {column.name for column in relation.columns}
     gone = () if before is None else (*before.kept, *before.columns)
     kept = {column.name: column for column in gone if column.name not in now}
-    return Shape(relation.oid, key, relation.columns, types, tuple(kept.values()))
+    return RememberedColumns(relation.oid, key, relation.columns, types, tuple(kept.values()))
 
 
-def from_json(found: Mapping[str, Any] | None) -> Shape | None:
+def from_json(found: Mapping[str, Any] | None) -> RememberedColumns | None:
     """Read what `as_json` wrote, also by another version of this program."""
     if not found:
         return None
-    return Shape(
+    return RememberedColumns(
         found["relation"],
         tuple(found["key"]),
         tuple(_restored(Column, each) for each in found["columns"]),

@@ -18,13 +18,13 @@ from sync_assets.engine.postgres.relation import LeafColumn
 from sync_assets.engine.postgres.session import Connection, Cursor, rows, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.snapshot.pages import Position
-from sync_assets.engine.state.shape import Shape, from_json, leaf_columns
+from sync_assets.engine.state.shape import RememberedColumns, from_json, leaf_columns
 from sync_assets.engine.state.tables import STATE_VERSION, version_of
 from sync_assets.engine.table import Table
 
 
 @dataclass(frozen=True, slots=True)
-class KnownLeaf:
+class StateLeaf:
     """A leaf of the source as the last run saw it.
 
     Where it is stored counts for what reads by page; oid and columns decide the rest.
@@ -37,7 +37,7 @@ class KnownLeaf:
 
 
 @dataclass(frozen=True, slots=True)
-class Sample:
+class Witness:
     """A row by the text of its key, with the 64-bit xid of its version."""
 
     xid: int
@@ -45,7 +45,7 @@ class Sample:
 
 
 @dataclass(frozen=True, slots=True)
-class Known:
+class State:
     """The state of one table after its last run; `version` guards against a lost update.
 
     `positions` are where the next run's WAL window may start. `mapped` says that the target has a
@@ -67,11 +67,11 @@ class Known:
     snapshot_at: datetime
     cursor_column: str | None
     cursor_mark: str | None
-    samples: tuple[Sample, ...]
-    leaves: tuple[KnownLeaf, ...]
+    samples: tuple[Witness, ...]
+    leaves: tuple[StateLeaf, ...]
     positions: tuple[Position, ...] = ()
     mapped: bool = False
-    columns: Shape | None = None
+    columns: RememberedColumns | None = None
 
 
 FIELDS = {
@@ -95,7 +95,7 @@ FIELDS = {
     "positions": "positions",
     "map": "mapped",
 }
-"""Columns of `sync_assets.state`, with the attribute of `Known` that each holds."""
+"""Columns of `sync_assets.state`, with the attribute of `State` that each holds."""
 
 
 # A map that was dropped, emptied or restored from elsewhere is not the one that was written.
@@ -103,24 +103,24 @@ MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to
 _READ = [f"coalesce(map = {MAP}, false)" if name == "map" else name for name in FIELDS]
 
 
-def map_of(target: RelationName) -> RelationName:
+def keys_by_page_of(target: RelationName) -> RelationName:
     """The table that maps the source's pages to a target's keys (`page_map`)."""
     text = f"{target.schema}\0{target.name}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return RelationName("sync_assets", f"keys_by_page_{digest}")
 
 
-def read(cursor: Cursor, target: RelationName) -> Known | None:
+def read(cursor: Cursor, target: RelationName) -> State | None:
     """The state of a target table, or None before its first run."""
     return recall(cursor, target) if version_of(cursor) is not None else None
 
 
-def read_current(cursor: Cursor, target: RelationName) -> Known | None:
+def read_current(cursor: Cursor, target: RelationName) -> State | None:
     """The state of a target table, or None also where an older version has written it."""
     return recall(cursor, target) if version_of(cursor) == STATE_VERSION else None
 
 
-def recall(cursor: Cursor, target: RelationName) -> Known | None:
+def recall(cursor: Cursor, target: RelationName) -> State | None:
     """The same where the state's tables are there."""
     found = rows(
         cursor,
@@ -130,23 +130,23 @@ def recall(cursor: Cursor, target: RelationName) -> Known | None:
         "(s.target_schema, s.target_table)) "
         "FROM sync_assets.state AS s "
         "WHERE target_schema = %(schema)s AND target_table = %(table)s",
-        {"schema": target.schema, "table": target.name, "map_name": str(map_of(target))},
+        {"schema": target.schema, "table": target.name, "map_name": str(keys_by_page_of(target))},
     )
     if not found:
         return None
     *values_found, leaves = found[0]
     values = dict(zip(FIELDS.values(), values_found, strict=True))
-    values["samples"] = tuple(Sample(xid, tuple(key)) for xid, key in values["samples"])
+    values["samples"] = tuple(Witness(xid, tuple(key)) for xid, key in values["samples"])
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
     known = (
-        KnownLeaf(oid, filenode, tablespace, leaf_columns(seen))
+        StateLeaf(oid, filenode, tablespace, leaf_columns(seen))
         for oid, filenode, tablespace, seen in leaves or ()
     )
-    return Known(**values, leaves=tuple(known))
+    return State(**values, leaves=tuple(known))
 
 
-def receipt_of(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | None:
+def find_receipt(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | None:
     """The receipt a run has left; found when the reply to its COMMIT was lost. Needs the tables."""
     found = rows(
         cursor,
@@ -171,24 +171,26 @@ def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool)
     return [seconds for (seconds,) in found]
 
 
-def drop_map(cursor: Cursor, target: RelationName) -> None:
+def drop_keys_by_page(cursor: Cursor, target: RelationName) -> None:
     """Drop a target's map, if it has one: the next run that can use one builds it."""
-    cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(identifiers.relation(map_of(target))))
+    cursor.execute(
+        SQL("DROP TABLE IF EXISTS {}").format(identifiers.relation(keys_by_page_of(target)))
+    )
 
 
 KEPT = 100
 
 
-def kept(before: tuple[Sample, ...], now: tuple[Sample, ...]) -> tuple[Sample, ...]:
+def kept(before: tuple[Witness, ...], now: tuple[Witness, ...]) -> tuple[Witness, ...]:
     """What the state remembers after a run: the newest of both, each key once."""
     by_key = {sample.key: sample for sample in (*before, *now)}
     return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
 
 
-KnownStates = Mapping[RelationName, Known | None]
+States = Mapping[RelationName, State | None]
 
 
-def known_states(target: Connection, tables: Sequence[Table]) -> KnownStates:
+def states_of(target: Connection, tables: Sequence[Table]) -> States:
     """What the target remembers of the tables."""
     with transaction(target) as cursor:
         return {table.target: read(cursor, table.target) for table in tables}

@@ -15,7 +15,7 @@ from sync_assets.engine.layout.layout import holds
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Cursor, row, transaction
 from sync_assets.engine.table import Table
-from sync_assets.engine.verify.ends import Ends, on_both, target_relation
+from sync_assets.engine.verify.ends import BothEnds, on_both, target_relation
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,19 +95,19 @@ def schema_drift(source_url: str, target_url: str, table: Table) -> Drift:
     return on_both(source_url, target_url, table, _drift)
 
 
-def _counts(ends: Ends) -> RowCount:
+def _counts(ends: BothEnds) -> RowCount:
     statement = SQL(
         "SELECT pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE {}) FROM {} WHERE {}"
     )
     total, settled = row(
-        ends.source, statement.format(ends.settled, ends.from_source, ends.in_scope)
+        ends.source, statement.format(ends.already_synced, ends.from_source, ends.in_scope)
     )
     statement = SQL("SELECT count(*) FROM {} WHERE {}")
     (target,) = row(ends.target, statement.format(ends.from_target, ends.live))
     return RowCount(total, settled, target)
 
 
-def _drift(ends: Ends) -> Drift:
+def _drift(ends: BothEnds) -> Drift:
     theirs = {column.name: column for column in ends.relation.columns}
     here = ends.view.relation.columns
     ours = {ends.table.xmin_column, ends.table.deleted_column}

@@ -20,21 +20,21 @@ from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables
 from sync_assets.engine.snapshot.scope import own_names, written
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
 
 Result = TypeVar("Result")
 
 
 @dataclass(frozen=True, slots=True)
-class Ends:
+class BothEnds:
     """Both ends at one moment: a snapshot of the source, the target kept from being synced."""
 
     table: Table
-    view: SourceView
-    known: Known
+    view: SourceRelation
+    known: State
     relation: Relation
     source: Cursor
     target: Cursor
@@ -60,7 +60,7 @@ class Ends:
         return SQL("{} IS NULL").format(Identifier(marked.name)) if marked and ours else SQL("true")
 
     @property
-    def settled(self) -> Composable:
+    def already_synced(self) -> Composable:
         """The condition on source rows that the last run must have seen as they are."""
         awaited = awaited_by(self.view, self.known)
         return SQL("true") if awaited is None else SQL("NOT {}").format(awaited)
@@ -71,7 +71,7 @@ class Ends:
         return written(self.table.where) if self.table.where else SQL("true")
 
 
-def are_empty(ends: Ends) -> bool:
+def are_empty(ends: BothEnds) -> bool:
     """Whether neither end has a row."""
     statement = SQL("SELECT EXISTS (SELECT FROM {} WHERE {})")
     here = row(ends.source, statement.format(ends.from_source, ends.in_scope))
@@ -80,7 +80,7 @@ def are_empty(ends: Ends) -> bool:
 
 
 def on_both(
-    source_url: str, target_url: str, table: Table, work: Callable[[Ends], Result]
+    source_url: str, target_url: str, table: Table, work: Callable[[BothEnds], Result]
 ) -> Result:
     """Do `work` on both ends, under the table's lock; raises SyncError."""
     sessions = Sessions(source_url, target_url, "sync_assets")
@@ -102,10 +102,10 @@ def on_both(
 
 def _with_cursors(
     table: Table,
-    view: SourceView,
+    view: SourceRelation,
     source: Connection,
     target: Connection,
-    work: Callable[[Ends], Result],
+    work: Callable[[BothEnds], Result],
 ) -> Result:
     with (
         transaction(target, AS_IDLE_AS_ALLOWED, *PINNED) as there,
@@ -120,7 +120,7 @@ def _with_cursors(
         require_same_source(known, view.snapshot)
         for setting in own_names(table, view.relation, view.types):
             here.execute(setting)
-        return work(Ends(table, view, known, relation, here, there))
+        return work(BothEnds(table, view, known, relation, here, there))
 
 
 def target_relation(cursor: Cursor, table: Table) -> Relation:

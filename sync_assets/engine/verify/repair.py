@@ -30,12 +30,12 @@ from sync_assets.engine.postgres import session
 from sync_assets.engine.postgres.lock import require_lock
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.run.outcome import receipt_of
+from sync_assets.engine.run.outcome import make_receipt
 from sync_assets.engine.run.sync import fill, publish
 from sync_assets.engine.snapshot.scope import written
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state import advance
-from sync_assets.engine.state.state import Known, known_states
+from sync_assets.engine.state.state import State, states_of
 from sync_assets.engine.table import LateCommits, SyncMode, Table
 from sync_assets.engine.verify.verdict import keeps_rows
 
@@ -66,13 +66,13 @@ class Wrong:
 def repair_rows(
     run: Run,
     table: Table,
-    view: SourceView,
+    view: SourceRelation,
     source: Connection,
     target: Connection,
     wrong: Wrong,
 ) -> Receipt:
     """Repair on the snapshot that `source` holds, under the table's lock; raises SyncError."""
-    known = known_states(target, [table])[table.target]
+    known = states_of(target, [table])[table.target]
     if known is None:
         raise errors.ConfigurationError(
             f"{table.target} was never synced", remedy="Sync it; there is nothing to repair yet."
@@ -119,7 +119,7 @@ def _narrowed(table: Table, source: Connection, wrong: Wrong) -> Table:
 
 
 def _publish(
-    run: Run, table: Table, target: Connection, staged: Staged, known: Known, wrong: Wrong
+    run: Run, table: Table, target: Connection, staged: Staged, known: State, wrong: Wrong
 ) -> Receipt:
     plan = staged.plan
     run.sessions.check()
@@ -144,7 +144,7 @@ def _publish(
         published = merge.published(cursor, plan)
         merged = Merged(inserted, written.updated, deleted, events=written.events)
         receipt = dataclasses.replace(
-            receipt_of(run, staged, merged, known, published),
+            make_receipt(run, staged, merged, known, published),
             mode=table.mode.value,
             reason=f"repair of {wrong.count} rows",
             watermark=known.watermark,

@@ -16,7 +16,7 @@ from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
 from sync_assets.engine.table import Table
-from sync_assets.engine.verify.ends import Ends, are_empty, on_both
+from sync_assets.engine.verify.ends import BothEnds, are_empty, on_both
 
 SAMPLED_AT_LEAST, SAMPLED_AT_MOST = 1000, 100_000
 """Rows."""
@@ -54,7 +54,7 @@ def sample_rows(source_url: str, target_url: str, table: Table, share: float) ->
     return on_both(source_url, target_url, table, lambda ends: _sampled(ends, share))
 
 
-def _sampled(ends: Ends, share: float) -> Sample:
+def _sampled(ends: BothEnds, share: float) -> Sample:
     key = choose_key(ends.table, ends.view.relation)
     if key is None:
         raise errors.UnusableKey(
@@ -77,7 +77,7 @@ def _sampled(ends: Ends, share: float) -> Sample:
     return Sample(len(found), differing, missing, empty=not found and are_empty(ends))
 
 
-def _on_both(ends: Ends, here: Rows) -> Rows:
+def _on_both(ends: BothEnds, here: Rows) -> Rows:
     """The rows by the columns that the target has: schema_drift tells of the others."""
     columns = tuple(each for each in here.columns if ends.relation.column(each[0]))
     return dataclasses.replace(here, columns=columns)
@@ -92,7 +92,7 @@ class _Chosen:
     condition: Composable
 
 
-def _chosen(ends: Ends, share: float) -> _Chosen:
+def _chosen(ends: BothEnds, share: float) -> _Chosen:
     relation = ends.view.relation
     estimate = sum(max(leaf.estimated_rows, 0) for leaf in relation.leaves)
     share = max(share, min(1.0, SAMPLED_AT_LEAST / estimate if estimate else 1.0))
@@ -104,14 +104,14 @@ def _chosen(ends: Ends, share: float) -> _Chosen:
     return _Chosen(SAMPLED_AT_MOST, sampled, ALL)
 
 
-def _sample_of(ends: Ends, key: Key, compared: Rows, chosen: _Chosen) -> Composable:
+def _sample_of(ends: BothEnds, key: Key, compared: Rows, chosen: _Chosen) -> Composable:
     """The key of each row as text, and what the whole row is compared by."""
     return SQL("SELECT {}, {} FROM {}{} WHERE {} AND {} AND {} LIMIT {}").format(
         SQL(", ").join(SQL("{}::pg_catalog.text").format(Identifier(name)) for name in key.columns),
         hash_of(compared.values),
         ends.from_source,
         chosen.method,
-        ends.settled,
+        ends.already_synced,
         ends.in_scope,
         chosen.condition,
         Literal(chosen.most),
@@ -119,7 +119,7 @@ def _sample_of(ends: Ends, key: Key, compared: Rows, chosen: _Chosen) -> Composa
 
 
 def _same_rows(
-    ends: Ends, key: Key, compared: Rows, part: Sequence[tuple[object, ...]]
+    ends: BothEnds, key: Key, compared: Rows, part: Sequence[tuple[object, ...]]
 ) -> Composable:
     """How many of the keys given are there, and how many with the checksum given."""
     # A dot keeps them from being columns of the target.
@@ -152,7 +152,7 @@ def _same_rows(
     )
 
 
-def _type(ends: Ends, name: str) -> str:
+def _type(ends: BothEnds, name: str) -> str:
     column = ends.relation.column(name)
     if column is None:
         raise errors.SchemaConflict(f"the target {ends.table.target} has no column {name}")

@@ -8,7 +8,7 @@ from sync_assets.engine.compare.difference import Difference, Kind
 from sync_assets.engine.compare.tally import Judge
 from sync_assets.engine.snapshot.identity import is_other_history
 from sync_assets.engine.snapshot.snapshot import Snapshot
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.verification import Verdict
 
@@ -20,7 +20,7 @@ def after_sync(table: Table) -> Judge:
 
 
 def since_last_run(
-    table: Table, known: Known | None, now: Snapshot, settled: Callable[[], int | None]
+    table: Table, known: State | None, now: Snapshot, settled: Callable[[], int | None]
 ) -> Judge:
     """Judge rows of a target that was not synced for the occasion.
 
@@ -37,7 +37,7 @@ def since_last_run(
     return judge
 
 
-def _none_gone(known: Known, now: Snapshot, settled: int | None) -> bool:
+def _none_gone(known: State, now: Snapshot, settled: int | None) -> bool:
     """Whether the source has certainly deleted no row since the last run.
 
     A deleted row leaves nothing to tell it by. But as long as there was no transaction, there was

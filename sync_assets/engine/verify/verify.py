@@ -15,7 +15,7 @@ from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load import staging
-from sync_assets.engine.plan.changed_pages import Outlook, look_out
+from sync_assets.engine.plan.changed_pages import WalSources, probe_wal
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.lock import locked
@@ -27,9 +27,9 @@ from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import giving_way, idling
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.scope import own_names
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import Known, known_states
+from sync_assets.engine.state.state import State, states_of
 from sync_assets.engine.table import Table
 from sync_assets.engine.verification import Verification
 from sync_assets.engine.verify.repair import Wrong, repair_rows
@@ -46,7 +46,7 @@ def verify_tables(
         locked(target, targets),
         run.sessions.connected("source") as source,
     ):
-        outlook = look_out(source, tables)
+        outlook = probe_wal(source, tables)
         held = _Held(run, source, target, outlook)
         with (
             snapshot.taken(source, tables, run.report.begin) as views,
@@ -67,12 +67,14 @@ class _Held:
     run: Run
     source: Connection
     target: Connection
-    outlook: Outlook
+    outlook: WalSources
 
-    def synced(self, tables: Sequence[Table], views: Sequence[SourceView]) -> tuple[Receipt, ...]:
+    def synced(
+        self, tables: Sequence[Table], views: Sequence[SourceRelation]
+    ) -> tuple[Receipt, ...]:
         """One run on the snapshot, which outlives it."""
         run, source, target = self.run, self.source, self.target
-        known, held_from = known_states(target, tables), time.monotonic()
+        known, held_from = states_of(target, tables), time.monotonic()
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
             plans = plan_tables(run, tables, views, source, target, known, self.outlook)
@@ -87,7 +89,7 @@ class _Held:
     def verified(
         self,
         table: Table,
-        view: SourceView,
+        view: SourceRelation,
         receipt: Receipt | None,
         *,
         repair: bool,
@@ -128,14 +130,14 @@ class _Held:
             rows_left=last.verdicts["wrong"] if repaired else None,
         )
 
-    def _known(self, table: Table, view: SourceView) -> Known | None:
+    def _known(self, table: Table, view: SourceRelation) -> State | None:
         """What the target remembers of a table that is not synced for the occasion."""
         with transaction(self.target) as cursor:
             require_two_tables(cursor, table, view, read_relation(cursor, table.target))
             return state.read(cursor, table.target)
 
     def _repaired(
-        self, table: Table, view: SourceView, rows: Rows, comparison: Comparison, tally: Tally
+        self, table: Table, view: SourceRelation, rows: Rows, comparison: Comparison, tally: Tally
     ) -> Receipt:
         self.run.report.begin("repair")
         wrong = Wrong(

@@ -15,8 +15,8 @@ from sync_assets.engine.load.types import type_changes
 from sync_assets.engine.plan.decide import known_leaf
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation
 from sync_assets.engine.postgres.types import UserType
-from sync_assets.engine.state.shape import from_json, shape_of
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.shape import from_json, remembered_columns
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import OnSchemaChange
 from sync_assets_tests.engine.plan.test_plan import KNOWN
 
@@ -41,10 +41,10 @@ def relation(*columns: Column, leaves: tuple[Leaf, ...] | None = None) -> Relati
     return Relation(10, NAME, "r", False, True, columns, (KEY,), leaves or stored, "")
 
 
-def known(source: Relation, types: tuple[UserType, ...] = ()) -> Known:
+def known(source: Relation, types: tuple[UserType, ...] = ()) -> State:
     return dataclasses.replace(
         KNOWN,
-        columns=shape_of(source, types, ("id",), None),
+        columns=remembered_columns(source, types, ("id",), None),
         leaves=tuple(known_leaf(each) for each in source.leaves),
     )
 
@@ -174,7 +174,7 @@ def test_not_null_goes_with_the_column_that_goes() -> None:
 
 def test_the_shape_survives_the_state() -> None:
     mood = UserType(5, "public", "mood", "e", None, (), ("a",), label_oids=(7,))
-    shape = shape_of(BEFORE, (mood,), ("id",), None)
+    shape = remembered_columns(BEFORE, (mood,), ("id",), None)
     assert from_json(json.loads(shape.as_json())) == shape
 
 

@@ -18,12 +18,12 @@ from sync_assets.engine.plan.chunks import (
     useful_workers,
 )
 from sync_assets.engine.plan.decide import configuration, known_leaf, make_plan
-from sync_assets.engine.plan.plan import Chunk, How, KeyMap, LeafRead, Plan, Removal
+from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, LeafRead, Plan, Removal
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.xid import RING
-from sync_assets.engine.snapshot.pages import PageRun
-from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceView
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.snapshot.pages import PageRange
+from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceRelation
+from sync_assets.engine.state.state import State
 
 NAME = RelationName("public", "orders")
 STARTED = datetime(2026, 1, 1, tzinfo=timezone.utc)
@@ -47,9 +47,9 @@ SOURCE = Relation(10, NAME, "r", False, True, (COLUMN,), (KEY,), (LEAF,), "colum
 TARGET = dataclasses.replace(SOURCE, oid=77)
 IDENTITY = SourceIdentity("7000", 5, 1)
 SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, STARTED, None, IDENTITY, 5000)
-VIEW = SourceView(SOURCE, (COLUMN,), (), (), SNAPSHOT)
+VIEW = SourceRelation(SOURCE, (COLUMN,), (), (), SNAPSHOT)
 TABLE = Table(NAME, NAME)
-KNOWN = Known(
+KNOWN = State(
     version=3,
     watermark=900,
     snapshot_xmax=905,
@@ -71,14 +71,14 @@ KNOWN = Known(
 
 
 def planned(
-    known: Known | None = KNOWN,
+    known: State | None = KNOWN,
     table: Table = TABLE,
     snapshot: Snapshot = SNAPSHOT,
     leaves: tuple[Leaf, ...] = (LEAF,),
     target: Relation | None = TARGET,
 ) -> Plan:
     relation = dataclasses.replace(SOURCE, leaves=leaves)
-    view = SourceView(relation, (COLUMN,), (), (), snapshot)
+    view = SourceRelation(relation, (COLUMN,), (), (), snapshot)
     return make_plan(table, view, fit(table, relation, target), known, target)
 
 
@@ -111,7 +111,7 @@ def test_the_first_load_has_no_xid_predicate() -> None:
         (dataclasses.replace(KNOWN, system_identifier=None), "identity"),
     ],
 )
-def test_a_mark_that_cannot_be_trusted_means_a_full_pass(known: Known | None, said: str) -> None:
+def test_a_mark_that_cannot_be_trusted_means_a_full_pass(known: State | None, said: str) -> None:
     plan = planned(known)
     assert plan.full
     assert said in plan.reason
@@ -216,7 +216,7 @@ def test_pages_on_which_keys_were_seen_to_change_are_read_by_themselves_unless_t
     leaf = dataclasses.replace(LEAF, cache=6400)
     keys = Chunk(3, 0, leaf, How.WHOLE, 0, 512, keys_only=True, notes=True)
     (few,) = noted_chunks(keys, leaf, {7, 8, 300})
-    assert (few.runs, few.first, few.how) == ((PageRun(7, 9), PageRun(300, 301)), None, How.XID)
+    assert (few.runs, few.first, few.how) == ((PageRange(7, 9), PageRange(300, 301)), None, How.XID)
     assert not few.keys_only
     scanned = dataclasses.replace(few, first=0, end=512, runs=())
     # More than the cache should take, and more ranges than a scan of all takes time.
@@ -245,9 +245,9 @@ def test_the_keys_of_a_leaf_whose_changed_pages_are_not_known_are_read_in_any_ca
     plan = planned(known, dataclasses.replace(TABLE, deletes=Deletes.HARD), idle, (LEAF, other))
     mixed = dataclasses.replace(
         plan,
-        key_map=KeyMap.USE,
+        keys_by_page=KeysByPage.USE,
         reads=(
-            LeafRead(LEAF, How.BLOCKS, "", (PageRun(0, 1),)),
+            LeafRead(LEAF, How.BLOCKS, "", (PageRange(0, 1),)),
             LeafRead(other, How.XID, ""),
         ),
     )

@@ -10,12 +10,12 @@ from hypothesis import strategies as st
 from sync_assets.engine.snapshot.pages import (
     GAP,
     QUEUE,
-    PageRun,
+    PageRange,
     Position,
     advanced,
     pages_in,
     portions,
-    runs_of,
+    ranges_of,
     safe_start,
     too_many,
 )
@@ -24,7 +24,7 @@ pages = st.sets(st.integers(min_value=0, max_value=500))
 limits = st.none() | st.integers(min_value=0, max_value=500)
 
 
-def covered(runs: tuple[PageRun, ...], end: int = 600) -> set[int]:
+def covered(runs: tuple[PageRange, ...], end: int = 600) -> set[int]:
     return {page for run in runs for page in range(run.first, run.end or end)}
 
 
@@ -32,7 +32,7 @@ def covered(runs: tuple[PageRun, ...], end: int = 600) -> set[int]:
 def test_ranges_cover_every_changed_page_and_at_most_the_gaps_between(
     changed: set[int], limit: int | None
 ) -> None:
-    runs = runs_of(changed, limit)
+    runs = ranges_of(changed, limit)
     truncated = set() if limit is None else set(range(limit, 600))
     assert covered(runs) >= changed | truncated
     assert len(covered(runs)) <= len(changed | truncated) + (GAP) * len(changed)
@@ -41,25 +41,29 @@ def test_ranges_cover_every_changed_page_and_at_most_the_gaps_between(
 
 
 def test_pages_far_apart_stay_apart() -> None:
-    assert runs_of([10, 11, 14, 100]) == (PageRun(10, 15), PageRun(100, 101))
-    assert runs_of([]) == ()
+    assert ranges_of([10, 11, 14, 100]) == (PageRange(10, 15), PageRange(100, 101))
+    assert ranges_of([]) == ()
 
 
 def test_everything_beyond_a_truncation_counts_as_changed() -> None:
-    assert runs_of([3, 17, 20], limit=18) == (PageRun(3, 4), PageRun(17, 18), PageRun(18, None))
-    assert pages_in(runs_of([3], limit=18), 24) == 7
-    assert pages_in(runs_of([3], limit=18), 10) == 1
+    assert ranges_of([3, 17, 20], limit=18) == (
+        PageRange(3, 4),
+        PageRange(17, 18),
+        PageRange(18, None),
+    )
+    assert pages_in(ranges_of([3], limit=18), 24) == 7
+    assert pages_in(ranges_of([3], limit=18), 10) == 1
 
 
 def test_a_scan_is_taken_above_a_share_of_the_pages() -> None:
-    assert not too_many((PageRun(0, 30),), 100)
-    assert too_many((PageRun(0, 31),), 100)
+    assert not too_many((PageRange(0, 30),), 100)
+    assert too_many((PageRange(0, 31),), 100)
     assert not too_many((), 0)
 
 
 @given(pages, st.integers(min_value=1, max_value=7))
 def test_portions_hold_every_range_once(changed: set[int], most: int) -> None:
-    runs = runs_of(changed)
+    runs = ranges_of(changed)
     cut = list(portions(runs, most))
     assert tuple(run for portion in cut for run in portion) == runs
     assert all(len(portion) <= most for portion in cut)

@@ -20,7 +20,7 @@ from unittest import mock
 
 from sync_assets.engine import DataCopyEngine, Phase, Receipt, SyncError, TransientError
 from sync_assets.engine.errors import OutOfSpace
-from sync_assets.engine.plan import plan
+from sync_assets.engine.plan import chunks
 from sync_assets.engine.progress import Progress
 from sync_assets.private_server.account import server_account
 from sync_assets.private_server.server import PostgresServer
@@ -32,7 +32,7 @@ STEPS: tuple[Phase, ...] = tuple(
     phase for phase in get_args(Phase) if phase not in {"compare", "list", "repair"}
 )
 
-MANY_WORKERS = partial(mock.patch.multiple, plan, SMALL_CHUNK=8, WORTH_A_WORKER=1 << 14)
+MANY_WORKERS = partial(mock.patch.multiple, chunks, SMALL_CHUNK=8, WORTH_A_WORKER=1 << 14)
 """Chunks and shares so small that our small tables are cut and read like large ones."""
 
 NUMBERS = itertools.count(1)

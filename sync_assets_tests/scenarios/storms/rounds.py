@@ -19,8 +19,8 @@ from psycopg2.extensions import cursor
 from sync_assets.engine import Receipt, RelationName, TransientError
 from sync_assets.engine.errors import RecoveryConflict
 from sync_assets.engine.snapshot import snapshot
-from sync_assets.engine.snapshot.snapshot import SourceView
-from sync_assets.engine.state.state import map_of
+from sync_assets.engine.snapshot.snapshot import SourceRelation
+from sync_assets.engine.state.state import keys_by_page_of
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.scenarios.storms.storm import SAVEPOINTS, TABLES, Storm
 
@@ -55,10 +55,10 @@ class Watch:
     rewrites_awaited: float = 0.1
     rows: frozenset[Row] = frozenset()
     places: frozenset[Row] = frozenset()
-    views: list[SourceView] = field(default_factory=list)
+    views: list[SourceRelation] = field(default_factory=list)
 
     @contextlib.contextmanager
-    def over(self, taken: Any, held: Any, *arguments: Any) -> Iterator[tuple[SourceView, ...]]:
+    def over(self, taken: Any, held: Any, *arguments: Any) -> Iterator[tuple[SourceRelation, ...]]:
         """`snapshot.taken`, with the truth read and some time let pass before the run goes on."""
         with taken(held, *arguments) as views:
             (view,) = views
@@ -105,7 +105,7 @@ class Rounds:
         self.by_pages += receipt.changed_pages is not None
         self.spoilt.discard(table)
         self._compare(table, receipt, ROWS.format(table), self.watch.rows)
-        name = map_of(RelationName.parse(table))
+        name = keys_by_page_of(RelationName.parse(table))
         if self.pair.target(f"SELECT to_regclass('{name}')") != [(None,)]:
             self.maps += 1
             self._compare(table, receipt, MAPPED.format(name), self.watch.places)

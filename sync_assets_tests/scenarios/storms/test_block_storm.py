@@ -20,10 +20,10 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan import changed_pages
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot import wal, wal_tools
-from sync_assets.engine.snapshot.pages import Position, runs_of, safe_start
+from sync_assets.engine.snapshot.pages import Position, ranges_of, safe_start
 from sync_assets.engine.snapshot.wal_tools import Window
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import Known
+from sync_assets.engine.state.state import State
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
@@ -101,7 +101,9 @@ def without_summaries(monkeypatch: pytest.MonkeyPatch) -> None:
     """A summary begins earlier than it is asked for, and so would mend what a control breaks."""
     read_tools = wal_tools.read_tools
     monkeypatch.setattr(
-        wal, "read_tools", lambda cursor: dataclasses.replace(read_tools(cursor), summaries=False)
+        wal_tools,
+        "read_tools",
+        lambda cursor: dataclasses.replace(read_tools(cursor), summaries=False),
     )
 
 
@@ -119,10 +121,10 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     """The window ends where WAL was before the snapshot was taken."""
     without_summaries(monkeypatch)
     ends: list[int] = []
-    look_out, asked = changed_pages.look_out, wal.changed_pages
+    probe_wal, asked = changed_pages.probe_wal, wal.changed_pages
 
-    def looked_out(*given: Any) -> changed_pages.Outlook:
-        found = look_out(*given)
+    def looked_out(*given: Any) -> changed_pages.WalSources:
+        found = probe_wal(*given)
         ends.append(found.position.lsn if found.position else 0)
         # As while a run waits for its locks.
         threading.Event().wait(0.2)
@@ -131,7 +133,7 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     def earlier(cursor: Any, window: Window, *given: Any, **options: Any) -> wal_tools.ChangedPages:
         return asked(cursor, dataclasses.replace(window, end=ends[-1]), *given, **options)
 
-    monkeypatch.setattr("sync_assets.engine.run.sync.look_out", looked_out)
+    monkeypatch.setattr("sync_assets.engine.run.sync.probe_wal", looked_out)
     monkeypatch.setattr(wal, "changed_pages", earlier)
 
 
@@ -140,7 +142,7 @@ def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     without_summaries(monkeypatch)
     read = state.recall
 
-    def misread(cursor: Cursor, target: RelationName) -> Known | None:
+    def misread(cursor: Cursor, target: RelationName) -> State | None:
         known = read(cursor, target)
         start = safe_start(known.positions, known.watermark) if known else None
         if known is None or known.source_max_xmin is None or start is None:
@@ -159,15 +161,17 @@ def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
         lsn, xmax, _ = row(cursor, wal_tools._POSITION)
         return Position(xmax, lsn)
 
-    monkeypatch.setattr(wal, "read_position", read_position)
+    monkeypatch.setattr(wal_tools, "read_position", read_position)
 
 
 def truncation_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
     """What VACUUM has cut off is not looked at, and summaries answer alone."""
     read_tools = wal_tools.read_tools
-    monkeypatch.setattr("sync_assets.engine.snapshot.wal.runs_of", lambda pages, _: runs_of(pages))
     monkeypatch.setattr(
-        wal,
+        "sync_assets.engine.snapshot.wal.ranges_of", lambda pages, _: ranges_of(pages)
+    )
+    monkeypatch.setattr(
+        wal_tools,
         "read_tools",
         lambda cursor: dataclasses.replace(read_tools(cursor), reader=None, checkpoint=True),
     )
@@ -233,7 +237,7 @@ def test_rows_on_pages_that_were_cut_off_are_found_because_the_cut_is_looked_at(
 ) -> None:
     read_tools = wal_tools.read_tools
     monkeypatch.setattr(
-        wal,
+        wal_tools,
         "read_tools",
         lambda cursor: dataclasses.replace(read_tools(cursor), reader=None, checkpoint=True),
     )

@@ -24,7 +24,7 @@ import pytest
 from sync_assets.engine import PermanentError, TransientError
 from sync_assets.engine.names import quoted
 from sync_assets.engine.snapshot import snapshot
-from sync_assets.engine.snapshot.snapshot import SourceView
+from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import SETTINGS, running_server
 from sync_assets_tests.scenarios.faults.faults import MANY_WORKERS, Ends, two_ends
@@ -242,7 +242,7 @@ class Torture:
         self.tally.repairs += 1
 
     @contextlib.contextmanager
-    def _watched(self, taken: Any, held: Any, *given: Any) -> Iterator[tuple[SourceView, ...]]:
+    def _watched(self, taken: Any, held: Any, *given: Any) -> Iterator[tuple[SourceRelation, ...]]:
         """`snapshot.taken`, with the truth read by the very session that holds the snapshot."""
         with taken(held, *given) as views:
             for view in views:

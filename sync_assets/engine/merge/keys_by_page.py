@@ -15,14 +15,14 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.merge import copy_statements
-from sync_assets.engine.plan.plan import How, KeyMap, Plan
+from sync_assets.engine.plan.plan import How, KeysByPage, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.snapshot.pages import PageRun
-from sync_assets.engine.state.state import drop_map, map_of
+from sync_assets.engine.snapshot.pages import PageRange
+from sync_assets.engine.state.state import drop_keys_by_page, keys_by_page_of
 
-WHOLE = PageRun(0, None)
+WHOLE = PageRange(0, None)
 
 
 def reads_pages(plan: Plan) -> bool:
@@ -56,10 +56,10 @@ def gone_of(staging: Staging) -> Composable:
 
 def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Bring the map to the run's snapshot, build it, or drop one that is no longer kept up."""
-    name = identifiers.relation(map_of(plan.table.target))
-    if plan.key_map is KeyMap.USE and not reads_pages(plan):
+    name = identifiers.relation(keys_by_page_of(plan.table.target))
+    if plan.keys_by_page is KeysByPage.USE and not reads_pages(plan):
         return
-    if plan.key_map is KeyMap.USE:
+    if plan.keys_by_page is KeysByPage.USE:
         pages = _temporary(staging, "pages")
         cursor.execute(
             SQL("DELETE FROM {} AS m USING {} AS p WHERE {}").format(name, pages, SQL(_SAME_PAGE))
@@ -68,9 +68,9 @@ def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             condition = SQL("leaf = {} AND page >= {}").format(Literal(leaf), Literal(first))
             cursor.execute(SQL("DELETE FROM {} WHERE {}").format(name, condition))
         cursor.execute(SQL("INSERT INTO {} {}").format(name, _grouped(plan, staging)))
-    elif plan.mapped or plan.key_map is KeyMap.BUILD:
-        drop_map(cursor, plan.table.target)
-    if plan.key_map is KeyMap.BUILD and _may_create(cursor):
+    elif plan.mapped or plan.keys_by_page is KeysByPage.BUILD:
+        drop_keys_by_page(cursor, plan.table.target)
+    if plan.keys_by_page is KeysByPage.BUILD and _may_create(cursor):
         cursor.execute(SQL("CREATE TABLE {} AS {}").format(name, _grouped(plan, staging)))
         cursor.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (leaf, page)").format(name))
         cursor.execute(SQL("ANALYZE {}").format(name))
@@ -89,7 +89,7 @@ def _temporary(staging: Staging, what: str) -> Composable:
     return Identifier("pg_temp", f"{staging.name.name}_{what}")
 
 
-def _runs(plan: Plan) -> Iterator[tuple[int, PageRun]]:
+def _runs(plan: Plan) -> Iterator[tuple[int, PageRange]]:
     """The pages whose keys were read, by leaf; all that a leaf ever had where it was read whole."""
     for read in plan.reads:
         if read.how is not How.CURSOR:
@@ -119,7 +119,7 @@ def _list_pages(cursor: Cursor, plan: Plan, pages: Composable) -> None:
 
 def _keys_before(plan: Plan, key: Key, pages: Composable) -> Composable:
     """The keys that the map has for the pages read."""
-    name, arrays = identifiers.relation(map_of(plan.table.target)), _arrays(plan)
+    name, arrays = identifiers.relation(keys_by_page_of(plan.table.target)), _arrays(plan)
     chosen = [
         SQL("SELECT m.* FROM {} AS m JOIN {} AS p ON {}").format(name, pages, SQL(_SAME_PAGE)),
         *(
