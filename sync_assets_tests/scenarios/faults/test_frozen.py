@@ -17,7 +17,8 @@ from sync_assets_tests.fixtures.servers import both_ways, running_server
 
 RUN = """
 import os, signal, sys
-from sync_assets.engine import DataCopyEngine, RelationName, Table, errors, time_outs
+from sync_assets.engine import DataCopyEngine, RelationName, Table, errors
+from sync_assets.engine.postgres import time_outs
 
 source, target, folder, how, phase = sys.argv[1:]
 time_outs.IDLE = 3000
