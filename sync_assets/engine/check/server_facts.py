@@ -6,6 +6,7 @@ import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 
+from sync_assets.engine.postgres import time_outs
 from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
 from sync_assets.engine.postgres.sqlstate import Side
 
@@ -121,12 +122,9 @@ SETTINGS = (
     "autovacuum_freeze_max_age",
     "default_transaction_read_only",
     "hot_standby_feedback",
-    "idle_in_transaction_session_timeout",
-    "idle_session_timeout",
     "max_standby_streaming_delay",
     "old_snapshot_threshold",
-    "statement_timeout",
-    "transaction_timeout",
+    *time_outs.NAMES,
 )
 
 

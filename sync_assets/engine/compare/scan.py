@@ -8,7 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
 
 from psycopg2.sql import SQL, Composable, Identifier
 
@@ -17,16 +16,12 @@ from sync_assets.engine.compare.checksum import Piece, Rows, pieces, whole
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
-    PINNED,
-    READ_SNAPSHOT,
     SCANNED,
     Connection,
-    row,
-    transaction,
 )
 from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.snapshot.reach import Reach, prove
-from sync_assets.engine.snapshot.snapshot import readers
+from sync_assets.engine.snapshot.shared import SharedSnapshot, joined, readers, share
 
 SETTINGS = (
     # All buckets of a piece fit, and so do the rows that are listed in the usual case.
@@ -92,26 +87,17 @@ class Scan:
         yield partial(self._read, self._end.leader)
         if self._workers > 1:
             with self._end.leader.cursor() as cursor:
-                (exported,) = row(cursor, "SELECT pg_catalog.pg_export_snapshot()")
-                moment = _moment(cursor)
+                shared = share(cursor)
             for _ in range(self._workers - 1):
-                yield partial(self._join, exported, moment)
+                yield partial(self._join, shared)
 
-    def _join(self, exported: str, moment: tuple[Any, ...], stopped: threading.Event) -> None:
-        with contextlib.ExitStack() as stack:
-            try:
-                connection = stack.enter_context(self._sessions.connected(self._end.side))
-                cursor = stack.enter_context(transaction(connection, *PINNED, begin=READ_SNAPSHOT))
-                cursor.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
-                # Behind a pooler this may be another server, where the name means something else.
-                joined = _moment(cursor) == moment
-            except Exception:  # noqa: BLE001 - whatever it was, the others read on
-                self._sessions.check()
-                return
-            if joined:
+    def _join(self, shared: SharedSnapshot, stopped: threading.Event) -> None:
+        with joined(self._sessions, self._end.side, shared) as connection:
+            if connection is not None:
                 self._read(connection, stopped)
                 if self._end.reach:
-                    prove(cursor)
+                    with connection.cursor() as cursor:
+                        prove(cursor)
 
     def _read(self, connection: Connection, stopped: threading.Event) -> None:
         while not stopped.is_set():
@@ -123,14 +109,6 @@ class Scan:
             statement = self._statement(self._end.rows, piece)
             self._end.copy(connection, statement, self._take, piece)
             self._done()
-
-
-def _moment(cursor: Any) -> tuple[Any, ...]:
-    return row(
-        cursor,
-        "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_postmaster_start_time(), "
-        "pg_catalog.inet_server_addr()::text",
-    )
 
 
 def copy(

@@ -8,6 +8,7 @@ import queue
 import threading
 import time
 from collections.abc import Callable, Generator, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 
 from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
@@ -26,11 +27,11 @@ from sync_assets.engine.export.leaf_access import (
 from sync_assets.engine.plan.chunks import most_noted, noted_chunks
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, Connection, transaction
-from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.snapshot.give_way import hurry, idling
 from sync_assets.engine.snapshot.reach import prove
 from sync_assets.engine.snapshot.scope import own_names
+from sync_assets.engine.snapshot.shared import SharedSnapshot, joined, readers, share
 
 LARGE = 1 << 17
 """Bytes of a relation that may be more than a socket takes while nobody reads at its other end."""
@@ -86,12 +87,11 @@ class Export:
 
         `leader` is inside the transaction of the plans' snapshot.
         """
-        workers = snapshot.readers(workers, in_recovery=self._plans[0].view.snapshot.in_recovery)
-        exported = snapshot.export(leader.cursor()) if workers > 1 else ""
-        others = [
-            threading.Thread(target=self._run, args=(lambda: self._join(exported),))
-            for _ in range(workers - 1)
-        ]
+        workers = readers(workers, in_recovery=self._plans[0].view.snapshot.in_recovery)
+        others = []
+        if workers > 1:
+            work = partial(self._join, share(leader.cursor()))
+            others = [threading.Thread(target=self._run, args=(work,)) for _ in range(workers - 1)]
         lead = threading.Thread(target=self._run, args=(lambda: self._lead(leader, others),))
         threads = [*others, lead]
         try:
@@ -155,18 +155,10 @@ class Export:
                 cursor.execute("COMMIT")
         self.ended = time.monotonic()
 
-    def _join(self, exported: str) -> None:
-        """Read as a further worker, on the snapshot the leader exported."""
-        with contextlib.ExitStack() as stack:
-            try:
-                connection = stack.enter_context(self._sessions.connected("source"))
-                cursor = stack.enter_context(transaction(connection, *PINNED, begin=READ_SNAPSHOT))
-                joined = snapshot.joins(cursor, exported, self._plans[0].view.snapshot)
-            except Exception:  # noqa: BLE001 - whatever it was, the others read on
-                # One connection fewer is slower, never wrong; the receipt counts the workers.
-                self._sessions.check()
-                return
-            if joined:
+    def _join(self, shared: SharedSnapshot) -> None:
+        """Read as a further worker, on the leader's snapshot; the receipt counts the workers."""
+        with joined(self._sessions, "source", shared) as connection:
+            if connection is not None:
                 self._read(connection)
 
     def _read(self, connection: Connection) -> None:

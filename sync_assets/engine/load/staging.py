@@ -18,10 +18,11 @@ from sync_assets.engine.export.batches import BUFFER, Batch, Exported
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.load.immutable import require_immutable
-from sync_assets.engine.load.types import Schemas, distinct, following
+from sync_assets.engine.load.types import distinct, following
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.lock import lock_ddl
 from sync_assets.engine.postgres.session import (
     PINNED,

@@ -13,6 +13,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.layout.renaming import renames
 from sync_assets.engine.names import quoted
+from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.types import UserType, missing_types, types_named
 
@@ -68,28 +69,6 @@ def name(of: UserType) -> Name:
 def _is_renamed(was: UserType, wanted: UserType) -> bool:
     followed = wanted.kind in FOLLOWED and not wanted.extension
     return followed and name(was) != name(wanted)
-
-
-class Schemas:
-    """The schemas that are there, or will be by a statement that was handed out before."""
-
-    def __init__(self, cursor: Cursor) -> None:
-        self._cursor = cursor
-        self._there: set[str] = set()
-
-    def needed(self, schema: str) -> list[Composable]:
-        """What creates a schema where it is missing.
-
-        Not IF NOT EXISTS: that asks for the right to create one even where there is nothing to do,
-        and a target's role may have been given its schemas ready-made.
-        """
-        if schema in self._there:
-            return []
-        self._there.add(schema)
-        found = "SELECT FROM pg_namespace WHERE nspname = %s"
-        if rows(self._cursor, found, (schema,)):
-            return []
-        return [SQL("CREATE SCHEMA {}").format(Identifier(schema))]
 
 
 def creations(cursor: Cursor, missing: Iterable[UserType]) -> list[Composable]:

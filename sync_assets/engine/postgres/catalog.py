@@ -10,6 +10,8 @@ import hashlib
 from collections.abc import Iterable
 from typing import Any
 
+from psycopg2.sql import SQL, Composable, Identifier
+
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation, storage_of
@@ -266,3 +268,25 @@ def formatted_types(cursor: Cursor, oids: Iterable[int]) -> dict[int, str]:
         (sorted(set(oids)),),
     )
     return dict(found)
+
+
+class Schemas:
+    """The schemas that are there, or will be by a statement that was handed out before."""
+
+    def __init__(self, cursor: Cursor) -> None:
+        self._cursor = cursor
+        self._there: set[str] = set()
+
+    def needed(self, schema: str) -> list[Composable]:
+        """What creates a schema where it is missing.
+
+        Not IF NOT EXISTS: that asks for the right to create one even where there is nothing to do,
+        and a target's role may have been given its schemas ready-made.
+        """
+        if schema in self._there:
+            return []
+        self._there.add(schema)
+        found = "SELECT FROM pg_namespace WHERE nspname = %s"
+        if rows(self._cursor, found, (schema,)):
+            return []
+        return [SQL("CREATE SCHEMA {}").format(Identifier(schema))]

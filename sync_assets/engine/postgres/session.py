@@ -96,17 +96,6 @@ def _status(connection: Connection) -> int:
     return connection.info.transaction_status
 
 
-def create_schema(cursor: psycopg2.extensions.cursor, name: str) -> None:
-    """Create a schema where it is missing.
-
-    CREATE SCHEMA IF NOT EXISTS asks for the right to create one even where there is nothing to do,
-    and a target's role may have been given its schemas ready-made.
-    """
-    found = rows(cursor, "SELECT FROM pg_catalog.pg_namespace WHERE nspname = %s", (name,))
-    if not found:
-        cursor.execute(sql.SQL("CREATE SCHEMA {}").format(sql.Identifier(name)))
-
-
 def rows(
     cursor: psycopg2.extensions.cursor,
     statement: Statement,

@@ -9,17 +9,19 @@ from dataclasses import dataclass
 
 from sync_assets.engine.context import Run
 from sync_assets.engine.load import staging, staging_statements
-from sync_assets.engine.load.types import Schemas, distinct
+from sync_assets.engine.load.types import distinct
 from sync_assets.engine.merge import merge
 from sync_assets.engine.plan.changed_pages import by_blocks, probe_wal
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal
 from sync_assets.engine.plan.planner import decide
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.snapshot.pages import pages_in
+from sync_assets.engine.snapshot.shared import readers
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
 from sync_assets.engine.state.tables import STATE, migrate
@@ -123,7 +125,7 @@ def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Fore
         ddl=ddl,
         events=plan.events,
         chunks=len(cut),
-        workers=snapshot.readers(
+        workers=readers(
             min(workers, useful_workers(cut)), in_recovery=plan.view.snapshot.in_recovery
         ),
         watermark_before=known.watermark if known else None,

@@ -54,7 +54,7 @@ class Snapshot:
     `lsn` is read after the snapshot, so nothing visible in it was written later.
     `timeline_as_of` is the position up to which the timeline is known: on a standby whose role may
     not ask the WAL receiver, only as far as the last checkpoint. A snapshot taken `in_recovery`, on a
-    standby, is read by the session that took it alone: see `readers`.
+    standby, is read by the session that took it alone: see `shared.readers`.
     """
 
     xmin: int
@@ -62,7 +62,6 @@ class Snapshot:
     taken_at: datetime
     lsn: int
     postmaster_start: datetime
-    server_address: str | None
     identity: SourceIdentity
     timeline_as_of: int
     text: str = ""
@@ -90,7 +89,7 @@ _SNAPSHOT = """
 SELECT pg_snapshot_xmin(s)::text::bigint, pg_snapshot_xmax(s)::text::bigint, clock_timestamp(),
        (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
              ELSE pg_current_wal_insert_lsn() END - '0/0'::pg_lsn)::bigint,
-       pg_postmaster_start_time(), inet_server_addr()::text, s::text,
+       pg_postmaster_start_time(), s::text,
        {system_identifier},
        (SELECT oid FROM pg_database WHERE datname = current_database()),
        CASE WHEN NOT pg_is_in_recovery()
@@ -204,13 +203,13 @@ def _take(cursor: Cursor, *, identify: bool, in_recovery: bool) -> Snapshot:
     )
     # The first query of the transaction: it takes the snapshot.
     statement = _SNAPSHOT.format(system_identifier=system, checkpoint=checkpoint)
-    xmin, xmax, at, lsn, started, address, text, *identified = row(cursor, statement)
+    xmin, xmax, at, lsn, started, text, *identified = row(cursor, statement)
     system_identifier, database, current, received, checkpointed = identified
     timeline, known_up_to = current or received, lsn
     if timeline is None and checkpointed:
         timeline, known_up_to = map(int, checkpointed.strip("()").split(","))
     identity = SourceIdentity(system_identifier, database, timeline)
-    return Snapshot(xmin, xmax, at, lsn, started, address, identity, known_up_to, text, in_recovery)
+    return Snapshot(xmin, xmax, at, lsn, started, identity, known_up_to, text, in_recovery)
 
 
 IN_RECOVERY = "SHOW in_hot_standby"
@@ -222,38 +221,3 @@ def is_in_recovery(cursor: Cursor) -> bool:
     """What the server has answered to IN_RECOVERY, the last statement that `cursor` executed."""
     ((answer,),) = cursor.fetchall()
     return bool(answer == "on")
-
-
-def readers(workers: int, *, in_recovery: bool) -> int:
-    """How many of `workers` connections may read on one snapshot: on a standby only its own.
-
-    Recovery keeps the ids of running subtransactions in a short list; once that has overflowed, a
-    snapshot is exported without any running id (`ExportSnapshot` in PostgreSQL's snapmgr.c). With
-    wal_level = logical a single savepoint is enough. A session that imports such a snapshot takes
-    every open transaction for an aborted one, and marks its rows so on the pages that all share:
-    it reads rows that are not committed, or misses rows that are, and so does everybody after it.
-    """
-    return 1 if in_recovery else workers
-
-
-def export(cursor: Cursor) -> str:
-    """Make the transaction's snapshot importable by other sessions; return its name."""
-    (name,) = row(cursor, "SELECT pg_export_snapshot()")
-    return str(name)
-
-
-def joins(cursor: Cursor, exported: str, snapshot: Snapshot) -> bool:
-    """Import an exported snapshot as the first act of this transaction; False where it can't be.
-
-    Behind a pooler or a load balancer this session may be on another server, where the name means
-    nothing or, worse, something else: hence the comparison.
-    """
-    try:
-        cursor.execute("SET TRANSACTION SNAPSHOT %s", (exported,))
-    except psycopg2.Error:
-        return False
-    seen = row(
-        cursor,
-        "SELECT pg_current_snapshot()::text, pg_postmaster_start_time(), inet_server_addr()::text",
-    )
-    return seen == (snapshot.text, snapshot.postmaster_start, snapshot.server_address)

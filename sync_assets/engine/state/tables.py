@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from sync_assets.engine import errors
+from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.lock import lock_ddl
-from sync_assets.engine.postgres.session import Connection, Cursor, create_schema, row, transaction
+from sync_assets.engine.postgres.session import Connection, Cursor, row, transaction
 
 STATE = "sync_assets"
 """The schema of what is ours."""
@@ -77,7 +78,8 @@ def prepare(connection: Connection) -> None:
             return
     with transaction(connection) as cursor:
         lock_ddl(cursor)
-        create_schema(cursor, STATE)
+        for statement in Schemas(cursor).needed(STATE):
+            cursor.execute(statement)
         cursor.execute(_TABLES, {"version": STATE_VERSION})
 
 

@@ -46,7 +46,7 @@ LEAF = Leaf(
 SOURCE = Relation(10, NAME, "r", False, True, (COLUMN,), (KEY,), (LEAF,), "columns")
 TARGET = dataclasses.replace(SOURCE, oid=77)
 IDENTITY = SourceIdentity("7000", 5, 1)
-SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, STARTED, None, IDENTITY, 5000)
+SNAPSHOT = Snapshot(1000, 1010, STARTED, 5000, STARTED, IDENTITY, 5000)
 VIEW = SourceRelation(SOURCE, (COLUMN,), (), (), SNAPSHOT)
 TABLE = Table(NAME, NAME)
 KNOWN = State(

@@ -38,7 +38,7 @@ COLUMNS = (("id", Identifier("id")), ("v", SQL("(\nlower(v)\n)")))
 ROWS = Rows(RELATION, COLUMNS, ("id",))
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 IDENTITY = SourceIdentity("7000", 5, 1)
-SNAPSHOT = Snapshot(1000, 1010, NOW, 5000, NOW, None, IDENTITY, 5000)
+SNAPSHOT = Snapshot(1000, 1010, NOW, 5000, NOW, IDENTITY, 5000)
 TABLE = Table(NAME, NAME)
 HARD = replace(TABLE, deletes=Deletes.HARD)
 

@@ -14,8 +14,8 @@ from sync_assets.demo.compare import compare
 from sync_assets.engine import TransientError
 from sync_assets.engine.compare import checksum, scan
 from sync_assets.engine.errors import SourceBehind
+from sync_assets.engine.export import export
 from sync_assets.engine.progress import Progress
-from sync_assets.engine.snapshot import snapshot
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.replicated import Replicated
@@ -127,7 +127,7 @@ def test_no_snapshot_of_a_standby_is_handed_on(
     primary.sync()
     monkeypatch.setattr(checksum, "SMALL_PIECE", 64)
     if shared:
-        for module in (scan, snapshot):
+        for module in (scan, export):
             monkeypatch.setattr(module, "readers", lambda workers, **_: workers)
     with MANY_WORKERS(), open_subtransaction(primary):
         assert subtransactions.caught_up()

@@ -1,0 +1,71 @@
+"""One snapshot, read by several sessions of its server."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import (
+    PINNED,
+    READ_SNAPSHOT,
+    Connection,
+    Cursor,
+    row,
+    transaction,
+)
+from sync_assets.engine.postgres.sqlstate import Side
+
+
+def readers(workers: int, *, in_recovery: bool) -> int:
+    """How many of `workers` connections may read on one snapshot: on a standby only its own.
+
+    Recovery keeps the ids of running subtransactions in a short list; once that has overflowed, a
+    snapshot is exported without any running id (`ExportSnapshot` in PostgreSQL's snapmgr.c). With
+    wal_level = logical a single savepoint is enough. A session that imports such a snapshot takes
+    every open transaction for an aborted one, and marks its rows so on the pages that all share:
+    it reads rows that are not committed, or misses rows that are, and so does everybody after it.
+    """
+    return 1 if in_recovery else workers
+
+
+@dataclass(frozen=True, slots=True)
+class SharedSnapshot:
+    """A snapshot by the name under which its server hands it on, and what is seen in it."""
+
+    name: str
+    seen: tuple[object, ...]
+
+
+_SEEN = (
+    "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_postmaster_start_time(),"
+    " pg_catalog.inet_server_addr()::text"
+)
+
+
+def share(cursor: Cursor) -> SharedSnapshot:
+    """Hand on this transaction's snapshot, for as long as it is open."""
+    (name,) = row(cursor, "SELECT pg_catalog.pg_export_snapshot()")
+    return SharedSnapshot(str(name), row(cursor, _SEEN))
+
+
+@contextlib.contextmanager
+def joined(sessions: Sessions, side: Side, shared: SharedSnapshot) -> Iterator[Connection | None]:
+    """A further session inside of a shared snapshot; None where none is to be had.
+
+    One connection fewer is slower, never wrong: so only a cancelled run is an error. Behind a
+    pooler or a load balancer the session may be on another server, where the name means nothing
+    or, worse, something else: hence the comparison of what is seen.
+    """
+    with contextlib.ExitStack() as stack:
+        connection = None
+        try:
+            opened = stack.enter_context(sessions.connected(side))
+            cursor = stack.enter_context(transaction(opened, *PINNED, begin=READ_SNAPSHOT))
+            cursor.execute("SET TRANSACTION SNAPSHOT %s", (shared.name,))
+            if row(cursor, _SEEN) == shared.seen:
+                connection = opened
+        except Exception:  # noqa: BLE001 - whatever it was, the others read on
+            sessions.check()
+        yield connection
