@@ -18,7 +18,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements
+from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.merge.uniques import Unique, besides_key, read_uniques
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
@@ -75,7 +75,7 @@ def settle(
     inserted, updated = _retried(cursor, plan, key, staging, scene, merge)
     enforced = plan.view.relation.has_versions
     if not enforced and any(
-        row(cursor, copy_statements.count_changes(plan, key, staging.identifier))
+        row(cursor, merge_statements.count_changes(plan, key, staging.identifier))
     ):
         raise errors.SchemaConflict(f"{plan.table.source} has several rows of one key")
     return Written(inserted, updated, removed, tuple(events))
@@ -165,7 +165,7 @@ def _require_gone(plan: Plan, scene: _Scene, unique: Unique, left: int) -> None:
 
 
 def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> Composable:
-    target, staged = identifiers.relation(plan.table.target), copy_statements.staged(plan, staging)
+    target, staged = identifiers.relation(plan.table.target), merge_statements.staged(plan, staging)
     parts = SQL(", ").join(
         SQL("({}) AS {}").format(SQL(part), Identifier(f"e{number}"))
         for number, part in enumerate(unique.parts)
@@ -183,10 +183,10 @@ def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> C
         staged=staged,
         parts=parts,
         where=SQL(f" WHERE {unique.condition}" if unique.condition else ""),
-        joined=copy_statements.joined(key),
-        differs=copy_statements.differs(plan),
+        joined=merge_statements.joined(key),
+        differs=merge_statements.differs(plan),
         collide=SQL(" AND ").join(_collide(unique)),
-        live=copy_statements.live(plan),
+        live=merge_statements.live(plan),
         # By the types' own output: a cast may be somebody's own code.
         texts=SQL(", ").join(
             SQL("pg_catalog.format('%s', t.{})").format(Identifier(name)) for name in key.columns
@@ -235,7 +235,7 @@ def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Com
         if not column.generated and column.name not in (*sent, *marks)
     ]
     values = [
-        identifiers.names(sent, copy_statements.STAGED),
+        identifiers.names(sent, merge_statements.STAGED),
         *(SQL("NULL::pg_catalog.timestamptz") for _ in marks),
         *(SQL("t.{}").format(Identifier(name)) for name in kept),
     ]
@@ -248,9 +248,9 @@ def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Com
     ).format(
         columns=identifiers.names((*sent, *marks, *kept)),
         target=identifiers.relation(plan.table.target),
-        staged=copy_statements.staged(plan, staging),
-        joined=copy_statements.joined(key),
-        differs=copy_statements.differs(plan),
+        staged=merge_statements.staged(plan, staging),
+        joined=merge_statements.joined(key),
+        differs=merge_statements.differs(plan),
         values=SQL(", ").join(values),
     )
 
@@ -267,9 +267,9 @@ def _park(cursor: Cursor, plan: Plan, key: Key, staging: Composable, scene: _Sce
             SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {} AND {}").format(
                 identifiers.relation(plan.table.target),
                 SQL(", ").join(SQL("{} = NULL").format(Identifier(name)) for name in columns),
-                copy_statements.staged(plan, staging),
-                copy_statements.joined(key),
-                copy_statements.differs(plan),
+                merge_statements.staged(plan, staging),
+                merge_statements.joined(key),
+                merge_statements.differs(plan),
             )
         )
 

@@ -10,7 +10,7 @@ from psycopg2.sql import Composable
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements, keys_by_page
+from sync_assets.engine.merge import keys_by_page, merge_statements
 from sync_assets.engine.plan.plan import KeysByPage, Plan, Removal
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, pinned, row
@@ -34,10 +34,10 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
     keys = staging.all_keys
     if plan.removal is Removal.NONE:
         if plan.full:
-            missing = row(cursor, copy_statements.count_missing(plan, key, keys))[0]
+            missing = row(cursor, merge_statements.count_missing(plan, key, keys))[0]
             return Removed(only_in_target=missing)
         if plan.flags_scope:
-            left, out = row(cursor, copy_statements.count_left(plan, key, staging.identifier))
+            left, out = row(cursor, merge_statements.count_left(plan, key, staging.identifier))
             return Removed(left_scope=left, out_of_scope=out)
         return Removed()
     if plan.keys_by_page is KeysByPage.USE:
@@ -48,8 +48,8 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
 def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = None) -> Composable:
     """Delete or mark the target rows whose key is not among `keys`, of those that are `within`."""
     if plan.removal is Removal.MARK:
-        return copy_statements.mark_missing(plan, key, keys, plan.view.snapshot.taken_at, within)
-    return copy_statements.delete_missing(plan, key, keys, within)
+        return merge_statements.mark_missing(plan, key, keys, plan.view.snapshot.taken_at, within)
+    return merge_statements.delete_missing(plan, key, keys, within)
 
 
 def _remove_lacking(
@@ -65,7 +65,7 @@ def _remove_lacking(
         deleted = 0
     else:
         with pinned(cursor):
-            cursor.execute(removal(plan, key, keys, copy_statements.within_buckets(key, buckets)))
+            cursor.execute(removal(plan, key, keys, merge_statements.within_buckets(key, buckets)))
             deleted = cursor.rowcount
         guard(cursor, plan, deleted, buckets.rows)
     return Removed(deleted, 0)
@@ -79,11 +79,11 @@ def _remove_gone(
         return Removed()
     gone = keys_by_page.find_gone(cursor, plan, key, staging)
     if plan.removal is Removal.MARK:
-        cursor.execute(copy_statements.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
+        cursor.execute(merge_statements.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
     else:
-        cursor.execute(copy_statements.delete_gone(plan, key, gone))
+        cursor.execute(merge_statements.delete_gone(plan, key, gone))
     deleted = cursor.rowcount
-    left = staged.keys or int(deleted and row(cursor, copy_statements.any_live(plan))[0])
+    left = staged.keys or int(deleted and row(cursor, merge_statements.any_live(plan))[0])
     guard(cursor, plan, deleted, left)
     return Removed(deleted)
 
@@ -91,9 +91,9 @@ def _remove_gone(
 def _remove_surplus(cursor: Cursor, plan: Plan, staging: Staging, staged: Exported) -> Removed:
     """Without a key a changed row is one deleted and one inserted: the guard looks at the sum."""
     with pinned(cursor):
-        cursor.execute(copy_statements.delete_surplus(plan, staging.identifier))
+        cursor.execute(merge_statements.delete_surplus(plan, staging.identifier))
         deleted = cursor.rowcount
-    kept = row(cursor, copy_statements.count_live(plan))[0]
+    kept = row(cursor, merge_statements.count_live(plan))[0]
     guard(cursor, plan, max(0, kept + deleted - staged.rows), staged.rows)
     return Removed(deleted, 0)
 
@@ -118,7 +118,7 @@ def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
         return
     # So many rows that are left make it a small share: the other ones need not be counted.
     enough = math.ceil(deleted / table.max_delete_ratio) if table.max_delete_ratio else None
-    before = row(cursor, copy_statements.count_live(plan, enough))[0] + deleted
+    before = row(cursor, merge_statements.count_live(plan, enough))[0] + deleted
     if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
             f"{deleted} of {before} rows of {table.target} would be deleted, "

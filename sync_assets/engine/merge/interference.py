@@ -14,8 +14,8 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements, keys_by_page
-from sync_assets.engine.merge.copy_statements import within_buckets
+from sync_assets.engine.merge import keys_by_page, merge_statements
+from sync_assets.engine.merge.merge_statements import within_buckets
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.plan.plan import KeysByPage, Plan, Removal
 from sync_assets.engine.postgres.session import PINNED, UNPINNED, Cursor, row, rows
@@ -109,10 +109,10 @@ def require_written(
 def unlike(plan: Plan, staging: Staging, done: Exported) -> Composable | None:
     """Count the staged rows that the target lacks or has otherwise."""
     if plan.layout.key is None:
-        return copy_statements.count_unlike(plan, staging.identifier)
+        return merge_statements.count_unlike(plan, staging.identifier)
     if not done.rows:
         return None
-    return copy_statements.count_changes(plan, plan.layout.key, staging.identifier)
+    return merge_statements.count_changes(plan, plan.layout.key, staging.identifier)
 
 
 def left(plan: Plan, staging: Staging) -> Composable | None:
@@ -123,13 +123,15 @@ def left(plan: Plan, staging: Staging) -> Composable | None:
     if plan.keys_by_page is KeysByPage.USE:
         gone = keys_by_page.gone_of(staging)
         return (
-            copy_statements.count_there(plan, key, gone) if keys_by_page.reads_pages(plan) else None
+            merge_statements.count_there(plan, key, gone)
+            if keys_by_page.reads_pages(plan)
+            else None
         )
     if buckets is None:
-        return copy_statements.count_missing(plan, key, staging.all_keys)
+        return merge_statements.count_missing(plan, key, staging.all_keys)
     if not buckets.prefixes:
         return None
-    return copy_statements.count_missing(plan, key, staging.all_keys, within_buckets(key, buckets))
+    return merge_statements.count_missing(plan, key, staging.all_keys, within_buckets(key, buckets))
 
 
 def conflict(cursor: Cursor, plan: Plan, wrong: int, staying: int = 0) -> errors.SchemaConflict:

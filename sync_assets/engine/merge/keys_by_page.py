@@ -14,7 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements
+from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.plan.plan import How, KeysByPage, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key
@@ -42,7 +42,7 @@ def find_gone(cursor: Cursor, plan: Plan, key: Key, staging: Staging) -> Composa
             gone=gone,
             before=_keys_before(plan, key, pages),
             now=staging.all_keys,
-            joined=copy_statements.joined(key),
+            joined=merge_statements.joined(key),
         )
     )
     cursor.execute(SQL("ANALYZE {}").format(gone))

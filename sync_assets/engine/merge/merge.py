@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging, constraint_name
-from sync_assets.engine.merge import alter, copy_statements, interference
+from sync_assets.engine.merge import alter, interference, merge_statements
 from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, settle
 from sync_assets.engine.merge.deletes import guard
 from sync_assets.engine.names import RelationName
@@ -120,7 +120,7 @@ def merge_rows(
     key = plan.layout.key
     if key is None:
         with pinned(cursor):
-            cursor.execute(copy_statements.insert_lacking(plan, staging.identifier))
+            cursor.execute(merge_statements.insert_lacking(plan, staging.identifier))
             return Written(cursor.rowcount, 0)
     merge = functools.partial(_merge, cursor, plan, key, staging)
     try:
@@ -134,12 +134,12 @@ def merge_rows(
 def _merge(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, before: str = ""
 ) -> tuple[int, int]:
-    statement = copy_statements.merge(plan, key, staging.identifier)
+    statement = merge_statements.merge(plan, key, staging.identifier)
     if cursor.connection.server_version >= MERGE_RETURNS:
-        counted = copy_statements.counted_merge(statement)
+        counted = merge_statements.counted_merge(statement)
         inserted, updated = row(cursor, SQL(before) + counted)
         return inserted, updated
-    counted = copy_statements.count_changes(plan, key, staging.identifier)
+    counted = merge_statements.count_changes(plan, key, staging.identifier)
     inserted, updated = row(cursor, SQL(before) + counted)
     cursor.execute(statement)
     if cursor.rowcount != inserted + updated:

@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine.compare.checksum import Buckets, Piece, Rows, digits_for, sums
 from sync_assets.engine.context import Run
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.merge import copy_statements
+from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.plan.key_buckets import estimated_rows
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
@@ -65,8 +65,8 @@ def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets
 
     lacking = SQL("NOT EXISTS (SELECT FROM {} AS t WHERE {} AND {})").format(
         identifiers.relation(plan.table.target),
-        copy_statements.joined(key, Identifier(staging.name.name)),
-        copy_statements.live(plan),
+        merge_statements.joined(key, Identifier(staging.name.name)),
+        merge_statements.live(plan),
     )
     rows_ = _keys(plan.view.relation, key, lacking)
     statement = sums(rows_, Piece(staging.name), buckets.digits)

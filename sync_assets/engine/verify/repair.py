@@ -20,7 +20,7 @@ from sync_assets.engine.compare.checksum import Rows, has_key_hash
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import copy_statements, deletes, interference, merge
+from sync_assets.engine.merge import deletes, interference, merge, merge_statements
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
@@ -165,7 +165,7 @@ def _require_repaired(cursor: Cursor, staged: Staged, wrong: Wrong, *, removes: 
     if key is None:
         return
     keys, within = staged.staging.all_keys, wrong.on_target()
-    left = copy_statements.count_missing(plan, key, keys, within) if removes else None
+    left = merge_statements.count_missing(plan, key, keys, within) if removes else None
     unlike = interference.unlike(plan, staged.staging, staged.done)
     interference.require_written(cursor, plan, unlike, left)
 
