@@ -13,10 +13,12 @@ from array import array
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Composable, Identifier, Literal
+from psycopg2.sql import SQL, Composable, Literal
 
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.snapshot.scope import between_pages
 
 MOST_ARGUMENTS = 90
 """Values that one call of format() takes here; PostgreSQL allows 100 arguments."""
@@ -178,21 +180,14 @@ def _begins(key_hash: Composable, prefixes: Sequence[str]) -> Composable:
 
 def _read(rows: Rows, piece: Piece, values: Iterable[Composable]) -> Composable:
     conditions = [] if rows.condition is None else [rows.condition]
-    if piece.first is not None:
-        conditions.append(SQL("ctid OPERATOR(pg_catalog.>=) {}").format(_first_of(piece.first)))
-    if piece.end is not None:
-        conditions.append(SQL("ctid OPERATOR(pg_catalog.<) {}").format(_first_of(piece.end)))
+    conditions += between_pages(piece.first, piece.end)
     # OFFSET 0 keeps a hash from being computed again at each place that names it.
     return SQL("SELECT {} FROM {}{}{} OFFSET 0").format(
         SQL(", ").join(values),
         SQL("ONLY " if piece.only else ""),
-        Identifier(piece.name.schema, piece.name.name),
+        identifiers.relation(piece.name),
         SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL(""),
     )
-
-
-def _first_of(page: int) -> Composable:
-    return SQL("'({},0)'::pg_catalog.tid").format(Literal(page))
 
 
 def hash_of(values: Sequence[Composable]) -> Composable:

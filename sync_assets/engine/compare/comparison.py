@@ -10,7 +10,7 @@ import functools
 import itertools
 from collections.abc import Iterator, Sequence
 
-from psycopg2.sql import SQL, Identifier
+from psycopg2.sql import SQL
 
 from sync_assets.engine.compare.checksum import Buckets, digits_for, listing, sums
 from sync_assets.engine.compare.difference import differences
@@ -18,6 +18,8 @@ from sync_assets.engine.compare.scan import End, Scan, concurrently, streamed
 from sync_assets.engine.compare.sides import rows_of_target
 from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run
+from sync_assets.engine.plan.chunks import ROWS_PER_PAGE_GUESS
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import PINNED, READ_SNAPSHOT, transaction
@@ -30,7 +32,6 @@ from sync_assets.engine.workers import choose_workers
 LISTED_AT_ONCE = 5_000_000
 """Rows of both ends; the servers sort them, on disk where they must."""
 
-ROWS_PER_PAGE_GUESS = 50
 SIGNS = {"source": 1, "target": -1}
 
 
@@ -74,7 +75,7 @@ class Comparison:
             with transaction(reader) as cursor:
                 rows_of_target(table, source, read_relation(cursor, table.target))
             with transaction(reader, *PINNED, begin=READ_SNAPSHOT) as cursor:
-                name = Identifier(table.target.schema, table.target.name)
+                name = identifiers.relation(table.target)
                 # Before the snapshot: TRUNCATE is not MVCC-safe.
                 lock = SQL("LOCK TABLE {} IN ACCESS SHARE MODE; {}")
                 cursor.execute(lock.format(name, SQL(IN_RECOVERY)))

@@ -9,10 +9,11 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Piece, Rows, pieces, whole
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
@@ -125,7 +126,7 @@ def copy(
     `keep` says that the locks stay until they have proven what was read.
     """
     lock = SQL("LOCK TABLE {}{} IN ACCESS SHARE MODE NOWAIT").format(
-        SQL("ONLY " if piece.only else ""), Identifier(piece.name.schema, piece.name.name)
+        SQL("ONLY " if piece.only else ""), identifiers.relation(piece.name)
     )
     first = [
         "SAVEPOINT piece",

@@ -18,7 +18,7 @@ from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, Plan
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.snapshot.scope import is_of, written
+from sync_assets.engine.snapshot.scope import between_pages, is_of, written
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
@@ -48,7 +48,7 @@ def copy_format(plan: Plan, *, keys_only: bool) -> Composable:
 
 
 def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
-    conditions = [*_pages(first, end), *_wanted(plan, chunk), *_filter(plan, chunk)]
+    conditions = [*between_pages(first, end), *_wanted(plan, chunk), *_filter(plan, chunk)]
     return SQL("SELECT {columns} FROM {relation}{where}").format(
         columns=_exported(plan, chunk),
         relation=_read_from(plan, chunk),
@@ -61,13 +61,6 @@ def _read_from(plan: Plan, chunk: Chunk) -> Composable:
         return relation(plan.view.relation.name)
     only = chunk.leaf.kind == "r" and plan.view.relation.has_versions
     return SQL("ONLY {}" if only else "{}").format(relation(chunk.leaf.name))
-
-
-def _pages(first: int | None, end: int | None) -> Iterator[Composable]:
-    if first is not None:
-        yield SQL("ctid OPERATOR(pg_catalog.>=) {}").format(_first_of(first))
-    if end is not None:
-        yield SQL("ctid OPERATOR(pg_catalog.<) {}").format(_first_of(end))
 
 
 def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
@@ -131,10 +124,6 @@ def _place(plan: Plan, chunk: Chunk) -> tuple[Composable, ...]:
 def value_of(field: Field) -> Composable:
     """What is read on the source for a field: the column, or what is computed in its place."""
     return Identifier(field.name) if field.expression is None else written(field.expression)
-
-
-def _first_of(page: int) -> Composable:
-    return SQL("'({},0)'::pg_catalog.tid").format(sql.Literal(page))
 
 
 def max_xmin(name: RelationName, end: int) -> Composable:

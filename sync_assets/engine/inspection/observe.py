@@ -17,6 +17,7 @@ import psycopg2
 from psycopg2 import sql
 
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection, row, rows, transaction
 from sync_assets.engine.postgres.time_outs import at_most
@@ -165,7 +166,7 @@ def _of_versions(source: Connection, relation: _Seen) -> str | None:
     # A lock that replay holds, a conflict with it, a right that is missing: a run will tell.
     with contextlib.suppress(psycopg2.Error), transaction(source, *_BRIEFLY) as cursor:
         for leaf in relation.leaves:
-            name = sql.Identifier(leaf.schema, leaf.name)
+            name = identifiers.relation(leaf)
             found.append(row(cursor, sql.SQL(_VERSIONS).format(name)))
         return _digest(f"{relation.text} {found}")
     if source.closed:

@@ -12,6 +12,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, hash_of
 from sync_assets.engine.compare.sides import rows_of_source
 from sync_assets.engine.inspection.explain import SourceRow, TargetRow
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.operators import anywhere, equality_of
 from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
@@ -41,7 +42,7 @@ def source_row(
             SQL("{} IS TRUE").format(written(table.where or "true")),
             hash_of(rows_of_source(table, view).values),
             SQL("ONLY " if table.only else ""),
-            Identifier(table.source.schema, table.source.name),
+            identifiers.relation(table.source),
             condition,
         ),
         key,
@@ -83,7 +84,7 @@ def target_row(
         SQL("SELECT {}, {}, {} FROM {} AS t WHERE {}").format(
             *ours,
             SQL("NULL") if lacking else image,
-            Identifier(table.target.schema, table.target.name),
+            identifiers.relation(table.target),
             condition,
         ),
         key,

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.postgres import identifiers
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +45,7 @@ def column_definition(name: str, type_: str, collation: str | None) -> Composabl
 
 
 def _table(target: RelationName, change: str, **parts: Composable) -> Composable:
-    name = Identifier(target.schema, target.name)
+    name = identifiers.relation(target)
     return SQL("ALTER TABLE {target} " + change).format(target=name, **parts)
 
 
@@ -128,7 +129,7 @@ def add_key(
     )
     changes = SQL(", ").join([*not_null, key])
     return Alteration(
-        SQL("ALTER TABLE {} {}").format(Identifier(target.schema, target.name), changes),
+        SQL("ALTER TABLE {} {}").format(identifiers.relation(target), changes),
         f"make {', '.join(map(quoted, columns))} the key",
     )
 
@@ -146,7 +147,7 @@ def comments(
     target: RelationName, table: str | None, columns: tuple[tuple[str, str | None], ...]
 ) -> tuple[Alteration, ...]:
     """Say of the target what is said of its source."""
-    name = Identifier(target.schema, target.name)
+    name = identifiers.relation(target)
     found = []
     if table is not None:
         statement = SQL("COMMENT ON TABLE {} IS {}").format(name, _on_one_line(table))

@@ -9,6 +9,7 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import AT_LEAST
 from sync_assets.engine.postgres.operators import anywhere, operator_of
 from sync_assets.engine.postgres.relation import Column
@@ -126,7 +127,7 @@ def _mark(
     ).format(
         name=name,
         only=SQL("ONLY " if table.only else ""),
-        relation=Identifier(table.source.schema, table.source.name),
+        relation=identifiers.relation(table.source),
         condition=SQL("{} IS NOT NULL").format(name) if before is None else from_mark,
     )
     now = _NOW.get(re.sub(r"\(\d+\)", "", column.type))

@@ -13,10 +13,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import psycopg2.errors
-from psycopg2.sql import SQL, Identifier
+from psycopg2.sql import SQL
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import CATALOG_NAMES, Cursor, row, rows
 from sync_assets.engine.snapshot.scope import written
@@ -52,7 +53,7 @@ def lock_view(cursor: Cursor, name: RelationName) -> None:
     lock = SQL("SAVEPOINT view; LOCK TABLE {} IN ACCESS SHARE MODE; RELEASE view")
     # Nor is there always room for the locks of all partitions, of which a view may read a few.
     with contextlib.suppress(psycopg2.errors.InsufficientPrivilege, psycopg2.errors.OutOfMemory):
-        cursor.execute(lock.format(Identifier(name.schema, name.name)))
+        cursor.execute(lock.format(identifiers.relation(name)))
         return
     cursor.execute("ROLLBACK TO view; RELEASE view")
 
@@ -81,7 +82,7 @@ def reach(cursor: Cursor, table: Table, relation: Relation, names: Sequence[str]
     statement = SQL("EXPLAIN (COSTS OFF) SELECT {} FROM {}{} WHERE {}").format(
         SQL(", ").join([SQL("*"), *values]),
         SQL("ONLY " if relation.has_versions else ""),
-        Identifier(relation.name.schema, relation.name.name),
+        identifiers.relation(relation.name),
         written(table.where or "true"),
     )
     cursor.execute(SQL("; ").join([*map(SQL, names), statement, SQL(CATALOG_NAMES)]))

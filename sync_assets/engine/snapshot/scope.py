@@ -13,9 +13,10 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import formatted_types
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.session import CATALOG_NAMES, OWN_NAMES, Cursor
@@ -162,7 +163,7 @@ def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, C
     chosen = [written(text) for _, text in table.expressions] or [SQL("1")]
     statement = SQL("SELECT {} FROM {} WHERE {} LIMIT 0").format(
         SQL(", ").join(chosen),
-        Identifier(table.source.schema, table.source.name),
+        identifiers.relation(table.source),
         written(table.where or "true"),
     )
     problem = None
@@ -212,3 +213,11 @@ def is_of(leaves: Iterable[int]) -> Composable:
     return SQL("tableoid OPERATOR(pg_catalog.=) ANY ({}::pg_catalog.oid[])").format(
         sql.Literal(list(leaves))
     )
+
+
+def between_pages(first: int | None, end: int | None) -> Iterator[Composable]:
+    """The conditions on `ctid` for the pages from `first` on, and before `end`."""
+    for operator, page in ((">=", first), ("<", end)):
+        if page is not None:
+            text = f"ctid OPERATOR(pg_catalog.{operator}) '({{}},0)'::pg_catalog.tid"
+            yield SQL(text).format(sql.Literal(page))

@@ -18,6 +18,7 @@ from psycopg2 import sql
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import require_source
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.session import (
@@ -184,7 +185,7 @@ def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
             leaves = (leaf.name for leaf in relation.leaves if leaf.kind == "r")
             names |= {relation.name, *leaves}
     wanted = [
-        sql.SQL(text).format(sql.Identifier(name.schema, name.name))
+        sql.SQL(text).format(identifiers.relation(name))
         for text, chosen in (("ONLY {}", names), ("{}", with_children))
         for name in sorted(chosen)
     ]

@@ -12,6 +12,7 @@ from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.layout.layout import holds
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Cursor, row, transaction
 from sync_assets.engine.table import Table
@@ -72,7 +73,7 @@ def _key_of(cursor: Cursor, table: Table, columns: Sequence[str]) -> KeyCheck:
         "SET LOCAL enable_indexscan = off; SET LOCAL enable_indexonlyscan = off;"
         " SET LOCAL enable_bitmapscan = off"
     )
-    name = Identifier(table.target.schema, table.target.name)
+    name = identifiers.relation(table.target)
     null = SQL(" OR ").join(SQL("{} IS NULL").format(Identifier(each)) for each in columns)
     count = SQL("SELECT count(*), count(*) FILTER (WHERE {}) FROM {}").format(null, name)
     total, nulls = row(cursor, count)

@@ -10,6 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.compare.sides import awaited_by
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
@@ -45,12 +46,12 @@ class BothEnds:
         name = self.view.relation.name
         plain = self.view.relation.kind == "r" and not self.view.relation.reads_children
         only = self.table.only or plain
-        return SQL("ONLY {}" if only else "{}").format(Identifier(name.schema, name.name))
+        return SQL("ONLY {}" if only else "{}").format(identifiers.relation(name))
 
     @property
     def from_target(self) -> Composable:
         """What the target is read by."""
-        return Identifier(self.table.target.schema, self.table.target.name)
+        return identifiers.relation(self.table.target)
 
     @property
     def live(self) -> Composable:
