@@ -1,12 +1,14 @@
-"""What a run works with, and what it leaves: its receipt and the state after it."""
+"""What a run works with."""
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
 from sync_assets.engine.table import WorkerConfig
@@ -25,3 +27,18 @@ class Run:
     max_batch_disk: int = MAX_BATCH_DISK
     max_blocking: float = MAX_BLOCKING
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """A run between its snapshot and its end.
+
+    `source` is inside the transaction of the snapshot, `target` holds the locks of the tables;
+    `folder` is for the batch files; `cleanup` undoes what a failure must not leave behind.
+    """
+
+    run: Run
+    source: Connection
+    target: Connection
+    folder: Path
+    cleanup: contextlib.ExitStack

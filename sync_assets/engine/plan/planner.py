@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Work
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.plan import witnesses
 from sync_assets.engine.plan.batch_format import UTF8, encoding_between, is_binary
@@ -23,15 +23,14 @@ from sync_assets.engine.table import SyncMode, Table
 
 
 def plan_tables(
-    run: Run,
+    work: Work,
     tables: Sequence[Table],
     views: Sequence[SourceRelation],
-    source: Connection,
-    target: Connection,
     known: States,
     outlook: WalSources,
 ) -> list[Plan]:
-    """Plan the tables of a snapshot that `source` is inside of; `outlook` is older than it."""
+    """Plan the tables of a run's snapshot; `outlook` is older than that."""
+    run, source, target = work.run, work.source, work.target
     run.report.begin("plan")
     plans = [
         decide(source, target, table, view, known[table.target])

@@ -8,7 +8,7 @@ from functools import partial
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.compare.checksum import Buckets, Piece, Rows, digits_for, sums
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Work
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.plan.key_buckets import estimated_rows
@@ -26,10 +26,8 @@ EVERYTHING = 1 << 62
 """Rows to list at once that no table has, so that buckets are not told in parts."""
 
 
-def compared(
-    run: Run, plan: Plan, source: Connection, target: Connection, staging: Staging
-) -> Plan:
-    """The plan with the buckets that differ; `source` holds the snapshot, the rows are staged."""
+def compared(work: Work, plan: Plan, staging: Staging) -> Plan:
+    """The plan with the buckets that differ, once the rows that changed are staged."""
     from sync_assets.engine.compare.comparison import Comparison
     from sync_assets.engine.compare.scan import End
 
@@ -39,14 +37,14 @@ def compared(
     condition = None if plan.table.where is None else written(plan.table.where)
     own = own_names(plan.table, plan.view.relation, plan.view.types)
     rows_ = _keys(plan.view.relation, key, condition)
-    reading = End("source", rows_, source, plan.view.snapshot.in_recovery, own)
-    comparison = Comparison(run, plan.table, reading)
+    reading = End("source", rows_, work.source, plan.view.snapshot.in_recovery, own)
+    comparison = Comparison(work.run, plan.table, reading)
     buckets = Buckets(digits_for(estimated_rows(plan.view.relation) / ROWS_PER_BUCKET))
-    run.report.begin("compare")
+    work.run.report.begin("compare")
     with comparison.target_end() as end:
         comparison.sum_up((comparison.source, end), buckets)
-    _add_new(target, plan, key, staging, buckets)
-    run.report.spent("compare")
+    _add_new(work.target, plan, key, staging, buckets)
+    work.run.report.spent("compare")
     found = _differing(buckets)
     reason = f"{plan.reason}; keys of {len(found)} of {16**buckets.digits:,} buckets"
     differing = KeyBuckets(found, buckets.rows[1])

@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from pathlib import Path
 
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import Exported, batch_folder
 from sync_assets.engine.export.export import Export
 from sync_assets.engine.load.loaders import Loaders
@@ -103,38 +103,34 @@ def stage(
                 # To plan many and to make room for them is a long talk with the target.
                 with source.cursor() as cursor:
                     cursor.execute(AS_IDLE_AS_ALLOWED)
-            plans = plan_tables(run, tables, views, source, target, known, outlook)
-            staged = fill(run, plans, source, target, folder, cleanup, held_from)
+            work = Work(run, source, target, folder, cleanup)
+            plans = plan_tables(work, tables, views, known, outlook)
+            staged = fill(work, plans, held_from)
         flush = Flush(run.sessions, source, views[0].snapshot.lsn, held)
         cleanup.callback(flush.end)
     return staged, flush
 
 
 def fill(
-    run: Run,
-    plans: Sequence[Plan],
-    source: Connection,
-    target: Connection,
-    folder: Path,
-    cleanup: contextlib.ExitStack,
-    held_from: float,
-    *,
-    hold: bool = False,
+    work: Work, plans: Sequence[Plan], held_from: float, *, hold: bool = False
 ) -> tuple[Staged, ...]:
-    """Export what is planned and load it; `source` lets its snapshot go, unless told to hold it."""
-    staged = [_prepare(target, plan, cleanup) for plan in plans]
+    """Export what is planned and load it; the source lets its snapshot go, unless told to hold it.
+
+    `held_from` is the moment, in seconds of the monotonic clock, since when the snapshot is held.
+    """
+    staged = [_prepare(work, plan) for plan in plans]
     later = any(plan.keys_later for plan in plans)
-    export = _move(run, plans, chunks, source, target, staged, folder, hold=hold or later)
+    export = _move(work, plans, chunks, staged, hold=hold or later)
     done, workers = export.done, export.workers
     if later:
         plans = [
-            compared(run, plan, source, target, staging) if plan.keys_later else plan
+            compared(work, plan, staging) if plan.keys_later else plan
             for plan, staging in zip(plans, staged, strict=True)
         ]
-        export = _move(run, plans, key_chunks, source, target, staged, folder, hold=hold)
+        export = _move(work, plans, key_chunks, staged, hold=hold)
         done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
-    newest = [finish(target, *each) for each in zip(staged, plans, done, strict=True)]
-    run.report.spent("load")
+    newest = [finish(work.target, *each) for each in zip(staged, plans, done, strict=True)]
+    work.run.report.spent("load")
     held = export.ended - held_from
     return tuple(
         Staged(*each, max(workers, export.workers), held)
@@ -142,27 +138,24 @@ def fill(
     )
 
 
-def _prepare(target: Connection, plan: Plan, cleanup: contextlib.ExitStack) -> Staging:
+def _prepare(work: Work, plan: Plan) -> Staging:
     if not plan.table.dry_run:
-        prepare(target)
-    staging = create_staging(target, plan)
-    cleanup.push(_dropping_on_failure(target, staging))
+        prepare(work.target)
+    staging = create_staging(work.target, plan)
+    work.cleanup.push(_dropping_on_failure(work.target, staging))
     return staging
 
 
 def _move(
-    run: Run,
+    work: Work,
     plans: Sequence[Plan],
     cutting: Callable[[Sequence[Plan], int, int], Iterator[Chunk]],
-    source: Connection,
-    target: Connection,
     staged: Sequence[Staging],
-    folder: Path,
     *,
     hold: bool,
 ) -> Export:
     """Export and load, overlapping; the disk between them is bounded."""
-    report = run.report
+    run, report = work.run, work.run.report
     report.begin("chunk")
     most = choose_workers(run.workers, run.workers.max_workers)
     cut = list(cutting(plans, most, run.workers.batch_size))
@@ -171,17 +164,17 @@ def _move(
         name = str(plans[member].table.target)
         report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk, hold=hold)
+    export = Export(run.sessions, plans, cut, work.folder, moved, run.max_batch_disk, hold=hold)
     report.begin("export")
     workers = min(most, useful_workers(cut))
-    with contextlib.closing(export.batches(source, workers)) as batches:
+    with contextlib.closing(export.batches(work.source, workers)) as batches:
         first = next(batches, None)
         report.spent("export")
         if first is not None:
             report.begin("load")
             loaders = Loaders(run.sessions, plans, staged, export)
             most = min(most, useful_loaders(cut))
-            loaders.load(target, itertools.chain([first], batches), most)
+            loaders.load(work.target, itertools.chain([first], batches), most)
             report.spent("load")
     return export
 

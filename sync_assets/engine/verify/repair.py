@@ -17,7 +17,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, has_key_hash
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import deletes, interference, merge, merge_statements
@@ -84,10 +84,11 @@ def repair_rows(
         folder = cleanup.enter_context(batch_folder(run.batch_dir))
         plan = decide(source, target, narrow, view, known)
         _require_followed(plan)
-        (staged,) = fill(run, [plan], source, target, folder, cleanup, time.monotonic(), hold=True)
+        work = Work(run, source, target, folder, cleanup)
+        (staged,) = fill(work, [plan], time.monotonic(), hold=True)
         if wrong.rows.key:
-            work = functools.partial(_publish, run, table, target, staged, known, wrong)
-            return explained(run.sessions, target, [table.target], work)
+            published = functools.partial(_publish, run, table, target, staged, known, wrong)
+            return explained(run.sessions, target, [table.target], published)
         # Rows without a key are told apart by the whole of them, so all of them were read.
         (receipt,) = publish(run, target, [staged], {table.target: known})
     return receipt

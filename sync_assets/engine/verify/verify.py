@@ -12,7 +12,7 @@ from sync_assets.engine.compare.comparison import Comparison
 from sync_assets.engine.compare.scan import End
 from sync_assets.engine.compare.sides import awaited_by, rows_of_source
 from sync_assets.engine.compare.tally import Tally
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load import staging
 from sync_assets.engine.plan.changed_pages import WalSources, probe_wal
@@ -77,8 +77,9 @@ class _Held:
         known, held_from = states_of(target, tables), time.monotonic()
         with contextlib.ExitStack() as cleanup:
             folder = cleanup.enter_context(batch_folder(run.batch_dir))
-            plans = plan_tables(run, tables, views, source, target, known, self.outlook)
-            group = fill(run, plans, source, target, folder, cleanup, held_from, hold=True)
+            work = Work(run, source, target, folder, cleanup)
+            plans = plan_tables(work, tables, views, known, self.outlook)
+            group = fill(work, plans, held_from, hold=True)
             ensure_flushed(run.sessions, source, views[0].snapshot.lsn)
             receipts = publish(run, target, group, known)
         for staged in group:
