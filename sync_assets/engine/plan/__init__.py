@@ -1,4 +1,4 @@
 """What a run will read, and why.
 
-In go state, snapshot and layout; out comes a Plan, which nobody changes after.
+In go state, snapshot and layout; out comes a Plan of chunks. Nothing is read here but what decides.
 """
