@@ -1,0 +1,248 @@
+-- export_chunk: whole, a range of pages
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: by xid
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: changed pages
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(3,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(5,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0)
+  UNION ALL SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(9,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(10,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: filtered
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND ( total > 0 ))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: filtered, by xid, with what left the scope
+COPY (SELECT "id", CASE WHEN (( total > 0 ) IS TRUE) THEN "total" END, CASE WHEN (( total > 0 ) IS TRUE) THEN "email" END, (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END), (( total > 0 ) IS TRUE)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: keys alone
+COPY (SELECT "id"
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: keys with the page of each
+COPY (SELECT "id", 10, (ctid::pg_catalog.text::pg_catalog.point)[0]::bigint
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: keys of some buckets
+COPY (SELECT "id"
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', "id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: binary
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT binary)
+
+-- export_chunk: a whole view
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- copy_format
+csv, ENCODING 'UTF8'
+
+-- value_of
+"id"
+
+-- max_xmin
+SELECT max((CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END))
+  FROM "shop"."orders"
+
+-- staging_columns
+"id" bigint, "total" numeric, "email" text, "source_xmin" bigint
+
+-- create_table
+CREATE TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 95)
+
+-- add_key
+ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_pkey" PRIMARY KEY ("id")
+
+-- create_temporary
+CREATE TEMP TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean)
+
+-- key_columns
+"id" bigint
+
+-- load_batch: rows
+COPY "pg_temp"."staged" ("id", "total", "email", "source_xmin")
+  FROM STDIN (FORMAT csv, ENCODING 'UTF8')
+
+-- load_batch: keys
+COPY "pg_temp"."staged" ("id")
+  FROM STDIN (FORMAT csv, ENCODING 'UTF8')
+
+-- joined
+t."id" OPERATOR(pg_catalog.=) "s"."id"
+
+-- differs
+pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email"))
+
+-- differs: where rows are marked
+(pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) OR t."deleted_at" IS NOT NULL)
+
+-- staged: with what left the scope
+(SELECT *
+  FROM "pg_temp"."staged"
+  WHERE "sync_assets.in_scope")
+
+-- merge
+MERGE INTO "shop"."orders" AS t
+  USING "pg_temp"."staged" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHEN MATCHED AND pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "email" = s."email", "source_xmin" = s."source_xmin"
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
+
+-- merge: where rows are marked
+MERGE INTO "shop"."orders" AS t
+  USING "pg_temp"."staged" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHEN MATCHED AND (pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) OR t."deleted_at" IS NOT NULL) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "email" = s."email", "source_xmin" = s."source_xmin", "deleted_at" = NULL
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
+
+-- counted_merge
+WITH merged AS (MERGE INTO "shop"."orders" AS t
+  USING "pg_temp"."staged" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHEN MATCHED AND pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "email" = s."email", "source_xmin" = s."source_xmin"
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
+  RETURNING merge_action() AS action) SELECT count(*) FILTER (WHERE action = 'INSERT'), count(*) FILTER (WHERE action = 'UPDATE')
+  FROM merged
+
+-- count_changes
+SELECT (SELECT count(*)
+  FROM "pg_temp"."staged" AS s
+  WHERE NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")), (SELECT count(*)
+  FROM "pg_temp"."staged" AS s JOIN "shop"."orders" AS t
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")))
+
+-- live: where rows are marked
+t."deleted_at" IS NULL
+
+-- within_buckets
+pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1'])
+
+-- delete_missing
+DELETE
+  FROM "shop"."orders" AS t
+  WHERE NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- mark_missing
+UPDATE "shop"."orders" AS t
+  SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
+  WHERE t."deleted_at" IS NULL AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- delete_gone
+DELETE
+  FROM "shop"."orders" AS t
+  USING "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id"
+
+-- mark_gone
+UPDATE "shop"."orders" AS t
+  SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
+  FROM "pg_temp"."keys" AS s
+  WHERE t."deleted_at" IS NULL AND t."id" OPERATOR(pg_catalog.=) "s"."id"
+
+-- any_live
+SELECT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE t."deleted_at" IS NULL)
+
+-- count_missing
+SELECT count(*)
+  FROM "shop"."orders" AS t
+  WHERE true AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- count_there
+SELECT count(*)
+  FROM "shop"."orders" AS t JOIN "pg_temp"."keys" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHERE true
+
+-- count_live
+SELECT count(*)
+  FROM (SELECT
+  FROM "shop"."orders" AS t
+  WHERE true LIMIT 10) AS live
+
+-- count_left
+SELECT (SELECT count(*)
+  FROM "shop"."orders" AS t
+  WHERE EXISTS (SELECT
+  FROM "pg_temp"."staged" AS s
+  WHERE NOT s."sync_assets.in_scope" AND t."id" OPERATOR(pg_catalog.=) "s"."id")), (SELECT count(*)
+  FROM "pg_temp"."staged" AS s
+  WHERE NOT s."sync_assets.in_scope")
+
+-- delete_surplus
+DELETE
+  FROM "shop"."orders" AS t
+  USING (SELECT place, leaf
+  FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number", ctid AS place, tableoid AS leaf
+  FROM "shop"."orders") AS here
+  LEFT JOIN (SELECT "sync_assets.image", count(*) AS wanted
+  FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
+  FROM "pg_temp"."staged") AS there GROUP BY "sync_assets.image") AS counted
+  USING ("sync_assets.image")
+  WHERE "sync_assets.number" > coalesce(wanted, 0)) AS surplus
+  WHERE t.ctid = surplus.place AND t.tableoid = surplus.leaf
+
+-- insert_lacking
+INSERT INTO "shop"."orders" ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE SELECT "there"."id", "there"."total", "there"."email", "there"."source_xmin"
+  FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number", "id", "total", "email", "source_xmin"
+  FROM "pg_temp"."staged") AS there
+  LEFT JOIN (SELECT "sync_assets.image", count(*) AS present
+  FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
+  FROM "shop"."orders") AS here GROUP BY "sync_assets.image") AS counted
+  USING ("sync_assets.image")
+  WHERE there."sync_assets.number" > coalesce(counted.present, 0)
+
+-- count_unlike
+SELECT count(*)
+  FROM (SELECT "sync_assets.image", count(*) AS found
+  FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
+  FROM "shop"."orders") AS rows GROUP BY "sync_assets.image") AS here
+  FULL JOIN (SELECT "sync_assets.image", count(*) AS found
+  FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
+  FROM "pg_temp"."staged") AS rows GROUP BY "sync_assets.image") AS there
+  USING ("sync_assets.image")
+  WHERE here.found IS DISTINCT
+  FROM there.found
