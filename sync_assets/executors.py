@@ -39,7 +39,7 @@ CELERY_SETTINGS: Mapping[str, Any] = MappingProxyType(
         },
     }
 )
-"""The same for who hands out the steps and for the workers."""
+"""Settings of Celery, for the process that hands out steps and for the workers alike."""
 
 
 def executor_from(environment: Mapping[str, str]) -> dg.ExecutorDefinition | None:

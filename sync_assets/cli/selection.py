@@ -83,7 +83,7 @@ def require_urls(tables: Sequence[SyncedTable]) -> None:
 
 
 def require_connections(connections: set[str]) -> None:
-    """The same, of connections by their resource keys."""
+    """Raise ConfigurationError naming each variable that is not set for these resource keys."""
     missing = sorted(v for v in map(url_variable, connections) if not os.environ.get(v, "").strip())
     if missing:
         raise ConfigurationError(

@@ -95,7 +95,7 @@ class CheckOptions(StrictModel):
 
 
 class RowCountOptions(CheckOptions):
-    """The same, and how much the counts may differ."""
+    """A check that compares row counts: its options, and how much the counts may differ."""
 
     tolerance: float = Field(
         0.0, ge=0, le=1, description="the share of the source's rows by which the counts may differ"
@@ -103,7 +103,7 @@ class RowCountOptions(CheckOptions):
 
 
 class ContentOptions(CheckOptions):
-    """The same, and how much is compared."""
+    """A check that compares rows: its options, and how many rows are compared."""
 
     share: float = Field(
         0.01, gt=0, le=1, description="the share of the rows that is compared, at random; 1: all"
@@ -128,7 +128,7 @@ class Checks(StrictModel):
 
 
 class Email(StrictModel):
-    """Who gets mail."""
+    """Addresses that get mail."""
 
     to: list[Address] = Field(min_length=1, description="the addresses that get mail")
     sender: Address | None = Field(
@@ -178,7 +178,7 @@ class AutomationOptions(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """The same, of one table, as the sensors and schedules take it."""
+    """The automation of one table, as sensors and schedules take it."""
 
     running: bool = False
     schedule: str | None = None
@@ -216,8 +216,7 @@ def chosen_and_status(
 ) -> tuple[list[Automated], bool]:
     """The tables that one sensor or schedule is for, and whether it starts by itself.
 
-    Where some of its tables start, it is theirs alone; where none does, it is there for all of
-    them, switched off.
+    It is for the tables that are to be started, where there are any; else for all, switched off.
     """
     chosen = [table for table in tables if starts(table)]
     return (chosen, True) if chosen else (list(tables), False)

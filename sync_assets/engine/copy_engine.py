@@ -117,7 +117,7 @@ class DataCopyEngine:
     def copy_table_data_with_xmin(
         self, source_table: str, target_table: str, **options: Any
     ) -> Receipt:
-        """The same in the mode `xmin_incremental`."""
+        """`copy_table_data` in the mode `xmin_incremental`; raises what that raises."""
         return self.copy_table_data(
             source_table, target_table, SyncMode.XMIN_INCREMENTAL, **options
         )

@@ -23,7 +23,7 @@ ENVIRONMENT = {"PATH": os.defpath, "LC_ALL": "C"}
 
 @dataclass(frozen=True)
 class Account:
-    """Who runs the programs of a server; without an id, whoever runs us."""
+    """The account that runs the programs of a server; without an id, our own."""
 
     uid: int | None = None
     gid: int | None = None

@@ -1,4 +1,4 @@
-"""Who in this process follows a sync while Dagster runs it.
+"""The listener of a sync that Dagster runs in this process.
 
 Dagster hands an op its resources and configuration, both of which belong to the definitions; a
 command that starts a run in its own process wants to hear from the op without changing either. A
@@ -54,7 +54,7 @@ _current: ContextVar[Listener] = ContextVar("sync_assets_listener", default=Nobo
 
 
 def current_listener() -> Listener:
-    """Whoever listens to the run that this code is part of."""
+    """The listener of the run that this code is part of."""
     return _current.get()
 
 

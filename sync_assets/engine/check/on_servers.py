@@ -13,8 +13,11 @@ from sync_assets.engine.names import quoted
 TESTED_VERSIONS = (15, 18)
 """The major versions that our own tests run on."""
 
-OLD_XIDS, LAST_XIDS = 1_000_000_000, 2_100_000_000
-"""Ages of the oldest row version: anti-wraparound vacuum falls behind; soon no writes at all."""
+OLD_XIDS = 1_000_000_000
+"""Age of the oldest row version, in transactions, from which anti-wraparound vacuum falls behind."""
+
+LAST_XIDS = 2_100_000_000
+"""Age of the oldest row version, in transactions, at which the server soon takes no writes at all."""
 
 LONG_TRANSACTION = timedelta(minutes=5)
 MANY_XIDS = 1_000_000

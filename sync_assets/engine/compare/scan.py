@@ -28,8 +28,11 @@ SETTINGS = (
     # All buckets of a piece fit, and so do the rows that are listed in the usual case.
     "SET LOCAL work_mem = '32MB'",
 )
-LINES_AT_ONCE, BLOCKS = 500, 8
-"""How far a listing may run ahead of who reads it: lines to a block, and blocks."""
+LINES_AT_ONCE = 500
+"""Lines of a listing that are handed on together, as a block."""
+
+BLOCKS = 8
+"""Blocks that a listing may be ahead of its reader."""
 
 Statement = Callable[[Rows, Piece], Composable]
 Take = Callable[[bytes], None]

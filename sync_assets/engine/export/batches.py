@@ -26,8 +26,11 @@ BUFFER = 1 << 16
 MOST_BYTES = 16 << 20
 """Of rows in one file: what follows goes into another, which may be loaded or wait by itself."""
 
-BINARY_HEADER, BINARY_END = 19, b"\xff\xff"
-"""How long binary COPY data's beginning is, and its end; the manual, "COPY", "Binary Format"."""
+BINARY_HEADER = 19
+"""Bytes that binary COPY data begins with; the manual, "COPY", "Binary Format"."""
+
+BINARY_END = b"\xff\xff"
+"""The bytes that binary COPY data ends with."""
 
 
 _FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW

@@ -141,7 +141,7 @@ class Export:
     def _lead(self, leader: Connection, others: Sequence[threading.Thread]) -> None:
         """Read, then keep the locks until the last reader is done, and release the snapshot.
 
-        Who has more to read on it holds it.
+        With `hold` the caller commits, and reads on in the same snapshot.
         """
         self._read(leader)
         for thread in others:

@@ -1,4 +1,4 @@
-"""Who holds the watermark back: the oldest transaction that was still open in a run's snapshot."""
+"""What holds the watermark back: the oldest transaction that was still open in a run's snapshot."""
 
 from __future__ import annotations
 

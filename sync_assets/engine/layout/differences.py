@@ -13,7 +13,7 @@ from sync_assets.engine.table import Table
 
 
 def column_before(column: Column, source: Relation, before: RememberedColumns) -> Column | None:
-    """The same column at the last run: by number, which means nothing in another table."""
+    """What a column was at the last run, by its number, which means nothing in another table."""
     by_number = before.relation == source.oid and column.number > 0
     for each in before.columns:
         if (each.number == column.number) if by_number else (each.name == column.name):

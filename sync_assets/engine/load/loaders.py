@@ -52,7 +52,7 @@ class Loaders:
         try:
             work()
         except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for all
-            # Without the turn: whoever has it may wait for a batch that only this ends.
+            # Do not take `_turn` here: its holder may wait for a batch, which only this ends.
             self._failures.append(error)
             self._export.give_up(error)
 

@@ -257,8 +257,9 @@ UNION ALL
  WHERE {xmin} = (SELECT xid FROM floor) AND (SELECT count(*) FROM above) < {kept} LIMIT {kept})
 ORDER BY 1 DESC LIMIT {kept}
 """
-"""The rows a sample's {kept} newest bound from below, so that few have to be sorted: whatever the
-sample, so many there are. All rows may have the floor's xid, those of a bulk load."""
+"""Finds the {kept} newest rows without sorting all: a sample gives a lower bound of their xid, and only
+the rows above it are sorted. The rest is filled up with rows of that very xid, which a bulk load gives
+to every row."""
 
 
 def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Witness, ...]:

@@ -18,8 +18,11 @@ IN_SCOPE = "sync_assets.in_scope"
 """The staging table's flag for rows that pass the filter; a dot keeps it from being a column's."""
 
 
-LEAF, PAGE = "sync_assets.leaf", "sync_assets.page"
-"""Where a key was read: the leaf's oid on the source, and the page."""
+LEAF = "sync_assets.leaf"
+"""The column that says in which leaf of the source a key was read, by oid."""
+
+PAGE = "sync_assets.page"
+"""The column that says on which page of its leaf a key was read."""
 
 
 def staged_columns(plan: Plan) -> tuple[str, ...]:
@@ -51,8 +54,11 @@ def staging_columns(plan: Plan) -> Composable:
     return SQL(", ").join(definitions)
 
 
-MOST_ROOM, LEAST_ROOM = 15, 5
-"""Percent of a page that is left free for new versions of its rows."""
+MOST_ROOM = 15
+"""Percent of a page that is left free, at most, for new versions of its rows."""
+
+LEAST_ROOM = 5
+"""Percent of a page that is left free, at least, for new versions of its rows."""
 
 
 def create_table(plan: Plan, name: Composable) -> Composable:

@@ -23,8 +23,8 @@ from sync_assets.engine.postgres.session import Cursor, pinned, row
 MERGE_RETURNS = 170000
 
 INDEXED = "SET LOCAL random_page_cost = 1.1"
-"""The pages that the key's index leads to are mostly those that are written: reading them costs
-nothing more, while a scan of the target would be for the sake of the join alone."""
+"""Joins by the key's index: the pages that it leads to are mostly written anyway, so reading them costs
+nothing more, while a scan would read the whole target for the join alone."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -77,7 +77,7 @@ def _assignments(plan: Plan) -> Iterator[Composable]:
 
 
 def counted_merge(merged: Composable) -> Composable:
-    """The same MERGE, answering how many rows it inserted and updated (PostgreSQL 17 and later)."""
+    """A MERGE that answers how many rows it inserted and updated (PostgreSQL 17 and later)."""
     return SQL(
         "WITH merged AS ({} RETURNING merge_action() AS action) "
         "SELECT count(*) FILTER (WHERE action = 'INSERT'), "
@@ -210,8 +210,11 @@ def count_left(plan: Plan, key: Key, staging: Composable) -> Composable:
 # values apart that COPY tells apart, whatever operators their types have or lack.
 
 
-IMAGE, NUMBER = Identifier("sync_assets.image"), Identifier("sync_assets.number")
-"""Beside columns of any name; a dot keeps these from being one of them."""
+IMAGE = Identifier("sync_assets.image")
+"""A row's hash, as a column beside those of the table: the dot keeps the names apart."""
+
+NUMBER = Identifier("sync_assets.number")
+"""A row's number among its equals, as a column beside those of the table."""
 
 
 def delete_surplus(plan: Plan, staging: Composable) -> Composable:

@@ -78,8 +78,8 @@ def _write(
     with deferred(cursor, keys) as put_off:
         interference.check_each_statement(cursor, later)
         if put_off and not acts_within(ordered, keys):
-            # A removal frees unique values for rows that take them over. What a removed row would
-            # take along, or be held back by, has been brought up to date before.
+            # Delete before MERGE, children first: a new row may reuse a deleted row's unique value, and
+            # no cascade reaches rows that were merged already.
             for target in reversed(ordered):
                 counts = there[target].plan.removal is Removal.NONE
                 for do in (write, remove) if counts else (remove, write):

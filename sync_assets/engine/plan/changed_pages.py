@@ -34,7 +34,7 @@ class WalSources:
     position: Position | None
 
     def without_checkpoint(self) -> WalSources:
-        """The same, for who only looks."""
+        """The sources without a checkpoint: a plan only looks, and asks for none."""
         return dataclasses.replace(self, tools=dataclasses.replace(self.tools, checkpoint=False))
 
 

@@ -11,11 +11,17 @@ from sync_assets.engine.plan.plan import Chunk, How, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.snapshot.pages import pages_in, portions, ranges_of
 
-SMALL_CHUNK, LARGE_CHUNK = 1024, 8192
-"""Pages. Below the first a round trip costs more than the read; the second is 64 MB of table."""
+SMALL_CHUNK = 1024
+"""Pages of the smallest chunk: below that a round trip costs more than the read."""
 
-SMALL_PORTION, LARGE_PORTION = 64, 500
-"""Page ranges in one statement: each costs a tenth of a millisecond, and planning grows with them."""
+LARGE_CHUNK = 8192
+"""Pages of the largest chunk: 64 MB of table."""
+
+SMALL_PORTION = 64
+"""Page ranges in one statement, at least: so few are not worth another worker."""
+
+LARGE_PORTION = 500
+"""Page ranges in one statement, at most: each costs a tenth of a millisecond to plan."""
 
 RANGE_PAGES = 16
 """Pages that are scanned in the time that a range takes."""

@@ -19,8 +19,11 @@ from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
 
-DATES, NUMBERS = "D", "N"
-"""Type categories of the manual's table pg_type, typcategory."""
+DATES = "D"
+"""The category of date and time types: pg_type.typcategory."""
+
+NUMBERS = "N"
+"""The category of numeric types: pg_type.typcategory."""
 
 _NOW = {
     "timestamp with time zone": "{now}::pg_catalog.timestamptz",

@@ -255,8 +255,11 @@ def _privilege(name: RelationName, role: str) -> errors.PrivilegeError:
     )
 
 
-EQUAL, AT_LEAST = 3, 4
-"""Strategies of a btree: the manual, "Index Method Strategies"."""
+EQUAL = 3
+"""The strategy number of `=` in a btree: the manual, "Index Method Strategies"."""
+
+AT_LEAST = 4
+"""The strategy number of `>=` in a btree."""
 
 
 def formatted_types(cursor: Cursor, oids: Iterable[int]) -> dict[int, str]:

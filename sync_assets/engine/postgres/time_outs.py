@@ -5,8 +5,11 @@ A DBA who limits a role limits us: nothing here ever lifts what is set.
 
 from __future__ import annotations
 
-LOCK, IDLE = 10_000, 60_000
-"""Milliseconds that a session waits for a lock, and that it stays idle in a transaction."""
+LOCK = 10_000
+"""Milliseconds that a session waits for a lock."""
+
+IDLE = 60_000
+"""Milliseconds that a session may be idle inside a transaction."""
 
 NAMES = (
     "statement_timeout",

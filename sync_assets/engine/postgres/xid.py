@@ -13,8 +13,11 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 RING = 1 << 32
-FROZEN, FIRST = 2, 3
-"""What stands in rows that were frozen long ago, and the lowest 32-bit id of a transaction."""
+FROZEN = 2
+"""The xmin of rows that were frozen long ago."""
+
+FIRST = 3
+"""The lowest 32-bit id of a transaction."""
 
 YOUNG = 1 << 30
 """So many ids a window may span to be told by age(), which is a signed 32-bit number."""
@@ -58,7 +61,7 @@ class XidWindow:
         return f"({from_low} {joined_by} {value} OPERATOR(pg_catalog.<) {high})"
 
     def quick_predicate(self, column: str = "xmin") -> str:
-        """The same by age(), at a third of the cost; no parallel plan can have it.
+        """The window's condition by age(), at a third of the cost of `predicate`; never in parallel.
 
         age() counts from the next id at its first call in a transaction, or from the transaction's
         own: only for sessions that have none. Should that be 2^31 ids past the window's start,

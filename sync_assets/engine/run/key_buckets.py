@@ -19,7 +19,7 @@ from sync_assets.engine.postgres.session import PINNED, Connection, transaction
 from sync_assets.engine.snapshot.scope import own_names, written
 
 ROWS_PER_BUCKET = 16
-"""Times as many rows in a bucket as a comparison of whole rows would put there."""
+"""Keys are small: a bucket holds so many times the rows that it would hold of whole rows."""
 
 
 EVERYTHING = 1 << 62

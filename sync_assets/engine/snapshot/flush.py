@@ -16,9 +16,12 @@ from sync_assets.engine import errors
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection, row, rows
 
-PATIENCE, PAUSE = 0.2, 0.02
-"""Seconds in which the source flushes by itself, as a rule, and between two looks: the WAL writer's
-default delay. What it leaves is less than a page, which waits for somebody's commit."""
+PATIENCE = 0.2
+"""Seconds that the source gets to flush by itself: the WAL writer's default delay. The WAL writer
+leaves less than a page, which waits for somebody's commit."""
+
+PAUSE = 0.02
+"""Seconds between two looks at what is flushed."""
 
 AT_MOST = 10.0
 """Seconds that a transaction on the target, with its locks, waits for the source's disk."""
@@ -71,7 +74,7 @@ def _flush(sessions: Sessions) -> None:
 
 
 class Flush:
-    """The same beside other work, for it may take the WAL writer's delay: only a COMMIT needs it.
+    """A flush of the source's WAL that goes on beside other work, and that only a COMMIT waits for.
 
     `held` keeps the connection open, and is closed as soon as nobody needs it any more.
     """

@@ -48,7 +48,7 @@ def safe_start(positions: Iterable[Position], xmin: int) -> int | None:
 def advanced(positions: Sequence[Position], read: Position, xmin: int) -> tuple[Position, ...]:
     """The positions to keep after a run that read one more before a snapshot with this xmin.
 
-    Any subset is right, as each of them is on its own; more of them only let the window start later.
+    Each position alone would be right; keeping several only lets a later window start later.
     """
     start = safe_start((*positions, read), xmin)
     kept = [each for each in (*positions, read) if start is None or each.lsn >= start]

@@ -121,7 +121,7 @@ def read_current(cursor: Cursor, target: RelationName) -> State | None:
 
 
 def recall(cursor: Cursor, target: RelationName) -> State | None:
-    """The same where the state's tables are there."""
+    """The state of a target table, from state tables that are known to exist."""
     found = rows(
         cursor,
         f"SELECT {', '.join(_READ)}, "  # noqa: S608 - constants only

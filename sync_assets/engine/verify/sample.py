@@ -18,8 +18,11 @@ from sync_assets.engine.postgres.session import row, rows
 from sync_assets.engine.table import Table
 from sync_assets.engine.verify.ends import BothEnds, are_empty, on_both
 
-SAMPLED_AT_LEAST, SAMPLED_AT_MOST = 1000, 100_000
-"""Rows."""
+SAMPLED_AT_LEAST = 1000
+"""Rows that a sample has, at least, where the table has so many."""
+
+SAMPLED_AT_MOST = 100_000
+"""Rows that a sample has, at most."""
 
 KEYS_AT_ONCE = 1000
 NOTHING, ALL = SQL(""), SQL("true")

@@ -1,0 +1,43 @@
+"""A docstring is read in a hover, alone: some ways to begin one leave its reader guessing."""
+
+from __future__ import annotations
+
+import ast
+import itertools
+from collections.abc import Iterator
+from pathlib import Path
+
+import sync_assets
+
+GUESSING = ("The same", "Who ", "Whoever ", "Whose ", "Likewise", "As above")
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Each docstring of the product and each text below a constant, with its place."""
+    root = Path(sync_assets.__file__).parent
+    for file in sorted(root.rglob("*.py")):
+        tree = ast.parse(file.read_text(encoding="utf-8"))
+        for node in ast.walk(tree):
+            body = getattr(node, "body", ())
+            for statement in body if isinstance(body, list) else ():
+                text = getattr(getattr(statement, "value", None), "value", None)
+                if isinstance(statement, ast.Expr) and isinstance(text, str):
+                    yield f"{file.relative_to(root)}:{statement.lineno}", text
+
+
+def test_each_can_be_read_alone() -> None:
+    texts = list(documented())
+    assert len(texts) > 1000
+    assert [place for place, text in texts if text.startswith(GUESSING)] == []
+
+
+def test_no_text_is_for_two_constants() -> None:
+    shared = []
+    root = Path(sync_assets.__file__).parent
+    for file in root.rglob("*.py"):
+        body = ast.parse(file.read_text(encoding="utf-8")).body
+        for statement, below in itertools.pairwise(body):
+            pair = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)
+            if pair and isinstance(below, ast.Expr):
+                shared.append(f"{file.relative_to(root)}:{statement.lineno}")
+    assert shared == []
