@@ -16,6 +16,7 @@ from sync_assets.assets.specs import op_name, source_key, target_key
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import RelationName, observe
 from sync_assets.runs.failures import LAUNCHED_BY
+from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.servers import Connect
 
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, item text NOT NULL)"
@@ -29,8 +30,9 @@ def instance() -> Iterator[dg.DagsterInstance]:
 
 
 @pytest.fixture
-def definitions(source_url: str, target_url: str, connect: Connect) -> dg.Definitions:
-    connect(source_url).cursor().execute(f"{ORDERS}; {ROWS}")
+def definitions(source_url: str, target_url: str) -> dg.Definitions:
+    # The server's counters, by which a change is noticed, know of the rows when this returns.
+    execute(source_url, ORDERS, ROWS)
     return defined(source_url, target_url)
 
 
