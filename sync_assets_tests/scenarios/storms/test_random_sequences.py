@@ -76,7 +76,7 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
         "12",
     ),
     "a new column's value in older rows is forgotten": (
-        "sync_assets.engine.layout.following._Following._value_of_old_rows",
+        "sync_assets.engine.layout.following.Following._value_of_old_rows",
         lambda following, column: None,
         "6",
     ),
