@@ -1,8 +1,8 @@
 """Write the reference from the models: `python scripts/generate_reference.py`, or `make reference`.
 
 The tables in configuration.md stand between `<!-- keys of MODEL -->` and `<!-- end of keys -->`,
-MODEL being a class of `sync_assets.config.model.model` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and one
-for what each command prints with `--json`. A test fails while any of them is stale.
+MODEL being a class of `sync_assets.config.model` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and
+one for what each command prints with `--json`. A test fails while any of them is stale.
 """
 
 from __future__ import annotations

@@ -94,7 +94,9 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """The servers that were asked, and what was found: what blocks first. An end that did not answer is None.
+    """The servers that were asked, and what was found: what blocks first.
+
+    An end that did not answer is None.
 
     `changed_pages` says by what the source names them, where it can.
     """

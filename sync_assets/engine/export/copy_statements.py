@@ -41,7 +41,7 @@ def reading(chunk: Chunk) -> tuple[str, ...]:
 
 
 def copy_format(plan: Plan, *, keys_only: bool) -> Composable:
-    """The options of COPY, of which both ends must know the same."""
+    """The format of COPY, alike for writing a file and for reading it."""
     if plan.sends_binary(keys_only=keys_only):
         return SQL("binary")
     return SQL("csv, ENCODING {}").format(Literal(plan.encoding))

@@ -76,7 +76,10 @@ def _no_key(table: Table, *, enforced: bool) -> errors.UnusableKey:
 
 
 def key_on_target(table: Table, key: Key, source: Relation, target: Relation) -> Key:
-    """The target's own key over these columns; raises SchemaConflict where it has none to find rows by."""
+    """The target's own key over these columns.
+
+    Raises SchemaConflict where it has none to find rows by.
+    """
     for candidate in target.keys:
         if sorted(candidate.columns) == sorted(key.columns):
             _require_writable(table, candidate, target)

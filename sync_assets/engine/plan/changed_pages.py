@@ -160,7 +160,7 @@ def _with_pages(
         plan,
         reads=reads,
         gone_leaves=tuple(leaf.oid for leaf in known.leaves if leaf.oid not in here),
-        keys_by_page=_key_map(plan, known, reads),
+        keys_by_page=_keys_by_page(plan, known, reads),
     )
     return dataclasses.replace(changed, reason=f"{plan.reason}{_pages_read(changed, how)}")
 
@@ -175,7 +175,7 @@ def _read_of(read: LeafRead, runs: tuple[PageRange, ...] | None, *, always: bool
     return LeafRead(read.leaf, How.BLOCKS, "rows of changed pages by their xid", runs)
 
 
-def _key_map(plan: Plan, known: State, reads: Sequence[LeafRead]) -> KeysByPage:
+def _keys_by_page(plan: Plan, known: State, reads: Sequence[LeafRead]) -> KeysByPage:
     leaves = plan.view.relation.leaves
     if not plan.compares_keys or not can_map(plan) or any(leaf.kind != "r" for leaf in leaves):
         return KeysByPage.NONE

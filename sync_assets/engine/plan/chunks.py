@@ -21,7 +21,8 @@ SMALL_PORTION = 64
 """Page ranges in one statement, at least: so few are not worth another worker."""
 
 LARGE_PORTION = 500
-"""Page ranges in one statement, at most: each costs a tenth of a millisecond to plan."""
+"""Page ranges in one statement, at most: each costs a tenth of a millisecond, and planning grows
+with them."""
 
 RANGE_PAGES = 16
 """Pages that are scanned in the time that a range takes."""

@@ -85,8 +85,10 @@ def _key_types(plan: Plan) -> dict[str, str]:
 
 
 def estimated_rows(relation: Relation) -> float:
-    """How many rows the catalog says it has, or its size suggests."""
-    # One that was never analyzed says -1, and is not known to be large.
+    """How many rows the catalog says a relation has.
+
+    A leaf that was never analyzed counts as -1: it is not known to be large.
+    """
     return sum(leaf.estimated_rows for leaf in relation.leaves)
 
 

@@ -1,4 +1,4 @@
-"""What a run will read, and why: decided from state, snapshot and shapes (pure)."""
+"""A plan as values: what a run will read, how, and why (pure)."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class Removal(str, enum.Enum):
 
 
 class KeysByPage(str, enum.Enum):
-    """What becomes of the target's map from source pages to keys (`page_map`)."""
+    """What becomes of the target's map from source pages to keys (`merge.keys_by_page`)."""
 
     NONE = "none"
     BUILD = "build"

@@ -51,7 +51,7 @@ class Sessions:
         self._lock = threading.Lock()
         self.cancelled = False
         self.watches: dict[Side, Watching] = {}
-        """The sides that `blocking` watches over."""
+        """The sides that `snapshot.give_way` watches over."""
 
     @contextlib.contextmanager
     def connected(self, side: Side) -> Iterator[Connection]:

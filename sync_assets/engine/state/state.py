@@ -104,7 +104,7 @@ _READ = [f"coalesce(map = {MAP}, false)" if name == "map" else name for name in 
 
 
 def keys_by_page_of(target: RelationName) -> RelationName:
-    """The table that maps the source's pages to a target's keys (`page_map`)."""
+    """The table that maps the source's pages to a target's keys (`merge.keys_by_page`)."""
     text = f"{target.schema}\0{target.name}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     return RelationName("sync_assets", f"keys_by_page_{digest}")
