@@ -39,15 +39,16 @@ class SharedSnapshot:
 
 
 _SEEN = (
-    "SELECT pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_postmaster_start_time(),"
+    "pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_postmaster_start_time(),"
     " pg_catalog.inet_server_addr()::text"
 )
+"""What tells a snapshot of one server from any other, in a SELECT."""
 
 
 def share(cursor: Cursor) -> SharedSnapshot:
     """Hand on this transaction's snapshot, for as long as it is open."""
-    (name,) = row(cursor, "SELECT pg_catalog.pg_export_snapshot()")
-    return SharedSnapshot(str(name), row(cursor, _SEEN))
+    name, *seen = row(cursor, f"SELECT pg_catalog.pg_export_snapshot(), {_SEEN}")
+    return SharedSnapshot(str(name), tuple(seen))
 
 
 @contextlib.contextmanager
@@ -64,7 +65,7 @@ def joined(sessions: Sessions, side: Side, shared: SharedSnapshot) -> Iterator[C
             opened = stack.enter_context(sessions.connected(side))
             cursor = stack.enter_context(transaction(opened, *PINNED, begin=READ_SNAPSHOT))
             cursor.execute("SET TRANSACTION SNAPSHOT %s", (shared.name,))
-            if row(cursor, _SEEN) == shared.seen:
+            if row(cursor, f"SELECT {_SEEN}") == shared.seen:
                 connection = opened
         except Exception:  # noqa: BLE001 - whatever it was, the others read on
             sessions.check()
