@@ -19,6 +19,24 @@ COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2':
   WHERE ctid OPERATOR(pg_catalog.>=) '(9,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(10,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')
 
+-- export_chunk: from a cursor on
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ("id" OPERATOR(pg_catalog.>=) '7'::bigint OR "id" IS NULL))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: from a cursor on, without what is read by xid
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE "id" OPERATOR(pg_catalog.>=) '7'::bigint AND NOT (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: a computed column
+COPY (SELECT "id", "total", ( lower(email) ), (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
 -- export_chunk: filtered
 COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
   FROM ONLY "shop"."orders"
@@ -37,8 +55,20 @@ COPY (SELECT "id"
   WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')
 
--- export_chunk: keys with the page of each
+-- export_chunk: keys alone, filtered
+COPY (SELECT "id"
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND ( total > 0 ))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: keys with their pages
 COPY (SELECT "id", 10, (ctid::pg_catalog.text::pg_catalog.point)[0]::bigint
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: keys that note the pages of changed rows
+COPY (SELECT "id", CASE WHEN (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0) THEN (ctid::pg_catalog.text::pg_catalog.point)[0]::bigint END
   FROM ONLY "shop"."orders"
   WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')
@@ -55,10 +85,21 @@ COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2':
   WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
   TO STDOUT (FORMAT binary)
 
--- export_chunk: a whole view
+-- export_chunk: a foreign table
+COPY (SELECT "id", "total", "email", NULL
+  FROM "shop"."orders")
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: partitions through their parent
 COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
   FROM "shop"."orders"
-  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid)
+  WHERE ((pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0)))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: partitions through their parent, one of them whole
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM "shop"."orders"
+  WHERE (tableoid OPERATOR(pg_catalog.=) ANY (ARRAY[10]::pg_catalog.oid[]) OR (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0)))
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')
 
 -- copy_format
@@ -67,6 +108,9 @@ csv, ENCODING 'UTF8'
 -- value_of
 "id"
 
+-- value_of: a computed column
+( lower(email) )
+
 -- max_xmin
 SELECT max((CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END))
   FROM "shop"."orders"
@@ -74,11 +118,23 @@ SELECT max((CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELS
 -- staging_columns
 "id" bigint, "total" numeric, "email" text, "source_xmin" bigint
 
+-- staging_columns: of a table to be made
+"id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint
+
 -- create_table
-CREATE TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 95)
+CREATE TABLE "pg_temp"."staged" ("id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 95)
+
+-- create_table: with room for one more row
+CREATE TABLE "pg_temp"."staged" ("id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 89)
+
+-- create_table: where rows are marked
+CREATE TABLE "pg_temp"."staged" ("id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint, "deleted_at" timestamptz) WITH (fillfactor = 95)
 
 -- add_key
 ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_pkey" PRIMARY KEY ("id")
+
+-- add_key: unique, of two columns
+ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_key" UNIQUE ("id", "total")
 
 -- create_temporary
 CREATE TEMP TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean)
@@ -86,22 +142,32 @@ CREATE TEMP TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text
 -- key_columns
 "id" bigint
 
+-- key_columns: with their pages
+"id" bigint, "sync_assets.leaf" bigint, "sync_assets.page" bigint
+
 -- load_batch: rows
-COPY "pg_temp"."staged" ("id", "total", "email", "source_xmin")
-  FROM STDIN (FORMAT csv, ENCODING 'UTF8')
+COPY "pg_temp"."staged" ("id", "total", "email", "source_xmin") FROM STDIN (FORMAT csv, ENCODING 'UTF8')
 
 -- load_batch: keys
-COPY "pg_temp"."staged" ("id")
-  FROM STDIN (FORMAT csv, ENCODING 'UTF8')
+COPY "pg_temp"."staged" ("id") FROM STDIN (FORMAT csv, ENCODING 'UTF8')
+
+-- load_batch: keys with their pages
+COPY "pg_temp"."staged" ("id", "sync_assets.leaf", "sync_assets.page") FROM STDIN (FORMAT csv, ENCODING 'UTF8')
 
 -- joined
 t."id" OPERATOR(pg_catalog.=) "s"."id"
+
+-- joined: by two columns
+t."id" OPERATOR(pg_catalog.=) "s"."id" AND t."total" OPERATOR(pg_catalog.=) "s"."total"
 
 -- differs
 pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email"))
 
 -- differs: where rows are marked
 (pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) OR t."deleted_at" IS NOT NULL)
+
+-- staged
+"pg_temp"."staged"
 
 -- staged: with what left the scope
 (SELECT *
@@ -126,6 +192,15 @@ MERGE INTO "shop"."orders" AS t
   WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
   VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
 
+-- merge: a column that is set once
+MERGE INTO "shop"."orders" AS t
+  USING "pg_temp"."staged" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHEN MATCHED AND pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "source_xmin" = s."source_xmin"
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
+
 -- counted_merge
 WITH merged AS (MERGE INTO "shop"."orders" AS t
   USING "pg_temp"."staged" AS s
@@ -147,6 +222,9 @@ SELECT (SELECT count(*)
   ON t."id" OPERATOR(pg_catalog.=) "s"."id"
   WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")))
 
+-- live
+true
+
 -- live: where rows are marked
 t."deleted_at" IS NULL
 
@@ -160,10 +238,24 @@ DELETE
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
+-- delete_missing: in some buckets
+DELETE
+  FROM "shop"."orders" AS t
+  WHERE pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
 -- mark_missing
 UPDATE "shop"."orders" AS t
   SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
   WHERE t."deleted_at" IS NULL AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- mark_missing: in some buckets
+UPDATE "shop"."orders" AS t
+  SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
+  WHERE t."deleted_at" IS NULL AND pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
@@ -188,6 +280,13 @@ SELECT EXISTS (SELECT
 SELECT count(*)
   FROM "shop"."orders" AS t
   WHERE true AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- count_missing: in some buckets
+SELECT count(*)
+  FROM "shop"."orders" AS t
+  WHERE true AND pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
@@ -244,5 +343,4 @@ SELECT count(*)
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
   FROM "pg_temp"."staged") AS rows GROUP BY "sync_assets.image") AS there
   USING ("sync_assets.image")
-  WHERE here.found IS DISTINCT
-  FROM there.found
+  WHERE here.found IS DISTINCT FROM there.found
