@@ -12,17 +12,22 @@ import sync_assets
 GUESSING = ("The same", "Who ", "Whoever ", "Whose ", "Likewise", "As above")
 
 
-def documented() -> Iterator[tuple[str, str]]:
-    """Each docstring of the product and each text below a constant, with its place."""
+def modules() -> Iterator[tuple[str, ast.Module]]:
+    """Each module of the product, by its path."""
     root = Path(sync_assets.__file__).parent
     for file in sorted(root.rglob("*.py")):
-        tree = ast.parse(file.read_text(encoding="utf-8"))
-        for node in ast.walk(tree):
+        yield str(file.relative_to(root)), ast.parse(file.read_text(encoding="utf-8"))
+
+
+def documented() -> Iterator[tuple[str, str]]:
+    """Each docstring of the product and each text below a constant, with its place."""
+    for path, module in modules():
+        for node in ast.walk(module):
             body = getattr(node, "body", ())
             for statement in body if isinstance(body, list) else ():
                 text = getattr(getattr(statement, "value", None), "value", None)
                 if isinstance(statement, ast.Expr) and isinstance(text, str):
-                    yield f"{file.relative_to(root)}:{statement.lineno}", text
+                    yield f"{path}:{statement.lineno}", text
 
 
 def test_each_can_be_read_alone() -> None:
@@ -33,11 +38,9 @@ def test_each_can_be_read_alone() -> None:
 
 def test_no_text_is_for_two_constants() -> None:
     shared = []
-    root = Path(sync_assets.__file__).parent
-    for file in root.rglob("*.py"):
-        body = ast.parse(file.read_text(encoding="utf-8")).body
-        for statement, below in itertools.pairwise(body):
+    for path, module in modules():
+        for statement, below in itertools.pairwise(module.body):
             pair = isinstance(statement, ast.Assign) and isinstance(statement.targets[0], ast.Tuple)
             if pair and isinstance(below, ast.Expr):
-                shared.append(f"{file.relative_to(root)}:{statement.lineno}")
+                shared.append(f"{path}:{statement.lineno}")
     assert shared == []
