@@ -53,11 +53,13 @@ class TableSync(dg.Component):
         workers: WorkerConfig,
         sensor_seconds: int,
         alerts: Alerts,
+        name: str | None = None,
     ) -> None:
         self.tables = tuple(tables)
         self.workers = workers
         self.sensor_seconds = sensor_seconds
         self.alerts = alerts
+        self.name = name
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -73,7 +75,8 @@ class TableSync(dg.Component):
             dataclasses.replace(synced, defined_at=_place(document, position))
             for position, synced in enumerate(config.synced_tables(specs.group_name(context.path)))
         ]
-        return cls(tables, config.worker_config(), config.sensor_seconds(), config.alerts)
+        seconds = config.sensor_seconds()
+        return cls(tables, config.worker_config(), seconds, config.alerts, config.name)
 
     @classmethod
     def get_code_references_for_yaml(
@@ -103,7 +106,7 @@ class TableSync(dg.Component):
         if sources:
             name = specs.observation_name(_folder(context), _instance_key(context))
             assets.append(source_assets(name, sources))
-        name = specs.component_name(_folder(context), _instance_key(context))
+        name = self.name or specs.component_name(_folder(context), _instance_key(context))
         return dg.Definitions(
             assets=assets,
             asset_checks=[check for synced in self.tables for check in checks_of(synced)],

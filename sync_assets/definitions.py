@@ -13,6 +13,7 @@ from types import ModuleType
 
 import dagster as dg
 
+from sync_assets.automation.switches import tell_lost_switches
 from sync_assets.config.folder import SHIPPED, locate, read_components
 from sync_assets.executors import executor_from
 from sync_assets.resources import bound_from_environment
@@ -24,9 +25,10 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that is configured; connects to nothing."""
-    return dg.Definitions.merge(
-        load_tables(locate(os.environ)), dg.Definitions(executor=executor_from(os.environ))
-    )
+    executor = dg.Definitions(executor=executor_from(os.environ))
+    definitions = dg.Definitions.merge(load_tables(locate(os.environ)), executor)
+    tell_lost_switches(definitions)
+    return definitions
 
 
 @cache

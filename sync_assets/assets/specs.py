@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Mapping
 from datetime import timedelta
 from pathlib import Path
 
@@ -12,6 +13,9 @@ import dagster as dg
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
 from sync_assets.plain_text import in_markdown
+
+LOCATION = "sync_assets"
+"""Our code location, as workspace.yaml and pyproject.toml name it."""
 
 CHANGED = re.compile(r".*_[0-9a-f]{8}")
 
@@ -26,6 +30,11 @@ def sanitized(name: str) -> str:
     if clean == name and clean and not CHANGED.fullmatch(clean):
         return clean
     return f"{clean}_{_digest(name)}"
+
+
+def code_location(environment: Mapping[str, str]) -> str:
+    """The code location's name: Dagster's own variable, where a workspace names it otherwise."""
+    return environment.get("DAGSTER_LOCATION_NAME") or LOCATION
 
 
 def group_name(folder: Path) -> str:
@@ -80,10 +89,17 @@ def component_name(place: str, number: int | str | None) -> str:
     return base if number in (0, None) else f"{base}__{number}"
 
 
-def schedule_name(component: str, purpose: str, cron: str, timezone: str) -> str:
-    """One schedule for each component, purpose, cron expression and time zone."""
-    times = cron if timezone == "UTC" else f"{cron} {timezone}"
-    return f"{component}_{purpose}_{_digest(times)}"
+def schedule_name(component: str, purpose: str, first_of_its_own: SyncedTable | None) -> str:
+    """A name that a schedule keeps when its times are edited: its switch hangs on it.
+
+    The schedule of the times that stand in `defaults` has the plain name; one of tables that write
+    their own is called after the first of those, too.
+    """
+    base = f"{component}_{purpose}"
+    if first_of_its_own is None:
+        return base
+    schema, name = target_key(first_of_its_own).path[1:]
+    return f"{base}__{op_name(dg.AssetKey([name] if schema == 'public' else [schema, name]))}"
 
 
 def pool(synced: SyncedTable) -> str:

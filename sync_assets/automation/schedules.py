@@ -1,11 +1,11 @@
 """Schedules: syncs by the clock, sweeps for deleted rows, and full passes that reconcile."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.config.automation import Automation, chosen_and_status
+from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
 
@@ -13,45 +13,53 @@ Op = tuple[SyncedTable, ...]
 Times = tuple[str, str]
 """A cron expression, and the time zone it holds in."""
 
-PURPOSES: tuple[
-    tuple[str, Callable[[Automation], str | None], Mapping[str, bool] | None, str], ...
-] = (
-    ("sync", lambda table: table.schedule, None, "Syncs"),
+PURPOSES: tuple[tuple[str, str, Mapping[str, bool] | None, str], ...] = (
+    ("sync", "schedule", None, "Syncs"),
     (
         "sweep_deletes",
-        lambda table: table.delete_schedule,
+        "delete_schedule",
         {"sweep_deletes": True},
         "Looks for rows that the source has deleted in",
     ),
     (
         "reconcile",
-        lambda table: table.reconcile,
+        "reconcile",
         {"full_refresh": True},
         "Reads every row of the source again and corrects",
     ),
 )
-"""Name, whose key, what the run is told, and the description's first words."""
+"""Name, key in defs.yaml, what the run is told, and the description's first words."""
 
 
 def schedules_of(component: str, ops: Sequence[Op]) -> list[dg.ScheduleDefinition]:
     """One schedule for each purpose, cron expression and time zone of a component's tables."""
     return [
-        _schedule(specs.schedule_name(component, purpose, *times), times, chosen, config, words)
-        for purpose, cron_of, config, words in PURPOSES
-        for times, chosen in _by_times(ops, cron_of)
+        _schedule(
+            specs.schedule_name(component, purpose, _first_of_its_own(key, those)),
+            times,
+            those,
+            config,
+            words,
+        )
+        for purpose, key, config, words in PURPOSES
+        for times, those in _by_times(key, ops)
     ]
 
 
-def _by_times(
-    ops: Sequence[Op], cron_of: Callable[[Automation], str | None]
-) -> Iterator[tuple[Times, list[Op]]]:
+def _by_times(key: str, ops: Sequence[Op]) -> Iterator[tuple[Times, list[Op]]]:
     found: dict[Times, list[Op]] = {}
     for op in ops:
         automation = op[0].automation
-        cron = cron_of(automation)
+        cron = getattr(automation, key)
         if cron is not None:
             found.setdefault((cron, automation.timezone), []).append(op)
     yield from found.items()
+
+
+def _first_of_its_own(key: str, ops: Sequence[Op]) -> SyncedTable | None:
+    """The first of the tables, unless some have these times from `defaults`."""
+    own = all({key, "timezone"} & op[0].automation.own for op in ops)
+    return ops[0][0] if own else None
 
 
 def _schedule(

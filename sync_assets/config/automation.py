@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 import zoneinfo
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Annotated, Any, Literal, TypeVar
@@ -178,7 +178,10 @@ class AutomationOptions(StrictModel):
 
 @dataclass(frozen=True, slots=True)
 class Automation:
-    """The automation of one table, as sensors and schedules take it."""
+    """The automation of one table, as sensors and schedules take it.
+
+    `own` are the keys that the table writes itself; the others come from `defaults`.
+    """
 
     running: bool = False
     schedule: str | None = None
@@ -187,15 +190,17 @@ class Automation:
     timezone: str = "UTC"
     freshness: timedelta | None = None
     checks: Checks = field(default_factory=Checks)
+    own: frozenset[str] = frozenset()
 
     @classmethod
-    def of(cls, chosen: dict[str, Any]) -> Automation:
-        """From the values that were set."""
+    def of(cls, chosen: dict[str, Any], own: Iterable[str]) -> Automation:
+        """From the values that were set, `own` by the table itself."""
         names = ("schedule", "delete_schedule", "reconcile", "timezone", "checks")
         values = {name: chosen[name] for name in names if name in chosen}
         if "freshness" in chosen:
             values["freshness"] = interval(chosen["freshness"])
-        return cls(running=chosen.get("automation") == "running", **values)
+        running = chosen.get("automation") == "running"
+        return cls(running=running, own=frozenset(own) & values.keys(), **values)
 
     @property
     def freshness_seconds(self) -> float | None:

@@ -40,12 +40,14 @@ def read_components(place: Path) -> list[Component]:
     """Read every component in a file or below a folder; the first mistake is raised."""
     components: list[Component] = []
     targets: dict[tuple[str, str], str] = {}
+    names: dict[str, str] = {}
     for file in [place] if place.is_file() else _files(place):
         for document in read_documents(file):
             config = parse_component(document)
             if config is not None:
                 component = Component(file.parent, document, config)
                 _claim_targets(component, targets)
+                _claim_name(component, names)
                 components.append(component)
     if not components and place != SHIPPED:
         raise ConfigurationError(f"{place}: holds no defs.yaml with type: {TYPE}", remedy="")
@@ -79,3 +81,11 @@ def _claim_targets(component: Component, targets: dict[tuple[str, str], str]) ->
         first = targets.setdefault((config.target_connection, name), document.place(path))
         if first != document.place(path):
             raise document.error(path, f"{name!r} is already the target of the table in {first}")
+
+
+def _claim_name(component: Component, names: dict[str, str]) -> None:
+    name, path = component.config.name, ("attributes", "name")
+    if name is not None and name in names:
+        raise component.document.error(path, f"{name!r} is already the name of {names[name]}")
+    if name is not None:
+        names[name] = component.document.place(path)

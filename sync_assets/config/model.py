@@ -24,6 +24,7 @@ from sync_assets.config.words import (
     Group,
     Key,
     Lookback,
+    Name,
     Names,
     Owners,
     Relation,
@@ -222,6 +223,11 @@ class TableSyncConfig(StrictModel):
     group: Group | None = Field(
         None, description="Dagster's asset group, unless a table names its own; else the folder"
     )
+    name: Name | None = Field(
+        None,
+        description="what its sensors and schedules are called by, which stay switched on under it"
+        " when the folder moves; else the folder",
+    )
     sensor_interval: Interval = Field(
         "1 minute", description="how often the change sensor looks at the source"
     )
@@ -266,7 +272,7 @@ class TableSyncConfig(StrictModel):
             owners=tuple(chosen.get("owners", ())),
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
             description=entry.description,
-            automation=Automation.of(chosen),
+            automation=Automation.of(chosen, _set_values(entry)),
             snapshot_group=entry.snapshot_group,
             workers=self.worker_config(),
         )

@@ -17,6 +17,7 @@ from sync_assets.engine.table import require_expression
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
 TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 GROUP = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
+NAME = re.compile(r"[A-Za-z0-9_]+")
 
 
 RESOURCE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
@@ -81,6 +82,12 @@ def _group(text: str) -> str:
     return text
 
 
+def _name(text: str) -> str:
+    if not NAME.fullmatch(text):
+        raise refuse("a name is written with letters, digits and '_'")
+    return text
+
+
 def _resource_key(text: str) -> str:
     if not RESOURCE_KEY.fullmatch(text):
         raise refuse("write the name of a connection (letters, digits and '_'), not a URL")
@@ -100,4 +107,5 @@ Lookback = Annotated[str, BeforeValidator(_lookback)]
 Owners = list[Annotated[str, AfterValidator(_owner)]]
 Tags = Annotated[dict[str, str], AfterValidator(_tags)]
 Group = Annotated[str, AfterValidator(_group)]
+Name = Annotated[str, AfterValidator(_name)]
 Connection = Annotated[str, AfterValidator(_resource_key)]

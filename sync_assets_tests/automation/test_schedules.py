@@ -120,6 +120,47 @@ def test_a_run_that_has_not_ended_is_not_joined_by_another(instance: dg.DagsterI
     assert request_of(ticks, "@hourly") is not None
 
 
+def names(*tables: dict[str, Any], **defaults: str) -> list[str]:
+    """The names of the schedules of these tables, each with the tables it syncs."""
+    attributes = {"defaults": defaults, "tables": list(tables)}
+    ticks = Ticks(dg.DagsterInstance.ephemeral(), "x", "x", attributes)
+    return [f"{each.name}: {' '.join(_tables(each))}" for each in schedules(ticks)]
+
+
+A, B, C = ({"source": name} for name in "abc")
+OWN = {"schedule": "@daily"}
+
+
+@pytest.mark.parametrize("times", [{"schedule": "@hourly"}, {"timezone": "Asia/Seoul"}])
+def test_a_name_outlives_an_edit_of_the_times(times: dict[str, str]) -> None:
+    before = {"schedule": "*/5 * * * *", "timezone": "UTC"}
+    assert names(A, B, **before) == names(A, B, **(before | times)) == ["sync_sync: a b"]
+    own = ["sync_sync__b: b c", "sync_sync: a"]
+    written = [B | before, C | before, A]
+    assert sorted(names(*written, **OWN)) == sorted(own)
+    edited = [B | before | times, C | before | times, A]
+    assert sorted(names(*edited, **OWN)) == sorted(own)
+
+
+def test_no_table_that_is_added_takes_the_name_of_others() -> None:
+    before = names(A | OWN, B, schedule="@hourly")
+    assert before == ["sync_sync__a: a", "sync_sync: b"]
+    added = names(C | {"schedule": "@weekly"}, A | OWN, B, schedule="@hourly")
+    assert added == ["sync_sync__c: c", *before]
+
+
+def test_tables_of_all_schemas_have_names_of_their_own() -> None:
+    crons = [f"{minute} * * * *" for minute in range(6)]
+    targets = ["t", "s.t", "public.s__t", '"a b".t', "주문", "public.public"]
+    tables = [
+        {"source": target, "schedule": cron} for target, cron in zip(targets, crons, strict=True)
+    ]
+    ticks = Ticks(dg.DagsterInstance.ephemeral(), "x", "x", {"tables": tables})
+    found = [each.name for each in schedules(ticks)]
+    assert found[:2] == ["sync_sync__t", "sync_sync__s__t"]
+    assert len(set(found)) == len(targets)
+
+
 GOOD = (
     "* * * * *",
     "*/15 * * * *",

@@ -6,6 +6,7 @@ import dataclasses
 import os
 import sys
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -38,9 +39,9 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
 
     Connects to both ends and looks at versions, rights, keys, unsupported relations, row-level
     security, targets in the way, open transactions that hold the watermark back, transaction id
-    age, changed pages, standby settings, time-outs, poolers, connections, clocks, and disk for batch
-    files. Each
-    finding comes with its mend, ready to paste.
+    age, changed pages, standby settings, time-outs, poolers, connections, clocks, disk for batch
+    files, and in Dagster's home at schedules that a change has switched off. Each finding comes
+    with its mend, ready to paste.
 
     SELECT names tables as for `run`; without it all are looked at. The exit code is 1 where a
     finding is blocking: a run would fail.
@@ -66,7 +67,7 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
         for ends in by_connections(tables)
     ]
     found[0] = dataclasses.replace(
-        found[0], findings=(*found[0].findings, *_crowded_pools(configs))
+        found[0], findings=(*found[0].findings, *_of_dagster(place, configs))
     )
     if as_json:
         print_json(_document(found))
@@ -84,16 +85,19 @@ def _runs_at_once(synced: SyncedTable) -> int:
     return runs_at_once(synced)
 
 
-def _crowded_pools(configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
-    """The sources that all syncs together may ask for more connections than they allow."""
-    limited = any(config.max_source_connections is not None for config in configs)
-    if not limited or not os.environ.get("DAGSTER_HOME"):
+def _of_dagster(place: Path, configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
+    """Pools that let all syncs together open more than a source allows, and lost switches."""
+    if not os.environ.get("DAGSTER_HOME"):
         return
+    from sync_assets.assets.specs import code_location
+    from sync_assets.automation.switches import lost_switches
+    from sync_assets.definitions import load_tables
     from sync_assets.launch.instance import opened_instance
     from sync_assets.launch.pools import pool_uses
 
     with opened_instance() as instance:
         yield from filter(None, (use.finding for use in pool_uses(instance, configs)))
+        yield from lost_switches(instance, code_location(os.environ), load_tables(place))
 
 
 def _is_blocking(finding: Finding) -> bool:

@@ -1,0 +1,101 @@
+"""Schedules and sensors that a change of the definitions has switched off.
+
+Dagster keeps a switch under two names, the code location's and the schedule's or sensor's: one
+that is called otherwise is another one, and off. A switch without its schedule or sensor is
+dropped after twelve hours.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import re
+import threading
+from collections.abc import Iterator
+
+import dagster as dg
+
+from sync_assets.assets import specs
+from sync_assets.automation.schedules import PURPOSES
+from sync_assets.engine.check.finding import Finding, Severity
+
+logger = logging.getLogger(__name__)
+
+SWITCHED_ON = "RUNNING"
+"""How Dagster keeps a person's switch; DECLARED_IN_CODE is that of what starts by itself."""
+
+KIN = re.compile(rf"(.+?_(?:{'|'.join(purpose for purpose, *_ in PURPOSES)}))(?:__.+)?")
+
+
+def lost_switches(
+    instance: dg.DagsterInstance, location: str, definitions: dg.Definitions
+) -> Iterator[Finding]:
+    """What is switched on and no longer there; what is off beside a schedule of its kind."""
+    states = {
+        state.instigator_name: state
+        for state in instance.all_instigator_state()
+        if state.origin.location_name == location
+    }
+    on = sorted(name for name, state in states.items() if state.status.value == SWITCHED_ON)
+    repository = definitions.get_repository_def()
+    present = {each.name: each.default_status.value for each in repository.schedule_defs}
+    present |= {each.name: each.default_status.value for each in repository.sensor_defs}
+    untouched = sorted(
+        name
+        for name, from_the_start in present.items()
+        if name not in states and from_the_start != SWITCHED_ON
+    )
+    for name in on:
+        if name not in present:
+            what = f"{name} is switched on in Dagster and no longer there: nothing runs by it"
+            others = f" ({', '.join(untouched)})" if untouched else ""
+            yield _finding(what, f"switch on in the UI what stands in its place{others}")
+    for name in untouched:
+        kin = [each for each in on if each in present and _kind(each) == _kind(name)]
+        if kin:
+            what = f"{name} is off, and was so from the beginning; {', '.join(kin)} is on"
+            yield _finding(what, "switch it on in the UI, or on and off if it is to be off")
+
+
+def _kind(name: str) -> str:
+    kin = KIN.fullmatch(name)
+    return kin[1] if kin else name
+
+
+def _finding(what: str, mend: str) -> Finding:
+    return Finding(Severity.WARNING, "Dagster", what, mend, check="switches")
+
+
+def tell_lost_switches(definitions: dg.Definitions) -> None:
+    """Warn of them where a code server loads these definitions and knows Dagster's home.
+
+    Beside the load, which neither waits for Dagster's storage nor fails with it.
+    """
+    location = _loaded_location()
+    if location is None or not os.environ.get("DAGSTER_HOME"):
+        return
+
+    def tell() -> None:
+        try:
+            with dg.DagsterInstance.get() as instance:
+                for lost in lost_switches(instance, location, definitions):
+                    logger.warning("%s: %s", lost.what, lost.mend)
+        except Exception:
+            logger.debug("Dagster was not asked for its switches", exc_info=True)
+
+    threading.Thread(target=tell, name="lost-switches", daemon=True).start()
+
+
+def _loaded_location() -> str | None:
+    """The code location that is being loaded; None in a run, or where nothing serves it."""
+    # Dagster's own components ask it; what it exports has no word for it.
+    from dagster._core.definitions.definitions_load_context import (
+        DefinitionsLoadContext,
+        DefinitionsLoadType,
+    )
+
+    context = DefinitionsLoadContext.get()
+    first = context.load_type is DefinitionsLoadType.INITIALIZATION
+    if not DefinitionsLoadContext.is_set() or not first:
+        return None
+    return context.code_location_name or specs.code_location(os.environ)
