@@ -12,12 +12,14 @@ import os
 import re
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 
 import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.automation.schedules import PURPOSES
 from sync_assets.engine.check.finding import Finding, Severity
+from sync_assets.runs.home import alone_in
 
 logger = logging.getLogger(__name__)
 
@@ -77,7 +79,9 @@ def tell_lost_switches(definitions: dg.Definitions) -> None:
 
     def tell() -> None:
         try:
-            with dg.DagsterInstance.get() as instance:
+            with alone_in(Path(os.environ["DAGSTER_HOME"]).expanduser()):
+                opened = dg.DagsterInstance.get()
+            with opened as instance:
                 for lost in lost_switches(instance, location, definitions):
                     logger.warning("%s: %s", lost.what, lost.mend)
         except Exception:

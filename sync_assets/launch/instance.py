@@ -5,8 +5,10 @@ from __future__ import annotations
 import logging
 import os
 import re
+import shlex
+import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 import click
@@ -16,6 +18,7 @@ from dagster import DagsterInvalidConfigError
 from sqlalchemy.exc import ArgumentError
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
+from sync_assets.runs.home import alone_in
 
 UNSET = re.compile(r'environment variable "(\w+)"')
 RETRYING = "Retrying failed database connection"
@@ -23,6 +26,16 @@ SHAPE = "postgresql+psycopg2://role@host/database"
 NO_TELEMETRY = (
     "# Made by `sync-assets run`, which found no DAGSTER_HOME.\ntelemetry: {enabled: false}\n"
 )
+
+
+FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
+"""Where Dagster keeps what it records, unless dagster.yaml says otherwise."""
+
+MEND = (
+    "import sqlite3, sys; file = sqlite3.connect(sys.argv[1]);"
+    " file.execute('DELETE FROM alembic_version'); file.commit()"
+)
+"""Takes all marks of the tables' version away; Dagster writes one when it opens the file."""
 
 
 @contextmanager
@@ -36,27 +49,49 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
         with _quiet_retries():
             instance = _open()
     except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
-        raise _told(error) from None
+        raise (error if isinstance(error, SyncError) else _told(error)) from None
     with instance:
         yield instance
 
 
 def _open() -> dg.DagsterInstance:
-    if os.environ.get("DAGSTER_HOME"):
-        return dg.DagsterInstance.get()
+    given = os.environ.get("DAGSTER_HOME")
+    if given:
+        home = Path(given).expanduser().absolute()
+        with alone_in(home):
+            _refuse_two_marks(home)
+            return dg.DagsterInstance.get()
     home = _own_home()
     click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
-    return dg.DagsterInstance.from_config(str(home))
+    with alone_in(home):
+        settings = home / "dagster.yaml"
+        if not settings.exists():
+            settings.write_text(NO_TELEMETRY)
+        _refuse_two_marks(home)
+        return dg.DagsterInstance.from_config(str(home))
 
 
 def _own_home() -> Path:
     state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
     home = Path(state) / "sync-assets" / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    settings = home / "dagster.yaml"
-    if not settings.exists():
-        settings.write_text(NO_TELEMETRY)
     return home
+
+
+def _refuse_two_marks(home: Path) -> None:
+    """Raise ConfigurationError for a file that processes without our lock made at once."""
+    for name in FILES:
+        file, marks = home / name, 0
+        with (
+            suppress(sqlite3.Error),
+            closing(sqlite3.connect(f"{file.as_uri()}?mode=ro", uri=True)) as opened,
+        ):
+            marks = opened.execute("SELECT count(*) FROM alembic_version").fetchone()[0]
+        if marks > 1:
+            raise ConfigurationError(
+                f"{file} was made by several processes at once, and Dagster cannot open it",
+                remedy=f'Stop what uses it, and run: python3 -c "{MEND}" {shlex.quote(str(file))}',
+            )
 
 
 @contextmanager

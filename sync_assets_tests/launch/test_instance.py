@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import logging
 import os
+import sqlite3
 import subprocess
 import sys
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +17,7 @@ import yaml
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
-from sync_assets.launch.instance import opened_instance
+from sync_assets.launch.instance import FILES, opened_instance
 from sync_assets.private_server.instance import dagster_url
 from sync_assets.private_server.processes import free_port
 from sync_assets_tests.fixtures.servers import both_ways
@@ -115,6 +117,62 @@ def test_a_wrong_dagster_yaml_is_one_short_line(
     with pytest.raises(ConfigurationError, match=said) as caught, opened_instance():
         pass
     assert len(str(caught.value)) < 300
+
+
+OPEN = "from sync_assets.launch.instance import opened_instance\nwith opened_instance(): pass"
+
+
+@pytest.mark.parametrize("given", [True, False])
+def test_a_new_home_may_be_opened_by_many_at_once(tmp_path: Path, given: bool) -> None:
+    kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
+    own = {"PYTHONPATH": os.pathsep.join(sys.path), "XDG_STATE_HOME": str(tmp_path)}
+    home = tmp_path if given else tmp_path / "sync-assets" / "dagster"
+    started = [
+        subprocess.Popen(
+            [sys.executable, "-c", OPEN],
+            env=kept | own | ({"DAGSTER_HOME": str(home)} if given else {}),
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+        for _ in range(6)
+    ]
+    told = [process.communicate()[1] for process in started]
+    assert [process.returncode for process in started] == [0] * 6, told
+    assert marks(home) == [1, 1, 1]
+
+
+def marks(home: Path) -> list[int]:
+    """How often each file of a home says of which version it is."""
+    found = []
+    for name in FILES:
+        with closing(sqlite3.connect(home / name)) as file:
+            found.append(file.execute("SELECT count(*) FROM alembic_version").fetchone()[0])
+    return found
+
+
+@pytest.mark.parametrize("name", FILES)
+def test_a_home_that_was_broken_so_is_named_with_what_mends_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    home = tmp_path / "a home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with opened_instance():
+        pass
+    with closing(sqlite3.connect(home / name)) as file:
+        file.execute("INSERT INTO alembic_version VALUES ('5771160a95ad')")
+        file.commit()
+    with (
+        pytest.raises(ConfigurationError, match=f"{name} was made by several") as caught,
+        opened_instance(),
+    ):
+        pass
+    command = caught.value.remedy.partition("run: ")[2]
+    subprocess.run(command.replace("python3", sys.executable, 1), shell=True, check=True)
+    with opened_instance() as instance:
+        instance.all_asset_keys()
+        instance.get_runs_count()
+    assert marks(home) == [1, 1, 1]
 
 
 def test_the_ui_says_so_too_before_it_starts_anything(tmp_path: Path) -> None:
