@@ -25,6 +25,7 @@ from sync_assets.config.errors import parse_attributes
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.table import WorkerConfig
+from sync_assets.runs.shared_targets import rivals_among
 from sync_assets.scaffolder import TableSyncScaffolder
 
 
@@ -101,7 +102,8 @@ class TableSync(dg.Component):
         written = {specs.target_key(synced) for each in components for synced in each.tables}
         observed = {specs.source_key(synced) for synced in self.tables} - written
         ops = by_op(self.tables)
-        assets = [sync_asset(members, self.workers, observed) for members in ops]
+        rivals = rivals_among(synced for each in components for synced in each.tables)
+        assets = [sync_asset(members, self.workers, observed, rivals) for members in ops]
         sources = list(_shown_first_by(self, components, written))
         if sources:
             name = specs.observation_name(_folder(context), _instance_key(context))

@@ -3,6 +3,7 @@
 import contextlib
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from types import MappingProxyType
 
 import dagster as dg
 
@@ -23,14 +24,19 @@ from sync_assets.runs.failures import failure_of, retry_of
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.progress_log import ProgressLog
 from sync_assets.runs.run_watch import stopped_with_run
+from sync_assets.runs.shared_targets import Rivals, refuse_shared_target
 
 
 def sync_asset(
-    members: Sequence[SyncedTable], workers: WorkerConfig, observed: Collection[dg.AssetKey] = ()
+    members: Sequence[SyncedTable],
+    workers: WorkerConfig,
+    observed: Collection[dg.AssetKey] = (),
+    rivals: Rivals = MappingProxyType({}),
 ) -> dg.AssetsDefinition:
     """The asset that keeps one target table in step, or the several of a snapshot group.
 
-    `observed` are the source assets that this code location observes.
+    `observed` are the source assets that this code location observes, `rivals` the targets that
+    it writes through several connections.
     """
     first = members[0]
 
@@ -43,19 +49,19 @@ def sync_asset(
     def sync(
         context: dg.AssetExecutionContext, config: SyncConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
-        attempt = _Attempt(context, config, members, observed)
+        attempt = _Attempt(context, config, members, observed, rivals)
         listener = current_listener()
         try:
             receipts, around = attempt.run(workers)
         except SyncError as error:
             for synced in members:
-                listener.failed(synced.table, error)
+                listener.failed(synced, error)
             retry = attempt.retry_after(error)
             if retry:
                 raise retry from failure_of(error)
             raise failure_of(error) from None
         for synced, receipt in zip(members, receipts, strict=True):
-            listener.finished(synced.table, receipt)
+            listener.finished(synced, receipt)
         yield from attempt.results(receipts, around)
 
     return sync
@@ -69,9 +75,13 @@ class _Attempt:
     config: SyncConfig
     members: Sequence[SyncedTable]
     observed: Collection[dg.AssetKey]
+    rivals: Rivals
 
     def run(self, workers: WorkerConfig) -> tuple[Sequence[Receipt], Sequence[Around]]:
         """Look at the source, sync, and look again at what the sync could not say."""
+        for synced in self.members:
+            if synced.table.target in self.rivals:
+                refuse_shared_target(synced, self._url(synced.target_connection), self.rivals)
         tables = [self.config.applied_to(synced) for synced in self.members]
         url = self._url(self.members[0].source_connection)
         relations = [synced.table.source for synced in self.members]
@@ -128,14 +138,15 @@ class _Attempt:
 
     def _receipts(self, tables: Sequence[Table], workers: WorkerConfig) -> Sequence[Receipt]:
         context, listener, first = self.context, current_listener(), self.members[0]
-        log, by_name = ProgressLog(context.log.info), {str(t.target): t for t in tables}
+        log = ProgressLog(context.log.info)
+        by_name = {str(synced.table.target): synced for synced in self.members}
 
         def follow(progress: Progress) -> None:
             log.follow(progress)
-            listener.progressed(by_name.get(progress.table, tables[0]), progress)
+            listener.progressed(by_name.get(progress.table, first), progress)
 
-        for table in tables:
-            listener.started(table)
+        for synced in self.members:
+            listener.started(synced)
         run_id = context.op_execution_context.run_id
         engine = DataCopyEngine(
             self._url(first.source_connection),

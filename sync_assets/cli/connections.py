@@ -16,6 +16,7 @@ class Ends:
     source_url: str
     target_url: str
     tables: list[SyncedTable]
+    target_connection: str
 
 
 def urls_of(synced: SyncedTable) -> tuple[str, str]:
@@ -33,4 +34,4 @@ def by_connections(tables: Iterable[SyncedTable]) -> Iterator[Ends]:
         names = (synced.source_connection, synced.target_connection)
         groups.setdefault(names, []).append(synced)
     for group in groups.values():
-        yield Ends(*urls_of(group[0]), group)
+        yield Ends(*urls_of(group[0]), group, group[0].target_connection)

@@ -21,8 +21,6 @@ from sync_assets.engine.state.forget import Remembered
 from sync_assets.engine.verification import Verification
 from sync_assets.engine.workers import WorkerReport
 
-Outcome = TypeVar("Outcome")
-
 
 @dataclass(frozen=True)
 class Problem:
@@ -40,46 +38,92 @@ class FailedTable:
     source: str
     target: str
     error: Problem
+    target_connection: str
 
     @classmethod
     def of(cls, synced: SyncedTable, error: SyncError) -> FailedTable:
         """The table and what became of it."""
         table = synced.table
         told = Problem(error.kind, error.message, error.remedy)
-        return cls(str(table.source), str(table.target), told)
+        return cls(str(table.source), str(table.target), told, synced.target_connection)
 
 
-def table_or_error(synced: SyncedTable, outcome: Outcome | SyncError) -> Outcome | FailedTable:
+@dataclass(frozen=True, kw_only=True)
+class OnConnection:
+    """What the engine found, which knows no connection by its name, with that of the target."""
+
+    target_connection: str
+
+
+@dataclass(frozen=True)
+class RunTable(OnConnection, Receipt):
+    """The receipt of a table."""
+
+
+@dataclass(frozen=True)
+class PlanTable(OnConnection, Forecast):
+    """A table's next run."""
+
+
+@dataclass(frozen=True)
+class StatusTable(OnConnection, TableStatus):
+    """A table's status."""
+
+
+@dataclass(frozen=True)
+class VerifyTable(OnConnection, Verification):
+    """A table's comparison."""
+
+
+@dataclass(frozen=True)
+class WhyDocument(OnConnection, Why):
+    """`why --json`."""
+
+
+Placed = TypeVar("Placed", bound=OnConnection)
+
+
+def placed(kind: type[Placed], found: Any, target_connection: str) -> Placed:
+    """What the engine found, with the connection of its target."""
+    known = {field.name: getattr(found, field.name) for field in fields(found)}
+    return kind(**known, target_connection=target_connection)
+
+
+def table_or_error(
+    kind: type[Placed], synced: SyncedTable, outcome: object
+) -> Placed | FailedTable:
     """What a command found of a table, as machines read it."""
-    return FailedTable.of(synced, outcome) if isinstance(outcome, SyncError) else outcome
+    if isinstance(outcome, SyncError):
+        return FailedTable.of(synced, outcome)
+    return placed(kind, outcome, synced.target_connection)
 
 
 @dataclass(frozen=True)
 class RunDocument:
     """`run --json`: the receipt of each table, or its error."""
 
-    tables: list[Receipt | FailedTable]
+    tables: list[RunTable | FailedTable]
 
 
 @dataclass(frozen=True)
 class PlanDocument:
     """`plan --json`: what each table's next run would do, or why it would fail."""
 
-    tables: list[Forecast | FailedTable]
+    tables: list[PlanTable | FailedTable]
 
 
 @dataclass(frozen=True)
 class StatusDocument:
     """`status --json`."""
 
-    tables: list[TableStatus]
+    tables: list[StatusTable]
 
 
 @dataclass(frozen=True)
 class VerifyDocument:
     """`verify --json`: what was found of each table, or the error that kept it from being read."""
 
-    tables: list[Verification | FailedTable]
+    tables: list[VerifyTable | FailedTable]
 
 
 @dataclass(frozen=True)
@@ -152,6 +196,7 @@ class ForgetDocument:
     """`forget --json`."""
 
     forgotten: Remembered
+    target_connection: str
 
 
 @dataclass(frozen=True)
@@ -189,7 +234,7 @@ DOCUMENTS: dict[str, type] = {
     "state-import": StateImportDocument,
     "status": StatusDocument,
     "verify": VerifyDocument,
-    "why": Why,
+    "why": WhyDocument,
     "workers": WorkerReport,
 }
 """Every command that has `--json`, with what it prints."""

@@ -7,6 +7,7 @@ import os
 import re
 import sys
 import traceback
+from collections.abc import Mapping
 from urllib.parse import unquote, urlsplit
 
 import click
@@ -47,6 +48,15 @@ def tell(error: SyncError) -> None:
     """Print the error of one table, where the others go on."""
     show_trace(error)
     say(f"Error: {described_error(error)}", err=True)
+
+
+def tell_of(
+    address: tuple[str, str], names: Mapping[tuple[str, str], str], error: SyncError
+) -> None:
+    """Print the error of the table at this address, by what it is called here."""
+    if error.located(table=address[1]).table == address[1]:
+        error.table = names[address]
+    tell(error)
 
 
 def show_trace(error: BaseException) -> None:

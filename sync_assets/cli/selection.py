@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
@@ -15,6 +16,9 @@ from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.connection import check_url
 
 NAMED_AT_MOST = 10
+
+Address = tuple[str, str]
+"""A target: its connection and its table, written out."""
 
 
 def written_tables() -> tuple[Path, list[SyncedTable]]:
@@ -52,6 +56,16 @@ def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[Syn
     return [s for s in tables if (s.target_connection, s.table.target) in chosen]
 
 
+def names_of(addresses: Iterable[Address]) -> dict[Address, str]:
+    """What each target is called: with its connection where two have the same table."""
+    different = set(addresses)
+    often = Counter(name for _, name in different)
+    return {
+        (connection, name): f"{name} ({connection})" if often[name] > 1 else name
+        for connection, name in different
+    }
+
+
 def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
     found = [synced for synced in tables if _matches(synced, pattern)]
     if not found and is_selection(pattern):
@@ -61,12 +75,26 @@ def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
     return found
 
 
-def named(tables: Sequence[SyncedTable], name: str) -> SyncedTable:
+def named(tables: Sequence[SyncedTable], name: str, connection: str | None) -> SyncedTable:
     """The one table that is the target of this very name; raises ConfigurationError."""
-    found = [each for each in tables if name in _names(each)]
-    if len(found) != 1:
+    found = [
+        each
+        for each in tables
+        if name in _names(each) and connection in (None, each.target_connection)
+    ]
+    if not found:
         _refuse(tables, name)
+    require_one(name, [each.target_connection for each in found])
     return found[0]
+
+
+def require_one(name: str, connections: Sequence[str]) -> None:
+    """Raise ConfigurationError where a target of this name is on more than one connection."""
+    if len(connections) > 1:
+        raise ConfigurationError(
+            f"{name} is a target table on {' and on '.join(sorted(connections))}",
+            remedy=f"Say which: --connection {connections[0]}.",
+        )
 
 
 def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:

@@ -189,6 +189,11 @@ class SyncedTable:
     workers: WorkerConfig = field(default_factory=WorkerConfig)
 
     @property
+    def address(self) -> tuple[str, str]:
+        """Its target: the connection and the table, which alone may be there twice."""
+        return self.target_connection, str(self.table.target)
+
+    @property
     def between_sweeps(self) -> Table:
         """The table as a run treats it that leaves deleted rows to `delete_schedule`.
 

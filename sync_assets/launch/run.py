@@ -35,10 +35,10 @@ UNFINISHED = [
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """How a run ended; `errors` are those that Dagster raised outside of a table's sync."""
+    """How a run ended; `errors`, by address, are those Dagster raised outside of a table's sync."""
 
     interrupted: bool
-    errors: Mapping[str, SyncError]
+    errors: Mapping[tuple[str, str], SyncError]
 
 
 def run_tables(
@@ -143,21 +143,21 @@ def _run_config(tables: Sequence[SyncedTable], options: Mapping[str, Any]) -> di
 
 def _errors_outside(
     result: dg.ExecuteInProcessResult, tables: Sequence[SyncedTable]
-) -> dict[str, SyncError]:
-    targets = {specs.op_of(synced): synced.table.target for synced in tables}
+) -> dict[tuple[str, str], SyncError]:
+    targets = {specs.op_of(synced): synced.address for synced in tables}
     targets |= {
-        specs.check_op(specs.target_key(synced), name): synced.table.target
+        specs.check_op(specs.target_key(synced), name): synced.address
         for synced in tables
         for name in Checks.model_fields
     }
-    errors: dict[str, SyncError] = {}
+    errors: dict[tuple[str, str], SyncError] = {}
     for event in result.filter_events(lambda event: event.is_step_failure):
-        target = targets.get(event.step_key or "")
-        if target is not None:
+        address = targets.get(event.step_key or "")
+        if address is not None:
             error = event.step_failure_data.error
             cause = (error.cause or error) if error else None
             message = cause.message.strip().partition("\n")[0] if cause else "the step failed"
-            errors[str(target)] = SyncError(message, table=str(target))
+            errors[address] = SyncError(message, table=address[1])
     return errors
 
 

@@ -12,41 +12,41 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Protocol
 
+from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import Table
 
 
 class Listener(Protocol):
     """Follows the tables of one run."""
 
-    def started(self, table: Table) -> None:
+    def started(self, synced: SyncedTable) -> None:
         """An attempt at this table begins."""
 
-    def progressed(self, table: Table, progress: Progress) -> None:
+    def progressed(self, synced: SyncedTable, progress: Progress) -> None:
         """The engine has moved on; called from the engine's threads, one call at a time."""
 
-    def finished(self, table: Table, receipt: Receipt) -> None:
+    def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
         """The table is in step."""
 
-    def failed(self, table: Table, error: SyncError) -> None:
+    def failed(self, synced: SyncedTable, error: SyncError) -> None:
         """The attempt failed; another may follow."""
 
 
 class Nobody:
     """Nobody listens."""
 
-    def started(self, table: Table) -> None:
+    def started(self, synced: SyncedTable) -> None:
         """Say nothing."""
 
-    def progressed(self, table: Table, progress: Progress) -> None:
+    def progressed(self, synced: SyncedTable, progress: Progress) -> None:
         """Say nothing."""
 
-    def finished(self, table: Table, receipt: Receipt) -> None:
+    def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
         """Say nothing."""
 
-    def failed(self, table: Table, error: SyncError) -> None:
+    def failed(self, synced: SyncedTable, error: SyncError) -> None:
         """Say nothing."""
 
 

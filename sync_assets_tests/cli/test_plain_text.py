@@ -18,7 +18,9 @@ import sync_assets.cli
 from sync_assets.cli import main
 from sync_assets.cli.output import print_facts, print_rows
 from sync_assets.cli.run_display import LiveDisplay
-from sync_assets.engine import RelationName, Table
+from sync_assets.cli.selection import names_of
+from sync_assets.config.model import TableSyncConfig
+from sync_assets.engine import RelationName
 from sync_assets.engine.errors import ConnectionLost
 from sync_assets.plain_text import as_markdown, in_markdown, lines_shown, shown
 from sync_assets_tests.fixtures.pair import Pair
@@ -148,8 +150,9 @@ def test_a_terminal_s_tables_and_bars_hold_text(
     name = f"[red]{NAME}"
     print_rows(("table", "rows"), [(name, "1")])
     print_facts([(name, name)])
-    table = Table(RelationName("public", name), RelationName("public", name))
-    with LiveDisplay() as display:
+    entry = {"source": f'public."{name}"'}
+    [table] = TableSyncConfig.model_validate({"tables": [entry]}).synced_tables("shop")
+    with LiveDisplay(names_of([table.address])) as display:
         display.started(table)
         display.failed(table, ConnectionLost(name))
         display.started(table)

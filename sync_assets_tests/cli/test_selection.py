@@ -72,9 +72,9 @@ def test_a_word_that_selects_nothing_is_refused(word: str, said: str) -> None:
 
 def test_one_table_is_named_not_matched() -> None:
     _, tables = configured_tables()
-    assert str(named(tables, "items").table.target) == "public.items"
+    assert str(named(tables, "items", None).table.target) == "public.items"
     with pytest.raises(ConfigurationError, match="no target table matches"):
-        named(tables, "public.*")
+        named(tables, "public.*", None)
 
 
 def test_a_plain_word_does_not_load_dagster() -> None:

@@ -108,7 +108,7 @@ def test_json_is_one_object_of_receipts_and_errors(cli: CommandLine) -> None:
     assert code == 1
     orders, _items, missing = tables(out)
     assert (orders["rows_inserted"], orders["status"]) == (20, "success")
-    assert set(missing) == {"source", "target", "error"}
+    assert set(missing) == {"source", "target", "target_connection", "error"}
     assert missing["error"]["kind"] == "NoSuchRelation"
     assert set(missing["error"]) == {"kind", "message", "remedy"}
 

@@ -51,8 +51,8 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
     from sync_assets.config.folder import read_components
     from sync_assets.engine.check.check import check
 
-    place, tables = configured_tables()
-    tables = selected(tables, select)
+    place, everything = configured_tables()
+    tables = selected(everything, select)
     require_urls(tables)
     configs = [component.config for component in read_components(place)]
     most = max(config.workers.max_workers for config in configs)
@@ -66,9 +66,8 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
         )
         for ends in by_connections(tables)
     ]
-    found[0] = dataclasses.replace(
-        found[0], findings=(*found[0].findings, *_of_dagster(place, configs))
-    )
+    beside = (*_shared_targets(tables, everything), *_of_dagster(place, configs))
+    found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
     if as_json:
         print_json(_document(found))
     else:
@@ -83,6 +82,24 @@ def _runs_at_once(synced: SyncedTable) -> int:
     from sync_assets.launch.pools import runs_at_once
 
     return runs_at_once(synced)
+
+
+def _shared_targets(
+    tables: Sequence[SyncedTable], everything: Sequence[SyncedTable]
+) -> Iterator[Finding]:
+    """The tables that two connections write in one database, which no run does."""
+    from sync_assets.cli.connections import urls_of
+    from sync_assets.engine.check.finding import Finding, Severity
+    from sync_assets.engine.errors import ConfigurationError
+    from sync_assets.runs.shared_targets import refuse_shared_target, rivals_among
+
+    rivals = rivals_among(everything)
+    for synced in tables:
+        try:
+            refuse_shared_target(synced, urls_of(synced)[1], rivals)
+        except ConfigurationError as error:  # noqa: PERF203 (one finding for each table)
+            where = f"target {error.table}"
+            yield Finding(Severity.BLOCKING, where, error.message, error.remedy, "shared_targets")
 
 
 def _of_dagster(place: Path, configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:

@@ -21,18 +21,16 @@ from sync_assets.plain_text import shown
     )
 )
 @click.argument("table", shell_complete=complete_tables)
-@click.option(
-    "--connection", help="The target, where the table is not configured.", default="target"
-)
+@click.option("--connection", help="The target, where the table is not configured or on several.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
+def command(table: str, *, connection: str | None, yes: bool, as_json: bool) -> None:
     """Drop the state and the receipts of a target TABLE; its rows stay.
 
     For a table that is no longer synced; `status --all` shows what the target remembers. A table
     that is still configured is read whole by its next run.
     """
-    from sync_assets.cli.selection import require_connections, written_tables
+    from sync_assets.cli.selection import require_connections, require_one, written_tables
     from sync_assets.config.model import url_variable
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.state.forget import forget, remembered
@@ -40,7 +38,9 @@ def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
     target = RelationName.parse(table)
     _, tables = written_tables()
     owners = [each.target_connection for each in tables if each.table.target == target]
-    name = owners[0] if owners and connection == "target" else connection
+    if connection is None:
+        require_one(str(target), owners)
+    name = connection or next(iter(owners), "target")
     require_connections({name})
     url = os.environ[url_variable(name)]
     if not yes:
@@ -52,7 +52,7 @@ def command(table: str, *, connection: str, yes: bool, as_json: bool) -> None:
     if as_json:
         from sync_assets.cli.documents import ForgetDocument
 
-        print_json(ForgetDocument(dropped))
+        print_json(ForgetDocument(dropped, name))
     else:
         say(f"Forgot {dropped.target} and {dropped.receipts} receipts; its rows are there.")
 

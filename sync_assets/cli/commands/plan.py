@@ -37,18 +37,18 @@ def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> No
     what is on the target, and what becomes of deleted rows. Reads no row and changes nothing. Exit
     code 0, whatever it finds.
     """
-    from sync_assets.cli.selection import configured_tables, require_urls, selected
+    from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
 
     _, tables = configured_tables()
     tables = selected(tables, select)
     require_urls(tables)
     found = _once([_planned(synced, full_refresh=full_refresh) for synced in tables])
     if as_json:
-        from sync_assets.cli.documents import PlanDocument, table_or_error
+        from sync_assets.cli.documents import PlanDocument, PlanTable, table_or_error
 
-        print_json(PlanDocument([table_or_error(*each) for each in found]))
+        print_json(PlanDocument([table_or_error(PlanTable, *each) for each in found]))
     else:
-        _print(found)
+        _print(found, names_of(synced.address for synced in tables))
 
 
 def _planned(synced: SyncedTable, *, full_refresh: bool) -> Planned:
@@ -83,32 +83,32 @@ def _once(found: list[Planned]) -> list[Planned]:
     return told
 
 
-def _print(found: list[Planned]) -> None:
+def _print(found: list[Planned], names: dict[tuple[str, str], str]) -> None:
     from sync_assets.cli.errors import show_trace
     from sync_assets.engine import Forecast
 
-    planned = [each for _, each in found if isinstance(each, Forecast)]
+    planned = [(names[s.address], each) for s, each in found if isinstance(each, Forecast)]
     if planned:
-        print_rows(HEADINGS, [_row(each) for each in planned], NUMBERS, spare=SPARE)
-    for each in planned:
+        print_rows(HEADINGS, [_row(*each) for each in planned], NUMBERS, spare=SPARE)
+    for name, each in planned:
         say("")
-        say(f"{each.target}: {each.reason}; {each.deletes}")
+        say(f"{name}: {each.reason}; {each.deletes}")
         for note in (*each.events, *each.ddl):
             say(f"  {note}")
     for synced, error in found:
         if not isinstance(error, Forecast):
             show_trace(error)
             say("")
-            say(f"{synced.table.target}: a run would fail: {error}")
+            say(f"{names[synced.address]}: a run would fail: {error}")
 
 
-def _row(planned: Forecast) -> tuple[str, ...]:
+def _row(name: str, planned: Forecast) -> tuple[str, ...]:
     from sync_assets.cli.commands.status import size
 
     hows = dict.fromkeys(leaf.how for leaf in planned.leaves)
     expected = planned.seconds_expected
     return (
-        planned.target,
+        name,
         planned.mode,
         " and ".join([*hows, *(["all keys"] if planned.compares_keys else [])]),
         f"{planned.pages:,}",

@@ -11,11 +11,11 @@ from typing import Any
 import click
 
 from sync_assets.cli.completion import complete_tables
-from sync_assets.cli.errors import tell
+from sync_assets.cli.errors import tell_of
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
-from sync_assets.cli.selection import configured_tables, require_urls, selected
+from sync_assets.cli.selection import Address, configured_tables, names_of, require_urls, selected
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.receipt import Receipt
@@ -84,13 +84,13 @@ def _run(
     # Dagster takes a second or two to import: mistakes are told before it.
     from sync_assets.launch.run import not_reached, run_tables
 
-    with LiveDisplay() if sys.stderr.isatty() else PlainDisplay() as display:
+    names = names_of(synced.address for synced in tables)
+    with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
         ended = run_tables(place, tables, options, display)
     errors = {**ended.errors, **display.errors}
     for synced in tables:
-        target = str(synced.table.target)
-        if target not in errors and target not in display.receipts:
-            errors[target] = not_reached(synced)
+        if synced.address not in errors and synced.address not in display.receipts:
+            errors[synced.address] = not_reached(synced)
     _print_results(tables, display.receipts, errors, as_json=as_json)
     if ended.interrupted:
         say("Interrupted.", err=True)
@@ -100,25 +100,26 @@ def _run(
 
 def _print_results(
     tables: Sequence[SyncedTable],
-    receipts: dict[str, Receipt],
-    errors: dict[str, SyncError],
+    receipts: dict[Address, Receipt],
+    errors: dict[Address, SyncError],
     *,
     as_json: bool,
 ) -> None:
-    for target, error in errors.items():
-        tell(error.located(table=target))
+    names = names_of(synced.address for synced in tables)
+    for address, error in errors.items():
+        tell_of(address, names, error)
     if as_json:
-        from sync_assets.cli.documents import RunDocument, table_or_error
+        from sync_assets.cli.documents import RunDocument, RunTable, table_or_error
 
-        ended: dict[str, Receipt | SyncError] = {**errors, **receipts}
-        print_json(RunDocument([table_or_error(s, ended[str(s.table.target)]) for s in tables]))
+        ended: dict[Address, Receipt | SyncError] = {**errors, **receipts}
+        print_json(RunDocument([table_or_error(RunTable, s, ended[s.address]) for s in tables]))
     elif receipts:
-        names = [str(synced.table.target) for synced in tables]
-        rows = [_row(receipts[name]) for name in names if name in receipts]
+        addresses = [synced.address for synced in tables if synced.address in receipts]
+        rows = [_row(names[address], receipts[address]) for address in addresses]
         print_rows(HEADINGS, rows, NUMBERS, spare=SPARE)
 
 
-def _row(receipt: Receipt) -> tuple[str, ...]:
+def _row(name: str, receipt: Receipt) -> tuple[str, ...]:
     counts = [f"{receipt[f'rows_{name}']:,}" for name in COUNTS]
     seconds = f"{receipt.seconds.get('total', 0.0):.2f}"
-    return (receipt.source, receipt.target, receipt.mode, *counts, seconds)
+    return (receipt.source, name, receipt.mode, *counts, seconds)

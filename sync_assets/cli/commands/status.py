@@ -10,6 +10,7 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows
 
 if TYPE_CHECKING:
+    from sync_assets.cli.selection import Address
     from sync_assets.engine import TableStatus
 
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
@@ -37,28 +38,30 @@ def command(*, everything: bool, as_json: bool) -> None:
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.
     from sync_assets.cli.connections import by_connections
-    from sync_assets.cli.selection import configured_tables, require_urls
+    from sync_assets.cli.selection import configured_tables, names_of, require_urls
     from sync_assets.engine import read_status
 
     _, tables = configured_tables()
     require_urls(tables)
-    found: list[TableStatus] = []
+    found: list[tuple[Address, TableStatus]] = []
     for ends in by_connections(tables):
         group = [synced.table for synced in ends.tables]
-        found += read_status(ends.source_url, ends.target_url, group, others=everything)
-    configured = {str(synced.table.target) for synced in tables}
+        seen = read_status(ends.source_url, ends.target_url, group, others=everything)
+        found += [((ends.target_connection, status.target), status) for status in seen]
+    configured = {synced.address for synced in tables}
     # Two sources may share a target.
-    found = [each for each in found if each.configured or each.target not in configured]
+    found = [(at, each) for at, each in found if each.configured or at not in configured]
     if as_json:
-        from sync_assets.cli.documents import StatusDocument
+        from sync_assets.cli.documents import StatusDocument, StatusTable, placed
 
-        print_json(StatusDocument(found))
+        print_json(StatusDocument([placed(StatusTable, each, at[0]) for at, each in found]))
     else:
-        print_rows(HEADINGS, [_row(status) for status in found], NUMBERS, spare=SPARE)
+        names = names_of(at for at, _ in found)
+        print_rows(HEADINGS, [_row(names[at], each) for at, each in found], NUMBERS, spare=SPARE)
 
 
-def _row(status: TableStatus) -> tuple[str, ...]:
-    name = status.target if status.target == status.source else f"{status.source} → {status.target}"
+def _row(name: str, status: TableStatus) -> tuple[str, ...]:
+    name = name if status.target == status.source else f"{status.source} → {name}"
     name = name if status.configured else f"{name} (not configured)"
     if status.synced_at is None:
         return (name, "never synced", "", "", "", "", "")

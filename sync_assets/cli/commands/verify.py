@@ -13,8 +13,10 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
+    from sync_assets.cli.selection import Address
     from sync_assets.config.model import SyncedTable
     from sync_assets.engine import SyncError, Verification
+    from sync_assets.runs.shared_targets import Rivals
 
 HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "pending", "result")
 NUMBERS = "lrrrrrrl"
@@ -54,21 +56,23 @@ def command(
     has and `deletes: ignore` keeps, are told of and are no fault.
     """
     # Loaded here, so that `verify --help` needs no database driver.
-    from sync_assets.cli.selection import configured_tables, require_urls, selected
+    from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
+    from sync_assets.runs.shared_targets import rivals_among
 
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    _, tables = configured_tables()
-    tables = selected(tables, select)
+    _, everything = configured_tables()
+    tables, rivals = selected(everything, select), rivals_among(everything)
     require_urls(tables)
     options = {"sync": not no_sync, "repair": repair, "examples": examples}
-    done = [each for group in _groups(tables) for each in _verify(group, options)]
+    names = names_of(synced.address for synced in tables)
+    done = [each for group in _groups(tables) for each in _verify(group, names, rivals, options)]
     if as_json:
-        from sync_assets.cli.documents import VerifyDocument, table_or_error
+        from sync_assets.cli.documents import VerifyDocument, VerifyTable, table_or_error
 
-        print_json(VerifyDocument([table_or_error(*each) for each in done]))
+        print_json(VerifyDocument([table_or_error(VerifyTable, *each) for each in done]))
     else:
-        _print(done)
+        _print(done, names)
     sys.exit(0 if all(_is_faultless(outcome) for _, outcome in done) else DIFFERENT)
 
 
@@ -82,28 +86,34 @@ def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
 
 
 def _verify(
-    group: Sequence[SyncedTable], options: Mapping[str, Any]
+    group: Sequence[SyncedTable],
+    names: Mapping[Address, str],
+    rivals: Rivals,
+    options: Mapping[str, Any],
 ) -> list[tuple[SyncedTable, Verification | SyncError]]:
     from sync_assets.cli.connections import urls_of
-    from sync_assets.cli.errors import tell
+    from sync_assets.cli.errors import tell_of
     from sync_assets.cli.run_display import PlainDisplay
     from sync_assets.engine import DataCopyEngine, SyncError
+    from sync_assets.runs.shared_targets import refuse_shared_target
 
-    display, first = PlainDisplay(), group[0]
+    display, first = PlainDisplay(names), group[0]
     # A sync for the occasion looks for deleted rows; without one they may wait for their time.
-    chosen = [synced.table if options["sync"] else synced.between_sweeps for synced in group]
-    tables = {str(table.target): table for table in chosen}
+    tables = [synced.table if options["sync"] else synced.between_sweeps for synced in group]
+    by_target = {str(synced.table.target): synced for synced in group}
     engine = DataCopyEngine(
         *urls_of(first),
         workers=first.workers,
-        on_progress=lambda progress: display.progressed(tables[progress.table], progress),
+        on_progress=lambda progress: display.progressed(by_target[progress.table], progress),
     )
-    for table in tables.values():
-        display.started(table)
+    for synced in group:
+        display.started(synced)
     try:
-        found = engine.verify_group(list(tables.values()), **options)
+        for synced in group:
+            refuse_shared_target(synced, urls_of(synced)[1], rivals)
+        found = engine.verify_group(tables, **options)
     except SyncError as error:
-        tell(error)
+        tell_of(first.address, names, error)
         return [(synced, error) for synced in group]
     return list(zip(group, found, strict=True))
 
@@ -112,15 +122,17 @@ def _is_faultless(outcome: Verification | SyncError) -> bool:
     return bool(getattr(outcome, "faultless", False))
 
 
-def _print(done: Sequence[tuple[SyncedTable, Verification | SyncError]]) -> None:
+def _print(
+    done: Sequence[tuple[SyncedTable, Verification | SyncError]], names: Mapping[Address, str]
+) -> None:
     from sync_assets.engine import Verification
 
-    found = [outcome for _, outcome in done if isinstance(outcome, Verification)]
+    found = [(names[s.address], seen) for s, seen in done if isinstance(seen, Verification)]
     if found:
-        print_rows(HEADINGS, [_row(seen) for seen in found], NUMBERS, spare=SPARE)
+        print_rows(HEADINGS, [_row(*each) for each in found], NUMBERS, spare=SPARE)
     rows = [
-        (seen.target, _named(example.key), HOW[example.kind], MEANING[example.verdict])
-        for seen in found
+        (name, _named(example.key), HOW[example.kind], MEANING[example.verdict])
+        for name, seen in found
         for example in seen.examples
     ]
     if rows:
@@ -128,7 +140,7 @@ def _print(done: Sequence[tuple[SyncedTable, Verification | SyncError]]) -> None
         print_rows(("table", "row", "how", "meaning"), rows)
 
 
-def _row(seen: Verification) -> tuple[str, ...]:
+def _row(name: str, seen: Verification) -> tuple[str, ...]:
     counts = (
         seen.rows_source,
         seen.rows_target,
@@ -137,7 +149,7 @@ def _row(seen: Verification) -> tuple[str, ...]:
         seen.rows_only_in_target,
         seen.rows_pending,
     )
-    return (seen.target, *(f"{count:,}" for count in counts), _result(seen))
+    return (name, *(f"{count:,}" for count in counts), _result(seen))
 
 
 def _result(seen: Verification) -> str:

@@ -27,8 +27,9 @@ SPARE = ("reason", "deleted")
 )
 @click.argument("table", shell_complete=complete_tables)
 @click.argument("key", nargs=-1, required=True)
+@click.option("--connection", help="The target, where the table is on several.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(table: str, key: tuple[str, ...], *, as_json: bool) -> None:
+def command(table: str, key: tuple[str, ...], *, connection: str | None, as_json: bool) -> None:
     """Explain why a row is, or is not, on the target.
 
     TABLE is a target table, KEY the value of its key as PostgreSQL reads it. Of a key of several
@@ -40,11 +41,13 @@ def command(table: str, key: tuple[str, ...], *, as_json: bool) -> None:
     from sync_assets.engine.inspection.why import why
 
     _, tables = configured_tables()
-    synced = named(tables, table)
+    synced = named(tables, table, connection)
     require_urls([synced])
     found = why(*urls_of(synced), synced.table, key)
     if as_json:
-        print_json(found)
+        from sync_assets.cli.documents import WhyDocument, placed
+
+        print_json(placed(WhyDocument, found, synced.target_connection))
     else:
         _print(found)
 
