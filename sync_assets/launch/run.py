@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import os
 import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +22,11 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.launch.instance import opened_instance
-from sync_assets.runs.failures import LAUNCHED_BY
+from sync_assets.runs.failures import LAUNCHED_BY, of_command
 from sync_assets.runs.listener import Listener, listening
+
+REPOSITORY = "__repository__"
+"""What Dagster calls the repository of a code location that has but one."""
 
 HOST, PID, STARTED = "sync/host", "sync/pid", "sync/process_started"
 RunResult = Future[dg.ExecuteInProcessResult]
@@ -51,6 +56,7 @@ def run_tables(
     job, run_id = load_tables(place).resolve_implicit_global_asset_job_def(), str(uuid.uuid4())
     with opened_instance() as instance:
         close_dead_runs(instance)
+        _name_origin(instance, job.name)
 
         def execute() -> dg.ExecuteInProcessResult:
             with listening(listener):
@@ -70,6 +76,19 @@ def run_tables(
             result = _cancelled(instance, run_id, future)
     interrupted = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     return Ended(interrupted, {} if interrupted else _errors_outside(result, tables))
+
+
+def _name_origin(instance: dg.DagsterInstance, job: str) -> None:
+    """Let the runs that are made name their code location, where the UI executes them again.
+
+    `execute_in_process` has no word for it: what it calls to make the run does.
+    """
+    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+
+    location = RegisteredCodeLocationOrigin(specs.code_location(os.environ))
+    origin = RemoteRepositoryOrigin(location, REPOSITORY).get_job_origin(job)
+    create = partial(instance.create_run_for_job, remote_job_origin=origin)
+    instance.create_run_for_job = create  # type: ignore[method-assign]
 
 
 def _in_background(execute: Callable[[], dg.ExecuteInProcessResult]) -> RunResult:
@@ -105,7 +124,7 @@ def close_dead_runs(instance: dg.DagsterInstance) -> None:
     mine = {LAUNCHED_BY: "cli", HOST: socket.gethostname()}
     # Not filtered by tags: Dagster stores a run and then its tags, and a kill may fall between.
     for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if not mine.items() <= run.tags.items() or _is_alive(run.tags):
+        if not (of_command(run) and mine.items() <= run.tags.items()) or _is_alive(run.tags):
             continue
         if run.status == dg.DagsterRunStatus.CANCELING:
             instance.report_run_canceled(run, "The process that was told to stop is gone.")
@@ -124,6 +143,8 @@ def _tags() -> dict[str, str]:
         PID: str(process.pid),
         # A process id is used again; with the time at which it began it is not.
         STARTED: f"{process.create_time():.2f}",
+        # Whoever was in front of it decides: the daemon would start one that was killed again.
+        "dagster/max_retries": "0",
     }
 
 

@@ -18,6 +18,11 @@ RETRIES = dg.RetryPolicy(
 RETRIES_OF_COMMAND = dg.RetryPolicy(max_retries=2, delay=1, backoff=dg.Backoff.EXPONENTIAL)
 
 
+def of_command(run: dg.DagsterRun) -> bool:
+    """Whether a `sync-assets run` executes it; executed again from the UI it keeps the tags only."""
+    return LAUNCHED_BY in run.tags and run.parent_run_id is None
+
+
 def failure_of(error: SyncError) -> dg.Failure:
     """Say what the engine said: what, where, and how to mend it."""
     metadata: dict[str, str] = {"kind": error.kind, "message": error.message}
@@ -39,7 +44,7 @@ def retry_of(
     A person who starts a sync of a busy table is told at once; a schedule or sensor waits.
     """
     tags = run.tags if run else {}
-    policy = RETRIES_OF_COMMAND if LAUNCHED_BY in tags else RETRIES
+    policy = RETRIES_OF_COMMAND if run and of_command(run) else RETRIES
     automated = any(tag in tags for tag in AUTOMATED)
     hopeless = isinstance(error, ConcurrentRun) and not automated
     if not isinstance(error, TransientError) or hopeless or retries_so_far >= policy.max_retries:

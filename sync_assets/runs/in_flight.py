@@ -8,7 +8,7 @@ from typing import Any
 
 import dagster as dg
 
-from sync_assets.runs.failures import LAUNCHED_BY
+from sync_assets.runs.failures import of_command
 
 REQUESTED_BY = "sync/requested_by"
 """The tag that names the sensor or schedule a run came from."""
@@ -39,9 +39,7 @@ def in_flight(instance: dg.DagsterInstance) -> InFlight:
     target keeps a run that meets a living one waiting.
     """
     runs = [
-        run
-        for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED))
-        if LAUNCHED_BY not in run.tags
+        run for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)) if not of_command(run)
     ]
     return InFlight(
         {run.tags[REQUESTED_BY]: run.run_id for run in runs if REQUESTED_BY in run.tags},

@@ -15,6 +15,7 @@ import pytest
 
 from sync_assets.launch.run import HOST, PID, STARTED, close_dead_runs
 from sync_assets.runs.failures import LAUNCHED_BY
+from sync_assets.runs.in_flight import REQUESTED_BY, in_flight
 from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.servers import Connect
 
@@ -221,6 +222,23 @@ def test_runs_of_other_hosts_and_of_living_processes_are_left_alone() -> None:
             if (r := instance.get_run_by_id(run)) and r.is_finished
         }
     assert ended == {"dead"}
+
+
+def test_a_run_that_the_ui_executes_again_is_no_run_of_the_command_line() -> None:
+    from socket import gethostname
+
+    with dg.instance_for_test() as instance:
+        tags = {LAUNCHED_BY: "cli", HOST: gethostname(), PID: "1", STARTED: "1.0"}
+        tags |= {REQUESTED_BY: "nobody"}
+        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
+        first = instance.create_run_for_job(job, tags=tags).run_id
+        again = instance.create_run_for_job(
+            job, tags=tags, root_run_id=first, parent_run_id=first
+        ).run_id
+        close_dead_runs(instance)
+        runs = {run.run_id: run.is_finished for run in instance.get_runs()}
+        assert runs == {first: True, again: False}
+        assert in_flight(instance).requesters == {"nobody": again}
 
 
 def test_a_run_killed_before_dagster_had_stored_its_tags_is_closed_too() -> None:
