@@ -1,1 +1,5 @@
-"""What a step does while it runs: tell failures apart, heed its run's end, log where it is."""
+"""What a step does while it runs: tell failures apart, heed its run's end, log where it is.
+
+It holds what stands between Dagster's runs and the engine's errors and progress. It may not know
+how an asset is made: it serves a step of any of them, and of a check.
+"""
