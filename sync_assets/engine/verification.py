@@ -25,6 +25,7 @@ class Example:
     key: Mapping[str, str]
 
 
+# What `verify --json` prints: each field is a name in its schema.
 @dataclass(frozen=True, slots=True)
 class Verification:
     """An exact comparison of one table's ends.
