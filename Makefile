@@ -16,7 +16,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[dev]'
 	@touch $@
 
-demo: install  ## sync real listings between two private PostgreSQL servers and verify
+demo: install  ## sync real listings between two databases of a private PostgreSQL server and verify
 	$(BIN)/sync-assets demo
 
 ui: install  ## open the Dagster UI

@@ -5,8 +5,8 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -114,61 +114,37 @@ def pool_of(source_connection: str) -> str:
 
 def source_spec(synced: SyncedTable) -> dg.AssetSpec:
     """The table on the source, as lineage shows it."""
-    return _spec(
+    relation, connection = synced.table.source, synced.source_connection
+    return dg.AssetSpec(
         source_key(synced),
-        synced,
-        synced.source_connection,
-        synced.table.source,
-        description=f"The table {in_markdown(str(synced.table.source))} in the database"
-        f" {synced.source_connection}.",
+        description=f"The table {in_markdown(str(relation))} in the database {connection}.",
+        **_either_end(synced, connection, relation),
     )
 
 
 def target_spec(synced: SyncedTable) -> dg.AssetSpec:
     """The table on the target, which depends on the one on the source."""
-    table = synced.table
-    return _spec(
+    table, freshness = synced.table, synced.automation.freshness
+    return dg.AssetSpec(
         target_key(synced),
-        synced,
-        synced.target_connection,
-        table.target,
         description=synced.description
         or f"A copy of {in_markdown(str(table.source))} in the database {synced.source_connection}.",
         deps=[source_key(synced)],
         owners=list(synced.owners),
         tags=dict(synced.tags),
-        freshness=synced.automation.freshness,
+        freshness_policy=dg.FreshnessPolicy.time_window(freshness) if freshness else None,
         # A dry run materializes nothing.
         skippable=True,
+        **_either_end(synced, synced.target_connection, table.target),
     )
 
 
-def _spec(
-    key: dg.AssetKey,
-    synced: SyncedTable,
-    connection: str,
-    relation: RelationName,
-    *,
-    description: str,
-    deps: list[dg.AssetKey] | None = None,
-    owners: list[str] | None = None,
-    tags: dict[str, str] | None = None,
-    freshness: timedelta | None = None,
-    skippable: bool = False,
-) -> dg.AssetSpec:
-    return dg.AssetSpec(
-        key,
-        deps=deps,
-        description=description,
-        # The connection's name sets two tables of the same name apart.
-        metadata={"dagster/table_name": f"{connection}.{relation}", **_reference(synced)},
-        group_name=synced.group,
-        owners=owners,
-        tags=tags,
-        kinds={"postgres"},
-        freshness_policy=dg.FreshnessPolicy.time_window(freshness) if freshness else None,
-        skippable=skippable,
-    )
+def _either_end(synced: SyncedTable, connection: str, relation: RelationName) -> dict[str, Any]:
+    """What the specs of both ends say alike."""
+    # The connection's name sets two tables of the same name apart.
+    name = {"dagster/table_name": f"{connection}.{relation}"}
+    metadata = {**name, **_reference(synced)}
+    return {"metadata": metadata, "group_name": synced.group, "kinds": {"postgres"}}
 
 
 def _reference(synced: SyncedTable) -> dict[str, dg.CodeReferencesMetadataValue]:

@@ -176,9 +176,9 @@ def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> V
     sentence = (
         f"Of {found.rows_source:,} rows {found.rows_wrong:,} are wrong on the target,"
         f" {found.rows_pending:,} wait for the next sync;"
-        f" {found.rows_unexplained:,} are only on the target, which keeps them."
+        f" {found.rows_kept:,} are kept that only the target has."
     )
-    names = ("source", "target", "wrong", "pending", "unexplained", "differing")
+    names = ("source", "target", "wrong", "pending", "kept", "differing")
     numbers = {f"rows_{name}": getattr(found, f"rows_{name}") for name in names}
     return _told(sentence, numbers, passed=found.faultless, tells=found.tells)
 

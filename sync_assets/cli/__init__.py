@@ -1,7 +1,9 @@
 """The command line: `sync-assets COMMAND`, one module per command, loaded when it is called.
 
 Exit codes: 0, done; 2, nothing was contacted (usage, configuration); 1, anything after that;
-130, interrupted. Errors are one line on stderr, without a traceback and without any password.
+130, interrupted. Errors are one line on stderr, without a traceback and without any password. It
+holds how tables are selected, results printed and errors told; it may not know a server but through
+the engine, and nothing else of the product may know it.
 """
 
 from __future__ import annotations

@@ -58,6 +58,7 @@ class Workers(StrictModel):
     batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
 
 
+# Each field is a key in defs.yaml.
 class TableOptions(AutomationOptions):
     """What `defaults` may say for every table, and a table for itself."""
 

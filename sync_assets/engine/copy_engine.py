@@ -80,7 +80,7 @@ class DataCopyEngine:
     next run starts from. Only `sync` and the `copy_table_data` methods do.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - options of the face, each by its name
         self,
         source_url: str,
         target_url: str,

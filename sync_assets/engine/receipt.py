@@ -17,6 +17,7 @@ class ColumnShape:
     nullable: bool
 
 
+# One document of our receipt table, and what `run --json` prints: each field is a name there.
 @dataclass(frozen=True, slots=True)
 class Receipt:
     """One run over one table.

@@ -80,6 +80,7 @@ class OnSchemaChange(Choice):
     FAIL = "fail"
 
 
+# What users write, by name: each field is an option of a table.
 @dataclass(frozen=True, slots=True)
 class Table:
     """One table to keep in step: where from, where to, and how.

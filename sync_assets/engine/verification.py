@@ -9,7 +9,7 @@ from typing import Any, Literal, get_args
 
 from sync_assets.engine.receipt import Receipt
 
-Verdict = Literal["wrong", "pending", "unexplained"]
+Verdict = Literal["wrong", "pending", "kept"]
 """What a difference means: a fault; a change that the next run brings; or a row that the source
 does not have, on a target that keeps those (`deletes: ignore`)."""
 
@@ -25,6 +25,7 @@ class Example:
     key: Mapping[str, str]
 
 
+# What `verify --json` prints: each field is a name in its schema.
 @dataclass(frozen=True, slots=True)
 class Verification:
     """An exact comparison of one table's ends.
@@ -32,7 +33,7 @@ class Verification:
     `equal` says that they are the same, or have become so by a repair; `faultless`, that nothing
     is wrong, or nothing any more: what differs waits for the next run, or is kept on purpose.
     `rows_differing`, `rows_only_in_source` and `rows_only_in_target` are all the differences;
-    `rows_pending`, `rows_unexplained` and `rows_wrong` say what they mean, each row once.
+    `rows_pending`, `rows_kept` and `rows_wrong` say what they mean, each row once.
     `examples` names some, the wrong ones first. Rows that are marked as deleted on the target are
     not looked at. `receipt` is that of the sync that went before, `repaired` that of a repair, after which
     `rows_left` rows were still wrong.
@@ -49,7 +50,7 @@ class Verification:
     rows_only_in_source: int
     rows_only_in_target: int
     rows_pending: int
-    rows_unexplained: int
+    rows_kept: int
     rows_wrong: int
     examples: tuple[Example, ...]
     snapshot_at: str

@@ -184,7 +184,7 @@ def test_deleted_rows_that_wait_for_their_schedule_fail_no_check(ticks: Ticks, p
     assert ticks.run().success
     whole = {"target__public__t__check_content": {"config": {"whole": True}}}
     found = checks(ticks, "content", config=whole)["content"]
-    assert (found.passed, found.metadata["rows_unexplained"].value) == (True, 10)
+    assert (found.passed, found.metadata["rows_kept"].value) == (True, 10)
     assert failed(ticks) == set()
 
 

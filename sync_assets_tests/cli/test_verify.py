@@ -77,13 +77,15 @@ def test_rows_that_only_the_target_has_are_said_first(
     execute(target_url, "INSERT INTO replica.orders (id, line) VALUES (99, 1)")
     result = _verify("replica.orders")
     assert result.exit_code == 0
-    assert result.stdout.splitlines()[1].endswith("equal but for 1 row that only the target has")
+    assert result.stdout.splitlines()[1].endswith(
+        "equal but for 1 kept row that only the target has"
+    )
     (orders,) = valid("verify", _verify("replica.orders", "--json").stdout)["tables"]
-    assert (orders["equal"], orders["faultless"], orders["rows_unexplained"]) == (False, True, 1)
+    assert (orders["equal"], orders["faultless"], orders["rows_kept"]) == (False, True, 1)
     execute(target_url, "UPDATE replica.orders SET v = 'other' WHERE id IN (7, 99)")
     execute(source_url, "INSERT INTO orders VALUES (100, 1)")
     line = _verify("replica.orders", "--no-sync").stdout.splitlines()[1]
-    kept = "1 row that only the target has"
+    kept = "1 kept row that only the target has"
     assert line.endswith(f"1 wrong; {kept}; 1 that the next run brings")
     result = _verify("replica.orders", "--repair")
     assert result.exit_code == 0
@@ -116,7 +118,7 @@ def test_deleted_rows_that_wait_for_their_schedule_are_no_fault(
     Pair(source_url, target_url).sync("public.notes")
     result = _verify("public.notes", "--no-sync", "--json")
     assert result.exit_code == 0
-    assert json.loads(result.stdout)["tables"][0]["rows_unexplained"] == 1
+    assert json.loads(result.stdout)["tables"][0]["rows_kept"] == 1
     assert _verify("public.notes").exit_code == 0
     assert execute(target_url, "SELECT name FROM notes") == [("x",)]
 

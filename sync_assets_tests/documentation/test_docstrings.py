@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import itertools
+import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -44,3 +45,14 @@ def test_no_text_is_for_two_constants() -> None:
             if pair and isinstance(below, ast.Expr):
                 shared.append(f"{path}:{statement.lineno}")
     assert shared == []
+
+
+def test_each_package_says_what_it_may_not_know() -> None:
+    faces = {"__init__.py", "engine/__init__.py", "defs/__init__.py"}
+    said = {
+        path: ast.get_docstring(module) or ""
+        for path, module in modules()
+        if path.endswith("__init__.py") and path not in faces
+    }
+    assert len(said) > 20
+    assert [path for path, text in said.items() if not re.search(r"\bmay\s+not\b", text)] == []

@@ -1,7 +1,7 @@
 """The statements that export, load and merge build, as text: `statements.sql`.
 
 Each public builder of their modules of statements is shown, in the forms that tell its branches
-apart; not shown is the SQL that other modules write inline. White space does not count.
+apart; what other modules write where they send it is in `sent.sql`. White space does not count.
 `SYNC_TEST_RENEW=1 pytest` on this file writes the text anew: read the difference before you commit.
 """
 
@@ -32,6 +32,7 @@ from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.snapshot.pages import PageRange
 from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceRelation
 from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.sent import in_lines, on_one_line
 
 GOLDEN = Path(__file__).with_name("statements.sql")
 MODULES = (copy_statements, staging_statements, merge_statements)
@@ -213,19 +214,6 @@ def of_merge() -> dict[str, Composable]:
 
 
 SHOWN = {**of_export(), **of_load(), **of_merge()}
-
-
-def on_one_line(text: str) -> str:
-    return re.sub(r"\s+", " ", text).strip()
-
-
-def in_lines(text: str) -> str:
-    """A statement with its clauses on lines of their own, for whoever reads the difference."""
-    words = (
-        r"(?<!DISTINCT) FROM (?!STDIN)| WHERE | USING | WHEN (?=(?:NOT )?MATCHED)| ON | LEFT JOIN "
-        r"| FULL JOIN | UNION ALL | SET | VALUES | RETURNING | TO STDOUT "
-    )
-    return re.sub(words, lambda found: f"\n  {found[0].strip()} ", on_one_line(text))
 
 
 def expected() -> dict[str, str]:

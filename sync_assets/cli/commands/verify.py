@@ -22,7 +22,7 @@ HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "pending
 NUMBERS = "lrrrrrrl"
 SPARE = ("on target", "pending")
 DIFFERENT = 1
-MEANING = {"wrong": "wrong", "pending": "the next run brings it", "unexplained": "kept"}
+MEANING = {"wrong": "wrong", "pending": "the next run brings it", "kept": "kept"}
 HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "extra"}
 
 
@@ -164,9 +164,9 @@ def _result(seen: Verification) -> str:
 
 def _excused(seen: Verification) -> Iterator[str]:
     """What differs and is no fault."""
-    kept, pending = seen.rows_unexplained, seen.rows_pending
+    kept, pending = seen.rows_kept, seen.rows_pending
     if kept:
-        yield f"{kept:,} row{'s' * (kept > 1)} that only the target has"
+        yield f"{kept:,} kept row{'s' * (kept > 1)} that only the target has"
     if pending:
         yield f"{pending:,} that the next run brings"
 

@@ -1,4 +1,5 @@
 """What will hurt, found before it hurts; nothing is changed on either end.
 
-Facts are read once; each finding is a small function of them.
+In go tables and both servers, whose facts are read once; out come findings, each made by a small
+function of those facts. It may not know a run that is under way, and starts none.
 """

@@ -27,6 +27,7 @@ class OpenTransaction:
     xids: int
 
 
+# One row of what a server says of itself, and what was measured of it: each field is a fact.
 @dataclass(frozen=True, slots=True)
 class Server:
     """One end. `settings` are as this role finds them, before we set our own.

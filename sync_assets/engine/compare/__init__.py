@@ -1,4 +1,5 @@
 """Both ends, by checksums of their rows.
 
-In go two scans of a table, each at one moment; out come the rows that differ.
+In go the two ends of a table, each at one moment; out come their counts and the rows that differ. It
+may not know what a difference means: whoever asks brings the judge.
 """

@@ -48,7 +48,7 @@ class Export:
     everything. On a standby that is always so.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - some of a run and some of its work, for `steps` without either
         self,
         sessions: Sessions,
         plans: Sequence[Plan],

@@ -50,6 +50,7 @@ class SeenRun:
     rows_deleted: int
 
 
+# What `why --json` prints: each field is a name in its schema.
 @dataclass(frozen=True, slots=True)
 class Why:
     """Everything that is known of a row, and the `sentence` that explains it.

@@ -19,6 +19,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.merge import merge_statements
+from sync_assets.engine.merge.deletes import guard
 from sync_assets.engine.merge.uniques import Unique, besides_key, read_uniques
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
@@ -44,55 +45,68 @@ class Written:
     events: tuple[str, ...] = ()
 
 
-def settle(
-    cursor: Cursor,
-    plan: Plan,
-    key: Key,
-    staging: Staging,
-    still_there: StillThere,
-    merge: Merge,
-    guard: Callable[[int], None],
-    *,
-    removes: bool,
-) -> Written:
-    """Write what a MERGE could not, after it was rolled back.
-
-    A run that `removes` what the source no longer has may set off what a delete sets off. `guard`
-    is told how many rows make way. Raises SchemaConflict where the target's constraints do not
-    allow what is sent.
-    """
-    scene = _read_scene(cursor, plan, key, removes=removes)
-    made = [
-        _make_way(cursor, plan, key, staging, scene, each, still_there) for each in scene.others
-    ]
-    removed = sum(live for _, live in made)
-    guard(removed)
-    events = (
-        f"{rows_} rows that the source no longer has made way at {unique.name}"
-        for unique, (rows_, _) in zip(scene.others, made, strict=True)
-        if rows_
-    )
-    inserted, updated = _retried(cursor, plan, key, staging, scene, merge)
-    enforced = plan.view.relation.has_versions
-    if not enforced and any(
-        row(cursor, merge_statements.count_changes(plan, key, staging.identifier))
-    ):
-        raise errors.SchemaConflict(f"{plan.table.source} has several rows of one key")
-    return Written(inserted, updated, removed, tuple(events))
-
-
 @dataclass(frozen=True, slots=True)
-class _Scene:
-    """The target where rows collide. `acts` says what a delete would set off, if anything.
+class Scene:
+    """Staged rows and the target where they collide. `acts` says what a delete would set off, if anything.
 
     `referenced` are columns that foreign keys point to; `removes` says that rows are deleted anyway.
     """
 
+    plan: Plan
+    key: Key
+    staging: Composable
     there: Relation
     others: tuple[Unique, ...]
     acts: str | None
     referenced: frozenset[str]
     removes: bool
+
+    @property
+    def staged(self) -> Composable:
+        """The staged rows that belong on the target."""
+        return merge_statements.staged(self.plan, self.staging)
+
+    @property
+    def target(self) -> Composable:
+        """The target's name."""
+        return identifiers.relation(self.plan.table.target)
+
+
+def read_scene(cursor: Cursor, plan: Plan, key: Key, staging: Staging, *, removes: bool) -> Scene:
+    """Look at a target where rows collide.
+
+    A run that `removes` what the source no longer has may set off what a delete sets off.
+    """
+    there = read_relation(cursor, plan.table.target)
+    if there is None:
+        raise AssertionError(f"{plan.table.target} is locked and gone")
+    others = besides_key(read_uniques(cursor, there.oid), key)
+    acts = read_acting(cursor, there.oid)
+    return Scene(plan, key, staging.identifier, there, others, *acts, removes)
+
+
+def settle(cursor: Cursor, scene: Scene, still_there: StillThere, merge: Merge) -> Written:
+    """Write what a MERGE could not, after it was rolled back.
+
+    Raises SchemaConflict where the target's constraints do not allow what is sent, and DeleteGuard
+    where too many rows make way.
+    """
+    plan = scene.plan
+    made = [_make_way(cursor, scene, each, still_there) for each in scene.others]
+    removed = sum(live for _, live in made)
+    guard(cursor, plan, removed, left=1)
+    events = (
+        f"{rows_} rows that the source no longer has made way at {unique.name}"
+        for unique, (rows_, _) in zip(scene.others, made, strict=True)
+        if rows_
+    )
+    inserted, updated = _retried(cursor, scene, merge)
+    enforced = plan.view.relation.has_versions
+    if not enforced and any(
+        row(cursor, merge_statements.count_changes(plan, scene.key, scene.staging))
+    ):
+        raise errors.SchemaConflict(f"{plan.table.source} has several rows of one key")
+    return Written(inserted, updated, removed, tuple(events))
 
 
 _ACTING = """
@@ -121,36 +135,23 @@ def read_acting(cursor: Cursor, oid: int) -> tuple[str | None, frozenset[str]]:
     return acts, frozenset(referenced)
 
 
-def _read_scene(cursor: Cursor, plan: Plan, key: Key, *, removes: bool) -> _Scene:
-    there = read_relation(cursor, plan.table.target)
-    if there is None:
-        raise AssertionError(f"{plan.table.target} is locked and gone")
-    others = besides_key(read_uniques(cursor, there.oid), key)
-    return _Scene(there, others, *read_acting(cursor, there.oid), removes)
-
-
 def _make_way(
-    cursor: Cursor,
-    plan: Plan,
-    key: Key,
-    staging: Staging,
-    scene: _Scene,
-    unique: Unique,
-    still_there: StillThere,
+    cursor: Cursor, scene: Scene, unique: Unique, still_there: StillThere
 ) -> tuple[int, int]:
     """Delete the rows whose values others have now; count them, and the live ones among them."""
-    if not set(unique.columns) <= set(plan.layout.names):
+    if not set(unique.columns) <= set(scene.plan.layout.names):
         return 0, 0
-    removed = rows(cursor, _remove_held(plan, key, staging.identifier, unique))
+    removed = rows(cursor, _remove_held(scene, unique))
     if removed:
-        _require_gone(plan, scene, unique, still_there(plan, key, [keys for _, keys in removed]))
+        left = still_there(scene.plan, scene.key, [keys for _, keys in removed])
+        _require_gone(scene, unique, left)
     return len(removed), sum(live for live, _ in removed)
 
 
-def _require_gone(plan: Plan, scene: _Scene, unique: Unique, left: int) -> None:
+def _require_gone(scene: Scene, unique: Unique, left: int) -> None:
     """Nothing but a look at the source proves that: the target may be stricter, or changed by hand."""
     held = "rows of {} have values that other rows of the source have now, which {} does not allow"
-    said = held.format(plan.table.target, unique.name)
+    said = held.format(scene.plan.table.target, unique.name)
     if left:
         raise errors.SchemaConflict(
             f"{left} {said}, and the source still has them",
@@ -164,8 +165,7 @@ def _require_gone(plan: Plan, scene: _Scene, unique: Unique, left: int) -> None:
         )
 
 
-def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> Composable:
-    target, staged = identifiers.relation(plan.table.target), merge_statements.staged(plan, staging)
+def _remove_held(scene: Scene, unique: Unique) -> Composable:
     parts = SQL(", ").join(
         SQL("({}) AS {}").format(SQL(part), Identifier(f"e{number}"))
         for number, part in enumerate(unique.parts)
@@ -179,17 +179,18 @@ def _remove_held(plan: Plan, key: Key, staging: Composable, unique: Unique) -> C
         "AND NOT EXISTS (SELECT FROM {staged} AS s WHERE {joined}) RETURNING {live} AS live, ARRAY[{texts}] AS keys) "
         "SELECT live, keys FROM removed"
     ).format(
-        target=target,
-        staged=staged,
+        target=scene.target,
+        staged=scene.staged,
         parts=parts,
         where=SQL(f" WHERE {unique.condition}" if unique.condition else ""),
-        joined=merge_statements.joined(key),
-        differs=merge_statements.differs(plan),
+        joined=merge_statements.joined(scene.key),
+        differs=merge_statements.differs(scene.plan),
         collide=SQL(" AND ").join(_collide(unique)),
-        live=merge_statements.live(plan),
+        live=merge_statements.live(scene.plan),
         # By the types' own output: a cast may be somebody's own code.
         texts=SQL(", ").join(
-            SQL("pg_catalog.format('%s', t.{})").format(Identifier(name)) for name in key.columns
+            SQL("pg_catalog.format('%s', t.{})").format(Identifier(name))
+            for name in scene.key.columns
         ),
     )
 
@@ -203,35 +204,34 @@ def _collide(unique: Unique) -> Iterator[Composable]:
         yield SQL(same)
 
 
-def _retried(
-    cursor: Cursor, plan: Plan, key: Key, staging: Staging, scene: _Scene, merge: Merge
-) -> tuple[int, int]:
+def _retried(cursor: Cursor, scene: Scene, merge: Merge) -> tuple[int, int]:
     refused: tuple[type[psycopg2.Error], ...] = COLLIDED
     updated = 0
     try:
         if scene.acts is None:
-            cursor.execute(_put_back(plan, key, staging.identifier, scene.there))
+            cursor.execute(_put_back(scene))
             updated = cursor.rowcount
         else:
             refused = (psycopg2.IntegrityError,)
-            _park(cursor, plan, key, staging.identifier, scene)
+            _park(cursor, scene)
         inserted, also = merge()
     except refused as error:
         cursor.execute("ROLLBACK TO collision")
         unique = next((e for e in scene.others if e.name == error.diag.constraint_name), None)
         if unique is None:
             raise
-        raise _refusal(plan, scene, unique) from None
+        raise _refusal(scene, unique) from None
     return inserted, updated + also
 
 
-def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Composable:
+def _put_back(scene: Scene) -> Composable:
     """Take the rows that change out and put them back changed, new values where they are synced."""
+    plan = scene.plan
     sent = (*plan.layout.names, plan.table.xmin_column)
     marks = [name for name in (plan.layout.deleted_column,) if name is not None]
     kept = [
         column.name
-        for column in there.columns
+        for column in scene.there.columns
         if not column.generated and column.name not in (*sent, *marks)
     ]
     values = [
@@ -247,44 +247,45 @@ def _put_back(plan: Plan, key: Key, staging: Composable, there: Relation) -> Com
         "SELECT {columns} FROM gone WHERE (SELECT pg_catalog.count(*) FROM gone) > 0"
     ).format(
         columns=identifiers.names((*sent, *marks, *kept)),
-        target=identifiers.relation(plan.table.target),
-        staged=merge_statements.staged(plan, staging),
-        joined=merge_statements.joined(key),
-        differs=merge_statements.differs(plan),
+        target=scene.target,
+        staged=scene.staged,
+        joined=merge_statements.joined(scene.key),
+        differs=merge_statements.differs(scene.plan),
         values=SQL(", ").join(values),
     )
 
 
-def _park(cursor: Cursor, plan: Plan, key: Key, staging: Composable, scene: _Scene) -> None:
+def _park(cursor: Cursor, scene: Scene) -> None:
     """Let the rows that change be NULL where a constraint looks, until they are written."""
-    may_be = {field.name for field in plan.layout.fields if field.settable}
+    may_be = {field.name for field in scene.plan.layout.fields if field.settable}
     may_be -= {column.name for column in scene.there.columns if column.not_null}
-    may_be -= scene.referenced | set(key.columns)
+    may_be -= scene.referenced | set(scene.key.columns)
     found = (next((n for n in each.plain if n in may_be), None) for each in scene.others)
     columns = sorted({name for name in found if name is not None})
     if columns:
         cursor.execute(
             SQL("UPDATE {} AS t SET {} FROM {} AS s WHERE {} AND {}").format(
-                identifiers.relation(plan.table.target),
+                scene.target,
                 SQL(", ").join(SQL("{} = NULL").format(Identifier(name)) for name in columns),
-                merge_statements.staged(plan, staging),
-                merge_statements.joined(key),
-                merge_statements.differs(plan),
+                scene.staged,
+                merge_statements.joined(scene.key),
+                merge_statements.differs(scene.plan),
             )
         )
 
 
-def _refusal(plan: Plan, scene: _Scene, unique: Unique) -> errors.SyncError:
+def _refusal(scene: Scene, unique: Unique) -> errors.SyncError:
     """What to do about values that are in each other's way even so."""
+    table = scene.plan.table
     if scene.acts is None or unique.deferrable:
         return errors.SchemaConflict(
-            f"rows of {plan.table.source} have values that {unique.name} of {plan.table.target} "
+            f"rows of {table.source} have values that {unique.name} of {table.target} "
             "does not allow beside each other",
             remedy=_drop(unique),
         )
     return errors.SchemaConflict(
-        f"rows of {plan.table.source} have taken over each other's values, which {unique.name} of "
-        f"{plan.table.target} does not allow row by row, and they cannot be taken out and put "
+        f"rows of {table.source} have taken over each other's values, which {unique.name} of "
+        f"{table.target} does not allow row by row, and they cannot be taken out and put "
         f"back: {scene.acts}",
         remedy="Have it checked at the end of each statement, on the target: "
         f"{unique.checked_later}",

@@ -11,8 +11,7 @@ from psycopg2.sql import SQL, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging, constraint_name
 from sync_assets.engine.merge import alter, interference, merge_statements
-from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, settle
-from sync_assets.engine.merge.deletes import guard
+from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, read_scene, settle
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
@@ -127,8 +126,9 @@ def merge_rows(
         return Written(*merge("SAVEPOINT collision; "))
     except COLLIDED:
         cursor.execute("ROLLBACK TO collision")
-    guarded = functools.partial(guard, cursor, plan, left=1)
-    return settle(cursor, plan, key, staging, still_there, merge, guarded, removes=removes)
+    return settle(
+        cursor, read_scene(cursor, plan, key, staging, removes=removes), still_there, merge
+    )
 
 
 def _merge(

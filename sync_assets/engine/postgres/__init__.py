@@ -1,4 +1,5 @@
 """How we speak to a server: connections, transactions, locks, the catalog, and errors by SQLSTATE.
 
-In go URLs and names; out come rows, relations and `SyncError`s. It knows nothing of a sync.
+In go URLs and names; out come rows, relations and `SyncError`s. It may not know
+what a sync reads of its source, nor what it writes to its target.
 """

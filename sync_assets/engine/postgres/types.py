@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import Any
 
 from psycopg2 import sql
 
@@ -113,38 +114,14 @@ def read_types(cursor: Cursor, oids: Iterable[int]) -> tuple[UserType, ...]:
     others = sorted({oid for oid in oids if oid >= FIRST_UNASSIGNED})
     if not others:
         return ()
-    found = {values[0]: _user_type(*values) for values in rows(cursor, _NEEDED, (others,))}
+    needed = (UserType(*map(_frozen, each)) for each in rows(cursor, _NEEDED, (others,)))
+    found = {each.oid: each for each in needed}
     return tuple(_in_order(found))
 
 
-def _user_type(
-    oid: int,
-    schema: str,
-    name: str,
-    kind: str,
-    extension: str | None,
-    needs: Sequence[int],
-    labels: Sequence[str],
-    base: str | None,
-    clauses: Sequence[str],
-    parts: Sequence[Sequence[str]],
-    label_oids: Sequence[int],
-    part_numbers: Sequence[int],
-) -> UserType:
-    return UserType(
-        oid,
-        schema,
-        name,
-        kind,
-        extension,
-        tuple(needs),
-        tuple(labels),
-        base,
-        tuple(clauses),
-        tuple((part, type_) for part, type_ in parts),
-        tuple(label_oids),
-        tuple(part_numbers),
-    )
+def _frozen(value: Any) -> Any:
+    """A value as it came, or a tuple of what an array held."""
+    return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
 def _in_order(found: dict[int, UserType]) -> list[UserType]:

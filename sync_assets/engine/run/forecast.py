@@ -48,6 +48,7 @@ class LeafForecast:
     bytes: int
 
 
+# What `plan --json` prints: each field is a name in its schema.
 @dataclass(frozen=True, slots=True)
 class Forecast:
     """One table's next run.

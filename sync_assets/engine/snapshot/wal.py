@@ -50,7 +50,7 @@ class _Found:
         return {each: ranges_of(self.pages[each], self.limits.get(each)) for each in wanted}
 
 
-def changed_pages(
+def changed_pages(  # noqa: PLR0913 - the question, and three limits that go by their names
     cursor: Cursor,
     window: Window,
     wanted: Collection[Storage],

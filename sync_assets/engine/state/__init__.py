@@ -1,4 +1,5 @@
 """What the target remembers of each table: the mark, whom it came from, and the receipts.
 
-It is written in the transaction that publishes rows, and read before the next one is planned.
+In goes what a run has seen and written, in the transaction that publishes rows; out comes a State,
+before the next run is planned. It may not know how a plan is made of it.
 """

@@ -44,6 +44,7 @@ class Witness:
     key: tuple[str, ...]
 
 
+# One row of our state table, with its leaves: each other field is a column.
 @dataclass(frozen=True, slots=True)
 class State:
     """The state of one table after its last run; `version` guards against a lost update.

@@ -15,7 +15,7 @@ from sync_assets.engine.verification import Verdict
 
 def after_sync(table: Table) -> Judge:
     """Judge rows that a run on the very same snapshot has just left."""
-    extra: Verdict = "unexplained" if keeps_rows(table) else "wrong"
+    extra: Verdict = "kept" if keeps_rows(table) else "wrong"
     return lambda found: extra if found.kind is Kind.ONLY_IN_TARGET else "wrong"
 
 
@@ -31,7 +31,7 @@ def since_last_run(
         if found.kind is not Kind.ONLY_IN_TARGET:
             return "pending" if found.awaited else "wrong"
         if keeps_rows(table):
-            return "unexplained"
+            return "kept"
         return "wrong" if known is not None and _none_gone(known, now, settled()) else "pending"
 
     return judge

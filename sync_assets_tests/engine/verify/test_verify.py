@@ -206,7 +206,7 @@ def test_what_a_difference_means() -> None:
     extra = Difference(Kind.ONLY_IN_TARGET, "aa", (), awaited=False)
     lacking = Difference(Kind.ONLY_IN_SOURCE, "aa", (), awaited=True)
     full = replace(TABLE, mode=SyncMode.FULL_SYNC)
-    assert after_sync(TABLE)(extra) == "unexplained"
+    assert after_sync(TABLE)(extra) == "kept"
     assert after_sync(HARD)(extra) == after_sync(full)(extra) == "wrong"
     assert after_sync(TABLE)(lacking) == "wrong"
     judge = since_last_run(TABLE, None, SNAPSHOT, lambda: 0)

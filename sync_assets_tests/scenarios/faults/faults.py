@@ -293,7 +293,7 @@ def is_of_the_right_kind(error: SyncError, fault: str) -> bool:
     return isinstance(error, kind) and "\n" not in str(error) and bool(error.table and error.remedy)
 
 
-def _die_at(
+def _die_at(  # noqa: PLR0913, PLR0917 - what another process is to know, one by one
     source_url: str,
     target_url: str,
     folder: Path,

@@ -109,11 +109,12 @@ class Storm:
     Leaving it raises what any of its sessions did not expect.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - each has its default, and goes by its name
         self,
         url: str,
         seed: str,
         calm: float = 0.4,
+        *,
         writers: int = WRITERS,
         outlived: tuple[type[psycopg2.Error], ...] = (),
         tables: Sequence[str] = TABLES,

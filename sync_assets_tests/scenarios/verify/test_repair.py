@@ -57,7 +57,7 @@ def test_extra_rows_stay_where_the_target_keeps_them(pair: Pair) -> None:
     pair.target(*BREAK)
     seen = pair.verify(sync=True, repair=True)
     assert seen.repaired is not None
-    assert (seen.repaired.rows_deleted, seen.rows_unexplained, seen.rows_left) == (0, 2, 0)
+    assert (seen.repaired.rows_deleted, seen.rows_kept, seen.rows_left) == (0, 2, 0)
     assert pair.target("SELECT count(*) FROM t WHERE id < 0") == [(2,)]
 
 
@@ -130,7 +130,7 @@ def test_a_filter_and_expressions_hold_for_a_repair_too(pair: Pair) -> None:
         "INSERT INTO t (id, v) VALUES (7, 'out of scope')",
     )
     seen = pair.verify(sync=True, repair=True, **scope)
-    assert (seen.rows_source, seen.rows_wrong, seen.rows_unexplained) == (100, 2, 1)
+    assert (seen.rows_source, seen.rows_wrong, seen.rows_kept) == (100, 2, 1)
     assert (seen.rows_left, seen.faultless, seen.equal) == (0, True, False)
     assert pair.target("SELECT count(*) FROM t WHERE secret = 'classified'") == [(0,)]
     assert pair.target("SELECT secret FROM t WHERE id = 4") == pair.source(

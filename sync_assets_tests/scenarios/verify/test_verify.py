@@ -109,10 +109,10 @@ def test_rows_of_one_end_only_are_named_and_counted(pair: Pair) -> None:
     )
     seen = pair.verify(examples=5)
     assert (seen.rows_only_in_source, seen.rows_only_in_target) == (30, 1)
-    assert (seen.rows_wrong, seen.rows_unexplained, seen.rows_differing) == (30, 1, 0)
+    assert (seen.rows_wrong, seen.rows_kept, seen.rows_differing) == (30, 1, 0)
     assert len(seen.examples) == 5
     assert {each.verdict for each in seen.examples} == {"wrong"}
-    assert ("only_in_target", "unexplained", ("-1",)) in named(pair.verify(examples=31))
+    assert ("only_in_target", "kept", ("-1",)) in named(pair.verify(examples=31))
 
 
 def test_extra_rows_are_wrong_where_the_target_is_to_have_none(pair: Pair) -> None:
@@ -384,9 +384,9 @@ def test_what_the_next_run_brings_is_pending(pair: Pair) -> None:
         ("only_in_source", "wrong", ("2",)),
         ("differing", "pending", ("3",)),
         ("only_in_source", "pending", ("101",)),
-        ("only_in_target", "unexplained", ("4",)),
+        ("only_in_target", "kept", ("4",)),
     }
-    assert (seen.rows_wrong, seen.rows_pending, seen.rows_unexplained) == (2, 2, 1)
+    assert (seen.rows_wrong, seen.rows_pending, seen.rows_kept) == (2, 2, 1)
     # Where deletes arrive, this one will, too.
     hard = pair.verify(deletes=Deletes.HARD)
     assert ("only_in_target", "pending", ("4",)) in named(hard)
@@ -544,7 +544,7 @@ def test_writers_on_the_source_make_no_false_alarm(pair: Pair) -> None:
         for _ in range(4):
             before = len(written)
             seen = pair.verify(sync=True, deletes=Deletes.HARD)
-            assert (seen.rows_wrong, seen.rows_pending, seen.rows_unexplained) == (0, 0, 0)
+            assert (seen.rows_wrong, seen.rows_pending, seen.rows_kept) == (0, 0, 0)
             assert seen.rows_source == seen.rows_target
             assert len(written) > before
     finally:
