@@ -45,6 +45,8 @@ def sync_asset(
     ) -> Iterator[dg.MaterializeResult[None]]:
         attempt = _Attempt(context, config, members, observed)
         listener = current_listener()
+        for synced in members:
+            listener.started(synced.table)
         try:
             receipts, around = attempt.run(workers)
         except SyncError as error:
@@ -134,8 +136,6 @@ class _Attempt:
             log.follow(progress)
             listener.progressed(by_name.get(progress.table, tables[0]), progress)
 
-        for table in tables:
-            listener.started(table)
         run_id = context.op_execution_context.run_id
         engine = DataCopyEngine(
             self._url(first.source_connection),

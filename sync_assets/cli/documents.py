@@ -56,9 +56,13 @@ def table_or_error(synced: SyncedTable, outcome: Outcome | SyncError) -> Outcome
 
 @dataclass(frozen=True)
 class RunDocument:
-    """`run --json`: the receipt of each table, or its error."""
+    """`run --json`: the receipt of each table, or its error.
+
+    `tried_again` are the targets that had failed by then and were synced once more at the end.
+    """
 
     tables: list[Receipt | FailedTable]
+    tried_again: list[str]
 
 
 @dataclass(frozen=True)

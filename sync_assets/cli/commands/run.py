@@ -83,23 +83,38 @@ def _run(
 ) -> int:
     # Dagster takes a second or two to import: mistakes are told before it.
     from sync_assets.launch.run import not_reached, run_tables
+    from sync_assets.runs.failures import may_pass
 
+    again: list[SyncedTable] = []
     with LiveDisplay() if sys.stderr.isatty() else PlainDisplay() as display:
         ended = run_tables(place, tables, options, display)
-    errors = {**ended.errors, **display.errors}
+        errors = dict(ended.errors)
+        if not ended.interrupted:
+            again = [each for each in tables if may_pass(display.errors.get(_target(each)))]
+        if again:
+            names = ", ".join(map(_target, again))
+            display.say(f"Once more, as what they failed for may have passed: {names}")
+            ended = run_tables(place, again, options, display)
+            errors = {k: v for k, v in errors.items() if k not in map(_target, again)}
+            errors |= ended.errors
+    errors |= display.errors
     for synced in tables:
-        target = str(synced.table.target)
-        if target not in errors and target not in display.receipts:
-            errors[target] = not_reached(synced)
-    _print_results(tables, display.receipts, errors, as_json=as_json)
+        if _target(synced) not in errors.keys() | display.receipts.keys():
+            errors[_target(synced)] = not_reached(synced)
+    _print_results(tables, again, display.receipts, errors, as_json=as_json)
     if ended.interrupted:
         say("Interrupted.", err=True)
         return INTERRUPTED
     return FAILED if errors else 0
 
 
+def _target(synced: SyncedTable) -> str:
+    return str(synced.table.target)
+
+
 def _print_results(
     tables: Sequence[SyncedTable],
+    again: Sequence[SyncedTable],
     receipts: dict[str, Receipt],
     errors: dict[str, SyncError],
     *,
@@ -111,7 +126,8 @@ def _print_results(
         from sync_assets.cli.documents import RunDocument, table_or_error
 
         ended: dict[str, Receipt | SyncError] = {**errors, **receipts}
-        print_json(RunDocument([table_or_error(s, ended[str(s.table.target)]) for s in tables]))
+        found = [table_or_error(each, ended[_target(each)]) for each in tables]
+        print_json(RunDocument(found, [_target(each) for each in again]))
     elif receipts:
         names = [str(synced.table.target) for synced in tables]
         rows = [_row(receipts[name]) for name in names if name in receipts]
