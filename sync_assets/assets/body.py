@@ -51,6 +51,8 @@ def sync_asset(
     ) -> Iterator[dg.MaterializeResult[None]]:
         attempt = _Attempt(context, config, members, observed, rivals)
         listener = current_listener()
+        for synced in members:
+            listener.started(synced)
         try:
             receipts, around = attempt.run(workers)
         except SyncError as error:
@@ -145,8 +147,6 @@ class _Attempt:
             log.follow(progress)
             listener.progressed(by_name.get(progress.table, first), progress)
 
-        for synced in self.members:
-            listener.started(synced)
         run_id = context.op_execution_context.run_id
         engine = DataCopyEngine(
             self._url(first.source_connection),

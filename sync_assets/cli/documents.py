@@ -100,9 +100,13 @@ def table_or_error(
 
 @dataclass(frozen=True)
 class RunDocument:
-    """`run --json`: the receipt of each table, or its error."""
+    """`run --json`: the receipt of each table, or its error.
+
+    `tried_again` are the targets that had failed by then and were synced once more at the end.
+    """
 
     tables: list[RunTable | FailedTable]
+    tried_again: list[str]
 
 
 @dataclass(frozen=True)

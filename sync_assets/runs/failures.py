@@ -36,17 +36,25 @@ def failure_of(error: SyncError) -> dg.Failure:
     return dg.Failure(told, metadata=metadata, allow_retries=retryable)
 
 
+def may_pass(error: SyncError | None, *, automated: bool = False) -> bool:
+    """Whether the same again may succeed.
+
+    A person who starts a sync of a busy table is told at once; a schedule or sensor waits.
+    """
+    busy = isinstance(error, ConcurrentRun)
+    return isinstance(error, TransientError) and (automated or not busy)
+
+
 def retry_of(
     error: SyncError, run: dg.DagsterRun | None, retries_so_far: int
 ) -> dg.RetryRequested | None:
-    """The next attempt, if the same again may succeed.
+    """The next attempt, if there is one.
 
-    A person who starts a sync of a busy table is told at once; a schedule or sensor waits.
+    What a command has tried in vain it tries once more when its other tables are done.
     """
     tags = run.tags if run else {}
     policy = RETRIES_OF_COMMAND if run and of_command(run) else RETRIES
     automated = any(tag in tags for tag in AUTOMATED)
-    hopeless = isinstance(error, ConcurrentRun) and not automated
-    if not isinstance(error, TransientError) or hopeless or retries_so_far >= policy.max_retries:
+    if not may_pass(error, automated=automated) or retries_so_far >= policy.max_retries:
         return None
     return dg.RetryRequested(policy.max_retries, policy.calculate_delay(retries_so_far + 1))

@@ -139,6 +139,11 @@ ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_key" UNIQUE ("id", "total"
 -- create_temporary
 CREATE TEMP TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean)
 
+-- no_rows
+(SELECT *
+  FROM pg_catalog.json_to_recordset('[]') AS s ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean)
+  WHERE false)
+
 -- key_columns
 "id" bigint
 
@@ -171,7 +176,7 @@ pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id"
 
 -- staged: with what left the scope
 (SELECT *
-  FROM "pg_temp"."staged"
+  FROM "pg_temp"."staged" AS s
   WHERE "sync_assets.in_scope")
 
 -- merge
@@ -316,10 +321,10 @@ DELETE
   FROM "shop"."orders" AS t
   USING (SELECT place, leaf
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number", ctid AS place, tableoid AS leaf
-  FROM "shop"."orders") AS here
+  FROM "shop"."orders" AS rows) AS here
   LEFT JOIN (SELECT "sync_assets.image", count(*) AS wanted
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
-  FROM "pg_temp"."staged") AS there GROUP BY "sync_assets.image") AS counted
+  FROM "pg_temp"."staged" AS rows) AS there GROUP BY "sync_assets.image") AS counted
   USING ("sync_assets.image")
   WHERE "sync_assets.number" > coalesce(wanted, 0)) AS surplus
   WHERE t.ctid = surplus.place AND t.tableoid = surplus.leaf
@@ -327,10 +332,10 @@ DELETE
 -- insert_lacking
 INSERT INTO "shop"."orders" ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE SELECT "there"."id", "there"."total", "there"."email", "there"."source_xmin"
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number", "id", "total", "email", "source_xmin"
-  FROM "pg_temp"."staged") AS there
+  FROM "pg_temp"."staged" AS rows) AS there
   LEFT JOIN (SELECT "sync_assets.image", count(*) AS present
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
-  FROM "shop"."orders") AS here GROUP BY "sync_assets.image") AS counted
+  FROM "shop"."orders" AS rows) AS here GROUP BY "sync_assets.image") AS counted
   USING ("sync_assets.image")
   WHERE there."sync_assets.number" > coalesce(counted.present, 0)
 
@@ -338,9 +343,9 @@ INSERT INTO "shop"."orders" ("id", "total", "email", "source_xmin") OVERRIDING S
 SELECT count(*)
   FROM (SELECT "sync_assets.image", count(*) AS found
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
-  FROM "shop"."orders") AS rows GROUP BY "sync_assets.image") AS here
+  FROM "shop"."orders" AS rows) AS rows GROUP BY "sync_assets.image") AS here
   FULL JOIN (SELECT "sync_assets.image", count(*) AS found
   FROM (SELECT sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8')) AS "sync_assets.image", row_number() OVER (PARTITION BY sha256(convert_to(ROW("id", "total", "email")::text, 'UTF8'))) AS "sync_assets.number"
-  FROM "pg_temp"."staged") AS rows GROUP BY "sync_assets.image") AS there
+  FROM "pg_temp"."staged" AS rows) AS rows GROUP BY "sync_assets.image") AS there
   USING ("sync_assets.image")
   WHERE here.found IS DISTINCT FROM there.found

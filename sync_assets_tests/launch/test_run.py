@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import signal
 import subprocess
@@ -32,6 +33,10 @@ CREATE TABLE orders (id int PRIMARY KEY, note text);
 INSERT INTO orders SELECT g, 'note ' || g FROM generate_series(1, 20) g;
 CREATE TABLE items (id int PRIMARY KEY);
 INSERT INTO items VALUES (1), (2);
+"""
+READER = """
+CREATE ROLE passing_reader LOGIN CONNECTION LIMIT 0;
+GRANT SELECT ON orders, items TO passing_reader;
 """
 
 
@@ -112,6 +117,29 @@ def test_json_is_one_object_of_receipts_and_errors(cli: CommandLine) -> None:
     assert set(missing) == {"source", "target", "target_connection", "error"}
     assert missing["error"]["kind"] == "NoSuchRelation"
     assert set(missing["error"]) == {"kind", "message", "remedy"}
+
+
+def test_what_failed_for_something_that_passes_is_tried_once_more_at_the_end(
+    cli: CommandLine, source_url: str, connect: Connect
+) -> None:
+    admin = connect(source_url).cursor()
+    admin.execute(READER)
+    reader = source_url.replace("postgres@", "passing_reader@")
+    cli.environment["SYNC_SOURCE_URL"] = reader
+    try:
+        process = cli.start("run", "--json", "replica.*")
+        assert process.stderr is not None
+        told = list(itertools.takewhile(lambda line: "Once more" not in line, process.stderr))
+        admin.execute("ALTER ROLE passing_reader CONNECTION LIMIT -1")
+        out, err = process.communicate(timeout=120)
+    finally:
+        admin.execute("DROP OWNED BY passing_reader; DROP ROLE passing_reader")
+    assert sum("trying again" in line for line in told) == 4, told
+    assert process.returncode == 0, err
+    done = valid("run", out)
+    assert [receipt["rows_inserted"] for receipt in done["tables"]] == [20, 2]
+    assert done["tried_again"] == ["replica.orders", "replica.items"]
+    assert cli.statuses() == ["SUCCESS", "FAILURE"]
 
 
 def test_targets_are_selected_by_name_and_by_glob(cli: CommandLine) -> None:

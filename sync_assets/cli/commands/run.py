@@ -83,15 +83,27 @@ def _run(
 ) -> int:
     # Dagster takes a second or two to import: mistakes are told before it.
     from sync_assets.launch.run import not_reached, run_tables
+    from sync_assets.runs.failures import may_pass
 
     names = names_of(synced.address for synced in tables)
+    again: list[SyncedTable] = []
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
         ended = run_tables(place, tables, options, display)
-    errors = {**ended.errors, **display.errors}
+        errors = dict(ended.errors)
+        if not ended.interrupted:
+            again = [each for each in tables if may_pass(display.errors.get(each.address))]
+        if again:
+            told = ", ".join(names[each.address] for each in again)
+            display.say(f"Once more, as what they failed for may have passed: {told}")
+            ended = run_tables(place, again, options, display)
+            for each in again:
+                errors.pop(each.address, None)
+            errors |= ended.errors
+    errors |= display.errors
     for synced in tables:
         if synced.address not in errors and synced.address not in display.receipts:
             errors[synced.address] = not_reached(synced)
-    _print_results(tables, display.receipts, errors, as_json=as_json)
+    _print_results(tables, again, display.receipts, errors, as_json=as_json)
     if ended.interrupted:
         say("Interrupted.", err=True)
         return INTERRUPTED
@@ -100,6 +112,7 @@ def _run(
 
 def _print_results(
     tables: Sequence[SyncedTable],
+    again: Sequence[SyncedTable],
     receipts: dict[Address, Receipt],
     errors: dict[Address, SyncError],
     *,
@@ -112,7 +125,8 @@ def _print_results(
         from sync_assets.cli.documents import RunDocument, RunTable, table_or_error
 
         ended: dict[Address, Receipt | SyncError] = {**errors, **receipts}
-        print_json(RunDocument([table_or_error(RunTable, s, ended[s.address]) for s in tables]))
+        found = [table_or_error(RunTable, each, ended[each.address]) for each in tables]
+        print_json(RunDocument(found, [names[each.address] for each in again]))
     elif receipts:
         addresses = [synced.address for synced in tables if synced.address in receipts]
         rows = [_row(names[address], receipts[address]) for address in addresses]

@@ -1,8 +1,9 @@
 """Batch files into a staging table on the target.
 
-For a target that exists the staging table is temporary. For a first load it is an ordinary table
-in the target's own schema, which the publishing transaction renames into the target, so that each
-row is written once.
+For a target that exists the staging table is temporary, and made when there is something to hold:
+a run that finds nothing leaves no trace in the target's catalog. For a first load it is an ordinary
+table in the target's own schema, which the publishing transaction renames into the target, so that
+each row is written once.
 """
 
 from __future__ import annotations
@@ -11,13 +12,14 @@ import hashlib
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import BUFFER, Batch, Exported
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.load.immutable import require_immutable
+from sync_assets.engine.load.newest import newest
 from sync_assets.engine.load.types import distinct, following
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
@@ -34,39 +36,68 @@ from sync_assets.engine.postgres.session import (
     transaction,
 )
 from sync_assets.engine.postgres.types import missing_types
-from sync_assets.engine.snapshot.scope import own_names
-from sync_assets.engine.state.state import KEPT, Witness
-from sync_assets.engine.table import SyncMode
+from sync_assets.engine.snapshot.scope import own_names, texts
+from sync_assets.engine.state.state import Witness
+from sync_assets.engine.table import SyncMode, Table
+
+
+@dataclass(slots=True)
+class StagingTable:
+    """One table for a run's rows, or for keys; `columns` are its definitions."""
+
+    name: RelationName
+    columns: Composable
+    made: bool = False
+
+    @property
+    def identifier(self) -> Composable:
+        """Its name in SQL; while it is not made, what has its columns and no row."""
+        if self.made:
+            return identifiers.relation(self.name)
+        return staging_statements.no_rows(self.columns)
 
 
 @dataclass(frozen=True, slots=True)
 class Staging:
-    """The table that holds a run's rows before they are published.
+    """What holds a run's rows before they are published.
 
-    `keys` is a second one with the keys of the source, where the rows are not all of them.
+    `keys` holds the keys of the source, where the rows are not all of them.
     """
 
-    name: RelationName
+    rows: StagingTable
     temporary: bool
-    keys: RelationName | None = None
+    keys: StagingTable | None = None
+
+    @property
+    def name(self) -> RelationName:
+        """What the table of the rows is called, made or not."""
+        return self.rows.name
 
     @property
     def identifier(self) -> Composable:
-        """Its name in SQL."""
-        return identifiers.relation(self.name)
+        """The rows, in SQL."""
+        return self.rows.identifier
 
     @property
     def all_keys(self) -> Composable:
-        """The name in SQL of the table that holds every key of the source."""
-        return identifiers.relation(self.keys or self.name)
+        """Every key of the source, in SQL."""
+        return (self.keys or self.rows).identifier
+
+    @property
+    def made(self) -> tuple[StagingTable, ...]:
+        """The tables that are there."""
+        return tuple(each for each in (self.rows, self.keys) if each is not None and each.made)
 
 
 def staging_for(plan: Plan) -> Staging:
     """The staging table of a plan."""
     temporary = not plan.layout.creates
     name = _staging_name(plan.table.target, temporary=temporary)
-    keys = RelationName(name.schema, f"{name.name}_keys") if plan.compares_keys else None
-    return Staging(name, temporary, keys)
+    rows_ = StagingTable(name, staging_statements.staging_columns(plan))
+    if not plan.compares_keys:
+        return Staging(rows_, temporary)
+    of_keys = RelationName(name.schema, f"{name.name}_keys")
+    return Staging(rows_, temporary, StagingTable(of_keys, staging_statements.key_columns(plan)))
 
 
 def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
@@ -77,45 +108,48 @@ def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
     return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
-def create_staging(connection: Connection, plan: Plan) -> Staging:
-    """Create the staging table, and the types it needs; drop what a killed first load has left.
+def prepare_staging(connection: Connection, plan: Plan) -> Staging:
+    """Make room for a plan's rows: the types they need, and for a first load the table.
 
-    Needs the target's lock.
+    Drops what a killed first load has left. Needs the target's lock.
     Raises SchemaConflict, PrivilegeError, or ConfigurationError for a filter or an expression
     that an incremental mode cannot follow.
     """
-    target, layout = plan.table.target, plan.layout
-    staging = staging_for(plan)
-    with transaction(connection, UNFLUSHED) as cursor:
-        if not plan.table.dry_run:
-            left = identifiers.relation(_staging_name(target, temporary=False))
-            quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
-            cursor.execute(quiet.format(left))
-        if layout.creates or plan.view.types or plan.view.probe_types:
+    table, staging = plan.table, staging_for(plan)
+    with transaction(connection, UNFLUSHED, *_dropped_leftover(table)) as cursor:
+        if plan.layout.creates or plan.view.types:
             lock_ddl(cursor)
-        if plan.table.mode is not SyncMode.FULL_SYNC:
-            view = plan.view
-            own = own_names(plan.table, view.relation, view.types) != ()
-            require_immutable(cursor, plan.table, view.columns, view.probe_types, own_names=own)
+        if plan.full:
+            _require_followed(cursor, plan)
         if not plan.loads:
             return staging
-        if plan.table.dry_run:
+        if table.dry_run:
             _require_types(cursor, plan)
-        for statement in () if plan.table.dry_run else preparations(cursor, plan):
+        for statement in () if table.dry_run else preparations(cursor, plan):
             cursor.execute(statement)
-        create = (
-            staging_statements.create_temporary
-            if staging.temporary
-            else staging_statements.create_table
-        )
-        cursor.execute(create(plan, staging.identifier))
-        if staging.keys:
+        if not staging.temporary:
             cursor.execute(
-                SQL("CREATE TEMP TABLE {} ({})").format(
-                    staging.all_keys, staging_statements.key_columns(plan)
-                )
+                staging_statements.create_table(plan, identifiers.relation(staging.name))
             )
+            staging.rows.made = True
     return staging
+
+
+def _dropped_leftover(table: Table) -> tuple[Composable, ...]:
+    if table.dry_run:
+        return ()
+    left = identifiers.relation(_staging_name(table.target, temporary=False))
+    quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
+    return (quiet.format(left),)
+
+
+def _require_followed(cursor: Cursor, plan: Plan) -> None:
+    table, view = plan.table, plan.view
+    if table.mode is not SyncMode.FULL_SYNC:
+        if view.probe_types:
+            lock_ddl(cursor)
+        own = own_names(table, view.relation, view.types) != ()
+        require_immutable(cursor, table, view.columns, view.probe_types, own_names=own)
 
 
 def preparations(cursor: Cursor, plan: Plan) -> list[Composable]:
@@ -159,43 +193,51 @@ def _require_types(cursor: Cursor, plan: Plan) -> None:
 
 
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
-    """COPY one batch file into the staging table, or its keys into theirs."""
-    into = staging.all_keys if batch.keys_only else staging.identifier
-    statement = staging_statements.load_batch(plan, into, keys_only=batch.keys_only)
+    """COPY one batch file into the staging table, or its keys into theirs; the first makes it.
+
+    Raises ConfigurationError as `prepare_staging` does.
+    """
+    table = staging.keys if batch.keys_only and staging.keys else staging.rows
+    name = identifiers.relation(table.name)
+    if not staging.made and not plan.full and any(texts(plan.table)):
+        # Proven when all rows were read under that text, and again before any row follows.
+        with transaction(connection, UNFLUSHED) as cursor:
+            _require_followed(cursor, plan)
+    making = [] if table.made else [staging_statements.create_temporary(name, table.columns)]
     with (
-        transaction(connection, UNFLUSHED, *PINNED) as cursor,
+        transaction(connection, UNFLUSHED, *making, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
     ):
+        statement = staging_statements.load_batch(plan, name, keys_only=batch.keys_only)
         cursor.copy_expert(statement, file, BUFFER)
         if cursor.rowcount != batch.rows:
             raise errors.DatabaseError(
                 f"{batch.rows} rows were exported to a batch file and {cursor.rowcount} loaded"
             )
+    table.made = True
 
 
 _BRIEFLY = SQL("SET LOCAL default_statistics_target = 10")
 """What the planner has to know of staged rows is how many there are, and a little of their keys."""
 
 
-def finish(
-    connection: Connection, staging: Staging, plan: Plan, done: Exported
-) -> tuple[Witness, ...]:
+def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Witness, ...]:
     """Give a first load its key, let the planner know the rows; return the newest of them."""
-    if not plan.loads or (staging.temporary and not done.rows + done.keys):
+    if not staging.made:
         return ()
     with transaction(connection, UNFLUSHED, *PINNED) as cursor:
         key = plan.layout.key
         if key and not staging.temporary:
             name = constraint_name(staging.name.name)
             cursor.execute(staging_statements.add_key(key, staging.identifier, name))
-        if staging.temporary:
+        if staging.temporary and staging.rows.made:
             keys = SQL(" ({})").format(identifiers.names(key.columns)) if key else SQL("")
             cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))
-        elif not _analyzes_itself(cursor):
+        elif not staging.temporary and not _analyzes_itself(cursor):
             cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
-        if staging.keys:
+        if staging.keys and staging.keys.made:
             cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
-        return newest(cursor, plan, staging.identifier)
+        return newest(cursor, plan, staging.identifier) if staging.rows.made else ()
 
 
 def _analyzes_itself(cursor: Cursor) -> bool:
@@ -212,9 +254,8 @@ def constraint_name(table: str) -> str:
 def drop_staging(connection: Connection, staging: Staging) -> None:
     """Drop the staging table, and that of the keys."""
     with transaction(connection) as cursor:
-        if staging.keys:
-            cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.all_keys))
-        cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(staging.identifier))
+        for table in staging.made:
+            cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(table.identifier))
 
 
 @dataclass(frozen=True, slots=True)
@@ -241,38 +282,3 @@ class Staged:
     def highest_xid(self) -> int | None:
         """The newest xid among the rows."""
         return self.newest[0].xid if self.newest else None
-
-
-_NEWEST = """
-WITH floor AS MATERIALIZED (
-  SELECT coalesce((SELECT {xmin} FROM {staging} TABLESAMPLE SYSTEM (1) WHERE {xmin} IS NOT NULL
-                   ORDER BY 1 DESC OFFSET {kept} - 1 LIMIT 1), 0) AS xid
-), above AS MATERIALIZED (
-  SELECT {xmin} AS xid, ARRAY[{key}]::text[] AS key FROM {staging}
-  WHERE {xmin} > (SELECT xid FROM floor) ORDER BY 1 DESC LIMIT {kept}
-)
-SELECT xid, key FROM above
-UNION ALL
-(SELECT {xmin}, ARRAY[{key}]::text[] FROM {staging}
- WHERE {xmin} = (SELECT xid FROM floor) AND (SELECT count(*) FROM above) < {kept} LIMIT {kept})
-ORDER BY 1 DESC LIMIT {kept}
-"""
-"""Finds the {kept} newest rows without sorting all: a sample gives a lower bound of their xid, and only
-the rows above it are sorted. The rest is filled up with rows of that very xid, which a bulk load gives
-to every row."""
-
-
-def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Witness, ...]:
-    """The staged rows with the newest xids, newest first; the settings must be pinned."""
-    # By the types' own output: the owner of a type may have given it a cast that is his own code.
-    key = [
-        SQL("pg_catalog.format('%s', {})").format(Identifier(name))
-        for name in plan.layout.key_columns
-    ]
-    statement = SQL(_NEWEST).format(
-        xmin=Identifier(plan.table.xmin_column),
-        key=SQL(", ").join(key),
-        staging=staging,
-        kept=SQL(str(KEPT)),
-    )
-    return tuple(Witness(xid, tuple(values)) for xid, values in rows(cursor, statement))

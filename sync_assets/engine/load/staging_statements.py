@@ -78,9 +78,17 @@ def add_key(key: Key, name: Composable, constraint: str) -> Composable:
     )
 
 
-def create_temporary(plan: Plan, name: Composable) -> Composable:
+def create_temporary(name: Composable, columns: Composable) -> Composable:
     """CREATE TABLE for a staging table beside a target that is there."""
-    return SQL("CREATE TEMP TABLE {} ({})").format(name, staging_columns(plan))
+    return SQL("CREATE TEMP TABLE {} ({})").format(name, columns)
+
+
+def no_rows(columns: Composable) -> Composable:
+    """What is read where a staging table with these columns has nothing to hold, and is not made."""
+    # A function that returns records is the one that takes the columns as CREATE TABLE does.
+    return SQL("(SELECT * FROM pg_catalog.json_to_recordset('[]') AS s ({}) WHERE false)").format(
+        columns
+    )
 
 
 def _fillfactor(plan: Plan) -> int:

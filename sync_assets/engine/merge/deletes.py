@@ -37,8 +37,8 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
             missing = row(cursor, merge_statements.count_missing(plan, key, keys))[0]
             return Removed(only_in_target=missing)
         if plan.flags_scope:
-            left, out = row(cursor, merge_statements.count_left(plan, key, staging.identifier))
-            return Removed(left_scope=left, out_of_scope=out)
+            left = merge_statements.count_left(plan, key, staging.identifier)
+            return Removed(0, None, *(row(cursor, left) if staged.rows else (0, 0)))
         return Removed()
     if plan.keys_by_page is KeysByPage.USE:
         return _remove_gone(cursor, plan, key, staging, staged)

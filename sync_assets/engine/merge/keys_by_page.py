@@ -146,7 +146,7 @@ def _grouped(plan: Plan, staging: Staging) -> Composable:
         for column, array in zip(plan.layout.key_columns, _arrays(plan), strict=True)
     ]
     return SQL(
-        "SELECT {leaf} AS leaf, {page} AS page, {keys} FROM {staged} GROUP BY {leaf}, {page}"
+        "SELECT {leaf} AS leaf, {page} AS page, {keys} FROM {staged} AS s GROUP BY {leaf}, {page}"
     ).format(
         leaf=Identifier(staging_statements.LEAF),
         page=Identifier(staging_statements.PAGE),

@@ -47,7 +47,7 @@ def staged(plan: Plan, staging: Composable) -> Composable:
     """The staged rows that belong on the target."""
     if not plan.flags_scope:
         return staging
-    return SQL("(SELECT * FROM {} WHERE {})").format(staging, Identifier(IN_SCOPE))
+    return SQL("(SELECT * FROM {} AS s WHERE {})").format(staging, Identifier(IN_SCOPE))
 
 
 def merge(plan: Plan, key: Key, staging: Composable) -> Composable:
@@ -271,5 +271,5 @@ def _images(plan: Plan, table: Composable, more: Composable) -> Composable:
     value = SQL("sha256(convert_to(ROW({})::text, 'UTF8'))").format(names(plan.layout.names))
     return SQL(
         "SELECT {value} AS {image}, row_number() OVER (PARTITION BY {value}) AS {number}{more} "
-        "FROM {table}"
+        "FROM {table} AS rows"
     ).format(value=value, image=IMAGE, number=NUMBER, more=more, table=table)

@@ -32,16 +32,58 @@ class Greeting:
 
 
 _LOST_FOR_NOW = re.compile(
-    "refused|starting up|shutting down|timeout|timed out|too many|remaining connection slots"
-    "|server closed|reset by peer|broken pipe|temporary failure|no such file|in recovery mode"
-    "|not yet accepting|unreachable|terminat|ssl syscall|could not receive|could not send",
+    "refused|timeout|timed out|server closed|reset by peer|broken pipe|temporary failure"
+    "|no such file|unreachable|terminat|ssl syscall|could not receive|could not send",
     re.IGNORECASE,
 )
+_TO_MAKE_ROOM = (
+    "Every connection that the server, the database or the role may have is taken. Lower the pool's "
+    "limit or max_workers, as each table takes up to max_workers + 2, or raise max_connections or "
+    "the limit of the role there: sync-assets check counts what is free."
+)
+_REFUSALS = (
+    (
+        "too many (clients|connections)|connection slots are reserved|no more connections allowed",
+        errors.ConnectionLost,
+        "the {} is full",
+        _TO_MAKE_ROOM,
+    ),
+    (
+        "starting up|shutting down|in recovery mode|not (yet )?accepting connections",
+        errors.ConnectionLost,
+        "the {} lets nobody in for now",
+        None,
+    ),
+    (
+        "not permitted to log in",
+        errors.ConnectionFailed,
+        "the {} does not let the role in",
+        "Give it the attribute LOGIN again, or name another role in the URL.",
+    ),
+    (
+        "pg_hba.conf",
+        errors.ConnectionFailed,
+        "the {} does not let us in from here",
+        "Its pg_hba.conf must name this host, role and database, with or without encryption.",
+    ),
+    (
+        "permission denied for database",
+        errors.ConnectionFailed,
+        "the {} does not let the role in",
+        "Grant it CONNECT on the database.",
+    ),
+)
+"""By what a server says that answers and lets nobody in, which comes without a SQLSTATE: the error's
+kind, what it says of the side, and the remedy, if not the kind's own. Servers that speak another
+language than English are told apart by nothing."""
 
 
 def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
     """The `SyncError` for a connection that was not made; libpq's text never holds a password."""
     text = " ".join(str(error).split())
+    for said, kind, place, remedy in _REFUSALS:
+        if re.search(said, text, re.IGNORECASE):
+            return kind(f"{place.format(side)}: {text}", remedy=remedy)
     kind = errors.ConnectionLost if _LOST_FOR_NOW.search(text) else errors.ConnectionFailed
     return kind(f"cannot connect to the {side}: {text}", remedy=errors.ConnectionFailed("").remedy)
 
@@ -65,6 +107,7 @@ _BY_SQLSTATE: tuple[tuple[str, type[errors.SyncError]], ...] = (
     *((code, errors.ServerCancelled) for code in _BY_TIME_OUT),
     ("57P", errors.ConnectionLost),
     ("53300", errors.ConnectionLost),
+    ("53200", errors.ServerCancelled),
     ("53100", errors.OutOfSpace),
     ("58030", errors.OutOfSpace),
     ("40001", errors.RecoveryConflict),
@@ -161,6 +204,10 @@ def _lifting(
     )
 
 
+_TO_HOLD_MORE_LOCKS = (
+    "Raise max_locks_per_transaction on that server and restart it: a table with many partitions "
+    "takes a lock for each."
+)
 _TO_BYPASS = (
     "Let the role that its policies hold for pass them by: sync-assets check names it, with the "
     "statement."
@@ -184,6 +231,8 @@ _TO_MAKE = (
     "column out: exclude. sync-assets check names such columns."
 )
 _REMEDIES: tuple[tuple[str, str, Side | None, str], ...] = (
+    ("53200", "shared memory", None, _TO_HOLD_MORE_LOCKS),
+    ("53300", "", None, _TO_MAKE_ROOM),
     ("42501", "row-level security", None, _TO_BYPASS),
     ("42501", "", None, _TO_GRANT),
     ("25006", "", "target", _TO_WRITE),

@@ -43,7 +43,8 @@ def compared(work: Work, plan: Plan, staging: Staging) -> Plan:
     work.run.report.begin("compare")
     with comparison.target_end() as end:
         comparison.sum_up((comparison.source, end), buckets)
-    _add_new(work.target, plan, key, staging, buckets)
+    if staging.rows.made:
+        _add_new(work.target, plan, key, staging, buckets)
     work.run.report.spent("compare")
     found = _differing(buckets)
     reason = f"{plan.reason}; keys of {len(found)} of {16**buckets.digits:,} buckets"

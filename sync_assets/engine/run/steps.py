@@ -172,10 +172,10 @@ class TempTable:
             with transaction(self._target) as cursor:
                 there = catalog.read_relation(cursor, plan.table.target)
                 require_two_tables(cursor, plan.table, plan.view, there)
-            staging.create_staging(self._target, plan)
+            self._staging = staging.prepare_staging(self._target, plan)
             for batch in self._exported.batches:
                 staging.load_batch(self._target, self._staging, plan, batch)
-            staging.finish(self._target, self._staging, plan, self._exported.done)
+            staging.finish(self._target, self._staging, plan)
         return self
 
     def merge(self) -> Merged:

@@ -20,7 +20,7 @@ from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import Exported, batch_folder
 from sync_assets.engine.export.export import Export
 from sync_assets.engine.load.loaders import Loaders
-from sync_assets.engine.load.staging import Staged, Staging, create_staging, drop_staging, finish
+from sync_assets.engine.load.staging import Staged, Staging, drop_staging, finish, prepare_staging
 from sync_assets.engine.merge import merge
 from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.refusals import explained
@@ -129,7 +129,7 @@ def fill(
         ]
         export = _move(work, plans, key_chunks, staged, hold=hold)
         done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
-    newest = [finish(work.target, *each) for each in zip(staged, plans, done, strict=True)]
+    newest = [finish(work.target, *each) for each in zip(staged, plans, strict=True)]
     work.run.report.spent("load")
     held = export.ended - held_from
     return tuple(
@@ -141,7 +141,7 @@ def fill(
 def _prepare(work: Work, plan: Plan) -> Staging:
     if not plan.table.dry_run:
         prepare(work.target)
-    staging = create_staging(work.target, plan)
+    staging = prepare_staging(work.target, plan)
     work.cleanup.push(_dropping_on_failure(work.target, staging))
     return staging
 

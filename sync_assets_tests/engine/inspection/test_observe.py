@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import sys
+import threading
 from collections.abc import Callable, Iterator
 
 import pytest
 
 from sync_assets.engine import RelationName, observe
 from sync_assets.engine.inspection.observe import Observed
-from sync_assets_tests.fixtures.pair import eventually, execute
+from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.replicated import Replicated
+from sync_assets_tests.fixtures.servers import Connect, both_ways
 
 T, P, PARENT, EMPTY = (RelationName("public", name) for name in ("t", "p", "parent", "empty"))
 TABLES = (
@@ -118,3 +120,27 @@ def test_a_table_too_large_to_read_on_a_standby_is_suspected(
     assert before.markers[T] != after.markers[T]
     assert before.markers[P] == after.markers[P]
     replicated.primary.drop_database("large")
+
+
+@both_ways
+def test_what_a_procedure_commits_as_it_goes_moves_the_marker_when_its_call_ends(
+    pair: Pair, connect: Connect
+) -> None:
+    pair.source(
+        *TABLES,
+        "CREATE PROCEDURE load() LANGUAGE plpgsql AS $$ BEGIN"
+        " INSERT INTO t VALUES (5000); COMMIT; PERFORM pg_advisory_lock(1); END $$",
+    )
+    pair.sync()
+    before = observe(pair.source_url, [T]).markers[T]
+    holder = connect(pair.source_url).cursor()
+    holder.execute("SELECT pg_advisory_lock(1)")
+    calling = threading.Thread(target=pair.source, args=("CALL load()",))
+    calling.start()
+    assert eventually(lambda: pair.source("SELECT count(*) FROM t WHERE id = 5000") == [(1,)])
+    assert observe(pair.source_url, [T]).markers[T] == before
+    # A run that nobody's counters have to ask for reads it.
+    assert pair.sync().rows_inserted == 1
+    holder.execute("SELECT pg_advisory_unlock(1)")
+    calling.join()
+    assert observe(pair.source_url, [T]).markers[T] != before
