@@ -5,9 +5,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
+from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar
 
+from sync_assets.automation.telling import Known, Place
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.check.server_facts import Server
@@ -69,10 +72,39 @@ class PlanDocument:
 
 
 @dataclass(frozen=True)
+class Hindrance:
+    """What is in the way of a table's sync; `since` is when it was first seen."""
+
+    target: str
+    kind: str
+    what: str
+    remedy: str
+    since: datetime
+
+
+@dataclass(frozen=True)
 class StatusDocument:
     """`status --json`."""
 
     tables: list[TableStatus]
+    hindrances: list[Hindrance]
+
+    @classmethod
+    def of(
+        cls, tables: list[TableStatus], standing: Sequence[tuple[Place, Known]]
+    ) -> StatusDocument:
+        """The tables, and what is in their way."""
+        hindrances = [
+            Hindrance(
+                target,
+                kind,
+                known.what,
+                known.remedy,
+                datetime.fromtimestamp(known.since, timezone.utc),
+            )
+            for (target, kind, _), known in standing
+        ]
+        return cls(tables, hindrances)
 
 
 @dataclass(frozen=True)
