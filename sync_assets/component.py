@@ -19,6 +19,7 @@ from sync_assets.assets.sources import source_assets
 from sync_assets.automation.alert_sensors import alert_sensors
 from sync_assets.automation.change_sensor import change_sensor
 from sync_assets.automation.checks import checks_of
+from sync_assets.automation.hindrance_sensor import hindrance_sensor
 from sync_assets.automation.schedules import schedules_of
 from sync_assets.config.automation import Alerts
 from sync_assets.config.errors import parse_attributes
@@ -96,7 +97,8 @@ class TableSync(dg.Component):
         - the checks that are asked for
         - a sensor that asks for a run when the source has changed
         - a schedule for each cron expression and time zone
-        - where alerts are configured, sensors that tell of failures and stale tables
+        - a sensor that looks for what stands in the way of a sync
+        - where alerts are configured, a sensor that tells of failures
         """
         components = _all_components(self, context)
         written = {specs.target_key(synced) for each in components for synced in each.tables}
@@ -109,14 +111,17 @@ class TableSync(dg.Component):
             name = specs.observation_name(_folder(context), _instance_key(context))
             assets.append(source_assets(name, sources))
         name = self.name or specs.component_name(_folder(context), _instance_key(context))
+        changes = change_sensor(name, ops, self.sensor_seconds, observed)
+        schedules = schedules_of(name, ops)
         return dg.Definitions(
             assets=assets,
             asset_checks=[check for synced in self.tables for check in checks_of(synced)],
             sensors=[
-                change_sensor(name, ops, self.sensor_seconds, observed),
+                changes,
+                hindrance_sensor(name, self.tables, self.alerts, [changes, *schedules]),
                 *alert_sensors(name, self.tables, self.alerts),
             ],
-            schedules=schedules_of(name, ops),
+            schedules=schedules,
         )
 
 

@@ -20,6 +20,7 @@ from sync_assets.automation.demand import (
     is_due,
     open_demand,
 )
+from sync_assets.automation.record import in_the_way
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
@@ -166,6 +167,8 @@ class _Tick:
         if not due:
             waiting = f"{len(memory.asked)} wait for another attempt" if memory.asked else "none"
             reason = f"Source tables that differ from their last sync: {waiting}."
+            every = [each for op in self.ops for each in op]
+            reason += in_the_way(self.context.instance, every, look.markers)
             return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=memory.written())
         tables = [each for op in due for each in op]
         request = dg.RunRequest(

@@ -6,8 +6,10 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar
 
+from sync_assets.automation.telling import Known, Place
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.check.server_facts import Server
@@ -117,10 +119,29 @@ class PlanDocument:
 
 
 @dataclass(frozen=True)
+class Hindrance(OnConnection):
+    """What is in the way of a table's sync; `since` is when it was first seen."""
+
+    target: str
+    kind: str
+    what: str
+    remedy: str
+    since: datetime
+
+    @classmethod
+    def of(cls, connection: str, place: Place, known: Known) -> Hindrance:
+        """One that stands, at a table on this connection."""
+        target, kind, _ = place
+        since = datetime.fromtimestamp(known.since, timezone.utc)
+        return cls(target, kind, known.what, known.remedy, since, target_connection=connection)
+
+
+@dataclass(frozen=True)
 class StatusDocument:
     """`status --json`."""
 
     tables: list[StatusTable]
+    hindrances: list[Hindrance]
 
 
 @dataclass(frozen=True)

@@ -137,7 +137,7 @@ class Email(StrictModel):
 
 
 class Alerts(StrictModel):
-    """Where failures and stale tables are told."""
+    """Where failures are told, and what is in the way of a sync."""
 
     webhook: bool = Field(
         default=False,

@@ -32,7 +32,7 @@ def ticks(
     monkeypatch.setenv("SYNC_ALERT_WEBHOOK", inbox.webhook)
     monkeypatch.setenv("SYNC_ALERT_SMTP", inbox.smtp)
     pair.source("CREATE TABLE t (id int PRIMARY KEY)", "INSERT INTO t VALUES (1)")
-    tables = [{"source": "t", "freshness": "1 hour"}, {"source": "missing"}]
+    tables = [{"source": "t"}, {"source": "missing"}]
     return Ticks(instance, pair.source_url, pair.target_url, {"tables": tables, "alerts": ALERTS})
 
 
@@ -76,45 +76,6 @@ def test_another_component_s_failure_is_not_ours(ticks: Ticks, inbox: Inbox) -> 
     assert inbox.posts == []
 
 
-def test_a_table_that_got_too_old_is_told_once_and_so_is_its_return(
-    ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    hours = 0.0
-    monkeypatch.setattr("sync_assets.automation.alert_sensors.clock", lambda: 1e9 + 3600 * hours)
-    monkeypatch.setattr("sync_assets.automation.alert_sensors.last_successes", lambda *_: {})
-    assert ticks.evaluate("_stale").skip_message == "0 of 1 tables are too old."
-    hours = 1.5
-    ticks.evaluate("_stale")
-    ticks.evaluate("_stale")
-    (post,) = inbox.posts
-    assert "public.t was never synced; 60 are allowed." in post["text"]
-    monkeypatch.undo()
-    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", inbox.webhook)
-    monkeypatch.setenv("SYNC_ALERT_SMTP", inbox.smtp)
-    ticks.run()
-    ticks.evaluate("_stale")
-    ticks.evaluate("_stale")
-    assert [each["text"].splitlines()[-1] for each in inbox.posts[1:]] == [
-        "public.t is in step again."
-    ]
-
-
-def test_a_message_that_did_not_arrive_is_sent_by_the_next_tick(
-    ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("sync_assets.automation.alerts.PAUSES", (0.0, 0.0))
-    monkeypatch.setattr("sync_assets.automation.alert_sensors.last_successes", lambda *_: {})
-    ticks.cursors["_stale"] = "[0.0, []]"
-    inbox.status = 503
-    with pytest.raises(AlertNotSent, match="SYNC_ALERT_WEBHOOK: the server answered 503"):
-        ticks.evaluate("_stale")
-    assert len(inbox.posts) == 2, "it was tried again"
-    assert len(inbox.mails) == 1, "the other way was used all the same"
-    inbox.status = 200
-    ticks.evaluate("_stale")
-    assert len(inbox.posts) == 3
-
-
 @pytest.mark.parametrize(
     ("name", "url", "said"),
     [
@@ -142,6 +103,9 @@ def test_a_password_is_not_sent_in_clear(inbox: Inbox) -> None:
     assert inbox.mails == []
 
 
-def test_without_alerts_there_is_nothing(ticks: Ticks) -> None:
+def test_without_alerts_there_is_nothing_that_sends(ticks: Ticks) -> None:
     ticks.attributes = {"tables": ticks.attributes["tables"]}
-    assert [s.name.rpartition("_")[2] for s in ticks.definitions.sensors or ()] == ["changes"]
+    assert [s.name.rpartition("_")[2] for s in ticks.definitions.sensors or ()] == [
+        "changes",
+        "hindrances",
+    ]

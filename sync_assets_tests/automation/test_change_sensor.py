@@ -200,7 +200,7 @@ def test_it_starts_by_itself_only_for_those_who_say_so(
     tables: list[Any], running: bool, watched: set[str]
 ) -> None:
     ticks = Ticks(dg.DagsterInstance.ephemeral(), "x", "x", {"tables": tables})
-    (sensor,) = ticks.definitions.sensors or ()
+    (sensor, _hindrances) = ticks.definitions.sensors or ()
     assert isinstance(sensor, dg.SensorDefinition)
     assert (sensor.default_status is dg.DefaultSensorStatus.RUNNING) == running
     job = sensor.job

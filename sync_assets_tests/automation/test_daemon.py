@@ -110,9 +110,9 @@ def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) 
     daemon.await_("the failure", lambda: _statuses(daemon).count("FAILURE") >= 1)
     pair.target("ALTER TABLE watched DROP CONSTRAINT small")
     daemon.await_("the recovery", lambda: target_holds("watched", 100))
-    daemon.await_("the alert", lambda: bool(inbox.posts))
-    assert "target__public__watched: " in inbox.posts[0]["text"]
-    assert "(100)" not in inbox.posts[0]["text"]
+    daemon.await_("the alert", lambda: bool(_posts(inbox, "target__public__watched: ")))
+    assert _posts(inbox, "(100)") == []
+    daemon.await_("the hindrance", lambda: bool(_posts(inbox, "no table public.missing")))
     daemon.await_("the schedule", lambda: target_holds("scheduled", 1))
     daemon.await_(
         "the reconciliation",
@@ -123,6 +123,11 @@ def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) 
     daemon.await_("the freshness", lambda: _freshness(daemon) == "PASS")
     assert pair.target("SELECT to_regclass('idle')") == [(None,)], "it was told to stay stopped"
     assert _piled_up(daemon) == []
+    assert len(_posts(inbox, "no table public.missing")) == 1
+
+
+def _posts(inbox: Inbox, part: str) -> list[str]:
+    return [post["text"] for post in inbox.posts if part in post["text"]]
 
 
 def _statuses(daemon: Daemon) -> list[str]:

@@ -5,12 +5,16 @@ from __future__ import annotations
 from contextlib import closing
 from pathlib import Path
 
+import dagster as dg
 import psycopg2
 import pytest
 from click.testing import CliRunner, Result
 
+from sync_assets.automation.record import record
+from sync_assets.automation.telling import Known
 from sync_assets.cli import main
 from sync_assets.cli.commands.status import duration, size
+from sync_assets.cli.selection import configured_tables
 from sync_assets.engine import DataCopyEngine
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.documents import printed
@@ -93,6 +97,30 @@ def test_a_synced_table_has_its_rows_mark_and_lag(
     assert later["lag_xids"] > orders["lag_xids"] >= 0
     line = next(line for line in _status().stdout.splitlines() if "replica.orders" in line)
     assert str(receipt.watermark) in line
+
+
+def test_what_is_in_the_way_stands_below_the_table(project: Path, source_url: str) -> None:
+    assert printed("status")["hindrances"] == []
+    _execute(source_url, "DROP TABLE orders")
+    (found,) = printed("status")["hindrances"]
+    assert (found["target"], found["kind"]) == ("replica.orders", "table_gone")
+    told = "replica.orders: NoSuchRelation: the source has no table public.orders. Check schema,"
+    assert told in _status().stdout
+
+
+def test_what_is_switched_off_in_dagster_is_read_from_dagster_s_home(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, tables = configured_tables()
+    home = project / "home"
+    home.mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    off = {("replica.orders", "switched_off", "sync_changes"): Known("is off", "", 1e9, 1, 1e9)}
+    with dg.DagsterInstance.from_config(str(home)) as instance:
+        record(instance, tables, {}, off)
+    (found,) = printed("status")["hindrances"]
+    assert (found["kind"], found["since"]) == ("switched_off", "2001-09-09T01:46:40+00:00")
+    assert "replica.orders: is off." in _status().stdout
 
 
 def test_what_is_missing_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
+from time import time
 from typing import TYPE_CHECKING
 
 import click
 
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows
+from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from sync_assets.automation.telling import Known, Memory, Place
+    from sync_assets.cli.connections import Ends
     from sync_assets.cli.selection import Address
     from sync_assets.engine import TableStatus
 
@@ -33,10 +39,14 @@ def command(*, everything: bool, as_json: bool) -> None:
 
     Reads the state beside the data in the target, and the source's current position; changes
     nothing. `behind` counts the source's transactions and WAL since the last sync, of all its
-    tables; `data age` is how long ago, on the source's clock, the data was read.
+    tables; `data age` is how long ago, on the source's clock, the data was read. Below the table
+    stands what is in the way of a sync; what is switched off in Dagster is read from
+    DAGSTER_HOME, where that is set.
     """
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.
+    from sync_assets.automation.circumstances import look
+    from sync_assets.automation.telling import lines, standing
     from sync_assets.cli.connections import by_connections
     from sync_assets.cli.selection import configured_tables, names_of, require_urls
     from sync_assets.engine import read_status
@@ -44,20 +54,49 @@ def command(*, everything: bool, as_json: bool) -> None:
     _, tables = configured_tables()
     require_urls(tables)
     found: list[tuple[Address, TableStatus]] = []
-    for ends in by_connections(tables):
+    hindrances: list[tuple[Address, Place, Known]] = []
+    every = list(by_connections(tables))
+    for ends, recorded in zip(every, _recorded(every), strict=True):
         group = [synced.table for synced in ends.tables]
         seen = read_status(ends.source_url, ends.target_url, group, others=everything)
         found += [((ends.target_connection, status.target), status) for status in seen]
+        around = standing(look(ends.source_url, ends.target_url, ends.tables), recorded, time())
+        hindrances += [
+            ((ends.target_connection, place[0]), place, known) for place, known in around.items()
+        ]
     configured = {synced.address for synced in tables}
     # Two sources may share a target.
     found = [(at, each) for at, each in found if each.configured or at not in configured]
     if as_json:
-        from sync_assets.cli.documents import StatusDocument, StatusTable, placed
+        from sync_assets.cli.documents import Hindrance, StatusDocument, StatusTable, placed
 
-        print_json(StatusDocument([placed(StatusTable, each, at[0]) for at, each in found]))
+        shown = [placed(StatusTable, each, at[0]) for at, each in found]
+        print_json(
+            StatusDocument(
+                shown, [Hindrance.of(at[0], place, known) for at, place, known in hindrances]
+            )
+        )
     else:
         names = names_of(at for at, _ in found)
         print_rows(HEADINGS, [_row(names[at], each) for at, each in found], NUMBERS, spare=SPARE)
+        for line in lines(((names[at], *place[1:]), known) for at, place, known in hindrances):
+            say(line)
+
+
+def _recorded(every: Sequence[Ends]) -> Sequence[Memory]:
+    """What the hindrance sensor has left, which alone knows what is switched off in Dagster."""
+    from sync_assets.engine.errors import SyncError
+
+    if os.environ.get("DAGSTER_HOME"):
+        from sync_assets.automation.record import recorded
+        from sync_assets.launch.instance import opened_instance
+
+        try:
+            with opened_instance() as instance:
+                return [recorded(instance, ends.tables) for ends in every]
+        except SyncError as error:
+            say(str(error), err=True)
+    return [{} for _ in every]
 
 
 def _row(name: str, status: TableStatus) -> tuple[str, ...]:

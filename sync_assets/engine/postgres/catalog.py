@@ -210,7 +210,7 @@ def require_source(cursor: Cursor, table: Table) -> Relation:
     _require_kind(relation, table.mode)
     role = cursor.connection.info.user
     if not relation.readable and not _reads_by_leaf(relation):
-        raise _privilege(relation.name, role)
+        raise may_not_read(relation.name, role)
     for leaf in relation.leaves:
         if leaf.kind not in "rf" and relation.kind == "p":
             raise errors.UnsupportedRelation(f"{leaf.name} is {_KINDS.get(leaf.kind, 'no table')}")
@@ -220,7 +220,7 @@ def require_source(cursor: Cursor, table: Table) -> Relation:
                 "only heap tables keep a row version"
             )
         if not leaf.readable and not relation.readable:
-            raise _privilege(leaf.name, role)
+            raise may_not_read(leaf.name, role)
     return relation
 
 
@@ -248,7 +248,8 @@ def _require_kind(relation: Relation, mode: SyncMode) -> None:
         )
 
 
-def _privilege(name: RelationName, role: str) -> errors.PrivilegeError:
+def may_not_read(name: RelationName, role: str) -> errors.PrivilegeError:
+    """The error for a relation of the source that a role has no right to."""
     return errors.PrivilegeError(
         f"the role {role} may not read {name} on the source",
         remedy=f"Run on the source: GRANT SELECT ON {name.as_sql} TO {quoted(role)}.",

@@ -70,30 +70,39 @@ def lock_ddl(cursor: Cursor) -> None:
 _DDL = RelationName("sync_assets", "state")
 
 _LOCKS = """
-FROM pg_locks l WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
+FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)
+JOIN unnest(%(keys)s::bigint[]) AS key
+  ON l.classid::bigint = (key >> 32) & 4294967295 AND l.objid::bigint = key & 4294967295
+WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
-  AND l.classid::bigint = (%(key)s >> 32) & 4294967295
-  AND l.objid::bigint = %(key)s & 4294967295
 """
+_HOLDERS = f"SELECT key, l.pid, a.application_name, a.client_addr::text {_LOCKS}"
 
 
 def _holder(cursor: Cursor, key: int) -> str:
+    found = rows(cursor, _HOLDERS, {"keys": [key]})
+    return f" ({_session(*found[0][1:])})" if found else ""
+
+
+def _session(pid: int, application: str | None, address: str | None) -> str:
+    return f"server process {pid}, {application or 'unnamed'}, from {address or 'this host'}"
+
+
+def strangers(cursor: Cursor, targets: Iterable[RelationName]) -> dict[RelationName, str]:
+    """The targets whose lock a session holds that does not call itself one of ours, and which."""
+    keys = {advisory_key(target): target for target in targets}
     found = rows(
         cursor,
-        "SELECT l.pid, a.application_name, a.client_addr::text "
-        + _LOCKS.replace("pg_locks l", "pg_locks l LEFT JOIN pg_stat_activity a USING (pid)"),
-        {"key": key},
+        _HOLDERS + " AND a.application_name IS DISTINCT FROM 'sync_assets'",
+        {"keys": list(keys)},
     )
-    if not found:
-        return ""
-    pid, application, address = found[0]
-    return f" (server process {pid}, {application or 'unnamed'}, from {address or 'this host'})"
+    return {keys[key]: _session(*session) for key, *session in found}
 
 
 def require_lock(cursor: Cursor, target: RelationName) -> None:
     """Check that this very session holds the lock; a pooler may have swapped it underneath."""
     statement = "SELECT count(*) " + _LOCKS + " AND l.pid = pg_backend_pid()"
-    (held,) = row(cursor, statement, {"key": advisory_key(target)})
+    (held,) = row(cursor, statement, {"keys": [advisory_key(target)]})
     if not held:
         raise errors.ConcurrentRun(
             f"the lock on {target} is not held by this session",

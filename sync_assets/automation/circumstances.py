@@ -1,0 +1,67 @@
+"""Everything that one look at the tables of a component finds around them."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TypeVar
+
+from sync_assets.config.model import SyncedTable
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.inspection.health import (
+    BatchDisk,
+    SourceHealth,
+    TargetHealth,
+    look_at_disk,
+    look_at_source,
+    look_at_target,
+)
+from sync_assets.engine.names import RelationName
+
+ENDS, DAGSTER = ("source", "target"), "Dagster"
+Off = Mapping[str, Collection[RelationName]]
+"""Schedules and sensors that should run and are switched off, with the targets they sync."""
+
+Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True)
+class Circumstances:
+    """What did not answer is its error, and None what was not asked."""
+
+    tables: Sequence[SyncedTable]
+    source: SourceHealth | SyncError | None = None
+    target: TargetHealth | SyncError | None = None
+    disk: BatchDisk | SyncError | None = None
+    off: Off | None = None
+
+    @property
+    def ends(self) -> tuple[tuple[str, SourceHealth | TargetHealth | SyncError | None], ...]:
+        """Both, with their names."""
+        return tuple(zip(ENDS, (self.source, self.target), strict=True))
+
+    @property
+    def known(self) -> set[str]:
+        """What has answered, among the ends and Dagster."""
+        answered = {end for end, it in self.ends if isinstance(it, SourceHealth | TargetHealth)}
+        return answered | (set() if self.off is None else {DAGSTER})
+
+
+def look(
+    source_url: str, target_url: str, tables: Sequence[SyncedTable], off: Off | None = None
+) -> Circumstances:
+    """Ask each end once, and this machine."""
+    return Circumstances(
+        tables,
+        _or_error(lambda: look_at_source(source_url, [each.table.source for each in tables])),
+        _or_error(lambda: look_at_target(target_url, [each.table.target for each in tables])),
+        _or_error(look_at_disk),
+        off,
+    )
+
+
+def _or_error(ask: Callable[[], Seen]) -> Seen | SyncError:
+    try:
+        return ask()
+    except SyncError as error:
+        return error

@@ -1,0 +1,206 @@
+"""What may stand in the way of a table's sync while no run fails and tells of it: one table of kinds.
+
+Pure: a kind's function sees the circumstances of one look and names the tables it hinders.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+from sync_assets.automation.circumstances import DAGSTER, ENDS, Circumstances
+from sync_assets.config.model import SyncedTable
+from sync_assets.engine.context import MAX_BATCH_DISK
+from sync_assets.engine.errors import NoSuchRelation, PermanentError, SyncError
+from sync_assets.engine.inspection.health import BatchDisk, SourceHealth, TargetHealth
+
+MINUTE, HOUR = 60.0, 3600.0
+PATIENCE = 10 * MINUTE
+"""For how long a server may be away, or a stranger hold a lock, before that is told."""
+
+HELD_BACK = 2 * HOUR
+"""For how long a transaction is open that is told of."""
+
+NEAR_THE_WRAP = 1_600_000_000
+"""PostgreSQL's own `vacuum_failsafe_age`: from here on its vacuum does nothing but save itself."""
+
+ROOM = MAX_BATCH_DISK // 10
+"""Bytes that a run's batch files should find: a tenth of what they may take."""
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """A table that is hindered: by what, and what to do about it.
+
+    `about` tells two of a kind apart. It is told once it has lasted for `after` seconds, the
+    kind's own by default.
+    """
+
+    table: SyncedTable
+    what: str
+    remedy: str
+    about: str = ""
+    after: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Kind:
+    """A kind of hindrance: how it is found, and how long it lasts before it is told.
+
+    It is over when it is not found though every part in `needs` could be asked.
+    """
+
+    name: str
+    words: str
+    find: Callable[[Circumstances], Iterator[Found]]
+    needs: tuple[str, ...]
+    after: float = 0.0
+
+
+def _of_error(table: SyncedTable, error: SyncError, about: str = "") -> Found:
+    """In the words of the run that would meet it."""
+    return Found(table, f"{error.kind}: {error.message}", error.remedy, about)
+
+
+def _unreadable(seen: Circumstances, *, gone: bool) -> Iterator[Found]:
+    errors = seen.source.unreadable if isinstance(seen.source, SourceHealth) else {}
+    for table in seen.tables:
+        error = errors.get(table.table.source)
+        if error is not None and isinstance(error, NoSuchRelation) == gone:
+            yield _of_error(table, error)
+
+
+def _table_gone(seen: Circumstances) -> Iterator[Found]:
+    yield from _unreadable(seen, gone=True)
+
+
+def _refused(seen: Circumstances) -> Iterator[Found]:
+    yield from _unreadable(seen, gone=False)
+    for end, error in seen.ends:
+        if isinstance(error, PermanentError):
+            yield from (_of_error(table, error, end) for table in seen.tables)
+
+
+def _unreachable(seen: Circumstances) -> Iterator[Found]:
+    for end, error in seen.ends:
+        if isinstance(error, SyncError) and not isinstance(error, PermanentError):
+            yield from (_of_error(table, error, end) for table in seen.tables)
+
+
+def _locked(seen: Circumstances) -> Iterator[Found]:
+    held = seen.target.locked if isinstance(seen.target, TargetHealth) else {}
+    for table in seen.tables:
+        if who := held.get(table.table.target):
+            what = f"its lock on the target is held by a session that is no run: {who}"
+            yield Found(table, what, "End that session, or what it does with pg_advisory_lock().")
+
+
+def _group_blocked(seen: Circumstances) -> Iterator[Found]:
+    alone = {
+        each.table.table.target: (each.what, after)
+        for find, after in ((_table_gone, 0.0), (_refused, 0.0), (_locked, PATIENCE))
+        for each in find(seen)
+    }
+    for table in seen.tables:
+        blocking = [each for each in table.snapshot_targets if each in alone]
+        if table.snapshot_group and blocking and table.table.target not in alone:
+            first = blocking[0]
+            said, after = alone[first]
+            what = f"its group {table.snapshot_group} waits for {first}: {said}"
+            yield Found(table, what, f"Mend {first}, or take it out of the group.", after=after)
+
+
+def _switched_off(seen: Circumstances) -> Iterator[Found]:
+    for name, targets in (seen.off or {}).items():
+        for table in seen.tables:
+            if table.table.target in targets:
+                what = f"{name} is switched off, and the table says automation: running"
+                remedy = "Switch it on in the UI, or write automation: stopped."
+                yield Found(table, what, remedy, name)
+
+
+def _too_old(seen: Circumstances) -> Iterator[Found]:
+    if not isinstance(seen.target, TargetHealth):
+        return
+    for table in seen.tables:
+        last = seen.target.last_syncs.get(table.table.target)
+        allowed = table.automation.freshness_seconds
+        if allowed is None or (last and last.age <= allowed):
+            continue
+        when = f"was last synced at {last.at:%Y-%m-%d %H:%M %Z}" if last else "was never synced"
+        what = f"{when}; its freshness allows {allowed / MINUTE:,.0f} minutes"
+        remedy = "Look at its last runs, and at what else is told of it."
+        # One that was never synced counts from the first look.
+        yield Found(table, what, remedy, after=None if last else allowed)
+
+
+def _mark_held(seen: Circumstances) -> Iterator[Found]:
+    if not isinstance(seen.source, SourceHealth):
+        return
+    holder = seen.source.holder
+    age = holder.age_seconds if holder else None
+    if not seen.source.behind or (age is not None and age < HELD_BACK):
+        return
+    who = str(holder) if holder else "a transaction on the primary"
+    if holder is None:
+        remedy = "End it on the primary: pg_stat_activity says there who it is."
+    elif holder.gid:
+        remedy = "End it: COMMIT PREPARED or ROLLBACK PREPARED, in its database."
+    else:
+        remedy = f"End it: SELECT pg_terminate_backend({holder.pid});"
+    what = f"{who}, holds the watermark back: each run reads again what was written since"
+    # Where this role may not see how long it is open, it is to be the same one for so long.
+    after, mark = (HELD_BACK if age is None else 0.0), str(seen.source.mark)
+    yield from (Found(table, what, remedy, mark, after) for table in seen.tables)
+
+
+def _near_the_wrap(seen: Circumstances) -> Iterator[Found]:
+    for end, health in seen.ends:
+        if isinstance(health, SourceHealth | TargetHealth) and health.xid_age >= NEAR_THE_WRAP:
+            what = f"the oldest row of the {end}'s database is {health.xid_age:,} transactions old"
+            what += "; PostgreSQL stops writing before 2,147,483,648"
+            for table in seen.tables:
+                yield Found(table, what, "Run there: VACUUM (FREEZE, INDEX_CLEANUP off);", end)
+
+
+def _disk_full(seen: Circumstances) -> Iterator[Found]:
+    if isinstance(seen.disk, SyncError):
+        yield from (_of_error(table, seen.disk) for table in seen.tables)
+    elif isinstance(seen.disk, BatchDisk) and seen.disk.free < ROOM:
+        what = f"{seen.disk.free / 1e6:,.0f} MB are free for batch files in {seen.disk.folder}"
+        remedy = "Free space there, or name a folder on a larger disk in SYNC_BATCH_DIR."
+        yield from (Found(table, what, remedy) for table in seen.tables)
+
+
+KINDS = (
+    Kind("table_gone", "the source has no such table", _table_gone, ("source",)),
+    Kind("refused", "a server does not let the role in, or not at the table", _refused, ENDS),
+    Kind("unreachable", "a server does not answer", _unreachable, (), after=PATIENCE),
+    Kind(
+        "group_blocked", "another table of its `snapshot_group` is hindered", _group_blocked, ENDS
+    ),
+    Kind(
+        "switched_off",
+        "a schedule or sensor is off, and the table says `automation: running`",
+        _switched_off,
+        (DAGSTER,),
+    ),
+    Kind("too_old", "its `freshness` has passed", _too_old, ("target",)),
+    Kind(
+        "mark_held",
+        "a transaction on the source is open, and holds the watermark back",
+        _mark_held,
+        ("source",),
+        after=HELD_BACK,
+    ),
+    Kind("near_the_wrap", "a database nears its last transaction id", _near_the_wrap, ENDS),
+    Kind("disk_full", "the disk of the batch files is nearly full", _disk_full, ()),
+    Kind("locked", "its lock is held by a stranger", _locked, ("target",), after=PATIENCE),
+)
+"""Every kind of silence that somebody has found. A new one is a line here, and what finds it."""
+
+
+def find(seen: Circumstances) -> Iterator[tuple[Kind, Found]]:
+    """Everything that hinders a table, in the order of the kinds."""
+    for kind in KINDS:
+        yield from ((kind, each) for each in kind.find(seen))

@@ -1,0 +1,147 @@
+"""When a hindrance is told: once, again ever more rarely while it lasts, and once when it is over (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timezone
+
+from sync_assets.automation.circumstances import Circumstances
+from sync_assets.automation.hindrances import HOUR, KINDS, Found, Kind, find
+
+AGAIN = (1 * HOUR, 4 * HOUR, 24 * HOUR)
+"""Seconds from one telling to the next; the last holds for all that follow."""
+
+NAMED_AT_MOST = 20
+
+Place = tuple[str, str, str]
+"""The target, the kind's name, and what tells two of a kind apart."""
+
+
+@dataclass(frozen=True, slots=True)
+class Known:
+    """A hindrance: since when it lasts, how often it was told, when last, and when it ended.
+
+    One that ended stays for a while, so that one that comes and goes is not told each time.
+    """
+
+    what: str = field(compare=False)
+    remedy: str = field(compare=False)
+    since: float
+    times: int = 0
+    told: float = 0.0
+    ended: float | None = None
+
+    @property
+    def next_time(self) -> float:
+        """When it is told again."""
+        return self.told + AGAIN[min(self.times, len(AGAIN)) - 1]
+
+    @property
+    def told_of(self) -> bool:
+        """Whether people were told that it is there now."""
+        return self.times > 0 and self.told >= self.since
+
+
+Memory = Mapping[Place, Known]
+
+
+@dataclass(frozen=True, slots=True)
+class Judged:
+    """What one look leaves: the memory for the next, and what is told of now."""
+
+    memory: dict[Place, Known]
+    begun: dict[Place, Known]
+    over: dict[Place, Known]
+
+
+def judge(seen: Circumstances, before: Memory, now: float) -> Judged:
+    """Compare what is found with what was remembered of these tables."""
+    result = Judged({}, {}, {})
+    for kind, found in find(seen):
+        place = _place(kind, found)
+        known = _lasting(before.get(place), found, now)
+        if now >= _due(known, found, kind):
+            known = replace(known, times=known.times + 1, told=now)
+            result.begun[place] = known
+        result.memory[place] = known
+    asked = _asked(seen)
+    for place, known in before.items():
+        if place in result.memory:
+            continue
+        left = known
+        if place[1] in asked and known.ended is None:
+            left = replace(known, ended=now)
+            if known.told_of:
+                result.over[place] = left
+        if not _forgotten(left, now):
+            result.memory[place] = left
+    return result
+
+
+def standing(seen: Circumstances, recorded: Memory, now: float) -> dict[Place, Known]:
+    """What is in the way: what is found and has lasted, and what was recorded and cannot be asked."""
+    asked = _asked(seen)
+    left = {
+        place: known
+        for place, known in recorded.items()
+        if known.told_of and known.ended is None and place[1] not in asked
+    }
+    for kind, found in find(seen):
+        known = _lasting(recorded.get(_place(kind, found)), found, now)
+        if now >= _bound(known, found, kind):
+            left[_place(kind, found)] = known
+    return left
+
+
+def _asked(seen: Circumstances) -> set[str]:
+    """The kinds of which everything could be asked that they need."""
+    return {kind.name for kind in KINDS if seen.known.issuperset(kind.needs)}
+
+
+def _place(kind: Kind, found: Found) -> Place:
+    return str(found.table.table.target), kind.name, found.about
+
+
+def _lasting(before: Known | None, found: Found, now: float) -> Known:
+    if before is None:
+        return Known(found.what, found.remedy, now)
+    since = before.since if before.ended is None else now
+    return replace(before, what=found.what, remedy=found.remedy, since=since, ended=None)
+
+
+def _bound(known: Known, found: Found, kind: Kind) -> float:
+    """From when on it has lasted long enough."""
+    return known.since + (kind.after if found.after is None else found.after)
+
+
+def _due(known: Known, found: Found, kind: Kind) -> float:
+    bound = _bound(known, found, kind)
+    return max(bound, known.next_time) if known.times else bound
+
+
+def _forgotten(known: Known, now: float) -> bool:
+    return known.ended is not None and (not known.times or now >= known.next_time)
+
+
+def lines(told: Iterable[tuple[Place, Known]], at_most: int | None = None) -> list[str]:
+    """One line for each hindrance, with the tables that share it; `at_most` so many of them."""
+    tables: dict[str, list[str]] = {}
+    for (table, *_), known in told:
+        tables.setdefault(_said(known), []).append(table)
+    written = [f"{_listed(names)}: {said}" for said, names in tables.items()]
+    left = len(written) - (at_most or len(written))
+    return [*written[:at_most], f"… and {left} more"] if left > 0 else written
+
+
+def _said(known: Known) -> str:
+    if known.ended is not None:
+        return f"over: {known.what}"
+    since = datetime.fromtimestamp(known.since, timezone.utc)
+    still = f"still, since {since:%Y-%m-%d %H:%M} UTC: " if known.times > 1 else ""
+    return f"{still}{known.what.rstrip('.')}. {known.remedy}".rstrip()
+
+
+def _listed(names: list[str]) -> str:
+    left = len(names) - NAMED_AT_MOST
+    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {left} more" if left > 0 else "")
