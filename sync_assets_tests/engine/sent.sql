@@ -121,6 +121,61 @@ RELEASE probe
 SAVEPOINT probe
 
 
+-- load.newest.newest
+
+WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
+  FROM "pg_temp"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
+  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[]::text[] AS key
+  FROM "pg_temp"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" > (SELECT xid
+  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
+  FROM above
+  UNION ALL (SELECT "source_xmin", ARRAY[]::text[]
+  FROM "pg_temp"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" = (SELECT xid
+  FROM floor) AND (SELECT count(*)
+  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+
+WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
+  FROM "pg_temp"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
+  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[pg_catalog.format('%s', "id")]::text[] AS key
+  FROM "pg_temp"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" > (SELECT xid
+  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
+  FROM above
+  UNION ALL (SELECT "source_xmin", ARRAY[pg_catalog.format('%s', "id")]::text[]
+  FROM "pg_temp"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" = (SELECT xid
+  FROM floor) AND (SELECT count(*)
+  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+
+WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
+  FROM "shop"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
+  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[]::text[] AS key
+  FROM "shop"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" > (SELECT xid
+  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
+  FROM above
+  UNION ALL (SELECT "source_xmin", ARRAY[]::text[]
+  FROM "shop"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" = (SELECT xid
+  FROM floor) AND (SELECT count(*)
+  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+
+WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
+  FROM "shop"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
+  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[pg_catalog.format('%s', "id")]::text[] AS key
+  FROM "shop"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" > (SELECT xid
+  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
+  FROM above
+  UNION ALL (SELECT "source_xmin", ARRAY[pg_catalog.format('%s', "id")]::text[]
+  FROM "shop"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" = (SELECT xid
+  FROM floor) AND (SELECT count(*)
+  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+
+
 -- load.staging._analyzes_itself
 
 SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
@@ -131,54 +186,6 @@ SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts'
 SELECT name
   FROM unnest(%s::text[]) AS name
   WHERE to_regcollation(name) IS NULL
-
-
--- load.staging.create_staging
-
-<BEGIN>;
-SET LOCAL synchronous_commit = off
-
-ALTER TYPE "kinds"."mood" ADD VALUE 'aa' BEFORE 'c'
-
-ALTER TYPE "kinds"."mood" ADD VALUE 'bb' AFTER 'c'
-
-ALTER TYPE "kinds"."mood" RENAME VALUE 'a' TO 'c'
-
-ALTER TYPE "kinds"."name"
-  SET SCHEMA "moved"
-
-ALTER TYPE "kinds"."place" ADD ATTRIBUTE "z" text
-
-ALTER TYPE "kinds"."place" RENAME ATTRIBUTE "x" TO "y"
-
-ALTER TYPE "kinds"."span" RENAME TO "width"
-
-COMMIT
-
-CREATE DOMAIN "kinds"."name" AS text
-
-CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "public" CASCADE
-
-CREATE SCHEMA "kinds"
-
-CREATE SCHEMA "moved"
-
-CREATE SCHEMA "shop"
-
-CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_keys" ("id" bigint)
-
-CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_keys" ("id" bigint, "sync_assets.leaf" bigint, "sync_assets.page" bigint)
-
-CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_keys" ("id" bigint, "sync_assets.page" bigint)
-
-CREATE TYPE "kinds"."mood" AS ENUM ('a', 'b')
-
-CREATE TYPE "kinds"."place" AS ("x" integer)
-
-CREATE TYPE "kinds"."span" AS RANGE (subtype = numeric, subtype_opclass = pg_catalog.numeric_ops, multirange_type_name = kinds.span_multirange)
-
-SET LOCAL client_min_messages = warning;
-DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>"
 
 
 -- load.staging.drop_staging
@@ -214,65 +221,89 @@ ANALYZE "pg_temp"."sync_assets_staging_<digest>" ("id")
 -- load.staging.load_batch
 
 <BEGIN>;
+SET LOCAL synchronous_commit = off
+
+<BEGIN>;
 SET LOCAL synchronous_commit = off;
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "part" bigint, "source_xmin" bigint);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "total" integer, "email" integer, "source_xmin" bigint);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "total" integer, "email" text, "source_xmin" bigint);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "total" integer, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_keys" ("id" bigint);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_keys" ("id" bigint, "sync_assets.leaf" bigint, "sync_assets.page" bigint);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_keys" ("id" bigint, "sync_assets.page" bigint);
 <PINNED>
 
 COMMIT
 
 
--- load.staging.newest
+-- load.staging.prepare_staging
 
-WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
-  FROM "pg_temp"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
-  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[]::text[] AS key
-  FROM "pg_temp"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" > (SELECT xid
-  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
-  FROM above
-  UNION ALL (SELECT "source_xmin", ARRAY[]::text[]
-  FROM "pg_temp"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" = (SELECT xid
-  FROM floor) AND (SELECT count(*)
-  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+SET LOCAL client_min_messages = warning;
+DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>"
 
-WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
-  FROM "pg_temp"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
-  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[pg_catalog.format('%s', "id")]::text[] AS key
-  FROM "pg_temp"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" > (SELECT xid
-  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
-  FROM above
-  UNION ALL (SELECT "source_xmin", ARRAY[pg_catalog.format('%s', "id")]::text[]
-  FROM "pg_temp"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" = (SELECT xid
-  FROM floor) AND (SELECT count(*)
-  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+ALTER TYPE "kinds"."mood" ADD VALUE 'aa' BEFORE 'c'
 
-WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
-  FROM "shop"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
-  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[]::text[] AS key
-  FROM "shop"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" > (SELECT xid
-  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
-  FROM above
-  UNION ALL (SELECT "source_xmin", ARRAY[]::text[]
-  FROM "shop"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" = (SELECT xid
-  FROM floor) AND (SELECT count(*)
-  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+ALTER TYPE "kinds"."mood" ADD VALUE 'bb' AFTER 'c'
 
-WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
-  FROM "shop"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
-  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[pg_catalog.format('%s', "id")]::text[] AS key
-  FROM "shop"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" > (SELECT xid
-  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
-  FROM above
-  UNION ALL (SELECT "source_xmin", ARRAY[pg_catalog.format('%s', "id")]::text[]
-  FROM "shop"."sync_assets_staging_<digest>"
-  WHERE "source_xmin" = (SELECT xid
-  FROM floor) AND (SELECT count(*)
-  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+ALTER TYPE "kinds"."mood" RENAME VALUE 'a' TO 'c'
+
+ALTER TYPE "kinds"."name"
+  SET SCHEMA "moved"
+
+ALTER TYPE "kinds"."place" ADD ATTRIBUTE "z" text
+
+ALTER TYPE "kinds"."place" RENAME ATTRIBUTE "x" TO "y"
+
+ALTER TYPE "kinds"."span" RENAME TO "width"
+
+COMMIT
+
+CREATE DOMAIN "kinds"."name" AS text
+
+CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "public" CASCADE
+
+CREATE SCHEMA "kinds"
+
+CREATE SCHEMA "moved"
+
+CREATE SCHEMA "shop"
+
+CREATE TYPE "kinds"."mood" AS ENUM ('a', 'b')
+
+CREATE TYPE "kinds"."place" AS ("x" integer)
+
+CREATE TYPE "kinds"."span" AS RANGE (subtype = numeric, subtype_opclass = pg_catalog.numeric_ops, multirange_type_name = kinds.span_multirange)
 
 
 -- load.types._require_installable
@@ -561,7 +592,9 @@ CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_gone"
   FROM "sync_assets"."keys_by_page_<digest>" AS m JOIN "pg_temp"."sync_assets_staging_<digest>_pages" AS p
   ON m.leaf = p.leaf AND m.page = p.page) AS m CROSS JOIN LATERAL unnest("m"."keys_1") AS k ("id")) AS t
   WHERE NOT EXISTS (SELECT
-  FROM "pg_temp"."sync_assets_staging_<digest>_keys" AS s
+  FROM (SELECT *
+  FROM pg_catalog.json_to_recordset('[]') AS s ("id" bigint, "sync_assets.leaf" bigint, "sync_assets.page" bigint)
+  WHERE false) AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
 
@@ -572,7 +605,7 @@ ALTER TABLE "sync_assets"."keys_by_page_<digest>" ADD PRIMARY KEY (leaf, page)
 ANALYZE "sync_assets"."keys_by_page_<digest>"
 
 CREATE TABLE "sync_assets"."keys_by_page_<digest>" AS SELECT "sync_assets.leaf" AS leaf, "sync_assets.page" AS page, array_agg("id") AS "keys_1"
-  FROM "pg_temp"."sync_assets_staging_<digest>_keys" GROUP BY "sync_assets.leaf", "sync_assets.page"
+  FROM "pg_temp"."sync_assets_staging_<digest>_keys" AS s GROUP BY "sync_assets.leaf", "sync_assets.page"
 
 DELETE
   FROM "sync_assets"."keys_by_page_<digest>"
@@ -584,7 +617,12 @@ DELETE
   WHERE m.leaf = p.leaf AND m.page = p.page
 
 INSERT INTO "sync_assets"."keys_by_page_<digest>" SELECT "sync_assets.leaf" AS leaf, "sync_assets.page" AS page, array_agg("id") AS "keys_1"
-  FROM "pg_temp"."sync_assets_staging_<digest>_keys" GROUP BY "sync_assets.leaf", "sync_assets.page"
+  FROM "pg_temp"."sync_assets_staging_<digest>_keys" AS s GROUP BY "sync_assets.leaf", "sync_assets.page"
+
+INSERT INTO "sync_assets"."keys_by_page_<digest>" SELECT "sync_assets.leaf" AS leaf, "sync_assets.page" AS page, array_agg("id") AS "keys_1"
+  FROM (SELECT *
+  FROM pg_catalog.json_to_recordset('[]') AS s ("id" bigint, "sync_assets.leaf" bigint, "sync_assets.page" bigint)
+  WHERE false) AS s GROUP BY "sync_assets.leaf", "sync_assets.page"
 
 
 -- merge.merge._merge, only on 15
@@ -616,6 +654,20 @@ SELECT (SELECT count(*)
   FROM "shop"."orders" AS t
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")), (SELECT count(*)
   FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")))
+
+SAVEPOINT collision;
+SELECT (SELECT count(*)
+  FROM (SELECT *
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s
+  WHERE "sync_assets.in_scope") AS s
+  WHERE NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")), (SELECT count(*)
+  FROM (SELECT *
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s
+  WHERE "sync_assets.in_scope") AS s JOIN "shop"."orders" AS t
   ON t."id" OPERATOR(pg_catalog.=) "s"."id"
   WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")))
 
@@ -665,6 +717,19 @@ WITH merged AS (MERGE INTO "shop"."orders" AS t
 SAVEPOINT collision;
 WITH merged AS (MERGE INTO "shop"."orders" AS t
   USING "pg_temp"."sync_assets_staging_<digest>" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHEN MATCHED AND pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "email" = s."email", "source_xmin" = s."source_xmin"
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
+  RETURNING merge_action() AS action) SELECT count(*) FILTER (WHERE action = 'INSERT'), count(*) FILTER (WHERE action = 'UPDATE')
+  FROM merged
+
+SAVEPOINT collision;
+WITH merged AS (MERGE INTO "shop"."orders" AS t
+  USING (SELECT *
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s
+  WHERE "sync_assets.in_scope") AS s
   ON t."id" OPERATOR(pg_catalog.=) "s"."id"
   WHEN MATCHED AND pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")) THEN UPDATE
   SET "id" = s."id", "total" = s."total", "email" = s."email", "source_xmin" = s."source_xmin"

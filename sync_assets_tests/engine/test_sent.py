@@ -244,6 +244,7 @@ def what_acts_on_the_target(shop: Shop) -> None:
     shop.target(f"{UNIQUE} DEFERRABLE", *ACTS)
     shop.source("INSERT INTO shop.orders VALUES (101)")
     shop.sync(deletes="ignore", where="id > 0")
+    shop.source("INSERT INTO shop.orders VALUES (102)")
     shop.sync(deletes="ignore", where="id > 0")
 
 
