@@ -29,6 +29,7 @@ from sync_assets.config.words import (
     Owners,
     Relation,
     Tags,
+    Workers,
 )
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import (
@@ -42,20 +43,6 @@ from sync_assets.engine.table import (
 )
 
 CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
-
-
-class Workers(StrictModel):
-    """Limits for the workers that export one table."""
-
-    default_workers: int | None = Field(
-        4,
-        ge=1,
-        description="how many export one table, held between `min_workers` and `max_workers` and to"
-        " the number of page ranges; null takes what `sync-assets workers` recommends",
-    )
-    max_workers: int = Field(8, ge=1, description="at most so many")
-    min_workers: int = Field(2, ge=1, description="at least so many, where there are page ranges")
-    batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
 
 
 # Each field is a key in defs.yaml.

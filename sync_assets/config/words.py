@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BeforeValidator
+from pydantic import AfterValidator, BeforeValidator, Field
 
 from sync_assets.config.automation import is_address
-from sync_assets.config.strict import refuse
+from sync_assets.config.strict import StrictModel, refuse
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
 from sync_assets.engine.table import require_expression
@@ -109,3 +109,17 @@ Tags = Annotated[dict[str, str], AfterValidator(_tags)]
 Group = Annotated[str, AfterValidator(_group)]
 Name = Annotated[str, AfterValidator(_name)]
 Connection = Annotated[str, AfterValidator(_resource_key)]
+
+
+class Workers(StrictModel):
+    """Limits for the workers that export one table."""
+
+    default_workers: int | None = Field(
+        4,
+        ge=1,
+        description="how many export one table, held between `min_workers` and `max_workers` and to"
+        " the number of page ranges; null takes what `sync-assets workers` recommends",
+    )
+    max_workers: int = Field(8, ge=1, description="at most so many")
+    min_workers: int = Field(2, ge=1, description="at least so many, where there are page ranges")
+    batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
