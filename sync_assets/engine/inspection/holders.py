@@ -1,10 +1,13 @@
-"""What holds the watermark back: the oldest transaction that was still open in a run's snapshot."""
+"""The open transaction that holds a mark back, and the targets that runs hold."""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.lock import held_among
 from sync_assets.engine.postgres.session import row, rows, transaction
 from sync_assets.engine.postgres.xid import RING
 
@@ -72,3 +75,18 @@ def _age(sessions: Sessions, watermark: int) -> WatermarkAge:
         raw = (str(watermark % RING),)
         found = rows(cursor, _SESSION, raw) or rows(cursor, _PREPARED, raw)
     return WatermarkAge(xids, Holder(*found[0]) if found else None)
+
+
+def locked_among(target_url: str, targets: Iterable[RelationName]) -> frozenset[RelationName]:
+    """Those of the target tables that a session works on, by their locks; raises SyncError.
+
+    A lock lives as long as its session: the server ends that within about a minute once its
+    client is gone, whatever has become of the client's machine.
+    """
+    sessions = Sessions(target_url, target_url, "sync_assets")
+    return sessions.translating(lambda: _locked(sessions, targets))
+
+
+def _locked(sessions: Sessions, targets: Iterable[RelationName]) -> frozenset[RelationName]:
+    with sessions.connected("target") as target, transaction(target) as cursor:
+        return held_among(cursor, targets)

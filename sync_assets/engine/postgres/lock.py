@@ -12,10 +12,18 @@ import psycopg2.errors
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
-from sync_assets.engine.postgres.time_outs import at_most
+from sync_assets.engine.postgres.time_outs import at_most, number_at_most
 
 PATIENCE = 5_000
 """Milliseconds: a server needs a moment to see that a run was killed, and a living one is soon told."""
+
+
+_KEEPALIVES = (
+    number_at_most("tcp_keepalives_idle", 30),
+    number_at_most("tcp_keepalives_interval", 10),
+    number_at_most("tcp_keepalives_count", 3),
+)
+"""The server's own, in seconds and tries: the lock of a machine that vanished is free in a minute."""
 
 
 def advisory_key(target: RelationName) -> int:
@@ -47,7 +55,7 @@ def locked(connection: Connection, targets: Iterable[RelationName]) -> Iterator[
 
 def _lock(connection: Connection, target: RelationName) -> None:
     key = advisory_key(target)
-    patience = f"SELECT {at_most('lock_timeout', PATIENCE)}"
+    patience = f"SELECT {at_most('lock_timeout', PATIENCE)}, {', '.join(_KEEPALIVES)}"
     try:
         # A number, so it needs no parameter: all of it is one round trip.
         with transaction(connection, patience, f"SELECT pg_advisory_lock({key})"):
@@ -97,6 +105,12 @@ def strangers(cursor: Cursor, targets: Iterable[RelationName]) -> dict[RelationN
         {"keys": list(keys)},
     )
     return {keys[key]: _session(*session) for key, *session in found}
+
+
+def held_among(cursor: Cursor, targets: Iterable[RelationName]) -> frozenset[RelationName]:
+    """The targets whose lock any session holds."""
+    keys = {advisory_key(target): target for target in targets}
+    return frozenset(keys[key] for key, *_ in rows(cursor, _HOLDERS, {"keys": list(keys)}))
 
 
 def require_lock(cursor: Cursor, target: RelationName) -> None:

@@ -43,3 +43,9 @@ def at_most(name: str, milliseconds: int, *, local: bool = True) -> str:
     lower = f"LEAST({milliseconds}, CASE WHEN {now} OPERATOR(pg_catalog.>) 0 THEN {now} END)"
     value = f"{lower}::pg_catalog.int8::pg_catalog.text"
     return f"pg_catalog.set_config('{name}', {value}, {str(local).lower()})"
+
+
+def number_at_most(name: str, most: int) -> str:
+    """What sets a number in a SELECT, for the session, unless a lower one is in force."""
+    now = f"nullif(pg_catalog.current_setting('{name}')::pg_catalog.int4, 0)"
+    return f"pg_catalog.set_config('{name}', LEAST({most}, {now})::pg_catalog.text, false)"
