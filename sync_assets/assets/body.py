@@ -21,7 +21,9 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table, WorkerConfig
 from sync_assets.runs.failures import failure_of, retry_of
+from sync_assets.runs.in_flight import end_dead_runs, left_to
 from sync_assets.runs.listener import current_listener
+from sync_assets.runs.process import note_process
 from sync_assets.runs.progress_log import ProgressLog
 from sync_assets.runs.run_watch import stopped_with_run
 from sync_assets.runs.shared_targets import Rivals, refuse_shared_target
@@ -51,6 +53,8 @@ def sync_asset(
     ) -> Iterator[dg.MaterializeResult[None]]:
         attempt = _Attempt(context, config, members, observed, rivals)
         listener = current_listener()
+        if attempt.is_left():
+            return
         for synced in members:
             listener.started(synced)
         try:
@@ -78,6 +82,16 @@ class _Attempt:
     members: Sequence[SyncedTable]
     observed: Collection[dg.AssetKey]
     rivals: Rivals
+
+    def is_left(self) -> bool:
+        """Note who works, end who cannot any more, and say whether a later run has taken this over."""
+        instance, run_id = self.context.instance, self.context.op_execution_context.run_id
+        note_process(instance, run_id)
+        end_dead_runs(instance)
+        later = left_to(instance, run_id, specs.target_key(self.members[0]))
+        if later:
+            self.context.log.info("run %s was asked for this while it waited here", later)
+        return later is not None
 
     def run(self, workers: WorkerConfig) -> tuple[Sequence[Receipt], Sequence[Around]]:
         """Look at the source, sync, and look again at what the sync could not say."""

@@ -21,6 +21,7 @@ from sync_assets.automation.demand import (
     open_demand,
 )
 from sync_assets.automation.record import in_the_way
+from sync_assets.automation.shares import Op, free, in_words, part_of, room, shares
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
@@ -28,10 +29,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
-from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
-
-Op = tuple[SyncedTable, ...]
-"""The tables that one op syncs: one, or a snapshot group."""
+from sync_assets.runs.in_flight import REQUESTED_BY, Flight, Part, in_flight, in_one_process
 
 
 def change_sensor(
@@ -42,7 +40,8 @@ def change_sensor(
     It starts by itself for tables that say `automation: running` and have no schedule of their own.
     """
     watched, running = chosen_and_status(ops, lambda op: _starts(op[0]))
-    connection, name = watched[0][0].source_connection, f"{component}_changes"
+    first, name = watched[0][0], f"{component}_changes"
+    connection, target = first.source_connection, first.target_connection
     state = dg.DefaultSensorStatus.RUNNING if running else dg.DefaultSensorStatus.STOPPED
 
     @dg.sensor(
@@ -50,12 +49,13 @@ def change_sensor(
         target=dg.AssetSelection.assets(*(specs.target_key(each) for op in watched for each in op)),
         minimum_interval_seconds=interval,
         default_status=state,
-        required_resource_keys={connection},
+        required_resource_keys={connection, target},
         description=f"Syncs {sum(map(len, watched))} tables when their source has changed.",
     )
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         url = getattr(context.resources, connection).connection_url()
-        tick = _Tick(context, name, watched, interval, observed)
+        part = part_of(name, watched, lambda: getattr(context.resources, target).connection_url())
+        tick = _Tick(context, part, watched, interval, observed)
         try:
             return tick.evaluate(url)
         except SyncError as error:
@@ -109,34 +109,34 @@ class _Tick:
     """One evaluation of the sensor."""
 
     context: dg.SensorEvaluationContext
-    name: str
+    part: Part
     ops: Sequence[Op]
     interval: float
     observed: Collection[dg.AssetKey]
 
     def evaluate(self, url: str) -> dg.SensorResult | dg.SkipReason:
-        """Ask for one run of all tables that are due; raises SyncError."""
-        flying = in_flight(self.context.instance)
-        if self.name in flying.requesters:
-            return dg.SkipReason(
-                f"Run {flying.requesters[self.name]} of this sensor has not ended."
-            )
+        """Ask for runs of all tables that are due and free; raises SyncError."""
+        instance = self.context.instance
+        flying = in_flight(instance, self.part)
+        places = room(instance, specs.pool(self.ops[0][0]), flying) if flying else 1
+        allowed = free(list(self.part.ops), flying, places)
         memory, now = _Memory.read(self.context.cursor), time.time()
         look = observe(url, [each.table.source for op in self.ops for each in op], memory.look)
-        due: list[Op] = []
+        due: list[tuple[str, tuple[Op, str]]] = []
         asked: dict[str, Asked] = {}
-        keys: list[str] = []
         for op, candidates in self._candidates(look):
             name = specs.op_of(op[0])
             demand = open_demand(candidates, memory.asked.get(name))
-            busy = any(specs.target_key(each) in flying.assets for each in op)
-            if not busy and is_due(candidates, demand, self.interval, now):
-                due.append(op)
+            # What waits behind a slow table has not been tried yet.
+            before = None if name in flying else demand
+            if name in allowed and is_due(candidates, before, self.interval, now):
                 demand = asked_again(candidates, demand, now)
-                keys.append(f"{name} {demand.times} {demand.seen} {_markers(candidates)}")
+                key = f"{name} {demand.times} {demand.seen} {_markers(candidates)}"
+                due.append((name, (op, key)))
             if demand:
                 asked[name] = demand
-        return self._result(url, due, look, keys, _Memory(asked, look))
+        runs = shares(due, flying, places)
+        return self._result(url, runs, look, flying, _Memory(asked, look))
 
     def _candidates(self, look: Observed) -> Iterator[tuple[Op, dict[str, Candidate]]]:
         """Each op whose sources exist, with what is known of its tables."""
@@ -162,26 +162,36 @@ class _Tick:
             )
 
     def _result(
-        self, url: str, due: Sequence[Op], look: Observed, keys: Sequence[str], memory: _Memory
+        self,
+        url: str,
+        runs: Sequence[Sequence[tuple[Op, str]]],
+        look: Observed,
+        flying: Mapping[str, Flight],
+        memory: _Memory,
     ) -> dg.SensorResult:
-        if not due:
+        if not runs:
             waiting = f"{len(memory.asked)} wait for another attempt" if memory.asked else "none"
             reason = f"Source tables that differ from their last sync: {waiting}."
+            if flying:
+                reason += f" {in_words(flying)}"
             every = [each for op in self.ops for each in op]
             reason += in_the_way(self.context.instance, every, look.markers)
             return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=memory.written())
-        tables = [each for op in due for each in op]
-        request = dg.RunRequest(
-            # The same demand made twice, by a daemon that stopped in between, is one run.
-            run_key=hashlib.sha256("\n".join([self.name, *keys]).encode()).hexdigest(),
-            asset_selection=[specs.target_key(each) for each in tables],
-            run_config=in_one_process(self.context.repository_def),
-            tags={REQUESTED_BY: self.name},
-        )
+        tables = [each for run in runs for op, _ in run for each in op]
         return dg.SensorResult(
-            run_requests=[request],
+            run_requests=[self._request(run) for run in runs],
             asset_events=list(self._observations(url, tables, look)),
             cursor=memory.written(),
+        )
+
+    def _request(self, run: Sequence[tuple[Op, str]]) -> dg.RunRequest:
+        name, keys = self.part.requester, [key for _, key in run]
+        return dg.RunRequest(
+            # The same demand made twice, by a daemon that stopped in between, is one run.
+            run_key=hashlib.sha256("\n".join([name, *keys]).encode()).hexdigest(),
+            asset_selection=[specs.target_key(each) for op, _ in run for each in op],
+            run_config=in_one_process(self.context.repository_def),
+            tags={REQUESTED_BY: name},
         )
 
     def _observations(

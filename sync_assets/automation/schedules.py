@@ -1,15 +1,16 @@
 """Schedules: syncs by the clock, sweeps for deleted rows, and full passes that reconcile."""
 
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
 
 import dagster as dg
 
 from sync_assets.assets import specs
+from sync_assets.automation.shares import Op, free, in_words, part_of, room, shares
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
 
-Op = tuple[SyncedTable, ...]
 Times = tuple[str, str]
 """A cron expression, and the time zone it holds in."""
 
@@ -68,7 +69,8 @@ def _schedule(
     cron, timezone = times
     chosen, running = chosen_and_status(ops, lambda op: op[0].automation.running)
     keys = [specs.target_key(each) for op in chosen for each in op]
-    told = {specs.op_of(op[0]): {"config": config} for op in chosen} if config else {}
+    names = {specs.op_of(op[0]): op for op in chosen}
+    target = chosen[0][0].target_connection
     status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
 
     @dg.schedule(
@@ -77,15 +79,31 @@ def _schedule(
         execution_timezone=timezone,
         target=dg.AssetSelection.assets(*keys),
         default_status=status,
+        required_resource_keys={target},
         description=f"{words} {', '.join(str(each.table.target) for op in chosen for each in op)}.",
     )
-    def due(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
-        flying = in_flight(context.instance)
-        if name in flying.requesters:
-            return dg.SkipReason(f"Run {flying.requesters[name]} of this schedule has not ended.")
-        return dg.RunRequest(
-            run_config=({"ops": told} if told else {}) | in_one_process(context.repository_def),
-            tags={REQUESTED_BY: name},
-        )
+    def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
+        instance = context.instance
+        part = part_of(name, chosen, lambda: getattr(context.resources, target).connection_url())
+        flying = in_flight(instance, part)
+        places = room(instance, specs.pool(chosen[0][0]), flying) if flying else 1
+        allowed = free(list(names), flying, places)
+        # What is left out is in flight, and comes with the next tick.
+        runs = shares([(each, each) for each in names if each in allowed], flying, places)
+        if not runs:
+            return dg.SkipReason(in_words(flying))
+        return [
+            dg.RunRequest(
+                run_key=str(number) if len(runs) > 1 else None,
+                asset_selection=[specs.target_key(each) for op in run for each in names[op]],
+                run_config=_told(config, run) | in_one_process(context.repository_def),
+                tags={REQUESTED_BY: name},
+            )
+            for number, run in enumerate(runs)
+        ]
 
     return due
+
+
+def _told(config: Mapping[str, bool] | None, ops: Sequence[str]) -> dict[str, Any]:
+    return {"ops": {op: {"config": dict(config)} for op in ops}} if config else {}

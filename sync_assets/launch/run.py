@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import socket
 import threading
 import uuid
 from collections.abc import Callable, Mapping, Sequence
@@ -14,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 import dagster as dg
-import psutil
 
 from sync_assets.assets import specs
 from sync_assets.config.automation import Checks
@@ -22,20 +20,15 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.launch.instance import opened_instance
-from sync_assets.runs.failures import LAUNCHED_BY, of_command
+from sync_assets.runs.failures import LAUNCHED_BY
+from sync_assets.runs.in_flight import end_dead_runs
 from sync_assets.runs.listener import Listener, listening
+from sync_assets.runs.process import noted
 
 REPOSITORY = "__repository__"
 """What Dagster calls the repository of a code location that has but one."""
 
-HOST, PID, STARTED = "sync/host", "sync/pid", "sync/process_started"
 RunResult = Future[dg.ExecuteInProcessResult]
-UNFINISHED = [
-    dg.DagsterRunStatus.NOT_STARTED,
-    dg.DagsterRunStatus.STARTING,
-    dg.DagsterRunStatus.STARTED,
-    dg.DagsterRunStatus.CANCELING,
-]
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +48,7 @@ def run_tables(
     """Materialize `tables` in one run, of which `listener` hears; other tables survive a failure."""
     job, run_id = load_tables(place).resolve_implicit_global_asset_job_def(), str(uuid.uuid4())
     with opened_instance() as instance:
-        close_dead_runs(instance)
+        end_dead_runs(instance)
         _name_origin(instance, job.name)
 
         def execute() -> dg.ExecuteInProcessResult:
@@ -65,7 +58,7 @@ def run_tables(
                     asset_selection=[specs.target_key(synced) for synced in tables],
                     run_config=_run_config(tables, options),
                     run_id=run_id,
-                    tags=_tags(),
+                    tags=_tags(run_id),
                     raise_on_error=False,
                 )
 
@@ -119,41 +112,9 @@ def _cancelled(
     return future.result()
 
 
-def close_dead_runs(instance: dg.DagsterInstance) -> None:
-    """End the runs that `run` began on this host and whose process is gone; free their slots."""
-    mine = {LAUNCHED_BY: "cli", HOST: socket.gethostname()}
-    # Not filtered by tags: Dagster stores a run and then its tags, and a kill may fall between.
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if not (of_command(run) and mine.items() <= run.tags.items()) or _is_alive(run.tags):
-            continue
-        if run.status == dg.DagsterRunStatus.CANCELING:
-            instance.report_run_canceled(run, "The process that was told to stop is gone.")
-        else:
-            instance.report_run_failed(run, "The process of this `sync-assets run` is gone.")
-        # Otherwise the pool stays taken, by steps that run and by steps that waited for it.
-        if instance.event_log_storage.supports_global_concurrency_limits:
-            instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
-
-
-def _tags() -> dict[str, str]:
-    process = psutil.Process()
-    return {
-        LAUNCHED_BY: "cli",
-        HOST: socket.gethostname(),
-        PID: str(process.pid),
-        # A process id is used again; with the time at which it began it is not.
-        STARTED: f"{process.create_time():.2f}",
-        # Whoever was in front of it decides: the daemon would start one that was killed again.
-        "dagster/max_retries": "0",
-    }
-
-
-def _is_alive(tags: Mapping[str, str]) -> bool:
-    try:
-        created = psutil.Process(int(tags[PID])).create_time()
-        return abs(created - float(tags[STARTED])) < 1
-    except (psutil.NoSuchProcess, KeyError, ValueError):
-        return False
+def _tags(run_id: str) -> dict[str, str]:
+    # Whoever was in front of it decides: the daemon would start one that was killed again.
+    return {LAUNCHED_BY: "cli", "dagster/max_retries": "0", **noted(run_id)}
 
 
 def _run_config(tables: Sequence[SyncedTable], options: Mapping[str, Any]) -> dict[str, Any]:

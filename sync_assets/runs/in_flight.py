@@ -1,17 +1,26 @@
-"""Runs that have not ended, so that sensors and schedules never pile up new ones."""
+"""Runs that have not ended: what they hold, and the end of those that nothing proves alive."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
+import time
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
+from dagster._core.launcher import WorkerStatus
 
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.inspection.holders import locked_among
+from sync_assets.engine.names import RelationName
 from sync_assets.runs.failures import of_command
+from sync_assets.runs.process import is_alive, seems_alive
 
 REQUESTED_BY = "sync/requested_by"
 """The tag that names the sensor or schedule a run came from."""
+
+WILL_RETRY = "dagster/will_retry"
+"""Dagster's tag on a run that failed and that it will run again by itself."""
 
 UNFINISHED = [
     dg.DagsterRunStatus.NOT_STARTED,
@@ -20,31 +29,181 @@ UNFINISHED = [
     dg.DagsterRunStatus.STARTED,
     dg.DagsterRunStatus.CANCELING,
 ]
+ENDS = {
+    dg.DagsterEventType.STEP_SUCCESS,
+    dg.DagsterEventType.STEP_FAILURE,
+    dg.DagsterEventType.STEP_SKIPPED,
+}
+TOLD = ENDS | {
+    dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
+    dg.DagsterEventType.STEP_START,
+}
+SILENCE = 600.0
+"""Seconds after which a run that says nothing is in doubt: one that waits for its pool tells so
+every five minutes, one that moves rows every ten seconds."""
+
+SLOW = 10.0
+"""Seconds after which a step is slow enough to let others overtake it, for the price of a process."""
+
 ADAPTABLE = "multi_or_in_process_executor"
 IN_PROCESS: Mapping[str, Any] = {"execution": {"config": {"in_process": {}}}}
 
 
 @dataclass(frozen=True, slots=True)
-class InFlight:
-    """The runs under way: the requesters they came from, and the assets they work on."""
+class Part:
+    """What a sensor or schedule asks for: ops with the targets they lock, and where those are."""
 
-    requesters: Mapping[str, str]
-    assets: Collection[dg.AssetKey]
+    requester: str
+    ops: Mapping[str, Collection[RelationName]]
+    target_url: Callable[[], str]
 
 
-def in_flight(instance: dg.DagsterInstance) -> InFlight:
-    """Every run that has not ended, but for those of the command line.
+@dataclass(frozen=True, slots=True)
+class Flight:
+    """An op that a run has not ended.
 
-    Nobody but the next command closes one of those whose process was killed; the lock on the
-    target keeps a run that meets a living one waiting.
+    `behind` where it waits in a run of the same requester for a slow step: then another run may
+    be asked for it, and this one leaves it to that.
     """
-    runs = [
-        run for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)) if not of_command(run)
-    ]
-    return InFlight(
-        {run.tags[REQUESTED_BY]: run.run_id for run in runs if REQUESTED_BY in run.tags},
-        {key for run in runs for key in run.asset_selection or ()},
+
+    run_id: str
+    begun: bool
+    behind: bool
+
+
+def in_flight(instance: dg.DagsterInstance, part: Part) -> dict[str, Flight]:
+    """The ops of this part that runs have not ended; runs that are dead are ended on the way."""
+    found: dict[str, Flight] = {}
+    for run in _not_known_dead(instance):
+        steps = _Steps.of(instance, run)
+        held = (steps.planned | steps.begun.keys()) & part.ops.keys()
+        if not held:
+            continue
+        why = _death(instance, run, steps, part)
+        if why and not _ended(instance, run, why):
+            continue
+        slow = any(time.time() - since >= SLOW for since in steps.begun.values())
+        overtaken = slow and run.tags.get(REQUESTED_BY) == part.requester
+        for op in held:
+            flight = Flight(run.run_id, op in steps.begun, overtaken and op not in steps.begun)
+            if op not in found or found[op].behind:
+                found[op] = flight
+    return found
+
+
+def end_dead_runs(instance: dg.DagsterInstance) -> None:
+    """End the runs whose process was noted on this host and is gone, and free their slots."""
+    for _ in _not_known_dead(instance):
+        pass
+
+
+def left_to(instance: dg.DagsterInstance, run_id: str, key: dg.AssetKey) -> str | None:
+    """The later run of the same requester that was asked for this asset while it waited here."""
+    run = instance.get_run_by_id(run_id)
+    if run is None or REQUESTED_BY not in run.tags:
+        return None
+    for record in instance.get_asset_records([key]):
+        last = record.asset_entry.last_run_id
+        other = instance.get_run_by_id(last) if last and last != run_id else None
+        if other is not None and other.tags.get(REQUESTED_BY) == run.tags[REQUESTED_BY]:
+            return last
+    return None
+
+
+def _not_known_dead(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
+    # Not filtered by tags: Dagster stores a run and then its tags, and a kill may fall between.
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if is_alive(run) is not False or _ended(instance, run, "The process of this run is gone."):
+            yield run
+
+
+@dataclass(frozen=True, slots=True)
+class _Steps:
+    """The steps of a run that have not ended: what it is to materialize, and what it began when."""
+
+    planned: frozenset[str]
+    begun: Mapping[str, float]
+
+    @classmethod
+    def of(cls, instance: dg.DagsterInstance, run: dg.DagsterRun) -> _Steps:
+        planned: set[str] = set()
+        begun: dict[str, float] = {}
+        for entry in instance.all_logs(run.run_id, of_type=TOLD):
+            step = entry.step_key or ""
+            if entry.dagster_event_type is dg.DagsterEventType.STEP_START:
+                begun[step] = entry.timestamp
+            elif entry.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+                planned.add(step)
+            else:
+                planned.discard(step)
+                begun.pop(step, None)
+        return cls(frozenset(planned), begun)
+
+
+def _death(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, steps: _Steps, part: Part
+) -> str | None:
+    """Why a run cannot be alive; None while anything speaks for it."""
+    if run.status is dg.DagsterRunStatus.QUEUED or is_alive(run):
+        return None
+    told = _health(instance, run)
+    if told is not None:
+        return told or None
+    silent = time.time() - _last_word(instance, run)
+    # What steps of others do, only they know; and a step may wait in a queue of Celery's.
+    if silent < SILENCE or steps.begun.keys() - part.ops.keys() or seems_alive(instance, run):
+        return None
+    targets = {target for op in steps.begun for target in part.ops[op]}
+    try:
+        if targets and locked_among(part.target_url(), targets):
+            return None
+    except SyncError:
+        return None
+    return (
+        f"Nothing was heard of this run for {silent / 60:,.0f} minutes,"
+        " and no session of it works on the target."
     )
+
+
+def _health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
+    """What the launcher says of the run's worker: why it is dead, '' if it lives, None if unknown."""
+    launcher = instance.run_launcher
+    started = run.status is dg.DagsterRunStatus.STARTED and not of_command(run)
+    if not started or not launcher.supports_check_run_worker_health:
+        return None
+    if instance.run_monitoring_enabled:
+        # Dagster asks by itself, ends the run, or starts another worker.
+        return ""
+    try:
+        result = launcher.check_run_worker_health(run)
+    except Exception:  # noqa: BLE001 (a cluster that this process may not ask)
+        return None
+    if result.status in (WorkerStatus.FAILED, WorkerStatus.NOT_FOUND):
+        return f"The worker of this run is gone: {result.msg or result.status.value}"
+    return "" if result.status is WorkerStatus.RUNNING else None
+
+
+def _last_word(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float:
+    newest = instance.get_records_for_run(run.run_id, limit=1, ascending=False).records
+    if newest:
+        return newest[0].event_log_entry.timestamp
+    record = instance.get_run_record_by_id(run.run_id)
+    return record.create_timestamp.timestamp() if record else time.time()
+
+
+def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun, why: str) -> bool:
+    """End a dead run and free its slots; return whether Dagster runs its like again by itself."""
+    now = instance.get_run_by_id(run.run_id)
+    if now is not None and not now.is_finished:
+        if now.status is dg.DagsterRunStatus.CANCELING:
+            instance.report_run_canceled(now, why)
+        else:
+            instance.report_run_failed(now, why)
+    # Otherwise the pool stays taken, by steps that run and by steps that waited for it.
+    if instance.event_log_storage.supports_global_concurrency_limits:
+        instance.event_log_storage.free_concurrency_slots_for_run(run.run_id)
+    now = instance.get_run_by_id(run.run_id)
+    return now is not None and now.tags.get(WILL_RETRY) == "true"
 
 
 def in_one_process(repository: dg.RepositoryDefinition | None) -> dict[str, Any]:

@@ -123,7 +123,7 @@ def test_a_demand_repeated_by_a_daemon_that_stopped_is_the_same_run(
     assert first.run_key == second.run_key
 
 
-def test_while_a_run_of_the_sensor_is_in_flight_nothing_is_asked(ticks: Ticks, pair: Pair) -> None:
+def test_while_a_run_holds_all_tables_nothing_is_asked(ticks: Ticks, pair: Pair) -> None:
     pair.source("INSERT INTO items VALUES (2)")
     (request,) = ticks.evaluate("_changes").run_requests or []
     job = ticks.definitions.resolve_implicit_global_asset_job_def()

@@ -6,16 +6,18 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack, closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+import psycopg2
 import pytest
 import yaml
 
 from sync_assets.private_server.instance import child_environment
-from sync_assets.private_server.processes import leashed
+from sync_assets.private_server.processes import kill_with_children, leashed
 from sync_assets.runs.in_flight import REQUESTED_BY
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
@@ -43,6 +45,12 @@ class Daemon:
     instance: dg.DagsterInstance
     log: Path
     process: subprocess.Popen[bytes]
+    start: Callable[[], subprocess.Popen[bytes]]
+
+    def lose_power(self) -> None:
+        """Kill the daemon with its code server and every run, all at once, and start it again."""
+        kill_with_children(self.process, PATIENCE)
+        self.process = self.start()
 
     def await_(self, what: str, condition: Callable[[], bool]) -> None:
         deadline = time.monotonic() + PATIENCE
@@ -92,9 +100,15 @@ def daemon(tmp_path: Path, pair: Pair, inbox: Inbox) -> Iterator[Daemon]:
         # Before the daemon: two processes must not create the instance's storage at once.
         dg.DagsterInstance.from_config(str(home)) as instance,
         (tmp_path / "log").open("w") as log,
-        leashed(command, env=environment, cwd=tmp_path, stdout=log, stderr=log) as process,
+        ExitStack() as leashes,
     ):
-        yield Daemon(instance, tmp_path / "log", process)
+
+        def start() -> subprocess.Popen[bytes]:
+            options: dict[str, Any] = {"env": environment, "cwd": tmp_path}
+            leash = leashed(command, stdout=log, stderr=log, **options)
+            return leashes.enter_context(leash)
+
+        yield Daemon(instance, tmp_path / "log", start(), start)
 
 
 @pytest.mark.slow
@@ -128,6 +142,23 @@ def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) 
 
 def _posts(inbox: Inbox, part: str) -> list[str]:
     return [post["text"] for post in inbox.posts if part in post["text"]]
+
+
+@pytest.mark.slow
+def test_a_run_that_died_with_its_machine_is_told_and_made_up_for(
+    daemon: Daemon, pair: Pair, inbox: Inbox
+) -> None:
+    daemon.await_("the first load", lambda: _statuses(daemon) == ["SUCCESS"])
+    with closing(psycopg2.connect(pair.target_url)) as writer, writer.cursor() as cursor:
+        cursor.execute("LOCK TABLE watched IN EXCLUSIVE MODE")
+        pair.source("INSERT INTO watched VALUES (2)")
+        waits = "SELECT pid FROM pg_locks WHERE relation = 'watched'::regclass AND NOT granted"
+        daemon.await_("the run at work", lambda: bool(pair.target(waits)))
+        daemon.lose_power()
+        daemon.await_("the end of the dead run", lambda: "FAILURE" in _statuses(daemon))
+    daemon.await_("another run", lambda: pair.target("SELECT max(id) FROM watched") == [(2,)])
+    daemon.await_("the alert", lambda: bool(inbox.posts))
+    assert "The process of this run is gone." in inbox.posts[0]["text"]
 
 
 def _statuses(daemon: Daemon) -> list[str]:

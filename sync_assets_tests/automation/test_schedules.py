@@ -64,15 +64,9 @@ def test_they_start_by_themselves_for_the_tables_that_say_so() -> None:
 
 
 def request_of(ticks: Ticks, cron: str) -> dg.RunRequest | None:
-    (schedule,) = (each for each in schedules(ticks) if each.cron_schedule == cron)
-    repository = ticks.definitions.get_repository_def()
-    context = dg.build_schedule_context(ticks.instance, repository_def=repository)
-    data = schedule.evaluate_tick(context)
-    if not data.run_requests:
-        return None
-    (request,) = data.run_requests
-    keys = [dg.AssetKey(["target", "public", name]) for name in _tables(schedule)]
-    return request.with_replaced_attrs(asset_selection=keys)
+    requests = ticks.due(cron).run_requests or []
+    assert len(requests) <= 1
+    return requests[0] if requests else None
 
 
 def _tables(schedule: dg.ScheduleDefinition) -> list[str]:
@@ -112,7 +106,10 @@ def test_a_run_that_has_not_ended_is_not_joined_by_another(instance: dg.DagsterI
     assert request is not None
     job = ticks.definitions.resolve_implicit_global_asset_job_def()
     run = instance.create_run_for_job(
-        job, tags=dict(request.tags), status=dg.DagsterRunStatus.STARTED
+        job,
+        asset_selection=frozenset(request.asset_selection or ()),
+        tags=dict(request.tags),
+        status=dg.DagsterRunStatus.STARTED,
     )
     assert request_of(ticks, "@hourly") is None
     assert request_of(ticks, "@daily") is not None

@@ -14,9 +14,6 @@ from typing import Any
 import dagster as dg
 import pytest
 
-from sync_assets.launch.run import HOST, PID, STARTED, close_dead_runs
-from sync_assets.runs.failures import LAUNCHED_BY
-from sync_assets.runs.in_flight import REQUESTED_BY, in_flight
 from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.servers import Connect
 
@@ -223,80 +220,3 @@ def wait_for_lock(source_url: str, connect: Connect) -> None:
             return
         time.sleep(0.1)
     pytest.fail("the run never came to the locked table")
-
-
-def test_runs_of_other_hosts_and_of_living_processes_are_left_alone() -> None:
-    import psutil
-
-    born = f"{psutil.Process().create_time():.2f}"
-    from socket import gethostname
-
-    with dg.instance_for_test() as instance:
-        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
-        made = {
-            name: instance.create_run_for_job(
-                job, tags={LAUNCHED_BY: "cli", HOST: host, PID: str(os.getpid()), STARTED: start}
-            ).run_id
-            for name, host, start in [
-                ("alive", gethostname(), born),
-                ("elsewhere", "another-host", "1.0"),
-                ("dead", gethostname(), "1.0"),
-            ]
-        }
-        close_dead_runs(instance)
-        ended = {
-            name
-            for name, run in made.items()
-            if (r := instance.get_run_by_id(run)) and r.is_finished
-        }
-    assert ended == {"dead"}
-
-
-def test_a_run_that_the_ui_executes_again_is_no_run_of_the_command_line() -> None:
-    from socket import gethostname
-
-    with dg.instance_for_test() as instance:
-        tags = {LAUNCHED_BY: "cli", HOST: gethostname(), PID: "1", STARTED: "1.0"}
-        tags |= {REQUESTED_BY: "nobody"}
-        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
-        first = instance.create_run_for_job(job, tags=tags).run_id
-        again = instance.create_run_for_job(
-            job, tags=tags, root_run_id=first, parent_run_id=first
-        ).run_id
-        close_dead_runs(instance)
-        runs = {run.run_id: run.is_finished for run in instance.get_runs()}
-        assert runs == {first: True, again: False}
-        assert in_flight(instance).requesters == {"nobody": again}
-
-
-def test_a_run_killed_before_dagster_had_stored_its_tags_is_closed_too() -> None:
-    from socket import gethostname
-
-    import sqlalchemy
-
-    with dg.instance_for_test() as instance:
-        tags = {LAUNCHED_BY: "cli", HOST: gethostname(), PID: "1", STARTED: "1.0"}
-        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
-        run = instance.create_run_for_job(job, tags=tags)
-        with instance.run_storage.connect() as storage:  # type: ignore[attr-defined]
-            storage.execute(sqlalchemy.text("DELETE FROM run_tags"))
-        close_dead_runs(instance)
-        ended = instance.get_run_by_id(run.run_id)
-        assert ended is not None
-        assert ended.is_finished
-
-
-def test_a_killed_run_gives_its_pool_slots_back() -> None:
-    with dg.instance_for_test() as instance:
-        from socket import gethostname
-
-        tags = {LAUNCHED_BY: "cli", HOST: gethostname(), PID: "1", STARTED: "1.0"}
-        job = dg.Definitions(assets=[dg.AssetSpec("a")]).resolve_implicit_global_asset_job_def()
-        run = instance.create_run_for_job(job, tags=tags)
-        storage = instance.event_log_storage
-        storage.set_concurrency_slots("sync_source", 1)
-        storage.claim_concurrency_slot("sync_source", run.run_id, "one")
-        storage.claim_concurrency_slot("sync_source", run.run_id, "two")
-        close_dead_runs(instance)
-        info = storage.get_concurrency_info("sync_source")
-        assert (info.active_slot_count, info.pending_step_count) == (0, 0)
