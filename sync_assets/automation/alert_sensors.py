@@ -9,9 +9,9 @@ import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.automation.alerts import send
-from sync_assets.automation.telling import NAMED_AT_MOST
 from sync_assets.config.automation import Alerts, Checks
 from sync_assets.config.model import SyncedTable
+from sync_assets.hindrances.telling import NAMED_AT_MOST
 
 FAILURE_SECONDS = 10
 

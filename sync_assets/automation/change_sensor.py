@@ -20,7 +20,6 @@ from sync_assets.automation.demand import (
     is_due,
     open_demand,
 )
-from sync_assets.automation.record import in_the_way
 from sync_assets.automation.shares import Op, free, in_words, part_of, room, shares
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
@@ -29,6 +28,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
+from sync_assets.hindrances.record import in_the_way
 from sync_assets.runs.in_flight import REQUESTED_BY, Flight, Part, in_flight, in_one_process
 
 

@@ -10,9 +10,12 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from sync_assets.assets import specs
 from sync_assets.automation.alerts import send
-from sync_assets.automation.circumstances import look
-from sync_assets.automation.record import record, recorded
-from sync_assets.automation.telling import (
+from sync_assets.config.automation import Alerts
+from sync_assets.config.model import SyncedTable
+from sync_assets.engine.names import RelationName
+from sync_assets.hindrances.circumstances import look
+from sync_assets.hindrances.record import record, recorded
+from sync_assets.hindrances.telling import (
     NAMED_AT_MOST,
     Judged,
     Known,
@@ -21,9 +24,6 @@ from sync_assets.automation.telling import (
     lines,
     standing,
 )
-from sync_assets.config.automation import Alerts
-from sync_assets.config.model import SyncedTable
-from sync_assets.engine.names import RelationName
 from sync_assets.plain_text import shown
 
 LOOK_SECONDS = 60

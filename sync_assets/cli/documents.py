@@ -9,7 +9,6 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar
 
-from sync_assets.automation.telling import Known, Place
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.check.server_facts import Server
@@ -22,6 +21,7 @@ from sync_assets.engine.run.forecast import Forecast
 from sync_assets.engine.state.forget import Remembered
 from sync_assets.engine.verification import Verification
 from sync_assets.engine.workers import WorkerReport
+from sync_assets.hindrances.telling import Known, Place
 
 
 @dataclass(frozen=True)

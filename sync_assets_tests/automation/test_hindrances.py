@@ -17,10 +17,10 @@ from dagster._core.remote_origin import (
 from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
 from psycopg2.extensions import make_dsn, parse_dsn
 
-from sync_assets.automation import hindrances
-from sync_assets.automation.hindrances import HOUR, KINDS
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import advisory_key
+from sync_assets.hindrances import kinds
+from sync_assets.hindrances.kinds import HOUR, KINDS
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks
@@ -112,7 +112,7 @@ def _between(place: Callable[..., Any], first: str, *mend: str) -> Iterator[None
 @contextmanager
 def _patched(stage: Stage, name: str, value: Any) -> Iterator[None]:
     with stage.monkeypatch.context() as patch:
-        patch.setattr(hindrances, name, value)
+        patch.setattr(kinds, name, value)
         yield
 
 

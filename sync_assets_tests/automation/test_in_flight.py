@@ -139,7 +139,7 @@ def told(ticks: Ticks, run: dg.DagsterRun) -> None:
     (entry,) = ticks.instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
     event, failed = entry.get_dagster_event(), ticks.instance.get_run_by_id(run.run_id)
     assert failed is not None
-    context = dg.build_run_healthsensor_context(sensor.name, event, ticks.instance, failed)
+    context = dg.build_run_status_sensor_context(sensor.name, event, ticks.instance, failed)
     sensor(context.for_run_failure())
 
 

@@ -10,12 +10,12 @@ import psycopg2
 import pytest
 from click.testing import CliRunner, Result
 
-from sync_assets.automation.record import record
-from sync_assets.automation.telling import Known
 from sync_assets.cli import main
 from sync_assets.cli.commands.status import duration, size
 from sync_assets.cli.selection import configured_tables
 from sync_assets.engine import DataCopyEngine
+from sync_assets.hindrances.record import record
+from sync_assets.hindrances.telling import Known
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.servers import NewDatabase

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from sync_assets.automation.hindrances import HOUR, KINDS, MINUTE
+from sync_assets.hindrances.kinds import HOUR, KINDS, MINUTE
 from sync_assets_tests.fixtures.snippets import ROOT
 
 PAGE = ROOT / "docs" / "operating.md"

@@ -14,10 +14,10 @@ from sync_assets.cli.output import print_json, print_rows, say
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from sync_assets.automation.telling import Known, Memory, Place
     from sync_assets.cli.connections import Ends
     from sync_assets.cli.selection import Address
     from sync_assets.engine import TableStatus
+    from sync_assets.hindrances.telling import Known, Memory, Place
 
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
 NUMBERS = "llrrrrr"
@@ -45,11 +45,11 @@ def command(*, everything: bool, as_json: bool) -> None:
     """
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.
-    from sync_assets.automation.circumstances import look
-    from sync_assets.automation.telling import lines, standing
     from sync_assets.cli.connections import by_connections
     from sync_assets.cli.selection import configured_tables, names_of, require_urls
     from sync_assets.engine import read_status
+    from sync_assets.hindrances.circumstances import look
+    from sync_assets.hindrances.telling import lines, standing
 
     _, tables = configured_tables()
     require_urls(tables)
@@ -88,7 +88,7 @@ def _recorded(every: Sequence[Ends]) -> Sequence[Memory]:
     from sync_assets.engine.errors import SyncError
 
     if os.environ.get("DAGSTER_HOME"):
-        from sync_assets.automation.record import recorded
+        from sync_assets.hindrances.record import recorded
         from sync_assets.launch.instance import opened_instance
 
         try:

@@ -8,12 +8,12 @@ from collections.abc import Collection, Iterable, Sequence
 
 import dagster as dg
 
-from sync_assets.automation.circumstances import Circumstances
-from sync_assets.automation.hindrances import KINDS
-from sync_assets.automation.telling import NAMED_AT_MOST, Known, Memory, Place, lines, standing
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.inspection.health import SourceHealth, missing
 from sync_assets.engine.names import RelationName
+from sync_assets.hindrances.circumstances import Circumstances
+from sync_assets.hindrances.kinds import KINDS
+from sync_assets.hindrances.telling import NAMED_AT_MOST, Known, Memory, Place, lines, standing
 
 
 def recorded(instance: dg.DagsterInstance, tables: Iterable[SyncedTable]) -> dict[Place, Known]:

@@ -6,8 +6,8 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
-from sync_assets.automation.circumstances import Circumstances
-from sync_assets.automation.hindrances import HOUR, KINDS, Found, Kind, find
+from sync_assets.hindrances.circumstances import Circumstances
+from sync_assets.hindrances.kinds import HOUR, KINDS, Found, Kind, find
 
 AGAIN = (1 * HOUR, 4 * HOUR, 24 * HOUR)
 """Seconds from one telling to the next; the last holds for all that follow."""

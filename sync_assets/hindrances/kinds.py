@@ -8,11 +8,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from sync_assets.automation.circumstances import DAGSTER, ENDS, Circumstances
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import NoSuchRelation, PermanentError, SyncError
 from sync_assets.engine.inspection.health import BatchDisk, SourceHealth, TargetHealth
+from sync_assets.hindrances.circumstances import DAGSTER, ENDS, Circumstances
 
 MINUTE, HOUR = 60.0, 3600.0
 PATIENCE = 10 * MINUTE
