@@ -26,7 +26,7 @@ mutation ($run: String!, $strategy: ReexecutionStrategy!) {
 @pytest.mark.parametrize("strategy", ["ALL_STEPS", "FROM_FAILURE"])
 def test_a_failed_run_of_the_command_line(live: Live, strategy: str) -> None:
     astray = f"host={live.folder} dbname=nowhere"
-    command = [sys.executable, "-m", "sync_assets.cli", "run", "shop.customers"]
+    command = [sys.executable, "-m", "sync_assets.cli", "run", "shop.busy"]
     environment = {**live.environment, "SYNC_TARGET_URL": astray}
     done = subprocess.run(command, env=environment, cwd=live.folder, check=False)
     assert done.returncode == 1
@@ -36,4 +36,4 @@ def test_a_failed_run_of_the_command_line(live: Live, strategy: str) -> None:
     assert told["__typename"] == "LaunchRunSuccess", told
     again = told["run"]["runId"]
     assert live.ends(again, "SUCCESS"), live.log(again)
-    assert live.pair.target("SELECT count(*) FROM shop.customers") == [(250,)]
+    assert live.pair.target("SELECT count(*) FROM shop.busy") == [(250,)]
