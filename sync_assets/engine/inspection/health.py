@@ -10,13 +10,12 @@ from pathlib import Path
 
 from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.export.batches import base_folder
-from sync_assets.engine.inspection.holders import Holder
+from sync_assets.engine.inspection.holders import Holder, holder_of
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import may_not_read
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import strangers
 from sync_assets.engine.postgres.session import row, rows, transaction
-from sync_assets.engine.postgres.xid import RING
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +65,7 @@ SELECT {_XID_AGE}, oldest.mark, pg_snapshot_xmax(now)::text::bigint - oldest.mar
   tables.found
 FROM pg_current_snapshot() AS now
 CROSS JOIN LATERAL (SELECT pg_snapshot_xmin(now)::text::bigint AS mark) AS oldest
-LEFT JOIN LATERAL (
-  SELECT pid, NULL::text AS gid, usename::text AS who, nullif(application_name, ''), datname::text,
-    extract(epoch FROM clock_timestamp() - xact_start)::float8
-  FROM pg_stat_activity WHERE backend_xid::text::bigint = oldest.mark %% {RING}
-  UNION ALL
-  SELECT NULL, gid, owner::text, NULL, database::text,
-    extract(epoch FROM clock_timestamp() - prepared)::float8
-  FROM pg_prepared_xacts WHERE transaction::text::bigint = oldest.mark %% {RING}
-  LIMIT 1) AS holder ON true
+LEFT JOIN LATERAL ({holder_of("oldest.mark")}) AS holder ON true
 CROSS JOIN (
   SELECT json_agg(json_build_array(wanted.schema, wanted.name, c.oid IS NOT NULL,
     has_schema_privilege(n.oid, 'USAGE') AND (has_table_privilege(c.oid, 'SELECT')

@@ -47,16 +47,21 @@ class WatermarkAge:
 
 _XIDS = "SELECT pg_snapshot_xmax(pg_current_snapshot())::text::bigint - %s"
 
-_SESSION = """
-SELECT pid, NULL, usename, nullif(application_name, ''), datname,
-       extract(epoch FROM clock_timestamp() - xact_start)::float8
-FROM pg_stat_activity WHERE backend_xid = %s::xid
-"""
 
-_PREPARED = """
-SELECT NULL, gid, owner, NULL, database, extract(epoch FROM clock_timestamp() - prepared)::float8
-FROM pg_prepared_xacts WHERE transaction = %s::xid
-"""
+def holder_of(mark: str) -> str:
+    """The statement that finds the open transaction with a 64-bit id, an SQL expression.
+
+    One row at most, with a Holder's fields. To be sent with parameters: its percent signs are doubled.
+    """
+    return f"""
+SELECT pid, NULL::text AS gid, usename::text, nullif(application_name, ''), datname::text,
+  extract(epoch FROM clock_timestamp() - xact_start)::float8
+FROM pg_stat_activity WHERE backend_xid::text::bigint = {mark} %% {RING}
+UNION ALL
+SELECT NULL, gid, owner::text, NULL, database::text,
+  extract(epoch FROM clock_timestamp() - prepared)::float8
+FROM pg_prepared_xacts WHERE transaction::text::bigint = {mark} %% {RING}
+LIMIT 1"""  # noqa: S608 - constants only
 
 
 def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
@@ -72,8 +77,7 @@ def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
 def _age(sessions: Sessions, watermark: int) -> WatermarkAge:
     with sessions.connected("source") as source, transaction(source) as cursor:
         (xids,) = row(cursor, _XIDS, (watermark,))
-        raw = (str(watermark % RING),)
-        found = rows(cursor, _SESSION, raw) or rows(cursor, _PREPARED, raw)
+        found = rows(cursor, holder_of("%(mark)s"), {"mark": watermark})
     return WatermarkAge(xids, Holder(*found[0]) if found else None)
 
 
