@@ -20,7 +20,7 @@ from sync_assets.automation.demand import (
     is_due,
     open_demand,
 )
-from sync_assets.automation.shares import Op, free, in_words, part_of, room, shares
+from sync_assets.automation.shares import Op, Traffic, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
@@ -29,7 +29,7 @@ from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
 from sync_assets.hindrances.record import in_the_way
-from sync_assets.runs.in_flight import REQUESTED_BY, Flight, Part, in_flight, in_one_process
+from sync_assets.runs.in_flight import REQUESTED_BY, Part, in_one_process
 
 
 def change_sensor(
@@ -116,10 +116,7 @@ class _Tick:
 
     def evaluate(self, url: str) -> dg.SensorResult | dg.SkipReason:
         """Ask for runs of all tables that are due and free; raises SyncError."""
-        instance = self.context.instance
-        flying = in_flight(instance, self.part)
-        places = room(instance, specs.pool(self.ops[0][0]), flying) if flying else 1
-        allowed = free(list(self.part.ops), flying, places)
+        beside = traffic(self.context.instance, self.part, specs.pool(self.ops[0][0]))
         memory, now = _Memory.read(self.context.cursor), time.time()
         look = observe(url, [each.table.source for op in self.ops for each in op], memory.look)
         due: list[tuple[str, tuple[Op, str]]] = []
@@ -128,15 +125,14 @@ class _Tick:
             name = specs.op_of(op[0])
             demand = open_demand(candidates, memory.asked.get(name))
             # What waits behind a slow table has not been tried yet.
-            before = None if name in flying else demand
-            if name in allowed and is_due(candidates, before, self.interval, now):
+            before = None if name in beside.flying else demand
+            if beside.is_free(name) and is_due(candidates, before, self.interval, now):
                 demand = asked_again(candidates, demand, now)
                 key = f"{name} {demand.times} {demand.seen} {_markers(candidates)}"
                 due.append((name, (op, key)))
             if demand:
                 asked[name] = demand
-        runs = shares(due, flying, places)
-        return self._result(url, runs, look, flying, _Memory(asked, look))
+        return self._result(url, beside.shares(due), look, beside, _Memory(asked, look))
 
     def _candidates(self, look: Observed) -> Iterator[tuple[Op, dict[str, Candidate]]]:
         """Each op whose sources exist, with what is known of its tables."""
@@ -166,14 +162,14 @@ class _Tick:
         url: str,
         runs: Sequence[Sequence[tuple[Op, str]]],
         look: Observed,
-        flying: Mapping[str, Flight],
+        beside: Traffic,
         memory: _Memory,
     ) -> dg.SensorResult:
         if not runs:
             waiting = f"{len(memory.asked)} wait for another attempt" if memory.asked else "none"
             reason = f"Source tables that differ from their last sync: {waiting}."
-            if flying:
-                reason += f" {in_words(flying)}"
+            if beside.flying:
+                reason += f" {beside.in_words}"
             every = [each for op in self.ops for each in op]
             reason += in_the_way(self.context.instance, every, look.markers)
             return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=memory.written())

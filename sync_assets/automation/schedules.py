@@ -6,10 +6,10 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.automation.shares import Op, free, in_words, part_of, room, shares
+from sync_assets.automation.shares import Op, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
-from sync_assets.runs.in_flight import REQUESTED_BY, in_flight, in_one_process
+from sync_assets.runs.in_flight import REQUESTED_BY, in_one_process
 
 Times = tuple[str, str]
 """A cron expression, and the time zone it holds in."""
@@ -83,15 +83,12 @@ def _schedule(
         description=f"{words} {', '.join(str(each.table.target) for op in chosen for each in op)}.",
     )
     def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        instance = context.instance
         part = part_of(name, chosen, lambda: getattr(context.resources, target).connection_url())
-        flying = in_flight(instance, part)
-        places = room(instance, specs.pool(chosen[0][0]), flying) if flying else 1
-        allowed = free(list(names), flying, places)
+        now = traffic(context.instance, part, specs.pool(chosen[0][0]))
         # What is left out is in flight, and comes with the next tick.
-        runs = shares([(each, each) for each in names if each in allowed], flying, places)
+        runs = now.shares([(each, each) for each in names if now.is_free(each)])
         if not runs:
-            return dg.SkipReason(in_words(flying))
+            return dg.SkipReason(now.in_words)
         return [
             dg.RunRequest(
                 run_key=str(number) if len(runs) > 1 else None,

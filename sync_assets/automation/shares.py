@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TypeVar
 
 import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable
-from sync_assets.runs.in_flight import Flight, Part
+from sync_assets.runs.in_flight import Flight, Part, in_flight
 
 Op = tuple[SyncedTable, ...]
 """The tables that one op syncs: one, or a snapshot group."""
@@ -26,34 +27,43 @@ def part_of(requester: str, ops: Sequence[Op], target_url: Callable[[], str]) ->
     return Part(requester, targets, target_url)
 
 
-def room(instance: dg.DagsterInstance, pool: str, flying: Mapping[str, Flight]) -> int:
-    """How many steps more could begin now: what the pool's limit leaves."""
+@dataclass(frozen=True, slots=True)
+class Traffic:
+    """The ops of a part that are in flight, and how many steps more could begin beside them."""
+
+    flying: Mapping[str, Flight]
+    places: int
+
+    def is_free(self, op: str) -> bool:
+        """Whether a run may be asked for it: not in flight, or behind a slow one with room beside it."""
+        return op not in self.flying or bool(self.flying[op].behind and self.places)
+
+    def shares(self, due: Sequence[tuple[str, Due]]) -> list[list[Due]]:
+        """One run for all that is due, as a process costs more than most syncs.
+
+        A run in one process works step by step. Once some wait behind a slow one, all that is due
+        goes into as many runs as the pool has room for, so that the next slow one holds back a part
+        of them, and for one interval at most. The pool itself counts steps: more runs than that
+        would wait in it.
+        """
+        slowed = any(op in self.flying for op, _ in due)
+        count = max(min(self.places, len(due)), 1) if slowed else 1
+        cut = ([each for _, each in due[start::count]] for start in range(count))
+        return [share for share in cut if share]
+
+    @property
+    def in_words(self) -> str:
+        """What is in flight, for the reason of a tick that asks for nothing."""
+        runs = sorted({flight.run_id for flight in self.flying.values()})
+        return f"In flight: {len(self.flying)}, in run {', '.join(runs)}."
+
+
+def traffic(instance: dg.DagsterInstance, part: Part, pool: str) -> Traffic:
+    """What is in flight of this part now; runs that are dead are ended on the way."""
+    flying = in_flight(instance, part)
+    if not flying:
+        return Traffic(flying, 1)
     info = instance.event_log_storage.get_concurrency_info(pool)
     begun = sum(flight.begun for flight in flying.values())
     limit = AT_ONCE if info.limit is None else info.limit
-    return max(limit - max(begun, info.active_slot_count), 0)
-
-
-def free(ops: Sequence[str], flying: Mapping[str, Flight], places: int) -> set[str]:
-    """The ops that a run may be asked for: not in flight, or behind a slow one with room beside it."""
-    return {op for op in ops if op not in flying or (flying[op].behind and places)}
-
-
-def shares(
-    due: Sequence[tuple[str, Due]], flying: Mapping[str, Flight], places: int
-) -> list[list[Due]]:
-    """One run for all that is due, as a process costs more than most syncs.
-
-    A run in one process works step by step. Once some wait behind a slow one, all that is due goes
-    into as many runs as the pool has room for, so that the next slow one holds back a part of them,
-    and for one interval at most. The pool itself counts steps: more runs than that would wait in it.
-    """
-    slowed = any(op in flying for op, _ in due)
-    count = max(min(places, len(due)), 1) if slowed else 1
-    return [[each for _, each in due[start::count]] for start in range(count) if due[start::count]]
-
-
-def in_words(flying: Mapping[str, Flight]) -> str:
-    """What is in flight, for the reason of a tick that asks for nothing."""
-    runs = sorted({flight.run_id for flight in flying.values()})
-    return f"In flight: {len(flying)}, in run {', '.join(runs)}."
+    return Traffic(flying, max(limit - max(begun, info.active_slot_count), 0))
