@@ -10,6 +10,7 @@ from dagster._core.definitions.unresolved_asset_job_definition import Unresolved
 
 from sync_assets.assets import specs
 from sync_assets.automation.alerts import send
+from sync_assets.automation.switches import SWITCHED_OFF, switches
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
@@ -28,8 +29,6 @@ from sync_assets.plain_text import shown
 
 LOOK_SECONDS = 60
 NOTHING = "Nothing is in the way of a sync."
-STOPPED = "STOPPED"
-"""How Dagster keeps the switch of what a person has stopped."""
 
 Requester = dg.SensorDefinition | dg.ScheduleDefinition
 
@@ -76,17 +75,12 @@ def _switched_off(
     tables: Sequence[SyncedTable],
 ) -> dict[str, list[RelationName]]:
     """What starts by itself, and was stopped by a person, with its tables."""
-    storage, origin = context.instance.schedule_storage, context.code_location_origin
-    stopped = {
-        state.instigator_name
-        for state in (storage.all_instigator_state() if storage else ())
-        if state.status.value == STOPPED
-        and (origin is None or state.origin.location_name == origin.location_name)
-    }
+    origin = context.code_location_origin
+    kept = switches(context.instance, origin.location_name if origin else None)
     return {
         each.name: list(_targets(context, each, tables))
         for each in requesters
-        if each.name in stopped and each.default_status.value != STOPPED
+        if kept.get(each.name) == SWITCHED_OFF and each.default_status.value != SWITCHED_OFF
     }
 
 

@@ -23,29 +23,35 @@ from sync_assets.runs.home import alone_in
 
 logger = logging.getLogger(__name__)
 
-SWITCHED_ON = "RUNNING"
+SWITCHED_ON, SWITCHED_OFF = "RUNNING", "STOPPED"
 """How Dagster keeps a person's switch; DECLARED_IN_CODE is that of what starts by itself."""
 
 KIN = re.compile(rf"(.+?_(?:{'|'.join(purpose for purpose, *_ in PURPOSES)}))(?:__.+)?")
+
+
+def switches(instance: dg.DagsterInstance, location: str | None) -> dict[str, str]:
+    """How Dagster keeps each switch of a code location, of any where it is None."""
+    storage = instance.schedule_storage
+    return {
+        state.instigator_name: state.status.value
+        for state in (storage.all_instigator_state() if storage else ())
+        if location in (None, state.origin.location_name)
+    }
 
 
 def lost_switches(
     instance: dg.DagsterInstance, location: str, definitions: dg.Definitions
 ) -> Iterator[Finding]:
     """What is switched on and no longer there; what is off beside a schedule of its kind."""
-    states = {
-        state.instigator_name: state
-        for state in instance.all_instigator_state()
-        if state.origin.location_name == location
-    }
-    on = sorted(name for name, state in states.items() if state.status.value == SWITCHED_ON)
+    kept = switches(instance, location)
+    on = sorted(name for name, how in kept.items() if how == SWITCHED_ON)
     repository = definitions.get_repository_def()
     present = {each.name: each.default_status.value for each in repository.schedule_defs}
     present |= {each.name: each.default_status.value for each in repository.sensor_defs}
     untouched = sorted(
         name
         for name, from_the_start in present.items()
-        if name not in states and from_the_start != SWITCHED_ON
+        if name not in kept and from_the_start != SWITCHED_ON
     )
     for name in on:
         if name not in present:
