@@ -61,10 +61,6 @@ def in_the_way(
     """What a skipped tick says besides: what is known, and which tables are not `there`."""
     gone = [each.table.source for each in tables if each.table.source not in there]
     seen = Circumstances(tables, SourceHealth({name: missing(name) for name in gone}))
-    kept = {
-        place: known
-        for place, known in recorded(instance, tables).items()
-        if known.told_of and known.ended is None
-    }
+    kept = {place: known for place, known in recorded(instance, tables).items() if known.stands}
     told = lines({**standing(seen, {}, 0.0), **kept}.items(), NAMED_AT_MOST)
     return "".join(f" {line}" for line in told)

@@ -42,6 +42,11 @@ class Known:
         """Whether people were told that it is there now."""
         return self.times > 0 and self.told >= self.since
 
+    @property
+    def stands(self) -> bool:
+        """Whether people were told, and not that it is over."""
+        return self.told_of and self.ended is None
+
 
 Memory = Mapping[Place, Known]
 
@@ -83,9 +88,7 @@ def standing(seen: Circumstances, recorded: Memory, now: float) -> dict[Place, K
     """What is in the way: what is found and has lasted, and what was recorded and cannot be asked."""
     asked = _asked(seen)
     left = {
-        place: known
-        for place, known in recorded.items()
-        if known.told_of and known.ended is None and place[1] not in asked
+        place: known for place, known in recorded.items() if known.stands and place[1] not in asked
     }
     for kind, found in find(seen):
         known = _lasting(recorded.get(_place(kind, found)), found, now)
