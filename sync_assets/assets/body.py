@@ -86,9 +86,11 @@ class _Attempt:
     def is_left(self) -> bool:
         """Note who works, end who cannot any more, and say whether a later run has taken this over."""
         instance, run_id = self.context.instance, self.context.op_execution_context.run_id
-        note_process(instance, run_id)
+        run = instance.get_run_by_id(run_id)
+        if run is not None:
+            note_process(instance, run)
         end_dead_runs(instance)
-        later = left_to(instance, run_id, specs.target_key(self.members[0]))
+        later = left_to(instance, run, specs.target_key(self.members[0])) if run else None
         if later:
             self.context.log.info("run %s was asked for this while it waited here", later)
         return later is not None

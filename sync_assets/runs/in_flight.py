@@ -97,14 +97,13 @@ def end_dead_runs(instance: dg.DagsterInstance) -> None:
         pass
 
 
-def left_to(instance: dg.DagsterInstance, run_id: str, key: dg.AssetKey) -> str | None:
+def left_to(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> str | None:
     """The later run of the same requester that was asked for this asset while it waited here."""
-    run = instance.get_run_by_id(run_id)
-    if run is None or REQUESTED_BY not in run.tags:
+    if REQUESTED_BY not in run.tags:
         return None
     for record in instance.get_asset_records([key]):
         last = record.asset_entry.last_run_id
-        other = instance.get_run_by_id(last) if last and last != run_id else None
+        other = instance.get_run_by_id(last) if last and last != run.run_id else None
         if other is not None and other.tags.get(REQUESTED_BY) == run.tags[REQUESTED_BY]:
             return last
     return None

@@ -33,20 +33,19 @@ def noted(run_id: str, pid: int | None = None) -> dict[str, str]:
     return {PROCESS: f"{run_id} {_host()} {pid or os.getpid()} {born:.2f}"}
 
 
-def note_process(instance: dg.DagsterInstance, run_id: str) -> None:
+def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Note who executes the run of this step, once, where it is this process or its parent.
 
     A run's own process tells its id in the run's log, but not its host; a step in a worker of
     Celery or a pod of its own finds itself not meant, and notes nothing.
     """
-    run = instance.get_run_by_id(run_id)
-    if run is None or run.tags.get(PROCESS, "").startswith(run_id):
+    if run.tags.get(PROCESS, "").startswith(run.run_id):
         return
     parent = multiprocessing.parent_process()
     near = {os.getpid(), parent.pid if parent else None}
-    for pid, _ in _told(instance, run_id):
+    for pid, _ in _told(instance, run.run_id):
         if pid in near:
-            instance.add_run_tags(run_id, noted(run_id, pid))
+            instance.add_run_tags(run.run_id, noted(run.run_id, pid))
             return
 
 

@@ -79,7 +79,7 @@ def test_a_dead_run_gives_its_pool_slots_back(instance: dg.DagsterInstance) -> N
 
 @dg.op
 def notes(context: dg.OpExecutionContext) -> None:
-    note_process(context.instance, context.run_id)
+    note_process(context.instance, context.run)
     run = context.instance.get_run_by_id(context.run_id)
     assert run is not None
     assert is_alive(run)
