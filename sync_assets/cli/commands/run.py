@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -103,7 +103,7 @@ def _run(
     for synced in tables:
         if synced.address not in errors and synced.address not in display.receipts:
             errors[synced.address] = not_reached(synced)
-    _print_results(tables, again, display.receipts, errors, as_json=as_json)
+    _print_results(names, tables, again, display.receipts, errors, as_json=as_json)
     if ended.interrupted:
         say("Interrupted.", err=True)
         return INTERRUPTED
@@ -111,6 +111,7 @@ def _run(
 
 
 def _print_results(
+    names: Mapping[Address, str],
     tables: Sequence[SyncedTable],
     again: Sequence[SyncedTable],
     receipts: dict[Address, Receipt],
@@ -118,7 +119,6 @@ def _print_results(
     *,
     as_json: bool,
 ) -> None:
-    names = names_of(synced.address for synced in tables)
     for address, error in errors.items():
         tell_of(address, names, error)
     if as_json:
