@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import subprocess
 import sys
-import time
 from collections.abc import Iterator, Sequence
 from contextlib import closing, contextmanager
 from typing import Any
@@ -25,7 +24,7 @@ from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.runs import in_flight
 from sync_assets.runs.process import PROCESS, noted
 from sync_assets_tests.fixtures.inbox import Inbox
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.ticks import Ticks
 
 POOL, CRON = "sync_source", "@hourly"
@@ -184,16 +183,12 @@ def test_a_run_of_another_host_holds_them_while_its_session_lives(
         key = advisory_key(RelationName("public", "a"))
         cursor.execute("SELECT pg_advisory_lock(%s)", (key,))
         assert ticks.due(CRON).run_requests == []
-    wait_for_end_of_session(pair)
+    held = "SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"
+    assert eventually(lambda: not pair.target(held))
     assert tables(ticks.due(CRON).run_requests) == ["abcde"]
     assert status(ticks, run) == "FAILURE"
     (event,) = ticks.instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
     assert "no session of it works on the target" in str(event.message)
-
-
-def wait_for_end_of_session(pair: Pair) -> None:
-    while pair.target("SELECT pid FROM pg_locks WHERE locktype = 'advisory' AND objsubid = 1"):
-        time.sleep(0.1)
 
 
 def test_nobody_is_called_dead_for_a_target_that_does_not_answer(
