@@ -23,8 +23,11 @@ from sync_assets.runs.home import alone_in
 
 logger = logging.getLogger(__name__)
 
-SWITCHED_ON, SWITCHED_OFF = "RUNNING", "STOPPED"
-"""How Dagster keeps a person's switch; DECLARED_IN_CODE is that of what starts by itself."""
+SWITCHED_ON = "RUNNING"
+"""How Dagster keeps what a person has started; DECLARED_IN_CODE is what starts by itself."""
+
+SWITCHED_OFF = "STOPPED"
+"""How Dagster keeps what a person has stopped."""
 
 KIN = re.compile(rf"(.+?_(?:{'|'.join(purpose for purpose, *_ in PURPOSES)}))(?:__.+)?")
 
