@@ -40,33 +40,37 @@ WHERE a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
 
 # A key WITHOUT OVERLAPS (18) excludes by the overlap of its last column, a range that is never
 # empty: rows whose other columns and range are equal would overlap.
+_EQUALITY = """
+SELECT format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname)
+FROM pg_operator op JOIN pg_namespace opn ON opn.oid = op.oprnamespace
+WHERE op.oid = CASE WHEN NOT i.indisexclusion THEN (
+    SELECT ao.amopopr FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily
+      AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
+    WHERE oc.oid = k.opclass AND ao.amopstrategy = 3)
+  WHEN k.ord < i.indnkeyatts THEN k.excludes ELSE '=(anyrange,anyrange)'::regoperator END
+"""
+
+# Queries of their own where a join would do: planning, which weighs every order of joins, is what lasts.
 _KEYS = f"""
 SELECT json_agg(json_build_array(columns, operators, indisprimary, conname)
                 ORDER BY indisprimary DESC, indnkeyatts, relname)
 FROM (
   SELECT array_agg(a.attname::text ORDER BY k.ord) AS columns,
-         array_agg(format('OPERATOR(%%I.%%s)', opn.nspname, op.oprname) ORDER BY k.ord) AS operators,
+         array_agg(({_EQUALITY}) ORDER BY k.ord) AS operators,
          i.indisprimary, i.indnkeyatts, ic.relname, con.conname::text AS conname
   FROM pg_index i
   JOIN pg_class ic ON ic.oid = i.indexrelid
-  JOIN pg_am am ON am.oid = ic.relam AND (am.amname = 'btree' OR i.indisexclusion)
   LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('p', 'u')
   CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[], con.conexclop)
        WITH ORDINALITY AS k (attnum, opclass, excludes, ord)
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
-  JOIN pg_operator op ON op.oid = CASE
-       WHEN NOT i.indisexclusion THEN (
-         SELECT ao.amopopr FROM pg_opclass oc JOIN pg_amop ao ON ao.amopfamily = oc.opcfamily
-           AND ao.amoplefttype = oc.opcintype AND ao.amoprighttype = oc.opcintype
-         WHERE oc.oid = k.opclass AND ao.amopstrategy = 3)
-       WHEN k.ord < i.indnkeyatts THEN k.excludes
-       ELSE '=(anyrange,anyrange)'::regoperator END
-  JOIN pg_namespace opn ON opn.oid = op.oprnamespace
   WHERE i.indrelid = c.oid AND i.indisunique AND i.indisvalid AND i.indimmediate
     AND i.indpred IS NULL AND i.indexprs IS NULL AND k.ord <= i.indnkeyatts
+    AND (i.indisexclusion OR (SELECT am.amname FROM pg_am am WHERE am.oid = ic.relam) = 'btree')
   GROUP BY ic.relname, i.indexrelid, i.indisprimary, i.indnkeyatts, con.conname
   HAVING bool_and({_NOT_NULL}) AND count(*) = i.indnkeyatts
 ) AS usable
+WHERE array_position(operators, NULL) IS NULL
 """  # noqa: S608 - constants only
 
 _LEAF_OIDS = """
