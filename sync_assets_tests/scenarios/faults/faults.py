@@ -186,7 +186,7 @@ def _stall(side: str) -> Strike:
 
 def _slow(side: str) -> Strike:
     def strike(ends: Ends) -> None:
-        getattr(ends, f"{side}_proxy").delay(0.05)
+        getattr(ends, f"{side}_proxy").delay(0.02)
 
     return strike
 
@@ -229,11 +229,11 @@ FAULTS: Mapping[str, Strike] = MappingProxyType(
         "target half-open": _half_open("target"),
         "source stalled": _stall("source"),
         "target stalled": _stall("target"),
-        "source 50 ms away": _slow("source"),
-        "target 50 ms away": _slow("target"),
+        "source 20 ms away": _slow("source"),
+        "target 20 ms away": _slow("target"),
     }
 )
-HARMLESS = frozenset(fault for fault in FAULTS if "stalled" in fault or "50 ms" in fault)
+HARMLESS = frozenset(fault for fault in FAULTS if "stalled" in fault or "20 ms" in fault)
 """Faults that a run outlives."""
 
 Outcome = Literal["fails", "goes through", "either"]
