@@ -73,17 +73,17 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
     "a leaf that is new is read by its xids": (
         "sync_assets.engine.plan.decide._why_whole",
         lambda leaf, known, view: None,
-        "12",
+        "107",
     ),
     "a new column's value in older rows is forgotten": (
         "sync_assets.engine.layout.following.Following._value_of_old_rows",
         lambda following, column: None,
-        "6",
+        "213",
     ),
     "changed pages are asked for from where the last run read": (
         "sync_assets.engine.plan.changed_pages.safe_start",
         lambda positions, xmin: max((each.lsn for each in positions), default=None),
-        "1",
+        "202",
     ),
 }
 """Rules of the engine got wrong, with a seed whose stories betray it soon."""
