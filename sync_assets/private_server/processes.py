@@ -7,6 +7,7 @@ import os
 import signal
 import socket
 import subprocess
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -93,7 +94,17 @@ def kill_with_children(process: subprocess.Popen[bytes], patience: float) -> Non
         with contextlib.suppress(psutil.NoSuchProcess):
             victim.kill()
     process.wait()
-    psutil.wait_procs(children, timeout=patience)
+    deadline = time.monotonic() + patience
+    while any(_runs(child) for child in children) and time.monotonic() < deadline:
+        time.sleep(0.01)
+
+
+def _runs(process: psutil.Process) -> bool:
+    """Whether it does; a zombie is the init process's to bury, which may look only now and then."""
+    try:
+        return bool(process.status() != psutil.STATUS_ZOMBIE)
+    except psutil.NoSuchProcess:
+        return False
 
 
 def free_port() -> int:
