@@ -34,11 +34,10 @@ class Work:
     """A run between its snapshot and its end.
 
     `source` is inside the transaction of the snapshot, `target` holds the locks of the tables;
-    `folder` is for the batch files; `cleanup` undoes what a failure must not leave behind.
+    `cleanup` undoes at the end what must not be left behind.
     """
 
     run: Run
     source: Connection
     target: Connection
-    folder: Path
     cleanup: contextlib.ExitStack

@@ -25,9 +25,18 @@ from sync_assets.engine.export import copy_statements
 from sync_assets.engine.layout.layout import fit
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.merge import merge_statements
+from sync_assets.engine.plan.batch_format import BatchFormat
 from sync_assets.engine.plan.cursor_range import CursorRange
-from sync_assets.engine.plan.decide import make_plan
-from sync_assets.engine.plan.plan import Chunk, How, KeyBuckets, KeysByPage, LeafRead, Plan
+from sync_assets.engine.plan.plan import (
+    Chunk,
+    How,
+    KeyBuckets,
+    KeysByPage,
+    KeySearch,
+    LeafRead,
+    Plan,
+)
+from sync_assets.engine.plan.reads import Basis, plan_changes
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.snapshot.pages import PageRange
 from sync_assets.engine.snapshot.snapshot import Snapshot, SourceIdentity, SourceRelation
@@ -69,7 +78,7 @@ def planned(
     )
     target = None if creates else dataclasses.replace(source, oid=77, columns=columns)
     view = SourceRelation(source, COLUMNS, (), (), SNAPSHOT)
-    plan = make_plan(table, view, fit(table, source, target), None, target)
+    plan = plan_changes(Basis(table, view, fit(table, source, target), None, target))
     start = dataclasses.replace(plan.window, start=window)
     return dataclasses.replace(plan, window=start, **changes)
 
@@ -96,7 +105,7 @@ PARTS = dataclasses.replace(
 )
 PLAN, MARKED, SCOPE = planned(HARD), planned(SOFT), changed(SCOPED)
 KEYLESS = planned(FULL, dataclasses.replace(SOURCE, keys=()))
-PLACED = dataclasses.replace(PLAN, keys_by_page=KeysByPage.BUILD)
+PLACED = dataclasses.replace(PLAN, keys=KeySearch(KeysByPage.BUILD))
 NOTED = changed(HARD, reads=(LeafRead(LEAF, How.XID, ""),))
 SINCE = changed(
     BY_CURSOR,
@@ -104,7 +113,7 @@ SINCE = changed(
     reads=(LeafRead(LEAF, How.CURSOR, ""),),
 )
 TWO = Key(("id", "total"), (KEY.operators[0],) * 2, primary=False)
-BUCKETS = KeyBuckets(("0f", "a1"), 500)
+BUCKETS = KeyBuckets(("0f", "a1"), 500, 256)
 
 WHOLE = Chunk(0, 0, LEAF, How.WHOLE, 0, 1024)
 XID = dataclasses.replace(WHOLE, how=How.XID)
@@ -135,8 +144,8 @@ def of_export() -> dict[str, Composable]:
             NOTED,
             dataclasses.replace(KEYS_ALONE, notes=True),
         ),
-        "keys of some buckets": (dataclasses.replace(PLAN, key_buckets=BUCKETS), KEYS_ALONE),
-        "binary": (dataclasses.replace(PLAN, binary=True), WHOLE),
+        "keys of some buckets": (PLAN, dataclasses.replace(KEYS_ALONE, buckets=BUCKETS)),
+        "binary": (dataclasses.replace(PLAN, format=BatchFormat(binary=True)), WHOLE),
         "a foreign table": (PLAN, FOREIGN),
         "partitions through their parent": (changed(HARD, PARTS, reads=()), UNDIVIDED),
         "partitions through their parent, one of them whole": (

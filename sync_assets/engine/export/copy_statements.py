@@ -44,7 +44,7 @@ def copy_format(plan: Plan, *, keys_only: bool) -> Composable:
     """The format of COPY, alike for writing a file and for reading it."""
     if plan.sends_binary(keys_only=keys_only):
         return SQL("binary")
-    return SQL("csv, ENCODING {}").format(Literal(plan.encoding))
+    return SQL("csv, ENCODING {}").format(Literal(plan.format.encoding))
 
 
 def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
@@ -84,9 +84,9 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
 def _filter(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     if plan.table.where is not None and (chunk.keys_only or not plan.flags_scope):
         yield written(plan.table.where)
-    if chunk.keys_only and plan.key_buckets is not None:
+    if chunk.buckets is not None:
         key = [Identifier(name) for name in plan.layout.key_columns]
-        yield has_key_hash(key, plan.key_buckets.prefixes)
+        yield has_key_hash(key, chunk.buckets.prefixes)
 
 
 def _exported(plan: Plan, chunk: Chunk) -> Composable:
@@ -112,7 +112,7 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
 def _place(plan: Plan, chunk: Chunk) -> tuple[Composable, ...]:
     """What follows a key: where it lies, if all of that is kept, or the page of a changed row."""
     page = SQL("(ctid::pg_catalog.text::pg_catalog.point)[0]::bigint")
-    if plan.keys_by_page is not KeysByPage.NONE and chunk.leaf is not None:
+    if plan.keys.by_page is not KeysByPage.NONE and chunk.leaf is not None:
         return sql.Literal(chunk.leaf.oid), page
     if not plan.notes_pages:
         return ()

@@ -22,7 +22,7 @@ from sync_assets.engine.load.immutable import require_immutable
 from sync_assets.engine.load.newest import newest
 from sync_assets.engine.load.types import distinct, following
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.lock import lock_ddl
@@ -61,12 +61,13 @@ class StagingTable:
 class Staging:
     """What holds a run's rows before they are published.
 
-    `keys` holds the keys of the source, where the rows are not all of them.
+    `keys` holds the keys of the source, where the rows are not all of them, or those of `buckets`.
     """
 
     rows: StagingTable
     temporary: bool
     keys: StagingTable | None = None
+    buckets: KeyBuckets | None = None
 
     @property
     def name(self) -> RelationName:

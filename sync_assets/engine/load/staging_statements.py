@@ -37,7 +37,7 @@ def staged_keys(plan: Plan) -> tuple[str, ...]:
 
 
 def _place_columns(plan: Plan) -> tuple[str, ...]:
-    if plan.keys_by_page is not KeysByPage.NONE:
+    if plan.keys.by_page is not KeysByPage.NONE:
         return (LEAF, PAGE)
     return (PAGE,) if plan.notes_pages else ()
 

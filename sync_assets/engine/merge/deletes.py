@@ -40,9 +40,9 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
             left = merge_statements.count_left(plan, key, staging.identifier)
             return Removed(0, None, *(row(cursor, left) if staged.rows else (0, 0)))
         return Removed()
-    if plan.keys_by_page is KeysByPage.USE:
+    if plan.keys.by_page is KeysByPage.USE:
         return _remove_gone(cursor, plan, key, staging, staged)
-    return _remove_lacking(cursor, plan, key, keys, staged)
+    return _remove_lacking(cursor, plan, key, staging, staged)
 
 
 def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = None) -> Composable:
@@ -53,10 +53,10 @@ def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = 
 
 
 def _remove_lacking(
-    cursor: Cursor, plan: Plan, key: Key, keys: Composable, staged: Exported
+    cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what is not among all keys, or has gone from the buckets that differ."""
-    buckets = plan.key_buckets
+    keys, buckets = staging.all_keys, staging.buckets
     if buckets is None:
         cursor.execute(removal(plan, key, keys))
         deleted = cursor.rowcount

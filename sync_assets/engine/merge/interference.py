@@ -117,10 +117,10 @@ def unlike(plan: Plan, staging: Staging, done: Exported) -> Composable | None:
 
 def left(plan: Plan, staging: Staging) -> Composable | None:
     """Count the rows that had to go, or to be marked, and were not."""
-    key, buckets = plan.layout.key, plan.key_buckets
+    key, buckets = plan.layout.key, staging.buckets
     if key is None or plan.removal is Removal.NONE:
         return None
-    if plan.keys_by_page is KeysByPage.USE:
+    if plan.keys.by_page is KeysByPage.USE:
         gone = keys_by_page.gone_of(staging)
         return (
             merge_statements.count_there(plan, key, gone)

@@ -57,9 +57,9 @@ def gone_of(staging: Staging) -> Composable:
 def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Bring the map to the run's snapshot, build it, or drop one that is no longer kept up."""
     name = identifiers.relation(keys_by_page_of(plan.table.target))
-    if plan.keys_by_page is KeysByPage.USE and not reads_pages(plan):
+    if plan.keys.by_page is KeysByPage.USE and not reads_pages(plan):
         return
-    if plan.keys_by_page is KeysByPage.USE:
+    if plan.keys.by_page is KeysByPage.USE:
         pages = _temporary(staging, "pages")
         cursor.execute(
             SQL("DELETE FROM {} AS m USING {} AS p WHERE {}").format(name, pages, SQL(_SAME_PAGE))
@@ -68,9 +68,9 @@ def renew(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             condition = SQL("leaf = {} AND page >= {}").format(Literal(leaf), Literal(first))
             cursor.execute(SQL("DELETE FROM {} WHERE {}").format(name, condition))
         cursor.execute(SQL("INSERT INTO {} {}").format(name, _grouped(plan, staging)))
-    elif plan.mapped or plan.keys_by_page is KeysByPage.BUILD:
+    elif plan.keys.mapped or plan.keys.by_page is KeysByPage.BUILD:
         drop_keys_by_page(cursor, plan.table.target)
-    if plan.keys_by_page is KeysByPage.BUILD and _may_create(cursor):
+    if plan.keys.by_page is KeysByPage.BUILD and _may_create(cursor):
         cursor.execute(SQL("CREATE TABLE {} AS {}").format(name, _grouped(plan, staging)))
         cursor.execute(SQL("ALTER TABLE {} ADD PRIMARY KEY (leaf, page)").format(name))
         cursor.execute(SQL("ANALYZE {}").format(name))
@@ -95,7 +95,7 @@ def _runs(plan: Plan) -> Iterator[tuple[int, PageRange]]:
         if read.how is not How.CURSOR:
             for run in read.runs if read.how is How.BLOCKS else (WHOLE,):
                 yield read.leaf.oid, run
-    for leaf in plan.gone_leaves:
+    for leaf in plan.keys.gone_leaves:
         yield leaf, WHOLE
 
 

@@ -1,4 +1,4 @@
-"""Whether a batch travels as CSV or as binary COPY data (pure).
+"""Whether a batch travels as CSV or as binary COPY data.
 
 Binary is taken where it changes nothing and pays: numbers, times and the like need not be written
 as text and parsed again. Short text is no smaller and no quicker that way.
@@ -8,9 +8,11 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.postgres.relation import Column
+from sync_assets.engine.postgres.session import Connection, encoding_of
 
 _CHEAP = frozenset(
     {
@@ -63,13 +65,27 @@ _TYPE = re.compile(
 UTF8 = "UTF8"
 
 
-def encoding_between(source: str, target: str) -> str:
-    """What text is written in on its way: as it is, if both ends are alike.
+@dataclass(frozen=True, slots=True)
+class BatchFormat:
+    """How rows travel: as binary COPY data or as CSV, whose text is written in `encoding`."""
 
-    Then nothing is converted: bytes of SQL_ASCII need not be text, and some encodings know
-    characters that UTF8 lacks.
+    binary: bool = False
+    encoding: str = UTF8
+
+
+def format_between(
+    source: Connection, target: Connection, columns: Sequence[Column], fields: Sequence[Field]
+) -> BatchFormat:
+    """How rows of `columns` travel into `fields`.
+
+    Between ends that are alike text goes as it is: bytes of SQL_ASCII need not be text, and some
+    encodings know characters that UTF8 lacks. Binary data holds text too, and always in the
+    session's own encoding.
     """
-    return source if source == target else UTF8
+    encodings = {encoding_of(source), encoding_of(target)}
+    encoding = encodings.pop() if len(encodings) == 1 else UTF8
+    versions = (source.server_version, target.server_version)
+    return BatchFormat(encoding == UTF8 and is_binary(columns, fields, *versions), encoding)
 
 
 def is_binary(

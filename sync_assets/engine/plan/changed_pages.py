@@ -67,7 +67,6 @@ def by_blocks(
     Raises ChangesUnknown where they are required, ConfigurationError where they can never be had.
     """
     _require_possible(source, plan, outlook.tools)
-    plan = dataclasses.replace(plan, mapped=known is not None and known.mapped)
     if not asks(plan.table):
         return plan
     plan = dataclasses.replace(plan, position=outlook.position)
@@ -159,8 +158,11 @@ def _with_pages(
     changed = dataclasses.replace(
         plan,
         reads=reads,
-        gone_leaves=tuple(leaf.oid for leaf in known.leaves if leaf.oid not in here),
-        keys_by_page=_keys_by_page(plan, known, reads),
+        keys=dataclasses.replace(
+            plan.keys,
+            by_page=_keys_by_page(plan, known, reads),
+            gone_leaves=tuple(leaf.oid for leaf in known.leaves if leaf.oid not in here),
+        ),
     )
     return dataclasses.replace(changed, reason=f"{plan.reason}{_pages_read(changed, how)}")
 
@@ -181,7 +183,9 @@ def _keys_by_page(plan: Plan, known: State, reads: Sequence[LeafRead]) -> KeysBy
         return KeysByPage.NONE
     by_page = any(read.how is How.BLOCKS for read in reads)
     return (
-        KeysByPage.USE if plan.mapped and by_page and _same_key(plan, known) else KeysByPage.BUILD
+        KeysByPage.USE
+        if plan.keys.mapped and by_page and _same_key(plan, known)
+        else KeysByPage.BUILD
     )
 
 

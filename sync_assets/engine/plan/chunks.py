@@ -7,7 +7,7 @@ import itertools
 import math
 from collections.abc import Collection, Iterator, Sequence
 
-from sync_assets.engine.plan.plan import Chunk, How, LeafRead, Plan
+from sync_assets.engine.plan.plan import Chunk, How, KeyBuckets, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.snapshot.pages import pages_in, portions, ranges_of
 
@@ -100,7 +100,7 @@ def _leaf_chunks(
     for first, end in reversed(ranges) if how is How.XID else ranges:
         if rows and not notes:
             yield Chunk(0, 0, leaf, how, first, end)
-        if keys and not plan.keys_later:
+        if keys and not plan.keys.later:
             yield Chunk(0, 0, leaf, How.WHOLE, first, end, keys_only=True, notes=notes)
 
 
@@ -121,16 +121,21 @@ def most_noted(leaf: Leaf) -> int:
     return leaf.cache // NOTED_SHARE
 
 
-def key_chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chunk]:
-    """Cut what is read of keys, once it is known in which buckets any may be gone."""
+def key_chunks(
+    differing: Sequence[KeyBuckets | None], plans: Sequence[Plan], workers: int, batch_size: int
+) -> Iterator[Chunk]:
+    """Cut what is read of keys, once it is known in which buckets of each plan any may be gone."""
     pages = sum(leaf.pages for plan in plans for leaf in plan.view.relation.leaves)
     numbers = itertools.count()
-    for member, plan in enumerate(plans):
-        if plan.key_buckets is None or not plan.key_buckets.prefixes:
+    for member, (plan, buckets) in enumerate(zip(plans, differing, strict=True)):
+        if buckets is None or not buckets.prefixes:
             continue
+        whole = Chunk(0, member, None, How.WHOLE, keys_only=True, buckets=buckets)
         for leaf in plan.view.relation.leaves:
-            for pages_ in page_ranges(leaf, pages, workers, batch_size):
-                yield Chunk(next(numbers), member, leaf, How.WHOLE, *pages_, keys_only=True)
+            for first, end in page_ranges(leaf, pages, workers, batch_size):
+                yield dataclasses.replace(
+                    whole, number=next(numbers), leaf=leaf, first=first, end=end
+                )
 
 
 def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
@@ -141,7 +146,7 @@ def _block_chunks(read: LeafRead, workers: int) -> Iterator[Chunk]:
 
 def _with_keys(plan: Plan, chunk: Chunk) -> Iterator[Chunk]:
     yield chunk
-    if plan.compares_keys and not plan.keys_later:
+    if plan.compares_keys and not plan.keys.later:
         yield dataclasses.replace(chunk, how=How.WHOLE, keys_only=True)
 
 

@@ -16,11 +16,7 @@ from collections.abc import Callable
 from sync_assets.engine.plan.plan import KeysByPage, Plan
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.relation import Relation
-from sync_assets.engine.postgres.session import (
-    Connection,
-    row,
-    transaction,
-)
+from sync_assets.engine.postgres.session import Connection, row, transaction
 
 LEAST = 200_000
 """Rows of a table below which all keys are listed in any case."""
@@ -49,7 +45,7 @@ def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
     """The plan, with its keys compared by buckets where that is possible and quicker."""
     relation = plan.view.relation
     rows_ = estimated_rows(relation)
-    if not plan.reads_all_keys or plan.keys_by_page is not KeysByPage.NONE or rows_ < LEAST:
+    if not plan.reads_all_keys or plan.keys.by_page is not KeysByPage.NONE or rows_ < LEAST:
         return plan
     if relation.through_parent or any(leaf.kind != "r" for leaf in relation.leaves):
         return plan
@@ -57,7 +53,8 @@ def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
     if width is None or plan.layout.alterations or not _same_types(target, plan):
         return plan
     listed = rows_ * width / min(_received(source), _sent(target))
-    return dataclasses.replace(plan, keys_later=listed > rows_ * HASHING)
+    later = listed > rows_ * HASHING
+    return dataclasses.replace(plan, keys=dataclasses.replace(plan.keys, later=later))
 
 
 def _key_width(plan: Plan) -> int | None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import enum
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from sync_assets.engine.layout.layout import Field, Layout
-from sync_assets.engine.plan.batch_format import UTF8
+from sync_assets.engine.plan.batch_format import BatchFormat
 from sync_assets.engine.plan.cursor_range import CursorRange
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.xid import XidWindow
@@ -42,13 +42,29 @@ class KeysByPage(str, enum.Enum):
 
 @dataclass(frozen=True, slots=True)
 class KeyBuckets:
-    """Where keys may be gone: what the hash of their text begins with (`key_buckets`).
+    """Where keys may be gone: what the hash of their text begins with, of `compared` such buckets.
 
     `rows` are those of the source in scope, of which only the keys in these buckets are listed.
     """
 
     prefixes: tuple[str, ...]
     rows: int
+    compared: int
+
+
+@dataclass(frozen=True, slots=True)
+class KeySearch:
+    """How target rows are found that the source no longer has.
+
+    `by_page` is what becomes of the map of keys by page, which was there before if `mapped`;
+    `gone_leaves` are the oids of leaves that were there at the last run. `later` says that keys are
+    read after the rows, in the buckets that then differ (`key_buckets`).
+    """
+
+    by_page: KeysByPage = KeysByPage.NONE
+    mapped: bool = False
+    gone_leaves: tuple[int, ...] = ()
+    later: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,7 +86,8 @@ class Chunk:
 
     Without `first` the whole leaf is read, or only `runs` of its pages, and without a leaf the
     whole relation. `member` is the plan's place in its group. `notes` says that keys come with the
-    page of each changed row, and that the rows of those pages are read thereafter.
+    page of each changed row, and that the rows of those pages are read thereafter. `buckets` are the
+    only ones whose keys are read, where not all are.
     """
 
     number: int
@@ -82,17 +99,15 @@ class Chunk:
     keys_only: bool = False
     runs: tuple[PageRange, ...] = ()
     notes: bool = False
+    buckets: KeyBuckets | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """A run, decided. `full` says that every row of the source is read.
+    """A run, decided: it does not change any more. `full` says that every row of the source is read.
 
-    `binary` says that rows travel as binary COPY data, and not as CSV; `encoding`, what their text
-    is written in on the way.
-    `position` is where a later run's WAL window may start. `keys_by_page` is what becomes of the map of
-    keys by page, which was there before if `mapped`; `gone_leaves` are the oids of leaves that were
-    there at the last run. `keys_later` says that keys are read after the rows, those of `key_buckets`.
+    `events` is what happened to leaves since the last run. `position` is where a later run's WAL
+    window may start.
     """
 
     table: Table
@@ -106,17 +121,12 @@ class Plan:
     cursor: CursorRange | None = None
     events: tuple[str, ...] = ()
     position: Position | None = None
-    keys_by_page: KeysByPage = KeysByPage.NONE
-    mapped: bool = False
-    gone_leaves: tuple[int, ...] = ()
-    binary: bool = False
-    encoding: str = UTF8
-    keys_later: bool = False
-    key_buckets: KeyBuckets | None = None
+    keys: KeySearch = KeySearch()
+    format: BatchFormat = field(default_factory=BatchFormat)
 
     def sends_binary(self, *, keys_only: bool) -> bool:
         """Whether a batch of its rows, or of their keys alone, is binary COPY data."""
-        return self.binary and not keys_only
+        return self.format.binary and not keys_only
 
     def finds_rows(self, how: How) -> bool:
         """Whether a leaf that is read so can have any: by xid only if a transaction has ended since."""
@@ -142,12 +152,13 @@ class Plan:
     @property
     def reads_all_keys(self) -> bool:
         """Whether those are all keys of the source, not only those of its changed pages."""
-        return self.compares_keys and self.keys_by_page is not KeysByPage.USE
+        return self.compares_keys and self.keys.by_page is not KeysByPage.USE
 
     @property
     def notes_pages(self) -> bool:
         """Whether one pass over a leaf finds all keys, and the pages that changed rows are on."""
-        alone = self.reads_all_keys and not self.keys_later and self.keys_by_page is KeysByPage.NONE
+        keys = self.keys
+        alone = self.reads_all_keys and not keys.later and keys.by_page is KeysByPage.NONE
         by_xid = any(read.how is How.XID for read in self.reads) and self.finds_rows(How.XID)
         return alone and by_xid and not self.view.relation.through_parent
 

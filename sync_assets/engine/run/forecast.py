@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import statistics
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Run, Work
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.types import distinct
 from sync_assets.engine.merge import merge
-from sync_assets.engine.plan.changed_pages import by_blocks, probe_wal
+from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal
-from sync_assets.engine.plan.planner import decide
+from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
@@ -24,7 +25,7 @@ from sync_assets.engine.snapshot.pages import pages_in
 from sync_assets.engine.snapshot.shared import readers
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
-from sync_assets.engine.state.tables import STATE, migrate
+from sync_assets.engine.state.tables import STATE
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
 
@@ -84,21 +85,18 @@ class Forecast:
 def forecast(run: Run, table: Table) -> Forecast:
     """Plan one table and say what would happen; raises SyncError where a run would."""
     with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
-        with transaction(target) as cursor:
-            known = state.recall(cursor, table.target) if migrate(cursor) else None
-            # An older version's state stays as it is.
-            cursor.execute("ROLLBACK")
+        known = state.peek(target, [table])
         # Looking neither waits for anybody nor has the source write a checkpoint.
         table = dataclasses.replace(table, blocks_wait=0.0)
         outlook = probe_wal(source, [table]).without_checkpoint()
         with (
-            snapshot.taken(source, [table], run.report.begin) as (view,),
+            snapshot.taken(source, [table], run.report.begin) as views,
             giving_way(run.sessions, run.max_blocking),
+            contextlib.ExitStack() as nothing_left,
         ):
-            run.report.begin("plan")
-            plan = decide(source, target, table, view, known)
-            plan = by_blocks(run.sessions, source, plan, known, outlook)
-        return _said(run, plan, known, target)
+            work = Work(run, source, target, nothing_left)
+            (plan,) = plan_tables(work, [table], views, known, outlook)
+        return _said(run, plan, known[table.target], target)
 
 
 def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Forecast:

@@ -5,11 +5,10 @@ from __future__ import annotations
 from datetime import datetime, timezone
 
 from sync_assets.engine.context import Run
-from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge.merge import Merged
-from sync_assets.engine.plan.decide import known_leaf
 from sync_assets.engine.plan.plan import KeysByPage, Plan
+from sync_assets.engine.plan.reads import known_leaf
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.engine.snapshot.pages import Position, advanced
@@ -28,7 +27,7 @@ def make_receipt(
         source=str(plan.table.source),
         target=str(plan.table.target),
         mode=plan.table.mode.value,
-        reason=plan.reason,
+        reason=_reason(staged),
         source_max_xmin=max((xid for xid in seen if xid is not None), default=None),
         watermark_before=known.watermark if known else None,
         watermark=_watermark(plan, known),
@@ -40,7 +39,7 @@ def make_receipt(
         bytes=done.bytes,
         chunks=done.chunks,
         workers=staged.workers,
-        rows_in_target=_rows_in_target(plan, done, merged, known),
+        rows_in_target=_rows_in_target(staged, merged, known),
         rows_only_in_target=merged.only_in_target,
         rows_left_scope=merged.left_scope,
         leaves=len(plan.view.relation.leaves),
@@ -61,6 +60,13 @@ def make_receipt(
     )
 
 
+def _reason(staged: Staged) -> str:
+    buckets = staged.staging.buckets
+    if buckets is None:
+        return staged.plan.reason
+    return f"{staged.plan.reason}; keys of {len(buckets.prefixes)} of {buckets.compared:,} buckets"
+
+
 def _watermark(plan: Plan, known: State | None) -> int:
     """The mark that this run leaves: only one that reads by xid may move it on."""
     if known is None or plan.full or plan.reads_by_xid or not plan.view.relation.has_versions:
@@ -68,10 +74,11 @@ def _watermark(plan: Plan, known: State | None) -> int:
     return known.watermark
 
 
-def _rows_in_target(plan: Plan, done: Exported, merged: Merged, known: State | None) -> int | None:
+def _rows_in_target(staged: Staged, merged: Merged, known: State | None) -> int | None:
     """Live rows: exact after a pass over every row; later what our own writes made of it."""
-    if plan.key_buckets is not None:
-        return plan.key_buckets.rows
+    plan, done, buckets = staged.plan, staged.done, staged.staging.buckets
+    if buckets is not None:
+        return buckets.rows
     if plan.reads_all_keys:
         return done.keys
     if plan.full:
@@ -105,7 +112,7 @@ def state_after(
         samples=kept(before, staged.newest),
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
         positions=_positions(plan, known, receipt.watermark),
-        mapped=plan.keys_by_page is not KeysByPage.NONE,
+        mapped=plan.keys.by_page is not KeysByPage.NONE,
         columns=remembered_columns(
             plan.view.relation,
             plan.view.types,

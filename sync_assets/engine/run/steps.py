@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import dataclasses
 import functools
 import sys
 from collections.abc import Iterator
@@ -11,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync_assets.engine import errors
-from sync_assets.engine.context import Run
+from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export import copy_statements
 from sync_assets.engine.export.batches import Batch, Exported, batch_folder
 from sync_assets.engine.export.export import Export
@@ -23,19 +22,16 @@ from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.chunks import chunks, useful_workers
-from sync_assets.engine.plan.plan import How, LeafRead, Plan
-from sync_assets.engine.plan.planner import decide
+from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.plan.planner import plan_rows_since
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked, require_lock
 from sync_assets.engine.postgres.session import Connection, row, transaction
-from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_two_tables
-from sync_assets.engine.snapshot.snapshot import SourceRelation
-from sync_assets.engine.state import state
-from sync_assets.engine.state.tables import migrate
+from sync_assets.engine.state.state import peek
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
 
@@ -83,17 +79,20 @@ def max_xmin_of(sessions: Sessions, name: RelationName) -> int | None:
 
 def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
     """Export the rows whose xid is `since` or newer; 0 exports all."""
-    with contextlib.ExitStack() as stack:
-        folder = stack.enter_context(batch_folder(run.batch_dir))
+    with contextlib.ExitStack() as kept:
+        folder = kept.enter_context(batch_folder(run.batch_dir))
         with (
             run.sessions.connected("source") as source,
             snapshot.taken(source, [table], run.report.begin) as (view,),
             giving_way(run.sessions, run.max_blocking),
         ):
-            plan = _since(_plan(run.sessions, source, table, view), since)
+            with run.sessions.connected("target") as target:
+                known = peek(target, [table])[table.target]
+                work = Work(run, source, target, kept)
+                plan = plan_rows_since(work, table, view, known, since)
             run.report.begin("export")
             found, done = _export(run, plan, source, folder)
-        return ExportedFiles(plan, tuple(found), done, stack.pop_all())
+        return ExportedFiles(plan, tuple(found), done, kept.pop_all())
 
 
 def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[list[Batch], Exported]:
@@ -103,42 +102,6 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     export = Export(run.sessions, [plan], cut, folder, lambda *_: None, sys.maxsize)
     batches = export.batches(source, min(workers, useful_workers(cut)))
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
-
-
-def _plan(sessions: Sessions, source: Connection, table: Table, view: SourceRelation) -> Plan:
-    """The plan of a run, which then reads what is asked for, as text."""
-    with sessions.connected("target") as target:
-        with transaction(target) as cursor:
-            known = state.recall(cursor, table.target) if migrate(cursor) else None
-            # An older version's state stays as it is.
-            cursor.execute("ROLLBACK")
-        return dataclasses.replace(decide(source, target, table, view, known), binary=False)
-
-
-def _since(plan: Plan, since: int) -> Plan:
-    end = plan.window.end
-    why = plan.layout.full or next(iter(plan.layout.full_leaves.values()), None)
-    if since and why is not None:
-        raise errors.ConfigurationError(
-            f"every row must be exported: {why}", remedy="Leave since out, once."
-        )
-    if not 0 <= since <= end:
-        raise errors.ConfigurationError(
-            f"since is {since}, and the source's next transaction {end}",
-            remedy="Give the 64-bit transaction id of an earlier export, or 0 for all rows.",
-        )
-    how = How.WHOLE if since == 0 else How.XID
-    reads = tuple(LeafRead(leaf, how, "asked for") for leaf in plan.view.relation.leaves)
-    return dataclasses.replace(
-        plan,
-        window=XidWindow(since, end),
-        reads=reads,
-        full=since == 0,
-        reason="asked for",
-        events=(),
-        # A map that there may be would not know of the rows: merging them drops it.
-        mapped=True,
-    )
 
 
 class TempTable:

@@ -9,12 +9,12 @@ published in the same transaction.
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import functools
 import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
-from pathlib import Path
 
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import Exported, batch_folder
@@ -35,14 +35,14 @@ from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.run.key_buckets import compared
+from sync_assets.engine.run.gone_keys import differing_buckets
 from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.state import advance, state
 from sync_assets.engine.state.state import States
-from sync_assets.engine.state.tables import migrate, prepare
+from sync_assets.engine.state.tables import prepare
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
 
@@ -55,8 +55,7 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
         if receipts:
             return receipts
         with contextlib.ExitStack() as cleanup:
-            folder = cleanup.enter_context(batch_folder(run.batch_dir))
-            group, flush = stage(run, tables, target, known, folder, cleanup)
+            group, flush = stage(run, tables, target, known, cleanup)
             receipts = publish(run, target, group, known, flush)
         run.report.begin("clean up")
     return receipts
@@ -67,10 +66,11 @@ def _remembered(
 ) -> tuple[States, tuple[Receipt, ...]]:
     """The states of the tables, and the receipts if this very run was done before."""
     with transaction(target) as cursor:
-        if not migrate(cursor):
-            return {table.target: None for table in tables}, ()
-        receipts = [state.find_receipt(cursor, table.target, run_id) for table in tables]
-        known = {table.target: state.recall(cursor, table.target) for table in tables}
+        known = state.states_of(cursor, tables)
+        receipts = [
+            state.find_receipt(cursor, target, run_id) if before else None
+            for target, before in known.items()
+        ]
         if all(table.dry_run for table in tables):
             cursor.execute("ROLLBACK")
     done = tuple(receipt for receipt in receipts if receipt is not None)
@@ -82,7 +82,6 @@ def stage(
     tables: Sequence[Table],
     target: Connection,
     known: States,
-    folder: Path,
     cleanup: contextlib.ExitStack,
 ) -> tuple[tuple[Staged, ...], Flush]:
     """Snapshot, plan, export and load; the source's WAL may still have to be flushed behind it.
@@ -103,7 +102,7 @@ def stage(
                 # To plan many and to make room for them is a long talk with the target.
                 with source.cursor() as cursor:
                     cursor.execute(AS_IDLE_AS_ALLOWED)
-            work = Work(run, source, target, folder, cleanup)
+            work = Work(run, source, target, cleanup)
             plans = plan_tables(work, tables, views, known, outlook)
             staged = fill(work, plans, held_from)
         flush = Flush(run.sessions, source, views[0].snapshot.lsn, held)
@@ -119,15 +118,18 @@ def fill(
     `held_from` is the moment, in seconds of the monotonic clock, since when the snapshot is held.
     """
     staged = [_prepare(work, plan) for plan in plans]
-    later = any(plan.keys_later for plan in plans)
+    later = any(plan.keys.later for plan in plans)
     export = _move(work, plans, chunks, staged, hold=hold or later)
     done, workers = export.done, export.workers
     if later:
-        plans = [
-            compared(work, plan, staging) if plan.keys_later else plan
-            for plan, staging in zip(plans, staged, strict=True)
+        staged = [
+            dataclasses.replace(each, buckets=differing_buckets(work, plan, each))
+            if plan.keys.later
+            else each
+            for plan, each in zip(plans, staged, strict=True)
         ]
-        export = _move(work, plans, key_chunks, staged, hold=hold)
+        keys = partial(key_chunks, [each.buckets for each in staged])
+        export = _move(work, plans, keys, staged, hold=hold)
         done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
     newest = [finish(work.target, *each) for each in zip(staged, plans, strict=True)]
     work.run.report.spent("load")
@@ -164,7 +166,8 @@ def _move(
         name = str(plans[member].table.target)
         report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    export = Export(run.sessions, plans, cut, work.folder, moved, run.max_batch_disk, hold=hold)
+    folder = work.cleanup.enter_context(batch_folder(run.batch_dir))
+    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk, hold=hold)
     report.begin("export")
     workers = min(most, useful_workers(cut))
     with contextlib.closing(export.batches(work.source, workers)) as batches:

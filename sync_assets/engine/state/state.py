@@ -19,7 +19,7 @@ from sync_assets.engine.postgres.session import Connection, Cursor, rows, transa
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.snapshot.pages import Position
 from sync_assets.engine.state.shape import RememberedColumns, from_json, leaf_columns
-from sync_assets.engine.state.tables import STATE_VERSION, version_of
+from sync_assets.engine.state.tables import STATE_VERSION, migrate, version_of
 from sync_assets.engine.table import Table
 
 
@@ -191,7 +191,15 @@ def kept(before: tuple[Witness, ...], now: tuple[Witness, ...]) -> tuple[Witness
 States = Mapping[RelationName, State | None]
 
 
-def states_of(target: Connection, tables: Sequence[Table]) -> States:
-    """What the target remembers of the tables."""
+def states_of(cursor: Cursor, tables: Sequence[Table]) -> States:
+    """What the target remembers of the tables; what an older version has written is migrated."""
+    there = migrate(cursor)
+    return {table.target: recall(cursor, table.target) if there else None for table in tables}
+
+
+def peek(target: Connection, tables: Sequence[Table]) -> States:
+    """What the target remembers of the tables, which stays as an older version has written it."""
     with transaction(target) as cursor:
-        return {table.target: read(cursor, table.target) for table in tables}
+        states = states_of(cursor, tables)
+        cursor.execute("ROLLBACK")
+    return states

@@ -18,14 +18,13 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows, has_key_hash
 from sync_assets.engine.context import Run, Work
-from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import deletes, interference, merge, merge_statements
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.plan.plan import Plan
-from sync_assets.engine.plan.planner import decide
+from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres import session
 from sync_assets.engine.postgres.lock import require_lock
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
@@ -72,7 +71,9 @@ def repair_rows(
     wrong: Wrong,
 ) -> Receipt:
     """Repair on the snapshot that `source` holds, under the table's lock; raises SyncError."""
-    known = states_of(target, [table])[table.target]
+    with transaction(target) as cursor:
+        states = states_of(cursor, [table])
+    known = states[table.target]
     if known is None:
         raise errors.ConfigurationError(
             f"{table.target} was never synced", remedy="Sync it; there is nothing to repair yet."
@@ -81,16 +82,15 @@ def repair_rows(
     run = dataclasses.replace(run, run_id=str(uuid.uuid4()))
     narrow = _narrowed(table, source, wrong) if wrong.rows.key else table
     with contextlib.ExitStack() as cleanup:
-        folder = cleanup.enter_context(batch_folder(run.batch_dir))
-        plan = decide(source, target, narrow, view, known)
+        work = Work(run, source, target, cleanup)
+        (plan,) = plan_tables(work, [narrow], [view], states)
         _require_followed(plan)
-        work = Work(run, source, target, folder, cleanup)
         (staged,) = fill(work, [plan], time.monotonic(), hold=True)
         if wrong.rows.key:
             published = functools.partial(_publish, run, table, target, staged, known, wrong)
             return explained(run.sessions, target, [table.target], published)
         # Rows without a key are told apart by the whole of them, so all of them were read.
-        (receipt,) = publish(run, target, [staged], {table.target: known})
+        (receipt,) = publish(run, target, [staged], states)
     return receipt
 
 

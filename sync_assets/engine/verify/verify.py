@@ -13,7 +13,6 @@ from sync_assets.engine.compare.scan import End
 from sync_assets.engine.compare.sides import awaited_by, rows_of_source
 from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run, Work
-from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load import staging
 from sync_assets.engine.plan.changed_pages import WalSources, probe_wal
 from sync_assets.engine.plan.planner import plan_tables
@@ -28,8 +27,7 @@ from sync_assets.engine.snapshot.give_way import giving_way, idling
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.snapshot import SourceRelation
-from sync_assets.engine.state import state
-from sync_assets.engine.state.state import State, states_of
+from sync_assets.engine.state.state import State, peek, states_of
 from sync_assets.engine.table import Table
 from sync_assets.engine.verification import Verification
 from sync_assets.engine.verify.repair import Wrong, repair_rows
@@ -74,10 +72,11 @@ class _Held:
     ) -> tuple[Receipt, ...]:
         """One run on the snapshot, which outlives it."""
         run, source, target = self.run, self.source, self.target
-        known, held_from = states_of(target, tables), time.monotonic()
+        held_from = time.monotonic()
+        with transaction(target) as cursor:
+            known = states_of(cursor, tables)
         with contextlib.ExitStack() as cleanup:
-            folder = cleanup.enter_context(batch_folder(run.batch_dir))
-            work = Work(run, source, target, folder, cleanup)
+            work = Work(run, source, target, cleanup)
             plans = plan_tables(work, tables, views, known, self.outlook)
             group = fill(work, plans, held_from, hold=True)
             ensure_flushed(run.sessions, source, views[0].snapshot.lsn)
@@ -135,7 +134,7 @@ class _Held:
         """What the target remembers of a table that is not synced for the occasion."""
         with transaction(self.target) as cursor:
             require_two_tables(cursor, table, view, read_relation(cursor, table.target))
-            return state.read(cursor, table.target)
+        return peek(self.target, [table])[table.target]
 
     def _repaired(
         self, table: Table, view: SourceRelation, rows: Rows, comparison: Comparison, tally: Tally

@@ -12,7 +12,7 @@ from sync_assets.engine.errors import SchemaConflict
 from sync_assets.engine.layout.evolve import Evolution, evolution_of, lay_out
 from sync_assets.engine.layout.renaming import renames
 from sync_assets.engine.load.types import type_changes
-from sync_assets.engine.plan.decide import known_leaf
+from sync_assets.engine.plan.reads import known_leaf
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.shape import from_json, remembered_columns

@@ -17,8 +17,8 @@ from sync_assets.engine.plan.chunks import (
     useful_loaders,
     useful_workers,
 )
-from sync_assets.engine.plan.decide import configuration, known_leaf, make_plan
-from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, LeafRead, Plan, Removal
+from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, KeySearch, LeafRead, Plan, Removal
+from sync_assets.engine.plan.reads import Basis, configuration, known_leaf, plan_changes
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.snapshot.pages import PageRange
@@ -79,7 +79,7 @@ def planned(
 ) -> Plan:
     relation = dataclasses.replace(SOURCE, leaves=leaves)
     view = SourceRelation(relation, (COLUMN,), (), (), snapshot)
-    return make_plan(table, view, fit(table, relation, target), known, target)
+    return plan_changes(Basis(table, view, fit(table, relation, target), known, target))
 
 
 def identified(**changes: object) -> Snapshot:
@@ -245,7 +245,7 @@ def test_the_keys_of_a_leaf_whose_changed_pages_are_not_known_are_read_in_any_ca
     plan = planned(known, dataclasses.replace(TABLE, deletes=Deletes.HARD), idle, (LEAF, other))
     mixed = dataclasses.replace(
         plan,
-        keys_by_page=KeysByPage.USE,
+        keys=KeySearch(KeysByPage.USE),
         reads=(
             LeafRead(LEAF, How.BLOCKS, "", (PageRange(0, 1),)),
             LeafRead(other, How.XID, ""),

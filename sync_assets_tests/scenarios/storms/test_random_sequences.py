@@ -71,7 +71,7 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
         "2",
     ),
     "a leaf that is new is read by its xids": (
-        "sync_assets.engine.plan.decide._why_whole",
+        "sync_assets.engine.plan.reads._why_whole",
         lambda leaf, known, view: None,
         "107",
     ),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from functools import partial
 
 from psycopg2.sql import SQL, Composable, Identifier
@@ -26,8 +25,8 @@ EVERYTHING = 1 << 62
 """Rows to list at once that no table has, so that buckets are not told in parts."""
 
 
-def compared(work: Work, plan: Plan, staging: Staging) -> Plan:
-    """The plan with the buckets that differ, once the rows that changed are staged."""
+def differing_buckets(work: Work, plan: Plan, staging: Staging) -> KeyBuckets:
+    """The buckets that keys may be gone from, once the rows that changed are staged."""
     from sync_assets.engine.compare.comparison import Comparison
     from sync_assets.engine.compare.scan import End
 
@@ -46,10 +45,7 @@ def compared(work: Work, plan: Plan, staging: Staging) -> Plan:
     if staging.rows.made:
         _add_new(work.target, plan, key, staging, buckets)
     work.run.report.spent("compare")
-    found = _differing(buckets)
-    reason = f"{plan.reason}; keys of {len(found)} of {16**buckets.digits:,} buckets"
-    differing = KeyBuckets(found, buckets.rows[1])
-    return dataclasses.replace(plan, key_buckets=differing, reason=reason)
+    return KeyBuckets(_differing(buckets), buckets.rows[1], 16**buckets.digits)
 
 
 def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:

@@ -1,13 +1,16 @@
-"""What a run will read, and why: decided from state, snapshot and shapes (pure)."""
+"""Which rows a run will read, and why: decided from state, snapshot and shapes (pure)."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, field
 
+from sync_assets.engine import errors
 from sync_assets.engine.layout.layout import Layout
+from sync_assets.engine.plan.batch_format import BatchFormat
 from sync_assets.engine.plan.cursor_range import CursorRange
-from sync_assets.engine.plan.plan import How, LeafRead, Plan
+from sync_assets.engine.plan.plan import How, KeySearch, LeafRead, Plan
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source
@@ -20,32 +23,40 @@ from sync_assets.engine.table import LateCommits, SyncMode, Table
 REASONS = 3
 """How many leaves a receipt's reason names."""
 
+ASKED_FOR = "asked for"
 
-def make_plan(
-    table: Table,
-    view: SourceRelation,
-    layout: Layout,
-    known: State | None,
-    target: Relation | None,
-    cursor: CursorRange | None = None,
-    suspicion: str | None = None,
-) -> Plan:
-    """Decide; raises SourceIdentityChanged or SourceBehind where going on would lose rows.
 
-    `suspicion` is a reason from outside to read everything.
+@dataclass(frozen=True, slots=True)
+class Basis:
+    """What the reads of a table are decided from.
+
+    `known` is None before the first run, `there` where there is no target yet; `suspicion` is a
+    reason from outside to read everything.
     """
+
+    table: Table
+    view: SourceRelation
+    layout: Layout
+    known: State | None
+    there: Relation | None
+    format: BatchFormat = field(default_factory=BatchFormat)
+    cursor: CursorRange | None = None
+    suspicion: str | None = None
+
+
+def plan_changes(basis: Basis) -> Plan:
+    """Plan the rows that changed since the last run, or all; raises SourceIdentityChanged or SourceBehind where going on would lose rows."""
+    table, view, layout, cursor = basis.table, basis.view, basis.layout, basis.cursor
     fingerprint = configuration(table, layout)
-    why = _why_all(table, view, layout, known, target, fingerprint, cursor) or suspicion
-    start = known.watermark if known and not why else 0
+    why = _why_all(basis, fingerprint) or basis.suspicion
+    start = basis.known.watermark if basis.known and not why else 0
     window = XidWindow(start, view.snapshot.xmax)
     if not why and window.covers_ring:
         why = "full pass: the last run is 2^32 or more transactions ago"
     reads = tuple(
         read
         for leaf in view.relation.leaves
-        for read in _leaf_reads(
-            table, leaf, why or layout.full_leaves.get(leaf.oid), known, view, cursor
-        )
+        for read in _leaf_reads(basis, leaf, why or layout.full_leaves.get(leaf.oid))
     )
     return Plan(
         table,
@@ -57,7 +68,42 @@ def make_plan(
         why or _reason(reads, start, cursor),
         fingerprint,
         cursor,
-        _events(known, view.relation),
+        _events(basis.known, view.relation),
+        format=basis.format,
+        keys=KeySearch(mapped=basis.known is not None and basis.known.mapped),
+    )
+
+
+def plan_since(basis: Basis, since: int) -> Plan:
+    """The plan of rows whose xid is `since` or newer, of all rows for 0; raises ConfigurationError.
+
+    They travel as text. It is told what to read, and so asks nothing of the last run.
+    """
+    layout, end = basis.layout, basis.view.snapshot.xmax
+    why = layout.full or next(iter(layout.full_leaves.values()), None)
+    if since and why is not None:
+        raise errors.ConfigurationError(
+            f"every row must be exported: {why}", remedy="Leave since out, once."
+        )
+    if not 0 <= since <= end:
+        raise errors.ConfigurationError(
+            f"since is {since}, and the source's next transaction {end}",
+            remedy="Give the 64-bit transaction id of an earlier export, or 0 for all rows.",
+        )
+    how = How.WHOLE if since == 0 else How.XID
+    return Plan(
+        basis.table,
+        basis.view,
+        layout,
+        XidWindow(since, end),
+        tuple(LeafRead(leaf, how, ASKED_FOR) for leaf in basis.view.relation.leaves),
+        since == 0,
+        ASKED_FOR,
+        configuration(basis.table, layout),
+        basis.cursor,
+        format=BatchFormat(encoding=basis.format.encoding),
+        # A map that there may be would not know of the rows: merging them drops it.
+        keys=KeySearch(mapped=True),
     )
 
 
@@ -70,23 +116,17 @@ def configuration(table: Table, layout: Layout) -> str:
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 
-def _why_all(
-    table: Table,
-    view: SourceRelation,
-    layout: Layout,
-    known: State | None,
-    target: Relation | None,
-    fingerprint: str,
-    cursor: CursorRange | None,
-) -> str | None:
+def _why_all(basis: Basis, fingerprint: str) -> str | None:
     """The reason to read every row, or None where the last run's mark can be trusted."""
+    table, view, layout, known = basis.table, basis.view, basis.layout, basis.known
     if known is not None and not table.accept_source:
         require_same_source(known, view.snapshot)
     if layout.creates:
         return "first load: the target does not exist"
-    if known is None or target is None:
+    if known is None or basis.there is None:
         return "full pass: the first run over a target that was there before"
     other = is_other_source(known, view.snapshot) or is_behind(known, view.snapshot)
+    cursor = basis.cursor
     unmarked = not view.relation.has_versions and cursor is not None and cursor.since is None
     reasons = {
         "full pass: another source was accepted": table.accept_source and other,
@@ -96,7 +136,7 @@ def _why_all(
         "full pass: the cursor has no mark yet": unmarked,
     }
     reason = next((text for text, holds in reasons.items() if holds), None)
-    return reason or _why_mark_is_void(table, view, known, target, fingerprint)
+    return reason or _why_mark_is_void(table, view, known, basis.there, fingerprint)
 
 
 def _why_mark_is_void(
@@ -123,15 +163,9 @@ def known_leaf(leaf: Leaf) -> StateLeaf:
     return StateLeaf(leaf.oid, leaf.filenode, leaf.tablespace, places(leaf))
 
 
-def _leaf_reads(
-    table: Table,
-    leaf: Leaf,
-    why: str | None,
-    known: State | None,
-    view: SourceRelation,
-    cursor: CursorRange | None,
-) -> Iterator[LeafRead]:
-    reason = why or _why_whole(leaf, known, view)
+def _leaf_reads(basis: Basis, leaf: Leaf, why: str | None) -> Iterator[LeafRead]:
+    table, view, cursor = basis.table, basis.view, basis.cursor
+    reason = why or _why_whole(leaf, basis.known, view)
     by_cursor = cursor is not None and cursor.since is not None
     if reason is not None:
         yield LeafRead(leaf, How.WHOLE, reason)
