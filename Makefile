@@ -27,17 +27,17 @@ test: install  ## run the tests (ARGS='-k xid' chooses)
 
 coverage: install  ## run the tests, and hold the lines they run to the floor in pyproject.toml
 	$(BIN)/coverage erase
-	$(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
+	SYNC_TEST_WAYS=both $(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
-	SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
+	SYNC_TEST_WAYS=both SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(BIN)/pytest --numprocesses 2 -rP -k exact \
 		sync_assets_tests/scenarios/storms/test_random_sequences.py
 
 storm: install  ## sync in the middle of a storm of writers (ROUNDS=1000, SEED=… repeats the dice)
-	SYNC_TEST_STORM_ROUNDS=$(or $(ROUNDS),1000) SYNC_TEST_STORM_SEED=$(SEED) \
+	SYNC_TEST_WAYS=both SYNC_TEST_STORM_ROUNDS=$(or $(ROUNDS),1000) SYNC_TEST_STORM_SEED=$(SEED) \
 		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_storm.py \
 		sync_assets_tests/scenarios/storms/test_block_storm.py --log-cli-level=INFO $(ARGS)
 
@@ -61,7 +61,7 @@ bench: install  ## measure beside floors and other tools (ARGS='--tools ours,flo
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
-	SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
+	SYNC_TEST_WAYS=both SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_torture.py --log-cli-level=INFO $(ARGS)
 
 check: lint docs test  ## what CI runs

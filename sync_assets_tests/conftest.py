@@ -13,6 +13,8 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
+from sync_assets_tests.fixtures.ways import take_turns
+
 pytest_plugins = [
     "sync_assets_tests.fixtures.servers",
     "sync_assets_tests.fixtures.pair",
@@ -59,8 +61,12 @@ class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annota
         return "live" if "/live/" in nodeid else nodeid
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no worker waits for another's at the end."""
+    if os.environ.get("SYNC_TEST_WAYS") != "both" and not any("::" in each for each in config.args):
+        turns = take_turns([item.nodeid for item in items])
+        config.hook.pytest_deselected(items=[each for each in items if each.nodeid not in turns])
+        items[:] = [each for each in items if each.nodeid in turns]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 

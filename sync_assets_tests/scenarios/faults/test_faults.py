@@ -28,7 +28,7 @@ from sync_assets_tests.scenarios.faults.faults import (
 
 Way = tuple[str, str]
 WAYS: tuple[Way, ...] = (("15", "18"), ("18", "15"))
-BOTH_WAYS = os.environ.get("SYNC_TEST_FAULTS") == "both-ways"
+BOTH_WAYS = os.environ.get("SYNC_TEST_WAYS") == "both"
 """By default the cells take turns."""
 
 SOME_STEPS = ("export", "load", "commit")
