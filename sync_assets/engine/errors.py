@@ -34,7 +34,9 @@ A class's docstring is its remedy: what to do about it, printed with every messa
 
 from __future__ import annotations
 
+import contextlib
 import inspect
+from collections.abc import Iterator
 
 
 class SyncError(Exception):
@@ -72,6 +74,16 @@ class SyncError(Exception):
         text = f"{place}: {self.message}" if place else self.message
         end = "" if text.endswith("?") else "."
         return f"{text.rstrip('.')}{end} {self.remedy}".rstrip()
+
+
+@contextlib.contextmanager
+def about(table: object) -> Iterator[None]:
+    """Say of what is raised within that it is about this target table, unless it says so already."""
+    try:
+        yield
+    except SyncError as error:
+        error.located(table=str(table))
+        raise
 
 
 class TransientError(SyncError):

@@ -176,16 +176,80 @@ WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
   FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
 
 
+-- load.preconditions.require_collations
+
+SELECT name
+  FROM unnest(%s::text[]) AS name
+  WHERE to_regcollation(name) IS NULL
+
+
 -- load.staging._analyzes_itself
 
 SELECT current_setting('autovacuum')::boolean AND current_setting('track_counts')::boolean
 
 
--- load.staging._require_collations
+-- load.staging._finish
 
-SELECT name
-  FROM unnest(%s::text[]) AS name
-  WHERE to_regcollation(name) IS NULL
+ANALYZE "pg_temp"."sync_assets_staging_<digest>_keys"
+
+ANALYZE "shop"."sync_assets_staging_<digest>"
+
+SET LOCAL default_statistics_target = 10;
+ANALYZE "pg_temp"."sync_assets_staging_<digest>" ("id");
+SET LOCAL default_statistics_target TO DEFAULT
+
+SET LOCAL default_statistics_target = 10;
+ANALYZE "pg_temp"."sync_assets_staging_<digest>";
+SET LOCAL default_statistics_target TO DEFAULT
+
+
+-- load.staging._make_room
+
+ALTER TYPE "kinds"."mood" ADD VALUE 'aa' BEFORE 'c'
+
+ALTER TYPE "kinds"."mood" ADD VALUE 'bb' AFTER 'c'
+
+ALTER TYPE "kinds"."mood" RENAME VALUE 'a' TO 'c'
+
+ALTER TYPE "kinds"."name"
+  SET SCHEMA "moved"
+
+ALTER TYPE "kinds"."place" ADD ATTRIBUTE "z" text
+
+ALTER TYPE "kinds"."place" RENAME ATTRIBUTE "x" TO "y"
+
+ALTER TYPE "kinds"."span" RENAME TO "width"
+
+CREATE DOMAIN "kinds"."name" AS text
+
+CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "public" CASCADE
+
+CREATE SCHEMA "kinds"
+
+CREATE SCHEMA "moved"
+
+CREATE SCHEMA "shop"
+
+CREATE TYPE "kinds"."mood" AS ENUM ('a', 'b')
+
+CREATE TYPE "kinds"."place" AS ("x" integer)
+
+CREATE TYPE "kinds"."span" AS RANGE (subtype = numeric, subtype_opclass = pg_catalog.numeric_ops, multirange_type_name = kinds.span_multirange)
+
+
+-- load.staging.drop_leftovers
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+SET LOCAL client_min_messages = warning;
+DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>"
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
+SET LOCAL client_min_messages = warning;
+DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>", "shop"."sync_assets_staging_<digest>"
+
+COMMIT
 
 
 -- load.staging.drop_staging
@@ -205,17 +269,7 @@ DROP TABLE IF EXISTS "pg_temp"."sync_assets_staging_<digest>_keys"
 SET LOCAL synchronous_commit = off;
 <PINNED>
 
-ANALYZE "pg_temp"."sync_assets_staging_<digest>_keys"
-
-ANALYZE "shop"."sync_assets_staging_<digest>"
-
 COMMIT
-
-SET LOCAL default_statistics_target = 10;
-ANALYZE "pg_temp"."sync_assets_staging_<digest>"
-
-SET LOCAL default_statistics_target = 10;
-ANALYZE "pg_temp"."sync_assets_staging_<digest>" ("id")
 
 
 -- load.staging.load_batch
@@ -268,42 +322,9 @@ COMMIT
 -- load.staging.prepare_staging
 
 <BEGIN>;
-SET LOCAL synchronous_commit = off;
-SET LOCAL client_min_messages = warning;
-DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>"
-
-ALTER TYPE "kinds"."mood" ADD VALUE 'aa' BEFORE 'c'
-
-ALTER TYPE "kinds"."mood" ADD VALUE 'bb' AFTER 'c'
-
-ALTER TYPE "kinds"."mood" RENAME VALUE 'a' TO 'c'
-
-ALTER TYPE "kinds"."name"
-  SET SCHEMA "moved"
-
-ALTER TYPE "kinds"."place" ADD ATTRIBUTE "z" text
-
-ALTER TYPE "kinds"."place" RENAME ATTRIBUTE "x" TO "y"
-
-ALTER TYPE "kinds"."span" RENAME TO "width"
+SET LOCAL synchronous_commit = off
 
 COMMIT
-
-CREATE DOMAIN "kinds"."name" AS text
-
-CREATE EXTENSION IF NOT EXISTS "citext" SCHEMA "public" CASCADE
-
-CREATE SCHEMA "kinds"
-
-CREATE SCHEMA "moved"
-
-CREATE SCHEMA "shop"
-
-CREATE TYPE "kinds"."mood" AS ENUM ('a', 'b')
-
-CREATE TYPE "kinds"."place" AS ("x" integer)
-
-CREATE TYPE "kinds"."span" AS RANGE (subtype = numeric, subtype_opclass = pg_catalog.numeric_ops, multirange_type_name = kinds.span_multirange)
 
 
 -- load.types._require_installable

@@ -14,11 +14,12 @@ from sync_assets.engine.merge.collisions import read_acting
 from sync_assets.engine.merge.interference import Actor, read_actors
 from sync_assets.engine.merge.uniques import Unique, besides_key, read_uniques
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.catalog import read_relation, require_source
+from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.types import read_types
 from sync_assets.engine.snapshot.identity import reads
+from sync_assets.engine.snapshot.readable import require_source
 from sync_assets.engine.snapshot.scope import scoped
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State

@@ -12,10 +12,10 @@ from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.inspection.holders import Holder, holder_of
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.catalog import may_not_read
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import strangers
 from sync_assets.engine.postgres.session import row, rows, transaction
+from sync_assets.engine.snapshot.readable import may_not_read
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,10 +8,10 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.catalog import require_source
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, rows, transaction
+from sync_assets.engine.snapshot.readable import require_source
 from sync_assets.engine.table import SyncMode, Table
 
 

@@ -9,7 +9,7 @@ each row is written once.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable
@@ -18,8 +18,12 @@ from sync_assets.engine import errors
 from sync_assets.engine.export.batches import BUFFER, Batch, Exported
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
-from sync_assets.engine.load.immutable import require_immutable
 from sync_assets.engine.load.newest import newest
+from sync_assets.engine.load.preconditions import (
+    require_collations,
+    require_followed,
+    require_types,
+)
 from sync_assets.engine.load.types import distinct, following
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
@@ -32,13 +36,11 @@ from sync_assets.engine.postgres.session import (
     Connection,
     Cursor,
     row,
-    rows,
     transaction,
 )
-from sync_assets.engine.postgres.types import missing_types
-from sync_assets.engine.snapshot.scope import own_names, texts
+from sync_assets.engine.snapshot.scope import texts
 from sync_assets.engine.state.state import Witness
-from sync_assets.engine.table import SyncMode, Table
+from sync_assets.engine.table import Table
 
 
 @dataclass(slots=True)
@@ -109,88 +111,68 @@ def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
     return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
-def prepare_staging(connection: Connection, plan: Plan) -> Staging:
-    """Make room for a plan's rows: the types they need, and for a first load the table.
+def prepare_staging(connection: Connection, plans: Sequence[Plan]) -> list[Staging]:
+    """Make room for the rows of plans: the types they need, and for a first load the table.
 
-    Drops what a killed first load has left. Needs the target's lock.
+    Needs the targets' locks, and what killed first loads have left to be dropped.
     Raises SchemaConflict, PrivilegeError, or ConfigurationError for a filter or an expression
     that an incremental mode cannot follow.
     """
-    table, staging = plan.table, staging_for(plan)
-    with transaction(connection, UNFLUSHED, *_dropped_leftover(table)) as cursor:
-        if plan.layout.creates or plan.view.types:
+    prepared = [staging_for(plan) for plan in plans]
+    if not any(map(_needs_room, plans)):
+        return prepared
+    with transaction(connection, UNFLUSHED) as cursor:
+        schemas = Schemas(cursor)
+        if any(plan.layout.creates or plan.view.types for plan in plans):
             lock_ddl(cursor)
-        if plan.full:
-            _require_followed(cursor, plan)
-        if not plan.loads:
-            return staging
-        if table.dry_run:
-            _require_types(cursor, plan)
-        for statement in () if table.dry_run else preparations(cursor, plan):
-            cursor.execute(statement)
-        if not staging.temporary:
-            cursor.execute(
-                staging_statements.create_table(plan, identifiers.relation(staging.name))
-            )
-            staging.rows.made = True
-    return staging
+        for plan, staging in zip(plans, prepared, strict=True):
+            with errors.about(plan.table.target):
+                _make_room(cursor, plan, staging, schemas)
+    for plan, staging in zip(plans, prepared, strict=True):
+        staging.rows.made = plan.loads and not staging.temporary
+    return prepared
 
 
-def _dropped_leftover(table: Table) -> tuple[Composable, ...]:
-    if table.dry_run:
-        return ()
-    left = identifiers.relation(_staging_name(table.target, temporary=False))
-    quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
-    return (quiet.format(left),)
+def _needs_room(plan: Plan) -> bool:
+    """Whether there is anything to be made or to be proven before the first row comes."""
+    collated = any(field.collation for field in plan.layout.fields)
+    return plan.layout.creates or plan.full or bool(plan.view.types) or collated
 
 
-def _require_followed(cursor: Cursor, plan: Plan) -> None:
-    table, view = plan.table, plan.view
-    if table.mode is not SyncMode.FULL_SYNC:
-        if view.probe_types:
-            lock_ddl(cursor)
-        own = own_names(table, view.relation, view.types) != ()
-        require_immutable(cursor, table, view.columns, view.probe_types, own_names=own)
+def _make_room(cursor: Cursor, plan: Plan, staging: Staging, schemas: Schemas) -> None:
+    if plan.full:
+        require_followed(cursor, plan)
+    if not plan.loads:
+        return
+    if plan.table.dry_run:
+        require_types(cursor, plan)
+        return
+    for statement in preparations(cursor, plan, schemas):
+        cursor.execute(statement)
+    if not staging.temporary:
+        cursor.execute(staging_statements.create_table(plan, identifiers.relation(staging.name)))
 
 
-def preparations(cursor: Cursor, plan: Plan) -> list[Composable]:
+def drop_leftovers(connection: Connection, tables: Iterable[Table]) -> None:
+    """Drop what killed first loads into these targets have left; needs their locks."""
+    left = [_staging_name(table.target, temporary=False) for table in tables if not table.dry_run]
+    if left:
+        quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
+        names = SQL(", ").join(map(identifiers.relation, left))
+        with transaction(connection, UNFLUSHED, quiet.format(names)):
+            pass
+
+
+def preparations(cursor: Cursor, plan: Plan, schemas: Schemas) -> list[Composable]:
     """What gives the target the schema and the types that a table needs; reads its catalog alone.
 
     Raises SchemaConflict or UnsupportedRelation.
     """
     layout = plan.layout
-    _require_collations(cursor, (field.collation for field in layout.fields))
-    schema = Schemas(cursor).needed(plan.table.target.schema) if layout.creates else []
+    require_collations(cursor, (field.collation for field in layout.fields))
+    schema = schemas.needed(plan.table.target.schema) if layout.creates else []
     types = following(cursor, layout.known_types, plan.view.types) if plan.view.types else []
     return distinct([*schema, *types])
-
-
-def _require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
-    """See that the target has these collations, written as SQL; raises SchemaConflict."""
-    wanted = sorted({each for each in names if each})
-    if not wanted:
-        return
-    missing = rows(
-        cursor,
-        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",
-        (wanted,),
-    )
-    if missing:
-        raise errors.SchemaConflict(
-            f"the target has no collation {', '.join(found for (found,) in missing)}",
-            remedy="Make it on the target as it is on the source, where psql's \\dO+ shows it.",
-        )
-
-
-def _require_types(cursor: Cursor, plan: Plan) -> None:
-    _require_collations(cursor, (field.collation for field in plan.layout.fields))
-    missing = missing_types(cursor, plan.view.types)
-    if missing:
-        raise errors.ConfigurationError(
-            f"a dry run does not create the type {missing[0].schema}.{missing[0].name}, "
-            "which the target lacks",
-            remedy="See what would be done with: sync-assets plan.",
-        )
 
 
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
@@ -203,7 +185,7 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
     if not staging.made and not plan.full and any(texts(plan.table)):
         # Proven when all rows were read under that text, and again before any row follows.
         with transaction(connection, UNFLUSHED) as cursor:
-            _require_followed(cursor, plan)
+            require_followed(cursor, plan)
     making = [] if table.made else [staging_statements.create_temporary(name, table.columns)]
     with (
         transaction(connection, UNFLUSHED, *making, *PINNED) as cursor,
@@ -218,27 +200,39 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
     table.made = True
 
 
-_BRIEFLY = SQL("SET LOCAL default_statistics_target = 10")
+_BRIEFLY = SQL(
+    "SET LOCAL default_statistics_target = 10; {}; SET LOCAL default_statistics_target TO DEFAULT"
+)
 """What the planner has to know of staged rows is how many there are, and a little of their keys."""
 
 
-def finish(connection: Connection, staging: Staging, plan: Plan) -> tuple[Witness, ...]:
-    """Give a first load its key, let the planner know the rows; return the newest of them."""
-    if not staging.made:
-        return ()
+def finish(
+    connection: Connection, staged: Sequence[Staging], plans: Sequence[Plan]
+) -> list[tuple[Witness, ...]]:
+    """Give first loads their keys, let the planner know the rows; return the newest of each plan."""
+    if not any(staging.made for staging in staged):
+        return [() for _ in staged]
     with transaction(connection, UNFLUSHED, *PINNED) as cursor:
-        key = plan.layout.key
-        if key and not staging.temporary:
-            name = constraint_name(staging.name.name)
-            cursor.execute(staging_statements.add_key(key, staging.identifier, name))
-        if staging.temporary and staging.rows.made:
-            keys = SQL(" ({})").format(identifiers.names(key.columns)) if key else SQL("")
-            cursor.execute(SQL("{}; ANALYZE {}{}").format(_BRIEFLY, staging.identifier, keys))
-        elif not staging.temporary and not _analyzes_itself(cursor):
-            cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
-        if staging.keys and staging.keys.made:
-            cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
-        return newest(cursor, plan, staging.identifier) if staging.rows.made else ()
+        newest_ = []
+        for staging, plan in zip(staged, plans, strict=True):
+            with errors.about(plan.table.target):
+                newest_.append(_finish(cursor, staging, plan))
+    return newest_
+
+
+def _finish(cursor: Cursor, staging: Staging, plan: Plan) -> tuple[Witness, ...]:
+    key = plan.layout.key
+    if staging.rows.made and key and not staging.temporary:
+        name = constraint_name(staging.name.name)
+        cursor.execute(staging_statements.add_key(key, staging.identifier, name))
+    if staging.temporary and staging.rows.made:
+        keys = SQL(" ({})").format(identifiers.names(key.columns)) if key else SQL("")
+        cursor.execute(_BRIEFLY.format(SQL("ANALYZE {}{}").format(staging.identifier, keys)))
+    elif staging.rows.made and not _analyzes_itself(cursor):
+        cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
+    if staging.keys and staging.keys.made:
+        cursor.execute(SQL("ANALYZE {}").format(staging.all_keys))
+    return newest(cursor, plan, staging.identifier) if staging.rows.made else ()
 
 
 def _analyzes_itself(cursor: Cursor) -> bool:

@@ -15,8 +15,8 @@ from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, r
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
-from sync_assets.engine.postgres.catalog import read_relation, read_storage
-from sync_assets.engine.postgres.relation import Key, Relation
+from sync_assets.engine.postgres.catalog import read_storage
+from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, pinned, row
 
 MERGE_RETURNS = 170000
@@ -96,11 +96,6 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
         raise errors.ConcurrentRun(
             f"{target} was truncated or replaced during the run", remedy="Run it again."
         )
-
-
-def published(cursor: Cursor, plan: Plan) -> Relation | None:
-    """The target as it is now, inside the publishing transaction."""
-    return read_relation(cursor, plan.table.target)
 
 
 def alter_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:

@@ -70,7 +70,7 @@ def by_blocks(
     if not asks(plan.table):
         return plan
     plan = dataclasses.replace(plan, position=outlook.position)
-    if known is None or plan.full or not plan.reads_by_xid or plan.view.relation.through_parent:
+    if known is None or not _is_worth_asking(plan):
         return plan
     required = plan.table.changed_blocks is ChangedBlocks.REQUIRE
     pages = sum(leaf.pages for leaf in plan.view.relation.leaves)
@@ -88,6 +88,11 @@ def by_blocks(
         return _scanning(plan, asked.how)
     runs = {oid: asked.pages[storage] for oid, storage in wanted.items()}
     return _with_pages(plan, known, runs, asked.how)
+
+
+def _is_worth_asking(plan: Plan) -> bool:
+    readable = plan.reads_by_xid and not plan.view.relation.through_parent
+    return readable and not plan.full and not plan.finds_nothing
 
 
 def _require_possible(source: Connection, plan: Plan, tools: Tools) -> None:

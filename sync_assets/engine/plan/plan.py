@@ -133,6 +133,12 @@ class Plan:
         return how is not How.XID or not self.window.is_empty
 
     @property
+    def finds_nothing(self) -> bool:
+        """Whether it is known that no row of the source has changed, and no key is looked for."""
+        by_xid = all(read.how is How.XID for read in self.reads)
+        return by_xid and self.window.is_empty and not self.full and not self.compares_keys
+
+    @property
     def removal(self) -> Removal:
         """What becomes of target rows that the source no longer has."""
         return Removal.NONE if self.layout.creates else self.removes_later

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
+from sync_assets.engine import errors
 from sync_assets.engine.context import Work
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.plan import witnesses
@@ -14,7 +15,9 @@ from sync_assets.engine.plan.cursor_range import read_range
 from sync_assets.engine.plan.key_buckets import by_buckets
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.reads import Basis, plan_changes, plan_since
+from sync_assets.engine.plan.unchanged import without_unchanged
 from sync_assets.engine.postgres import catalog
+from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import transaction
 from sync_assets.engine.snapshot.identity import require_two_tables
 from sync_assets.engine.snapshot.snapshot import SourceRelation
@@ -35,27 +38,44 @@ def plan_tables(
     """
     report = work.run.report
     report.begin("plan")
-    plans = []
-    for table, view in zip(tables, views, strict=True):
-        before = known[table.target]
-        plan = _decided(work, _basis(work, table, view, before))
-        plan = by_blocks(work.run.sessions, work.source, plan, before, outlook)
-        plans.append(by_buckets(work.source, work.target, plan))
+    plans = _decided(work, _bases(work, tables, views, known))
+    with work.source.cursor() as cursor:
+        plans = without_unchanged(cursor, plans)
+    plans = [
+        by_blocks(work.run.sessions, work.source, plan, known[plan.table.target], outlook)
+        for plan in plans
+    ]
+    plans = [by_buckets(work.source, work.target, plan) for plan in plans]
     report.spent("plan")
     return plans
 
 
 def plan_rows_since(
-    work: Work, table: Table, view: SourceRelation, known: State | None, since: int
+    work: Work, table: Table, view: SourceRelation, known: States, since: int
 ) -> Plan:
     """Plan the rows of a table whose xid is `since` or newer, whatever the last run has left."""
-    return plan_since(_basis(work, table, view, known), since)
+    (basis,) = _bases(work, [table], [view], known)
+    return plan_since(basis, since)
 
 
-def _basis(work: Work, table: Table, view: SourceRelation, known: State | None) -> Basis:
+def _bases(
+    work: Work, tables: Sequence[Table], views: Sequence[SourceRelation], known: States
+) -> list[Basis]:
+    seen = list(zip(tables, views, strict=True))
     with transaction(work.target) as cursor:
-        there = catalog.read_relation(cursor, table.target)
-        require_two_tables(cursor, table, view, there)
+        there = catalog.read_relations(cursor, (table.target for table in tables))
+        for table, view in seen:
+            require_two_tables(cursor, table, view, there.get(table.target))
+    bases = []
+    for table, view in seen:
+        with errors.about(table.target):
+            bases.append(_basis(work, table, view, known[table.target], there.get(table.target)))
+    return bases
+
+
+def _basis(
+    work: Work, table: Table, view: SourceRelation, known: State | None, there: Relation | None
+) -> Basis:
     layout = lay_out(table, view.relation, view.types, there, known)
     travels = format_between(work.source, work.target, view.relation.columns, layout.fields)
     basis = Basis(table, view, layout, known, there, travels)
@@ -65,12 +85,12 @@ def _basis(work: Work, table: Table, view: SourceRelation, known: State | None) 
         return dataclasses.replace(basis, cursor=read_range(cursor, table, view, known))
 
 
-def _decided(work: Work, basis: Basis) -> Plan:
-    plan = plan_changes(basis)
-    if basis.known is None or plan.full:
-        return plan
+def _decided(work: Work, bases: Sequence[Basis]) -> list[Plan]:
+    """The plan of each table; one whose last rows are gone from the source reads all of it."""
+    plans = [plan_changes(basis) for basis in bases]
     with work.source.cursor() as cursor:
-        suspicion = witnesses.missed(cursor, plan, basis.known)
-    if suspicion is None or basis.table.accept_source:
-        return plan
-    return plan_changes(dataclasses.replace(basis, suspicion=suspicion))
+        looked_for = [(plan, basis.known) for plan, basis in zip(plans, bases, strict=True)]
+        missed = witnesses.missed(cursor, looked_for)
+    for place, suspicion in missed.items():
+        plans[place] = plan_changes(dataclasses.replace(bases[place], suspicion=suspicion))
+    return plans

@@ -77,8 +77,9 @@ def plan_changes(basis: Basis) -> Plan:
 def plan_since(basis: Basis, since: int) -> Plan:
     """The plan of rows whose xid is `since` or newer, of all rows for 0; raises ConfigurationError.
 
-    They travel as text. It is told what to read, and so asks nothing of the last run.
+    They travel as text. It is told what to read, and so asks nothing of the last run but its source.
     """
+    _require_accepted(basis)
     layout, end = basis.layout, basis.view.snapshot.xmax
     why = layout.full or next(iter(layout.full_leaves.values()), None)
     if since and why is not None:
@@ -119,8 +120,7 @@ def configuration(table: Table, layout: Layout) -> str:
 def _why_all(basis: Basis, fingerprint: str) -> str | None:
     """The reason to read every row, or None where the last run's mark can be trusted."""
     table, view, layout, known = basis.table, basis.view, basis.layout, basis.known
-    if known is not None and not table.accept_source:
-        require_same_source(known, view.snapshot)
+    _require_accepted(basis)
     if layout.creates:
         return "first load: the target does not exist"
     if known is None or basis.there is None:
@@ -137,6 +137,11 @@ def _why_all(basis: Basis, fingerprint: str) -> str | None:
     }
     reason = next((text for text, holds in reasons.items() if holds), None)
     return reason or _why_mark_is_void(table, view, known, basis.there, fingerprint)
+
+
+def _require_accepted(basis: Basis) -> None:
+    if basis.known is not None and not basis.table.accept_source:
+        require_same_source(basis.known, basis.view.snapshot)
 
 
 def _why_mark_is_void(

@@ -8,6 +8,8 @@ rows with the newest xids that it saw, and the next one looks for them by their 
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
@@ -24,29 +26,60 @@ ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""
 
 
-def missed(cursor: Cursor, plan: Plan, known: State) -> str | None:
-    """The reason to read everything, if none of the remembered rows is there.
+@dataclass(frozen=True, slots=True)
+class _Search:
+    """Rows that a run has left behind as witnesses, by a key that the source has."""
 
-    Raises SourceIdentityChanged if one is there in a version from before the stored mark: every
-    transaction below the mark had ended by then, so that version was replaced for good.
+    plan: Plan
+    known: State
+    key: Key
+    samples: tuple[Witness, ...]
+
+    def told(self, found: Sequence[tuple[int, int]]) -> str | None:
+        """The reason to read everything, from the witnesses' xids then and now."""
+        many, name = len(self.samples), self.plan.view.relation.name
+        older = sum(now < then and now < self.known.watermark for then, now in found)
+        if older and not self.plan.table.accept_source:
+            raise errors.SourceIdentityChanged(
+                f"{older} of {many} rows of {name} are older on the source than "
+                "the last run saw them: it is a copy that went another way"
+            )
+        if older:
+            return "full pass: another source was accepted"
+        if not found and many >= ENOUGH:
+            return f"full pass: none of the {many} newest rows is on the source"
+        return None
+
+
+def missed(cursor: Cursor, plans: Sequence[tuple[Plan, State | None]]) -> dict[int, str]:
+    """The reasons to read everything where none of the rows remembered is there, by place in `plans`.
+
+    Raises SourceIdentityChanged if one is there in a version from before the stored mark, unless
+    that was accepted: every transaction below the mark had ended by then, so that version was
+    replaced for good.
     """
-    view, samples = plan.view, known.samples
-    comparable = view.relation.has_versions and not _were_replaced(view, known)
-    key = _source_key(plan)
-    if key is None or not samples or not comparable:
+    searches = {place: _search(*each) for place, each in enumerate(plans)}
+    chosen = {place: search for place, search in searches.items() if search is not None}
+    if not chosen:
+        return {}
+    found: dict[int, list[tuple[int, int]]] = {place: [] for place in chosen}
+    # One statement for all tables: each is a round trip.
+    statement = SQL(" UNION ALL ").join(_versions(*each) for each in chosen.items())
+    for place, then, now in rows(cursor, statement):
+        found[place].append((then, now))
+    reasons = {place: chosen[place].told(xids) for place, xids in found.items()}
+    return {place: reason for place, reason in reasons.items() if reason is not None}
+
+
+def _search(plan: Plan, known: State | None) -> _Search | None:
+    if known is None or plan.full or not known.samples:
+        return None
+    view, key = plan.view, _source_key(plan)
+    if key is None or not view.relation.has_versions or _were_replaced(view, known):
         return None
     places = [plan.layout.key_columns.index(column) for column in key.columns]
-    looked_for = tuple(Witness(each.xid, tuple(each.key[n] for n in places)) for each in samples)
-    found = rows(cursor, _versions(view, key, looked_for))
-    older = sum(now < then and now < known.watermark for then, now in found)
-    if older:
-        raise errors.SourceIdentityChanged(
-            f"{older} of {len(samples)} rows of {view.relation.name} are older on the source than "
-            "the last run saw them: it is a copy that went another way"
-        )
-    if not found and len(samples) >= ENOUGH:
-        return f"full pass: none of the {len(samples)} newest rows is on the source"
-    return None
+    samples = (Witness(each.xid, tuple(each.key[n] for n in places)) for each in known.samples)
+    return _Search(plan, known, key, tuple(samples))
 
 
 def _source_key(plan: Plan) -> Key | None:
@@ -67,7 +100,8 @@ def _were_replaced(view: SourceRelation, known: State) -> bool:
     return now != {(leaf.oid, leaf.filenode) for leaf in known.leaves}
 
 
-def _versions(view: SourceRelation, key: Key, samples: tuple[Witness, ...]) -> Composable:
+def _versions(place: int, search: _Search) -> Composable:
+    view, key, samples = search.plan.view, search.key, search.samples
     types = {column.name: column.type for column in view.columns}
     names = [Identifier(f"key {number}") for number in range(len(key.columns))]
     joined = SQL(" AND ").join(
@@ -79,8 +113,9 @@ def _versions(view: SourceRelation, key: Key, samples: tuple[Witness, ...]) -> C
     values = zip(*(sample.key for sample in samples), strict=True)
     arrays = [xids, *(SQL("{}::text[]").format(Literal(list(each))) for each in values)]
     return SQL(
-        "SELECT s.xid, {xid} FROM unnest({arrays}) AS s (xid, {names}) JOIN {source} AS t ON {joined}"
+        "SELECT {place}, s.xid, {xid} FROM unnest({arrays}) AS s (xid, {names}) JOIN {source} AS t ON {joined}"
     ).format(
+        place=Literal(place),
         xid=SQL(widened(view.snapshot.xmax, "t.xmin")),
         arrays=SQL(", ").join(arrays),
         names=SQL(", ").join(names),

@@ -12,11 +12,9 @@ from typing import Any
 
 from psycopg2.sql import SQL, Composable, Identifier
 
-from sync_assets.engine import errors
-from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, LeafColumn, Relation, storage_of
 from sync_assets.engine.postgres.session import Cursor, rows
-from sync_assets.engine.table import SyncMode, Table
 
 # From 18 on a column counts as NOT NULL though the rows that are there were never looked at. A
 # domain's NOT NULL is not asked: a column of such a type may hold NULL (the manual, CREATE DOMAIN).
@@ -112,8 +110,8 @@ JOIN pg_namespace n ON n.oid = l.relnamespace
 LEFT JOIN pg_am am ON am.oid = l.relam
 """  # noqa: S608 - constants only
 
-_RELATION = f"""
-SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
+_RELATIONS = f"""
+SELECT wanted.schema, wanted.name, c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c.oid),
        has_table_privilege(c.oid, 'SELECT'), obj_description(c.oid, 'pg_class'),
        EXISTS (SELECT FROM pg_index i WHERE i.indrelid = c.oid AND i.indisprimary),
        (SELECT array_agg(coalesce(a.attname::text, '') ORDER BY k.ord)
@@ -122,10 +120,11 @@ SELECT c.oid, c.relkind, EXISTS (SELECT FROM pg_inherits i WHERE i.inhparent = c
         LEFT JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = k.attnum
         WHERE p.partrelid = c.oid),
        ({_COLUMNS}), ({_KEYS}), ({_LEAVES})
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND c.relname = %s
+FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+JOIN pg_namespace n ON n.nspname = wanted.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 """  # noqa: S608 - constants only
-"""One statement, since each is a round trip."""
+"""One statement for all relations: each is a round trip, and takes longer to plan than to execute."""
 
 _STORAGE = f"""
 SELECT c.oid::bigint, (SELECT json_agg(json_build_array(
@@ -135,25 +134,26 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 WHERE n.nspname = %s AND c.relname = %s
 """  # noqa: S608 - constants only
 
-_KINDS = {
-    "v": "a view",
-    "m": "a materialized view",
-    "f": "a foreign table",
-    "S": "a sequence",
-    "i": "an index",
-    "I": "an index",
-    "c": "a composite type",
-    "t": "a TOAST table",
-}
+
+def read_relations(cursor: Cursor, names: Iterable[RelationName]) -> dict[RelationName, Relation]:
+    """Those relations that exist, by name, as this transaction sees the catalog."""
+    wanted = sorted(set(names))
+    columns = ([each.schema for each in wanted], [each.name for each in wanted])
+    found = (
+        _relation(RelationName(schema, name), *values)
+        for schema, name, *values in rows(cursor, _RELATIONS, columns)
+    )
+    return {relation.name: relation for relation in found}
 
 
 def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
     """The relation of that name as this transaction sees the catalog, or None."""
-    found = rows(cursor, _RELATION, (name.schema, name.name))
-    if not found:
-        return None
-    oid, kind, has_children, readable, comment, primary, parts, columns, keys, leaves = found[0]
-    fields = tuple(Column(*values) for values in columns or ())
+    return read_relations(cursor, [name]).get(name)
+
+
+def _relation(name: RelationName, *values: Any) -> Relation:
+    oid, kind, has_children, readable, comment, primary, parts, columns, keys, leaves = values
+    fields = tuple(Column(*each) for each in columns or ())
     return Relation(
         oid,
         name,
@@ -168,6 +168,23 @@ def read_relation(cursor: Cursor, name: RelationName) -> Relation | None:
         primary,
         tuple(parts) if parts else None,
     )
+
+
+_SIZES = f"""
+SELECT wanted.schema, wanted.name,
+  (SELECT coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint FROM ({_LEAF_OIDS}) AS leaf)
+FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+JOIN pg_namespace n ON n.nspname = wanted.schema
+JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relkind IN ('r', 'p')
+"""  # noqa: S608 - constants only
+
+
+def read_sizes(cursor: Cursor, names: Iterable[RelationName]) -> dict[RelationName, int]:
+    """The bytes of those tables that exist, with their partitions; no relation of another kind."""
+    wanted = sorted(set(names))
+    columns = ([each.schema for each in wanted], [each.name for each in wanted])
+    found = rows(cursor, _SIZES, columns)
+    return {RelationName(schema, name): size for schema, name, size in found}
 
 
 def read_storage(cursor: Cursor, name: RelationName) -> str | None:
@@ -186,78 +203,6 @@ def _leaf(oid: int, schema: str, name: str, *values: Any) -> Leaf:
 def _fingerprint(columns: Iterable[Column]) -> str:
     text = repr([(c.number, c.name, c.type, c.type_oid, c.collation) for c in columns])
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
-
-
-_SIMILAR = """
-SELECT format('%%s.%%s', n.nspname, c.relname)
-FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s) AND n.nspname !~ '^pg_toast'
-ORDER BY lower(n.nspname) <> lower(%s), 1 LIMIT 3
-"""
-
-
-def require_source(cursor: Cursor, table: Table) -> Relation:
-    """The source relation, checked to be one that can be read the way its mode reads.
-
-    Raises NoSuchRelation, UnsupportedRelation or PrivilegeError.
-    """
-    name = table.source
-    relation = read_relation(cursor, name)
-    if relation is None:
-        similar = [found for (found,) in rows(cursor, _SIMILAR, (name.name, name.schema))]
-        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
-        raise errors.NoSuchRelation(
-            f"the source has no table {name}", remedy=errors.NoSuchRelation("").remedy + hint
-        )
-    if table.only:
-        relation = dataclasses.replace(relation, has_children=False)
-    _require_kind(relation, table.mode)
-    role = cursor.connection.info.user
-    if not relation.readable and not _reads_by_leaf(relation):
-        raise may_not_read(relation.name, role)
-    for leaf in relation.leaves:
-        if leaf.kind not in "rf" and relation.kind == "p":
-            raise errors.UnsupportedRelation(f"{leaf.name} is {_KINDS.get(leaf.kind, 'no table')}")
-        if leaf.kind == "r" and leaf.access_method != "heap":
-            raise errors.UnsupportedRelation(
-                f"{leaf.name} is stored by the access method {leaf.access_method!r}; "
-                "only heap tables keep a row version"
-            )
-        if not leaf.readable and not relation.readable:
-            raise may_not_read(leaf.name, role)
-    return relation
-
-
-def _reads_by_leaf(relation: Relation) -> bool:
-    return relation.kind == "p" and all(leaf.readable for leaf in relation.leaves)
-
-
-def _require_kind(relation: Relation, mode: SyncMode) -> None:
-    if relation.kind not in "rpvmf":
-        raise errors.UnsupportedRelation(
-            f"{relation.name} is {_KINDS.get(relation.kind, 'no table')}, which holds no rows to sync"
-        )
-    if relation.has_versions:
-        return
-    if relation.reads_children and mode is not SyncMode.FULL_SYNC:
-        raise errors.UnsupportedRelation(
-            f"{relation.name} has tables that inherit from it, whose rows it would show as its own",
-            remedy="Set only: true to leave them out, or sync_mode: full_sync to read all of them; "
-            "or sync the tables that inherit, each by its own name.",
-        )
-    if mode is SyncMode.XMIN_INCREMENTAL:
-        raise errors.UnsupportedRelation(
-            f"{relation.name} is {_KINDS[relation.kind]}; its rows carry no version to sync by",
-            remedy="Set sync_mode: full_sync, or incremental_sync with a cursor.",
-        )
-
-
-def may_not_read(name: RelationName, role: str) -> errors.PrivilegeError:
-    """The error for a relation of the source that a role has no right to."""
-    return errors.PrivilegeError(
-        f"the role {role} may not read {name} on the source",
-        remedy=f"Run on the source: GRANT SELECT ON {name.as_sql} TO {quoted(role)}.",
-    )
 
 
 EQUAL = 3

@@ -31,6 +31,8 @@ from sync_assets.engine.postgres.sqlstate import (
     disk_failure,
 )
 
+IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
+
 
 @dataclass(frozen=True, slots=True)
 class Watching:
@@ -49,6 +51,8 @@ class Sessions:
         self._open: dict[Connection, Greeting] = {}
         self._met: dict[Connection, Greeting] = {}
         self._lock = threading.Lock()
+        self._lends = False
+        self._given_back: dict[Side, list[Connection]] = {"source": [], "target": []}
         self.cancelled = False
         self.watches: dict[Side, Watching] = {}
         """The sides that `snapshot.give_way` watches over."""
@@ -56,7 +60,7 @@ class Sessions:
     @contextlib.contextmanager
     def connected(self, side: Side) -> Iterator[Connection]:
         """Open an autocommit connection to one side; close it at the end, whatever it is doing."""
-        connection, greeting = connect(self._urls[side], side, self._application_name)
+        connection, greeting = self._lent(side) or self._opened(side)
         with self._lock:
             self._open[connection] = self._met[connection] = greeting
         try:
@@ -65,7 +69,40 @@ class Sessions:
         finally:
             with self._lock:
                 del self._open[connection]
-            connection.close()
+                again = self._lends and connection.info.transaction_status == IDLE
+                if again:
+                    self._given_back[side].append(connection)
+            if not again:
+                connection.close()
+
+    @contextlib.contextmanager
+    def lending(self) -> Iterator[None]:
+        """Within it, a connection that is given back in order is lent again, as good as new."""
+        self._lends = True
+        try:
+            yield
+        finally:
+            self._lends = False
+            for kept in self._given_back.values():
+                while kept:
+                    kept.pop().close()
+
+    def _opened(self, side: Side) -> tuple[Connection, Greeting]:
+        return connect(self._urls[side], side, self._application_name)
+
+    def _lent(self, side: Side) -> tuple[Connection, Greeting] | None:
+        """One that was given back, with nothing of its last use; None where none is alive."""
+        while True:
+            with self._lock:
+                if not self._given_back[side]:
+                    return None
+                connection = self._given_back[side].pop()
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("DISCARD ALL")
+                return connection, _greet(connection, side)
+            except psycopg2.Error:
+                connection.close()
 
     def pids(self, side: Side) -> list[int]:
         """The server processes of the connections to one side."""

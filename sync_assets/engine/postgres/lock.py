@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg2
 import psycopg2.errors
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
+from sync_assets.engine.postgres.session import Connection, Cursor, rows, transaction
 from sync_assets.engine.postgres.time_outs import at_most, number_at_most
 
 PATIENCE = 5_000
@@ -39,32 +39,37 @@ def locked(connection: Connection, targets: Iterable[RelationName]) -> Iterator[
 
     All or none: raises ConcurrentRun naming the session that holds one.
     """
-    held: list[int] = []
     try:
-        # In one order everywhere, so that two groups never wait for each other.
-        for target in sorted(targets):
-            _lock(connection, target)
-            held.append(advisory_key(target))
+        _lock(connection, sorted(set(targets)))
         yield
     finally:
-        for key in held:
-            if not connection.closed:
-                with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
-                    cursor.execute("SELECT pg_advisory_unlock(%s)", (key,))
+        if not connection.closed:
+            with contextlib.suppress(psycopg2.Error), connection.cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock_all()")
 
 
-def _lock(connection: Connection, target: RelationName) -> None:
-    key = advisory_key(target)
+def _lock(connection: Connection, targets: Sequence[RelationName]) -> None:
     patience = f"SELECT {at_most('lock_timeout', PATIENCE)}, {', '.join(_KEEPALIVES)}"
+    # In one order everywhere, so that two groups never wait for each other. Numbers need no
+    # parameter: all of it is one round trip.
+    locks = (f"SELECT pg_advisory_lock({advisory_key(target)})" for target in targets)
     try:
-        # A number, so it needs no parameter: all of it is one round trip.
-        with transaction(connection, patience, f"SELECT pg_advisory_lock({key})"):
+        with transaction(connection, patience, *locks):
             pass
     except psycopg2.errors.LockNotAvailable:
         with connection.cursor() as cursor:
-            holder = _holder(cursor, key)
+            target, holder = _held_by_another(cursor, targets)
         busy = errors.ConcurrentRun(f"another run works on {target}{holder}", table=str(target))
         raise busy from None
+
+
+def _held_by_another(cursor: Cursor, targets: Sequence[RelationName]) -> tuple[RelationName, str]:
+    """The first target that another session holds the lock of, and which session that is."""
+    keys = {advisory_key(target): target for target in targets}
+    found = rows(cursor, _HOLDERS + " AND l.pid <> pg_backend_pid()", {"keys": list(keys)})
+    held = {keys[key]: f" ({_session(*session)})" for key, *session in found}
+    first = min(held, default=targets[0])
+    return first, held.get(first, "")
 
 
 def lock_ddl(cursor: Cursor) -> None:
@@ -85,11 +90,6 @@ WHERE l.locktype = 'advisory' AND l.granted AND l.objsubid = 1
   AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
 """
 _HOLDERS = f"SELECT key, l.pid, a.application_name, a.client_addr::text {_LOCKS}"
-
-
-def _holder(cursor: Cursor, key: int) -> str:
-    found = rows(cursor, _HOLDERS, {"keys": [key]})
-    return f" ({_session(*found[0][1:])})" if found else ""
 
 
 def _session(pid: int, application: str | None, address: str | None) -> str:
@@ -113,12 +113,14 @@ def held_among(cursor: Cursor, targets: Iterable[RelationName]) -> frozenset[Rel
     return frozenset(keys[key] for key, *_ in rows(cursor, _HOLDERS, {"keys": list(keys)}))
 
 
-def require_lock(cursor: Cursor, target: RelationName) -> None:
-    """Check that this very session holds the lock; a pooler may have swapped it underneath."""
-    statement = "SELECT count(*) " + _LOCKS + " AND l.pid = pg_backend_pid()"
-    (held,) = row(cursor, statement, {"keys": [advisory_key(target)]})
-    if not held:
-        raise errors.ConcurrentRun(
-            f"the lock on {target} is not held by this session",
-            remedy="Connect to the target directly or through a pooler in session mode.",
-        )
+def require_locks(cursor: Cursor, targets: Sequence[RelationName]) -> None:
+    """Check that this very session holds the locks; a pooler may have swapped it underneath."""
+    keys = {advisory_key(target): target for target in targets}
+    statement = "SELECT key " + _LOCKS + " AND l.pid = pg_backend_pid()"
+    held = {key for (key,) in rows(cursor, statement, {"keys": list(keys)})}
+    for key, target in keys.items():
+        if key not in held:
+            raise errors.ConcurrentRun(
+                f"the lock on {target} is not held by this session",
+                remedy="Connect to the target directly or through a pooler in session mode.",
+            )

@@ -136,7 +136,8 @@ def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Fore
 def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
     """What a run executes, from the functions that give it to a run."""
     target, layout = identifiers.relation(plan.table.target), plan.layout
-    found = [*Schemas(cursor).needed(STATE), *staging.preparations(cursor, plan)]
+    schemas = Schemas(cursor)
+    found = [*schemas.needed(STATE), *staging.preparations(cursor, plan, schemas)]
     if layout.creates:
         found.append(staging_statements.create_table(plan, target))
     if layout.creates and layout.key:

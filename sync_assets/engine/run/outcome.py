@@ -87,10 +87,8 @@ def _rows_in_target(staged: Staged, merged: Merged, known: State | None) -> int 
     return None if before is None else before + merged.inserted - merged.deleted
 
 
-def state_after(
-    staged: Staged, known: State | None, receipt: Receipt, published: Relation
-) -> State:
-    """What the next run goes on from."""
+def state_after(staged: Staged, known: State | None, receipt: Receipt, storage: str) -> State:
+    """What the next run goes on from; `storage` is where the target's rows now are."""
     plan, seen = staged.plan, staged.plan.view.snapshot
     before = known.samples if known and not plan.full else ()
     return State(
@@ -104,7 +102,7 @@ def state_after(
         timeline=seen.identity.timeline,
         postmaster_start=seen.postmaster_start,
         configuration=plan.fingerprint,
-        target_storage=published.storage,
+        target_storage=storage,
         rows_in_target=receipt.rows_in_target,
         snapshot_at=seen.taken_at,
         cursor_column=plan.cursor.column if plan.cursor else None,

@@ -26,7 +26,7 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_rows_since
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.lock import locked, require_lock
+from sync_assets.engine.postgres.lock import locked, require_locks
 from sync_assets.engine.postgres.session import Connection, row, transaction
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
@@ -87,7 +87,7 @@ def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
             giving_way(run.sessions, run.max_blocking),
         ):
             with run.sessions.connected("target") as target:
-                known = peek(target, [table])[table.target]
+                known = peek(target, [table])
                 work = Work(run, source, target, kept)
                 plan = plan_rows_since(work, table, view, known, since)
             run.report.begin("export")
@@ -135,10 +135,11 @@ class TempTable:
             with transaction(self._target) as cursor:
                 there = catalog.read_relation(cursor, plan.table.target)
                 require_two_tables(cursor, plan.table, plan.view, there)
-            self._staging = staging.prepare_staging(self._target, plan)
+            staging.drop_leftovers(self._target, [plan.table])
+            (self._staging,) = staging.prepare_staging(self._target, [plan])
             for batch in self._exported.batches:
                 staging.load_batch(self._target, self._staging, plan, batch)
-            staging.finish(self._target, self._staging, plan)
+            staging.finish(self._target, [self._staging], [plan])
         return self
 
     def merge(self) -> Merged:
@@ -147,7 +148,7 @@ class TempTable:
 
     def _merge(self) -> Merged:
         with transaction(self._session, INDEXED) as cursor:
-            require_lock(cursor, self.table.target)
+            require_locks(cursor, [self.table.target])
             staged = Staged(self._exported.plan, self._staging, self._exported.done, (), 0, 0.0)
             look = functools.partial(still_there, self.sessions)
             return publish_rows(cursor, [staged], {}, look)[self.table.target]

@@ -20,7 +20,14 @@ from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import Exported, batch_folder
 from sync_assets.engine.export.export import Export
 from sync_assets.engine.load.loaders import Loaders
-from sync_assets.engine.load.staging import Staged, Staging, drop_staging, finish, prepare_staging
+from sync_assets.engine.load.staging import (
+    Staged,
+    Staging,
+    drop_leftovers,
+    drop_staging,
+    finish,
+    prepare_staging,
+)
 from sync_assets.engine.merge import merge
 from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.refusals import explained
@@ -30,7 +37,8 @@ from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.plan.planner import plan_tables
-from sync_assets.engine.postgres.lock import locked, require_lock
+from sync_assets.engine.postgres.catalog import read_relations
+from sync_assets.engine.postgres.lock import locked, require_locks
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.progress import Progress
@@ -51,9 +59,9 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
     """Bring a group of target tables up to date, all or none; raises SyncError."""
     targets = [table.target for table in tables]
     with run.sessions.connected("target") as target, locked(target, targets):
-        known, receipts = _remembered(target, tables, run.run_id)
-        if receipts:
-            return receipts
+        known, done = remembered(target, tables, run.run_id)
+        if len(done) == len(tables):
+            return tuple(done[target] for target in targets)
         with contextlib.ExitStack() as cleanup:
             group, flush = stage(run, tables, target, known, cleanup)
             receipts = publish(run, target, group, known, flush)
@@ -61,20 +69,16 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
     return receipts
 
 
-def _remembered(
+def remembered(
     target: Connection, tables: Sequence[Table], run_id: str
-) -> tuple[States, tuple[Receipt, ...]]:
-    """The states of the tables, and the receipts if this very run was done before."""
+) -> tuple[States, dict[RelationName, Receipt]]:
+    """The states of the tables, and the receipts of those that this very run has done before."""
     with transaction(target) as cursor:
         known = state.states_of(cursor, tables)
-        receipts = [
-            state.find_receipt(cursor, target, run_id) if before else None
-            for target, before in known.items()
-        ]
+        found = state.find_receipts(cursor, tables, run_id) if any(known.values()) else {}
         if all(table.dry_run for table in tables):
             cursor.execute("ROLLBACK")
-    done = tuple(receipt for receipt in receipts if receipt is not None)
-    return known, done if len(done) == len(tables) else ()
+    return known, found
 
 
 def stage(
@@ -117,7 +121,13 @@ def fill(
 
     `held_from` is the moment, in seconds of the monotonic clock, since when the snapshot is held.
     """
-    staged = [_prepare(work, plan) for plan in plans]
+    tables = [plan.table for plan in plans]
+    if not all(table.dry_run for table in tables):
+        prepare(work.target)
+    drop_leftovers(work.target, tables)
+    staged = prepare_staging(work.target, plans)
+    for each in staged:
+        work.cleanup.push(_dropping_on_failure(work.target, each))
     later = any(plan.keys.later for plan in plans)
     export = _move(work, plans, chunks, staged, hold=hold or later)
     done, workers = export.done, export.workers
@@ -131,21 +141,13 @@ def fill(
         keys = partial(key_chunks, [each.buckets for each in staged])
         export = _move(work, plans, keys, staged, hold=hold)
         done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
-    newest = [finish(work.target, *each) for each in zip(staged, plans, strict=True)]
+    newest = finish(work.target, staged, plans)
     work.run.report.spent("load")
     held = export.ended - held_from
     return tuple(
         Staged(*each, max(workers, export.workers), held)
         for each in zip(plans, staged, done, newest, strict=True)
     )
-
-
-def _prepare(work: Work, plan: Plan) -> Staging:
-    if not plan.table.dry_run:
-        prepare(work.target)
-    staging = prepare_staging(work.target, plan)
-    work.cleanup.push(_dropping_on_failure(work.target, staging))
-    return staging
 
 
 def _move(
@@ -223,8 +225,7 @@ def _publish(
         flush.ensure()
     report.begin("merge")
     with transaction(target, merge.INDEXED) as cursor:
-        for staged in group:
-            require_lock(cursor, staged.target)
+        require_locks(cursor, [staged.target for staged in group])
         look = functools.partial(still_there, run.sessions)
         merged = publish_rows(cursor, group, _expected_storage(group, known), look)
         report.spent("merge")
@@ -233,13 +234,14 @@ def _publish(
         report.spent("flush")
         report.begin("state")
         receipts = []
+        there = read_relations(cursor, (staged.target for staged in group))
         for staged in group:
             name, before = staged.target, known[staged.target]
-            published = merge.published(cursor, staged.plan)
+            published = there.get(name)
             receipt = make_receipt(run, staged, merged[name], before, published)
             receipts.append(receipt)
             if published is not None and not staged.plan.table.dry_run:
-                after = state_after(staged, before, receipt, published)
+                after = state_after(staged, before, receipt, published.storage)
                 advance.advance(cursor, name, staged.plan.table.source, before, after, receipt)
         report.begin("commit")
         run.sessions.check()

@@ -19,7 +19,6 @@ from psycopg2 import sql
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres import identifiers
-from sync_assets.engine.postgres.catalog import require_source
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.session import (
     PINNED,
@@ -33,6 +32,7 @@ from sync_assets.engine.postgres.session import (
 from sync_assets.engine.postgres.types import UserType, read_types
 from sync_assets.engine.progress import Phase
 from sync_assets.engine.snapshot.reach import Reach, changed, lock_view, prove, reach, reaches
+from sync_assets.engine.snapshot.readable import require_sources
 from sync_assets.engine.snapshot.scope import own_names, scoped
 from sync_assets.engine.table import Table
 
@@ -121,7 +121,7 @@ def taken(
         begin("identify")
         with transaction(connection, _MAY_IDENTIFY) as cursor:
             ((allowed,),) = cursor.fetchall()
-            before = [require_source(cursor, table) for table in tables]
+            before = require_sources(cursor, tables)
         begin("lock")
         settings = (*PINNED, *_locks(before), IN_RECOVERY)
         with transaction(connection, *settings, begin=READ_SNAPSHOT) as cursor:
@@ -131,7 +131,7 @@ def taken(
                     lock_view(cursor, relation.name)
             begin("snapshot")
             snapshot = _take(cursor, identify=allowed, in_recovery=in_recovery)
-            after = [require_source(cursor, table) for table in tables]
+            after = require_sources(cursor, tables)
             if [each.layout for each in after] == [each.layout for each in before]:
                 views = tuple(
                     _view(cursor, table, relation, snapshot)

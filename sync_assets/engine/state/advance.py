@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from collections.abc import Mapping, Sequence
 
 from sync_assets.engine import errors
 from sync_assets.engine.errors import ConfigurationError
@@ -22,7 +23,7 @@ WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND 
 """
 
 
-_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {MAP} END"}
+_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {MAP.format('%(map_name)s')} END"}
 """What a column is written as where it is not a plain value."""
 
 
@@ -45,7 +46,7 @@ def advance(
     mapping = {"mapped": after.mapped, "map_name": str(keys_by_page_of(target))}
     values |= kept | {
         "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
-        "positions": json.dumps([(each.next_xid, each.lsn) for each in after.positions]),
+        "positions": _positions(after),
         "columns": after.columns.as_json() if after.columns else None,
     }
     place = {"target_schema": target.schema, "target_table": target.name}
@@ -56,13 +57,54 @@ def advance(
     if cursor.rowcount != 1:
         raise errors.ConcurrentRun(f"another run has changed the state of {target} meanwhile")
     if before is None or before.leaves != after.leaves:
-        _write_leaves(cursor, target, after.leaves)
+        _write_leaves(cursor, target, after.leaves, replaced=before is not None)
     cursor.execute(
         "INSERT INTO sync_assets.receipt (target_schema, target_table, run_id, receipt) "
         "VALUES (%s, %s, %s, %s)",
         (target.schema, target.name, receipt.run_id, json.dumps(receipt.as_dict())),
     )
-    cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
+    if before is not None:
+        cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
+
+
+_UNTOUCHED = """
+UPDATE sync_assets.state AS s
+SET version = s.version + 1, synced_at = clock_timestamp(), run_id = %(run_id)s,
+  watermark = %(watermark)s, snapshot_xmax = %(snapshot_xmax)s, source_lsn = %(lsn)s,
+  snapshot_at = %(snapshot_at)s, positions = seen.positions
+FROM unnest(%(schemas)s::text[], %(names)s::text[], %(versions)s::bigint[], %(positions)s::jsonb[])
+  AS seen (schema, name, version, positions)
+WHERE (s.target_schema, s.target_table, s.version) = (seen.schema, seen.name, seen.version)
+"""
+
+
+def advance_untouched(
+    cursor: Cursor, run_id: str, before: Mapping[RelationName, State], after: Sequence[State]
+) -> None:
+    """Move the marks of targets on in which a run on one snapshot has found nothing to write.
+
+    `after` are their states in the order of `before`. They get no receipt. Raises ConcurrentRun.
+    """
+    seen = after[0]
+    values = {
+        "run_id": run_id,
+        "watermark": seen.watermark,
+        "snapshot_xmax": seen.snapshot_xmax,
+        "lsn": seen.lsn,
+        "snapshot_at": seen.snapshot_at,
+        "schemas": [target.schema for target in before],
+        "names": [target.name for target in before],
+        "versions": [known.version for known in before.values()],
+        "positions": [_positions(state) for state in after],
+    }
+    cursor.execute(_UNTOUCHED, values)
+    if cursor.rowcount != len(before):
+        names = ", ".join(map(str, before))
+        raise errors.ConcurrentRun(f"another run has changed the state of one of {names} meanwhile")
+
+
+def _positions(state: State) -> str:
+    return json.dumps([(each.next_xid, each.lsn) for each in state.positions])
 
 
 def _execute_insert(cursor: Cursor, values: dict[str, object], mapping: dict[str, object]) -> None:
@@ -88,11 +130,14 @@ def _execute_update(
     )
 
 
-def _write_leaves(cursor: Cursor, target: RelationName, leaves: tuple[StateLeaf, ...]) -> None:
-    cursor.execute(
-        "DELETE FROM sync_assets.state_leaf WHERE target_schema = %s AND target_table = %s",
-        (target.schema, target.name),
-    )
+def _write_leaves(
+    cursor: Cursor, target: RelationName, leaves: tuple[StateLeaf, ...], *, replaced: bool
+) -> None:
+    if replaced:
+        cursor.execute(
+            "DELETE FROM sync_assets.state_leaf WHERE target_schema = %s AND target_table = %s",
+            (target.schema, target.name),
+        )
     cursor.execute(
         "INSERT INTO sync_assets.state_leaf "
         "SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[], "

@@ -9,6 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from typing import Any
 
 from psycopg2.sql import SQL
 
@@ -100,8 +101,11 @@ FIELDS = {
 
 
 # A map that was dropped, emptied or restored from elsewhere is not the one that was written.
-MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to_regclass(%(map_name)s))"
-_READ = [f"coalesce(map = {MAP}, false)" if name == "map" else name for name in FIELDS]
+MAP = "(SELECT oid || '/' || relfilenode FROM pg_catalog.pg_class WHERE oid = to_regclass({}))"
+_READ = [
+    f"coalesce(s.map = {MAP.format('wanted.map_name')}, false)" if name == "map" else f"s.{name}"
+    for name in FIELDS
+]
 
 
 def keys_by_page_of(target: RelationName) -> RelationName:
@@ -123,19 +127,28 @@ def read_current(cursor: Cursor, target: RelationName) -> State | None:
 
 def recall(cursor: Cursor, target: RelationName) -> State | None:
     """The state of a target table, from state tables that are known to exist."""
-    found = rows(
-        cursor,
-        f"SELECT {', '.join(_READ)}, "  # noqa: S608 - constants only
-        "(SELECT json_agg(json_build_array(leaf, filenode, tablespace, columns) ORDER BY leaf) "
-        "FROM sync_assets.state_leaf WHERE (target_schema, target_table) = "
-        "(s.target_schema, s.target_table)) "
-        "FROM sync_assets.state AS s "
-        "WHERE target_schema = %(schema)s AND target_table = %(table)s",
-        {"schema": target.schema, "table": target.name, "map_name": str(keys_by_page_of(target))},
-    )
-    if not found:
-        return None
-    *values_found, leaves = found[0]
+    return recall_all(cursor, [target]).get(target)
+
+
+_STATES = f"""
+SELECT wanted.schema, wanted.name, {", ".join(_READ)},
+  (SELECT json_agg(json_build_array(leaf, filenode, tablespace, l.columns) ORDER BY leaf)
+   FROM sync_assets.state_leaf AS l
+   WHERE (l.target_schema, l.target_table) = (wanted.schema, wanted.name))
+FROM unnest(%s::text[], %s::text[], %s::text[]) AS wanted (schema, name, map_name)
+JOIN sync_assets.state AS s ON (s.target_schema, s.target_table) = (wanted.schema, wanted.name)
+"""  # noqa: S608 - constants only
+
+
+def recall_all(cursor: Cursor, targets: Sequence[RelationName]) -> dict[RelationName, State]:
+    """The states of those target tables that have one, from state tables that exist."""
+    wanted = [(each.schema, each.name, str(keys_by_page_of(each))) for each in targets]
+    found = rows(cursor, _STATES, [list(column) for column in zip(*wanted, strict=True)])
+    return {RelationName(schema, name): _state(*values) for schema, name, *values in found}
+
+
+def _state(*columns: Any) -> State:
+    *values_found, leaves = columns
     values = dict(zip(FIELDS.values(), values_found, strict=True))
     values["samples"] = tuple(Witness(xid, tuple(key)) for xid, key in values["samples"])
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
@@ -147,15 +160,17 @@ def recall(cursor: Cursor, target: RelationName) -> State | None:
     return State(**values, leaves=tuple(known))
 
 
-def find_receipt(cursor: Cursor, target: RelationName, run_id: str) -> Receipt | None:
-    """The receipt a run has left; found when the reply to its COMMIT was lost. Needs the tables."""
+def find_receipts(
+    cursor: Cursor, tables: Sequence[Table], run_id: str
+) -> dict[RelationName, Receipt]:
+    """The receipts a run has left; found when the reply to its COMMIT was lost. Needs the tables."""
     found = rows(
         cursor,
-        "SELECT receipt FROM sync_assets.receipt "
-        "WHERE target_schema = %s AND target_table = %s AND run_id = %s",
-        (target.schema, target.name, run_id),
+        "SELECT target_schema, target_table, receipt FROM sync_assets.receipt "
+        "WHERE run_id = %s AND (target_schema, target_table) IN %s",
+        (run_id, tuple((table.target.schema, table.target.name) for table in tables)),
     )
-    return Receipt.from_dict(found[0][0]) if found else None
+    return {RelationName(*name): Receipt.from_dict(receipt) for *name, receipt in found}
 
 
 def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
@@ -193,8 +208,9 @@ States = Mapping[RelationName, State | None]
 
 def states_of(cursor: Cursor, tables: Sequence[Table]) -> States:
     """What the target remembers of the tables; what an older version has written is migrated."""
-    there = migrate(cursor)
-    return {table.target: recall(cursor, table.target) if there else None for table in tables}
+    targets = [table.target for table in tables]
+    found = recall_all(cursor, targets) if migrate(cursor) else {}
+    return {target: found.get(target) for target in targets}
 
 
 def peek(target: Connection, tables: Sequence[Table]) -> States:

@@ -26,7 +26,8 @@ from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres import session
-from sync_assets.engine.postgres.lock import require_lock
+from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.lock import require_locks
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.outcome import make_receipt
@@ -125,7 +126,7 @@ def _publish(
     plan = staged.plan
     run.sessions.check()
     with transaction(target, merge.INDEXED) as cursor:
-        require_lock(cursor, table.target)
+        require_locks(cursor, [table.target])
         merge.lock_target(cursor, plan, None)
         deleted = 0 if keeps_rows(table) else _remove(cursor, plan, staged, wrong)
         actors, deferrable = interference.read_surroundings(cursor, [table.target])
@@ -142,7 +143,7 @@ def _publish(
         inserted, deleted = written.inserted, deleted + written.removed
         if actors:
             _require_repaired(cursor, staged, wrong, removes=not keeps_rows(table))
-        published = merge.published(cursor, plan)
+        published = read_relation(cursor, table.target)
         merged = Merged(inserted, written.updated, deleted, events=written.events)
         receipt = dataclasses.replace(
             make_receipt(run, staged, merged, known, published),

@@ -1,0 +1,53 @@
+"""What must hold on the target before the first row is staged."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sync_assets.engine import errors
+from sync_assets.engine.load.immutable import require_immutable
+from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.postgres.lock import lock_ddl
+from sync_assets.engine.postgres.session import Cursor, rows
+from sync_assets.engine.postgres.types import missing_types
+from sync_assets.engine.snapshot.scope import own_names
+from sync_assets.engine.table import SyncMode
+
+
+def require_followed(cursor: Cursor, plan: Plan) -> None:
+    """Prove that filter and expressions can be followed by an incremental mode; ConfigurationError."""
+    table, view = plan.table, plan.view
+    if table.mode is not SyncMode.FULL_SYNC:
+        if view.probe_types:
+            lock_ddl(cursor)
+        own = own_names(table, view.relation, view.types) != ()
+        require_immutable(cursor, table, view.columns, view.probe_types, own_names=own)
+
+
+def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:
+    """See that the target has these collations, written as SQL; raises SchemaConflict."""
+    wanted = sorted({each for each in names if each})
+    if not wanted:
+        return
+    missing = rows(
+        cursor,
+        "SELECT name FROM unnest(%s::text[]) AS name WHERE to_regcollation(name) IS NULL",
+        (wanted,),
+    )
+    if missing:
+        raise errors.SchemaConflict(
+            f"the target has no collation {', '.join(found for (found,) in missing)}",
+            remedy="Make it on the target as it is on the source, where psql's \\dO+ shows it.",
+        )
+
+
+def require_types(cursor: Cursor, plan: Plan) -> None:
+    """See that nothing has to be created for a dry run; raises SchemaConflict, ConfigurationError."""
+    require_collations(cursor, (field.collation for field in plan.layout.fields))
+    missing = missing_types(cursor, plan.view.types)
+    if missing:
+        raise errors.ConfigurationError(
+            f"a dry run does not create the type {missing[0].schema}.{missing[0].name}, "
+            "which the target lacks",
+            remedy="See what would be done with: sync-assets plan.",
+        )
