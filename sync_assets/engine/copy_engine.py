@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import dataclasses
 import uuid
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,17 +17,15 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.sync import sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
 from sync_assets.engine.table import (
-    ChangedBlocks,
-    Deletes,
-    LateCommits,
-    OnSchemaChange,
     SyncMode,
     Table,
     WorkerConfig,
+    table_of,
 )
 
 if TYPE_CHECKING:
     from sync_assets.engine.merge.merge import Merged
+    from sync_assets.engine.run.each import Outcome
     from sync_assets.engine.run.forecast import Forecast
     from sync_assets.engine.run.steps import ExportedFiles, TempTable
     from sync_assets.engine.verification import Verification
@@ -37,29 +34,6 @@ Result = TypeVar("Result")
 
 EXAMPLES = 20
 """So many rows that differ are named where nobody asks for more."""
-
-
-def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
-
-
-_PARSED: dict[str, Callable[[Any], Any]] = {
-    "key": _names,
-    "columns": _names,
-    "exclude": _names,
-    "expressions": lambda pairs: tuple(dict(pairs).items()),
-    "changed_blocks": ChangedBlocks.parse,
-    "deletes": Deletes.parse,
-    "late_commits": LateCommits.parse,
-    "on_schema_change": OnSchemaChange.parse,
-}
-"""Options that scripts write more simply than `Table` keeps them."""
-
-_OPTIONS = frozenset(field.name for field in dataclasses.fields(Table)) - {
-    "source",
-    "target",
-    "mode",
-}
 
 
 class DataCopyEngine:
@@ -112,7 +86,7 @@ class DataCopyEngine:
         **options: Any,
     ) -> Receipt:
         """Bring `target_table` up to date; `options` are fields of `Table`, such as `key`."""
-        return self.sync(_table(source_table, target_table, SyncMode.parse(sync_mode), options))
+        return self.sync(table_of(source_table, target_table, SyncMode.parse(sync_mode), options))
 
     def copy_table_data_with_xmin(
         self, source_table: str, target_table: str, **options: Any
@@ -137,6 +111,23 @@ class DataCopyEngine:
 
         def work(sessions: Sessions, report: Reporter) -> tuple[Receipt, ...]:
             return sync_tables(self._run(sessions, report), tables)
+
+        return self._guarded(names, work)
+
+    def sync_each(self, tables: Sequence[Table]) -> tuple[Outcome, ...]:
+        """Run the protocol for many tables, each for itself; outcomes in the order of `tables`.
+
+        Small tables travel together, over the same connections. An outcome is a Receipt or the
+        SyncError of that table, which takes no other along; Cancelled alone is raised.
+        """
+        from sync_assets.engine.run.each import sync_each
+
+        names = _different_targets(tables)
+        outcomes: dict[Table, Outcome] = {}
+
+        def work(sessions: Sessions, report: Reporter) -> tuple[Outcome, ...]:
+            sync_each(self._run(sessions, report), tables, outcomes.__setitem__)
+            return tuple(outcomes[table] for table in tables)
 
         return self._guarded(names, work)
 
@@ -203,7 +194,7 @@ class DataCopyEngine:
         """
         from sync_assets.engine.run.steps import export_files
 
-        table = _table(
+        table = table_of(
             source_table, target_table or source_table, SyncMode.XMIN_INCREMENTAL, options
         )
         return self._guarded(
@@ -282,16 +273,3 @@ def _worker_config(workers: WorkerConfig | int | None) -> WorkerConfig:
     return WorkerConfig(
         default_workers=workers, min_workers=min(workers, 2), max_workers=max(workers, 8)
     )
-
-
-def _table(source: str, target: str, mode: SyncMode, options: dict[str, Any]) -> Table:
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise errors.ConfigurationError(
-            f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
-        )
-    parsed: dict[str, Any] = {
-        name: parse(options[name]) for name, parse in _PARSED.items() if name in options
-    }
-    options = options | parsed
-    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)

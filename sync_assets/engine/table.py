@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import enum
 import math
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName, check_part
@@ -220,3 +222,40 @@ def require_expression(text: str, place: str) -> None:
             f"{place} is not one SQL expression: {problem or 'a parenthesis does not close'}",
             remedy="Write a single expression, such as status = 'paid' or md5(email).",
         )
+
+
+def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+
+
+_PARSED: dict[str, Callable[[Any], Any]] = {
+    "key": _names,
+    "columns": _names,
+    "exclude": _names,
+    "expressions": lambda pairs: tuple(dict(pairs).items()),
+    "changed_blocks": ChangedBlocks.parse,
+    "deletes": Deletes.parse,
+    "late_commits": LateCommits.parse,
+    "on_schema_change": OnSchemaChange.parse,
+}
+"""Options that scripts write more simply than `Table` keeps them."""
+
+_OPTIONS = frozenset(field.name for field in dataclasses.fields(Table)) - {
+    "source",
+    "target",
+    "mode",
+}
+
+
+def table_of(source: str, target: str, mode: SyncMode, options: dict[str, Any]) -> Table:
+    """A table from names and from options as scripts write them; raises ConfigurationError."""
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
+        )
+    parsed: dict[str, Any] = {
+        name: parse(options[name]) for name, parse in _PARSED.items() if name in options
+    }
+    options = options | parsed
+    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)

@@ -11,7 +11,6 @@ import pytest
 
 from sync_assets.engine import DataCopyEngine, RelationName, SyncMode, Table, observe, read_status
 from sync_assets.engine.check.check import check
-from sync_assets.engine.copy_engine import _table
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import watermark_age
@@ -19,6 +18,7 @@ from sync_assets.engine.inspection.inventory import inventory
 from sync_assets.engine.inspection.why import why
 from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.state.forget import forget
+from sync_assets.engine.table import table_of
 from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
 from sync_assets.engine.verify.sample import sample_rows
 from sync_assets_tests.fixtures import hostile
@@ -87,7 +87,7 @@ MODES: dict[str, Callable[[DataCopyEngine], object]] = {
 
 def table(source: str, target: str, **options: Any) -> Table:
     mode = SyncMode(options.pop("mode", "xmin_incremental"))
-    return _table(source, target, mode, options)
+    return table_of(source, target, mode, options)
 
 
 @pytest.fixture
