@@ -54,6 +54,12 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerFor
     return OneWorkerForLive(config, log)
 
 
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers() -> int:
+    """One more than there are cores: many tests wait for a process or for a clock's next minute."""
+    return 1 + len(psutil.Process().cpu_affinity() or [0])
+
+
 class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annotated
     """As `--dist loadgroup`, which pytest 9.2's node ids no longer carry."""
 

@@ -8,11 +8,14 @@ from collections.abc import Collection, Iterator
 from contextlib import closing
 from dataclasses import dataclass, field
 from random import Random
+from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection
 
+from sync_assets.engine import Receipt
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.random_changes import rows, shape
 from sync_assets_tests.random_changes.sequences import (
@@ -36,6 +39,8 @@ from sync_assets_tests.random_changes.shape import (
     TABLE,
 )
 from sync_assets_tests.random_changes.values import TIMES, TYPES
+
+COMPANION = f"{SCHEMA}.companion"
 
 
 class StoryFailed(AssertionError):
@@ -80,6 +85,8 @@ class Telling:
     since: list[str] = field(default_factory=list)
     ever: set[str] = field(default_factory=set)
     held: connection | None = None
+    accompanied: bool = False
+    """Whether it travels together with another table, as one of many does."""
 
     def begin(self, story: Story) -> None:
         """Two databases without a trace of the last story, and a table on the source."""
@@ -88,6 +95,7 @@ class Telling:
             "DO $$ BEGIN IF to_regclass('sync_assets.state') IS NOT NULL THEN "
             "DELETE FROM sync_assets.state; DELETE FROM sync_assets.receipt; END IF; END $$"
         )
+        self.accompanied = story.seed % 2 == 1
         self.do(self.target, gone, forgotten)
         self.do(self.source, gone, *creation(story))
         self.do(self.source, *rows.bulk_insert(self.shape(), Random(story.seed)))
@@ -176,11 +184,22 @@ class Telling:
         if "changed_blocks" in options and self._is_unlogged():
             # Of such a table no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
-        receipt = self.pair.engine(workers=1).copy_table_data(
-            TABLE, TABLE, deletes="hard", allow_empty=True, max_delete_ratio=1, **options
-        )
+        receipt = self._receipt(deletes="hard", allow_empty=True, max_delete_ratio=1, **options)
         self.script.append(f"-- {receipt.reason}")
         assert self.pair.is_exact(TABLE), "the ends differ"
+
+    def _receipt(self, **options: Any) -> Receipt:
+        """What a run left that the table had to itself, or shared with one that never changes."""
+        engine = self.pair.engine(workers=1)
+        if not self.accompanied:
+            return engine.copy_table_data(TABLE, TABLE, **options)
+        mode = SyncMode.parse(options.pop("sync_mode"))
+        companion = table_of(COMPANION, COMPANION, SyncMode.XMIN_INCREMENTAL, {})
+        outcome, other = engine.sync_each([table_of(TABLE, TABLE, mode, options), companion])
+        if isinstance(outcome, SyncError):
+            raise outcome
+        assert isinstance(other, Receipt), other
+        return outcome
 
     def _is_unlogged(self) -> bool:
         """Whether the source's table, or a partition of it, is not in the WAL."""
@@ -264,6 +283,8 @@ def creation(story: Story) -> list[str]:
     return [
         f"CREATE SCHEMA {SCHEMA}",
         f"CREATE SEQUENCE {SCHEMA}.numbers",
+        f"CREATE TABLE {COMPANION} AS SELECT 1 AS id",
+        f"ALTER TABLE {COMPANION} ADD PRIMARY KEY (id)",
         f"CREATE TYPE {MOOD} AS ENUM ('calm', 'glad', 'sad')",
         f"CREATE TABLE {TABLE} ({', '.join(columns)}, PRIMARY KEY ({key})){by}",
         f"COMMENT ON COLUMN {TABLE}.id IS '{IDENTIFIES}'",
