@@ -7,7 +7,7 @@ import io
 import logging
 import os
 import random
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from dataclasses import dataclass, field
 from typing import Any
@@ -21,6 +21,7 @@ from sync_assets.engine.errors import RecoveryConflict
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state.state import keys_by_page_of
+from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.scenarios.storms.storm import SAVEPOINTS, TABLES, Storm
 
@@ -53,24 +54,27 @@ class Watch:
     storm: Storm
     chance: random.Random
     rewrites_awaited: float = 0.1
-    rows: frozenset[Row] = frozenset()
-    places: frozenset[Row] = frozenset()
+    rows: dict[str, frozenset[Row]] = field(default_factory=dict)
+    places: dict[str, frozenset[Row]] = field(default_factory=dict)
     views: list[SourceRelation] = field(default_factory=list)
+    together: int = 0
+    """Snapshots of several tables."""
 
     @contextlib.contextmanager
     def over(self, taken: Any, held: Any, *arguments: Any) -> Iterator[tuple[SourceRelation, ...]]:
         """`snapshot.taken`, with the truth read and some time let pass before the run goes on."""
         with taken(held, *arguments) as views:
-            (view,) = views
-            table = str(view.relation.name)
+            tables = [str(view.relation.name) for view in views]
             try:
-                self._read_truth(held.cursor(), table)
+                for table in tables:
+                    self._read_truth(held.cursor(), table)
             except psycopg2.errors.SerializationFailure:
                 # A standby's replay has ended the run that holds the snapshot.
                 raise RecoveryConflict("the truth could not be read") from None
-            self.views.append(view)
+            self.views.extend(views)
+            self.together += len(views) > 1
             if self.chance.random() < self.rewrites_awaited:
-                self.storm.rewrites_table(table, 1.0)
+                self.storm.rewrites_table(self.chance.choice(tables), 1.0)
             elif self.chance.random() < 0.5:
                 self.storm.moves_on(20, 0.5)
             yield views
@@ -78,8 +82,8 @@ class Watch:
     def _read_truth(self, at: cursor, table: str) -> None:
         """Read it in the session of the run: no snapshot of a standby may be imported."""
         at.execute("SAVEPOINT truth")
-        self.rows = copied_by(at, ROWS.format(table))
-        self.places = copied_by(at, PLACES.format(table))
+        self.rows[table] = copied_by(at, ROWS.format(table))
+        self.places[table] = copied_by(at, PLACES.format(table))
         # Its locks go too, or a control that takes none would be protected by them.
         at.execute("ROLLBACK TO truth; RELEASE truth")
 
@@ -101,15 +105,32 @@ class Rounds:
     def sync(self, table: str, after: Callable[[Receipt], None] = lambda _: None) -> None:
         """One run, again while somebody is only in the way, and its comparison."""
         receipt = self._run(table)
+        self._judge(table, receipt)
+        after(receipt)
+
+    def sync_together(self, tables: Sequence[str]) -> None:
+        """One run over tables that travel together, and the comparison of those that arrived."""
+        options = {"deletes": "hard", "max_delete_ratio": 1.0, "allow_empty": True}
+        mode = SyncMode.XMIN_INCREMENTAL
+        asked = [table_of(table, table, mode, options | self.options) for table in tables]
+        for table, outcome in zip(tables, self.pair.engine().sync_each(asked), strict=True):
+            if isinstance(outcome, Receipt):
+                self._judge(table, outcome)
+            elif isinstance(outcome, TransientError):
+                log.info("again: %s", outcome)
+                self.retried += 1
+            else:
+                raise outcome
+
+    def _judge(self, table: str, receipt: Receipt) -> None:
         self.done += 1
         self.by_pages += receipt.changed_pages is not None
         self.spoilt.discard(table)
-        self._compare(table, receipt, ROWS.format(table), self.watch.rows)
+        self._compare(table, receipt, ROWS.format(table), self.watch.rows[table])
         name = keys_by_page_of(RelationName.parse(table))
         if self.pair.target(f"SELECT to_regclass('{name}')") != [(None,)]:
             self.maps += 1
-            self._compare(table, receipt, MAPPED.format(name), self.watch.places)
-        after(receipt)
+            self._compare(table, receipt, MAPPED.format(name), self.watch.places[table])
 
     def _compare(self, table: str, receipt: Receipt, query: str, truth: frozenset[Row]) -> None:
         wrong = difference(copied(self.pair.target_url, query), truth)

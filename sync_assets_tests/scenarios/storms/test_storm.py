@@ -62,6 +62,18 @@ def test_every_round_equals_its_own_snapshot(rounds: Rounds) -> None:
     go_through(rounds)
 
 
+@both_ways
+@pytest.mark.timeout(120 + 10 * ROUNDS)
+def test_every_round_of_tables_that_travel_together_equals_its_own_snapshot(
+    rounds: Rounds,
+) -> None:
+    while rounds.done < len(TABLES) * ROUNDS:
+        rounds.sync_together(TABLES)
+        assert rounds.wrong == []
+        assert rounds.retried <= 30 * (rounds.done + 1)
+    assert rounds.watch.together >= ROUNDS
+
+
 @pytest.mark.skipif(not LONG, reason="make storm")
 @pytest.mark.timeout(120 + 10 * ROUNDS)
 @pytest.mark.parametrize("standby_storm", ["15", "18"], indirect=True)
