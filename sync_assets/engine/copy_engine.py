@@ -25,9 +25,9 @@ from sync_assets.engine.table import (
 
 if TYPE_CHECKING:
     from sync_assets.engine.merge.merge import Merged
-    from sync_assets.engine.run.each import Outcome
     from sync_assets.engine.run.forecast import Forecast
     from sync_assets.engine.run.steps import ExportedFiles, TempTable
+    from sync_assets.engine.run.together import OnOutcome
     from sync_assets.engine.verification import Verification
 
 Result = TypeVar("Result")
@@ -114,7 +114,7 @@ class DataCopyEngine:
 
         return self._guarded(names, work)
 
-    def sync_each(self, tables: Sequence[Table]) -> tuple[Outcome, ...]:
+    def sync_each(self, tables: Sequence[Table]) -> tuple[Receipt | errors.SyncError, ...]:
         """Run the protocol for many tables, each for itself; outcomes in the order of `tables`.
 
         Small tables travel together, over the same connections. An outcome is a Receipt or the
@@ -122,14 +122,7 @@ class DataCopyEngine:
         """
         from sync_assets.engine.run.each import sync_each
 
-        names = _different_targets(tables)
-        outcomes: dict[Table, Outcome] = {}
-
-        def work(sessions: Sessions, report: Reporter) -> tuple[Outcome, ...]:
-            sync_each(self._run(sessions, report), tables, outcomes.__setitem__)
-            return tuple(outcomes[table] for table in tables)
-
-        return self._guarded(names, work)
+        return self._each(tables, sync_each)
 
     def verify(
         self, table: Table, *, sync: bool = True, repair: bool = False, examples: int = EXAMPLES
@@ -169,6 +162,16 @@ class DataCopyEngine:
             return forecast(self._run(sessions, report), table)
 
         return self._guarded([str(table.target)], work)
+
+    def plan_each(self, tables: Sequence[Table]) -> tuple[Forecast | errors.SyncError, ...]:
+        """`plan` for many tables over one connection at either end, in their order.
+
+        It reads of small tables whether any row has changed. In place of the forecast of a table
+        that a run could not sync is the SyncError of that run.
+        """
+        from sync_assets.engine.run.forecast import forecast_each
+
+        return self._each(tables, forecast_each)
 
     def cancel(self) -> None:
         """Cancel what runs now, from any thread; it ends with Cancelled."""
@@ -221,6 +224,19 @@ class DataCopyEngine:
     def cleanup_temp_table(self, temp: TempTable) -> None:
         """Drop a staging table and close the session that held it."""
         self._guarded([str(temp.table.target)], lambda *_: temp.drop(), temp.sessions)
+
+    def _each(
+        self,
+        tables: Sequence[Table],
+        do: Callable[[Run, Sequence[Table], OnOutcome[Result]], None],
+    ) -> tuple[Result | errors.SyncError, ...]:
+        outcomes: dict[Table, Result | errors.SyncError] = {}
+
+        def work(sessions: Sessions, report: Reporter) -> None:
+            do(self._run(sessions, report), tables, outcomes.__setitem__)
+
+        self._guarded(_different_targets(tables), work)
+        return tuple(outcomes[table] for table in tables)
 
     def _run(self, sessions: Sessions, report: Reporter) -> Run:
         return Run(

@@ -9,22 +9,22 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import psycopg2
 
 from sync_assets.engine.context import Run
-from sync_assets.engine.errors import Cancelled, ConnectionFailed, ConnectionLost, SyncError
+from sync_assets.engine.errors import SyncError
 from sync_assets.engine.load.staging import Staged, drop_staging
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.postgres.catalog import read_sizes
 from sync_assets.engine.postgres.lock import locked, require_locks
 from sync_assets.engine.postgres.session import Connection, transaction
-from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.run.sync import publish, remembered, stage, sync_tables
+from sync_assets.engine.run.together import OnOutcome, located, parts, together
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.state.advance import advance_untouched
 from sync_assets.engine.state.state import State, States
@@ -34,23 +34,19 @@ SEEN = ("version", "watermark", "snapshot_xmax", "lsn", "snapshot_at", "position
 """What a state says of how far the source was seen, which is all that `advance_untouched` writes."""
 
 Outcome = Receipt | SyncError
-OnOutcome = Callable[[Table, Outcome], None]
-
-TOGETHER = 100
-"""Tables on one snapshot, at most: the source holds it, and their locks, until all are read."""
 
 SMALL = 16 << 20
 """Bytes of a table that is read sooner than a second connection is opened for it."""
 
 
-def sync_each(run: Run, tables: Sequence[Table], ended: OnOutcome) -> None:
+def sync_each(run: Run, tables: Sequence[Table], ended: OnOutcome[Receipt]) -> None:
     """Bring target tables up to date, and tell of each how it ended; raises Cancelled alone."""
     with run.sessions.lending():
         for part in _parts(run, tables):
-            _sync_part(run, part, ended)
+            together(run, part, _travel, ended)
 
 
-def _parts(run: Run, tables: Sequence[Table]) -> Iterator[list[Table]]:
+def _parts(run: Run, tables: Sequence[Table]) -> Iterator[Sequence[Table]]:
     """The tables that travel together, then those that travel alone: the large, and the unknown."""
 
     def sizes() -> list[int | None]:
@@ -65,39 +61,11 @@ def _parts(run: Run, tables: Sequence[Table]) -> Iterator[list[Table]]:
     run.sessions.check()
     sized = list(zip(tables, known, strict=True))
     small = [table for table, size in sized if size is not None and size <= SMALL]
-    for first in range(0, len(small), TOGETHER):
-        yield small[first : first + TOGETHER]
+    yield from parts(small)
     yield from ([table] for table, size in sized if size is None or size > SMALL)
 
 
-def _sync_part(run: Run, part: Sequence[Table], ended: OnOutcome) -> None:
-    """Sync tables that travel together; where they cannot, the halves of them, each for itself."""
-    names = tuple(str(table.target) for table in part)
-    its = dataclasses.replace(run, report=Reporter(names, run.report.on_progress))
-    left = list(part)
-
-    def settled(table: Table, outcome: Outcome) -> None:
-        left.remove(table)
-        ended(table, outcome)
-
-    try:
-        run.sessions.translating(lambda: _travel(its, part, settled))
-    except Cancelled:
-        raise
-    except SyncError as error:
-        run.sessions.check()
-        named = [table for table in left if str(table.target) == error.table]
-        unreachable = isinstance(error, ConnectionFailed | ConnectionLost)
-        for table in tuple(left) if unreachable or len(left) == 1 else named:
-            settled(table, _located(error, table, its))
-        # Where nobody knows which of them it was, the halves do without each other.
-        middle = 0 if named else len(left) // 2
-        for rest in (left[:middle], left[middle:]):
-            if rest:
-                _sync_part(run, rest, ended)
-
-
-def _travel(run: Run, part: Sequence[Table], settled: OnOutcome) -> None:
+def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> None:
     if len(part) == 1:
         (receipt,) = sync_tables(run, part)
         settled(part[0], receipt)
@@ -179,10 +147,6 @@ def _published(
             return
         with contextlib.suppress(psycopg2.Error):
             drop_staging(target, some[0].staging)
-        yield tables[0], _located(error, tables[0], run)
+        yield tables[0], located(error, tables[0], run)
     else:
         yield from zip(tables, receipts, strict=True)
-
-
-def _located(error: SyncError, table: Table, run: Run) -> SyncError:
-    return error.located(table=str(table.target), phase=run.report.phase)

@@ -5,10 +5,11 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.context import Run, Work
+from sync_assets.engine.errors import SyncError, about
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.types import distinct
 from sync_assets.engine.merge import merge
@@ -19,6 +20,7 @@ from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.run.together import OnOutcome, parts, together
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.snapshot.pages import pages_in
@@ -84,19 +86,38 @@ class Forecast:
 
 def forecast(run: Run, table: Table) -> Forecast:
     """Plan one table and say what would happen; raises SyncError where a run would."""
+    found: list[Forecast | SyncError] = []
+    _forecast(run, [table], lambda _, outcome: found.append(outcome))
+    (outcome,) = found
+    if isinstance(outcome, SyncError):
+        raise outcome
+    return outcome
+
+
+def forecast_each(run: Run, tables: Sequence[Table], ended: OnOutcome[Forecast]) -> None:
+    """Say of each of many tables what would happen, over one connection at either end."""
+    with run.sessions.lending():
+        for part in parts(tables):
+            together(run, part, _forecast, ended)
+
+
+def _forecast(run: Run, tables: Sequence[Table], settled: OnOutcome[Forecast]) -> None:
     with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
-        known = state.peek(target, [table])
+        known = state.peek(target, tables)
         # Looking neither waits for anybody nor has the source write a checkpoint.
-        table = dataclasses.replace(table, blocks_wait=0.0)
-        outlook = probe_wal(source, [table]).without_checkpoint()
+        looking = [dataclasses.replace(table, blocks_wait=0.0) for table in tables]
+        outlook = probe_wal(source, looking).without_checkpoint()
         with (
-            snapshot.taken(source, [table], run.report.begin) as views,
+            snapshot.taken(source, looking, run.report.begin) as views,
             giving_way(run.sessions, run.max_blocking),
             contextlib.ExitStack() as nothing_left,
         ):
             work = Work(run, source, target, nothing_left)
-            (plan,) = plan_tables(work, [table], views, known, outlook)
-        return _said(run, plan, known[table.target], target)
+            plans = plan_tables(work, looking, views, known, outlook)
+        for table, plan in zip(tables, plans, strict=True):
+            with about(table.target):
+                said = _said(run, plan, known[table.target], target)
+            settled(table, said)
 
 
 def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Forecast:

@@ -13,7 +13,7 @@ from sync_assets.engine.errors import Cancelled, ConcurrentRun, NoSuchRelation, 
 from sync_assets.engine.plan import unchanged
 from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.engine.progress import Progress
-from sync_assets.engine.run import each
+from sync_assets.engine.run import each, together
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.fixtures.sessions import end_idle
@@ -165,7 +165,7 @@ def test_random_changes_of_many_tables_end_exact(
 ) -> None:
     chance = random.Random(seed)
     tables = [table(str(each.source.name), deletes=deletes) for each in made(pair, 9)]
-    monkeypatch.setattr(each, "TOGETHER", 4)
+    monkeypatch.setattr(together, "TOGETHER", 4)
     with closing(psycopg2.connect(pair.source_url)) as late, late.cursor() as cursor:
         for turn in range(6):
             for changed in chance.sample(tables, 3):
@@ -192,3 +192,23 @@ def test_a_question_that_forgets_a_row_would_lose_it(
     pair.source("UPDATE t01 SET v = 'new'")
     monkeypatch.setattr(unchanged, "_can_be_asked", lambda plan: False)
     assert written(pair.engine().sync_each(tables)) == [0, 10, 0]
+
+
+def test_what_each_of_many_would_do_is_told_over_one_connection_at_either_end(pair: Pair) -> None:
+    tables = made(pair, 12)
+    pair.engine().sync_each(tables[:6])
+    pair.source("DROP TABLE t03", "UPDATE t04 SET v = 'new'")
+    pair.target("ALTER TABLE t05 ALTER v TYPE bytea USING v::bytea")
+    end_idle()
+    before = pair.source(SESSIONS)[0][0]
+    found = pair.engine().plan_each(tables)
+    assert pair.source(SESSIONS)[0][0] - before <= 2
+    errors = {n: each_ for n, each_ in enumerate(found) if isinstance(each_, SyncError)}
+    assert {n: type(error) for n, error in errors.items()} == {3: NoSuchRelation, 5: SchemaConflict}
+    full = [not isinstance(each_, SyncError) and each_.full for each_ in found]
+    assert full == [False] * 6 + [True] * 6
+    told = {n: each_ for n, each_ in enumerate(found) if not isinstance(each_, SyncError)}
+    # Of many it is known which of the small ones have changed.
+    assert {n for n in range(6) if n in told and told[n].pages} == {4}
+    for n in (4, 9):
+        assert told[n] == pair.engine().plan(tables[n])
