@@ -34,6 +34,9 @@ PAUSES = (0.0, 1.0, 3.0)
 class AlertNotSent(TransientError):
     """Check the variable that is named, and the server behind it."""
 
+    reached_nobody = False
+    """Whether it went none of the ways that are configured."""
+
 
 def send(alerts: Alerts, environment: Mapping[str, str], subject: str, text: str) -> None:
     """Send by every way that is configured; raises AlertNotSent once all of them were tried."""
@@ -45,7 +48,9 @@ def send(alerts: Alerts, environment: Mapping[str, str], subject: str, text: str
         ways.append((SMTP, partial(_mail, email=alerts.email, subject=subject, text=text)))
     failed = [problem for name, way in ways if (problem := _tried(name, way, environment))]
     if failed:
-        raise AlertNotSent(f"the alert {subject!r} was not sent: {'; '.join(failed)}")
+        error = AlertNotSent(f"the alert {subject!r} was not sent: {'; '.join(failed)}")
+        error.reached_nobody = len(failed) == len(ways)
+        raise error
 
 
 def _tried(name: str, way: Callable[[str], None], environment: Mapping[str, str]) -> str | None:

@@ -9,7 +9,8 @@ import dagster as dg
 from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from sync_assets.assets import specs
-from sync_assets.automation.alerts import send
+from sync_assets.automation.alert_sensors import tell_what_was_not_sent
+from sync_assets.automation.alerts import AlertNotSent, send
 from sync_assets.automation.switches import SWITCHED_OFF, switches
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
@@ -62,6 +63,10 @@ def hindrance_sensor(
         record(context.instance, tables, before, judged.memory)
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
+        try:
+            tell_what_was_not_sent(context.instance, component, tables, alerts)
+        except AlertNotSent as error:
+            context.log.warning("%s", error)
         return dg.SensorResult(
             skip_reason=dg.SkipReason(told), asset_events=list(_observations(tables, judged))
         )

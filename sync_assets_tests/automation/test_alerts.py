@@ -63,6 +63,26 @@ def test_a_sync_that_failed_is_told_with_what_where_and_how_to_mend_it(
     assert "NoSuchRelation" in mail.get_content()
 
 
+def test_a_failure_that_nobody_could_be_told_of_is_told_once_they_can(
+    ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_assets.automation.alerts.PAUSES", (0.0,))
+    ticks.attributes = {**ticks.attributes, "alerts": {"webhook": True}}
+    result = ticks.run()
+    inbox.status = 503
+    with pytest.raises(AlertNotSent):
+        tell_of(ticks, result)
+    with pytest.raises(AlertNotSent):
+        ticks.evaluate("_hindrances")
+    inbox.status = 200
+    ticks.evaluate("_hindrances")
+    ticks.evaluate("_hindrances")
+    told = [post["text"] for post in inbox.posts if "a sync failed" in post["text"]]
+    assert len(told) == 1
+    assert "NoSuchRelation: public.missing" in told[0]
+    assert result.run_id in told[0]
+
+
 def test_another_component_s_failure_is_not_ours(ticks: Ticks, inbox: Inbox) -> None:
     @dg.op
     def fails() -> None:
