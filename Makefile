@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test coverage random storm torture check lint docs dist bench newcomer reference lock clean
+.PHONY: help install demo ui test coverage random storm torture soak check lint docs dist bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -63,6 +63,11 @@ bench: install  ## measure beside floors and other tools (ARGS='--tools ours,flo
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
 	SYNC_TEST_WAYS=both SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
 		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_torture.py --log-cli-level=INFO $(ARGS)
+
+soak: install  ## live through what a month brings (HOURS=1, SEED=… repeats the order, REPORT=build/soak)
+	SYNC_TEST_SOAK_HOURS=$(or $(HOURS),1) SYNC_TEST_SOAK_SEED=$(or $(SEED),$(shell date +%s)) \
+		SYNC_TEST_SOAK_REPORT=$(or $(REPORT),build/soak) \
+		$(BIN)/pytest sync_assets_tests/scenarios/soak --log-cli-level=INFO $(ARGS)
 
 check: lint docs test  ## what CI runs
 
