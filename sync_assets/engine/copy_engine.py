@@ -11,7 +11,6 @@ from sync_assets.engine import errors
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.interrupt import interruptible
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.sync import sync_tables
@@ -22,6 +21,7 @@ from sync_assets.engine.table import (
     WorkerConfig,
     table_of,
 )
+from sync_assets.engine.threads import interruptible
 
 if TYPE_CHECKING:
     from sync_assets.engine.merge.merge import Merged

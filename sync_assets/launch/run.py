@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import os
-import threading
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
@@ -19,6 +18,7 @@ from sync_assets.config.automation import Checks
 from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import Cancelled, SyncError
+from sync_assets.engine.threads import in_thread
 from sync_assets.launch.instance import opened_instance
 from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets.runs.in_flight import end_dead_runs
@@ -27,8 +27,6 @@ from sync_assets.runs.process import noted
 
 REPOSITORY = "__repository__"
 """What Dagster calls the repository of a code location that has but one."""
-
-RunResult = Future[dg.ExecuteInProcessResult]
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +60,9 @@ def run_tables(
                     raise_on_error=False,
                 )
 
-        future = _in_background(execute)
+        # In a thread, so that Ctrl-C is ours: Dagster would take it for a failure. A daemon, so that a
+        # second one ends the process whatever the thread waits for.
+        future = in_thread(execute, "dagster-run", daemon=True)
         try:
             result = future.result()
         except KeyboardInterrupt:
@@ -84,23 +84,8 @@ def _name_origin(instance: dg.DagsterInstance, job: str) -> None:
     instance.create_run_for_job = create  # type: ignore[method-assign]
 
 
-def _in_background(execute: Callable[[], dg.ExecuteInProcessResult]) -> RunResult:
-    """Execute in a thread, so that Ctrl-C is ours: Dagster would take it for a failure."""
-    future: RunResult = Future()
-
-    def work() -> None:
-        try:
-            future.set_result(execute())
-        except BaseException as error:  # noqa: BLE001 (raised where the result is asked for)
-            future.set_exception(error)
-
-    # A daemon, so that a second Ctrl-C ends the process whatever the thread waits for.
-    threading.Thread(target=work, name="dagster-run", daemon=True).start()
-    return future
-
-
 def _cancelled(
-    instance: dg.DagsterInstance, run_id: str, future: RunResult
+    instance: dg.DagsterInstance, run_id: str, future: Future[dg.ExecuteInProcessResult]
 ) -> dg.ExecuteInProcessResult:
     """Mark the run as being cancelled, which its steps watch for, and wait for its end."""
     while not future.done():

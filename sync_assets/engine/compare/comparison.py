@@ -14,7 +14,7 @@ from psycopg2.sql import SQL
 
 from sync_assets.engine.compare.checksum import Buckets, digits_for, listing, sums
 from sync_assets.engine.compare.difference import differences
-from sync_assets.engine.compare.scan import End, Scan, concurrently, streamed
+from sync_assets.engine.compare.scan import End, Scan, streamed
 from sync_assets.engine.compare.sides import rows_of_target
 from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run
@@ -27,6 +27,7 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.snapshot.give_way import giving_way, idling
 from sync_assets.engine.snapshot.snapshot import IN_RECOVERY, is_in_recovery
 from sync_assets.engine.table import Table
+from sync_assets.engine.threads import TaskGroup
 from sync_assets.engine.workers import choose_workers
 
 LISTED_AT_ONCE = 5_000_000
@@ -107,16 +108,18 @@ class Comparison:
             )
             for end in ends
         ]
-        concurrently(run.sessions, [work for scan in scans for work in scan.works()])
+        with TaskGroup(run.sessions.cancel_statements) as group:
+            for scan in scans:
+                scan.start(group)
 
     def _list(self, ends: Sequence[End], tally: Tally) -> None:
         """Compare the rows of the buckets that differ one by one."""
         for part in self._parts:
             self._run.report.begin("list")
-            with contextlib.ExitStack() as stack:
-                sessions, digits = self._run.sessions, self._digits
+            sessions = self._run.sessions
+            with TaskGroup(sessions.cancel_statements) as group:
                 source, target = (
-                    stack.enter_context(streamed(sessions, end, listing(end.rows, digits, part)))
+                    streamed(group, sessions, end, listing(end.rows, self._digits, part))
                     for end in ends
                 )
                 for found in differences(source, target):

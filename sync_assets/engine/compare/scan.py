@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from functools import partial
 
@@ -23,6 +23,7 @@ from sync_assets.engine.postgres.session import (
 from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.snapshot.reach import Reach, prove
 from sync_assets.engine.snapshot.shared import SharedSnapshot, joined, readers, share
+from sync_assets.engine.threads import TaskGroup
 
 SETTINGS = (
     # All buckets of a piece fit, and so do the rows that are listed in the usual case.
@@ -86,14 +87,14 @@ class Scan:
             self.pieces += 1
         self._workers = readers(min(workers, self.pieces), in_recovery=end.in_recovery)
 
-    def works(self) -> Iterator[Callable[[threading.Event], None]]:
-        """What its connections do, for `concurrently`."""
-        yield partial(self._read, self._end.leader)
+    def start(self, group: TaskGroup) -> None:
+        """Let its connections read, each a task of the group."""
         if self._workers > 1:
             with self._end.leader.cursor() as cursor:
                 shared = share(cursor)
             for _ in range(self._workers - 1):
-                yield partial(self._join, shared)
+                group.start(partial(self._join, shared, group.stopped))
+        group.start(partial(self._read, self._end.leader, group.stopped))
 
     def _join(self, shared: SharedSnapshot, stopped: threading.Event) -> None:
         with joined(self._sessions, self._end.side, shared) as connection:
@@ -163,62 +164,22 @@ class _Lines:
         return b""
 
 
-def concurrently(sessions: Sessions, works: Sequence[Callable[[threading.Event], None]]) -> None:
-    """Do all of them at once; when one fails, end the others and raise its error."""
-    stopped = threading.Event()
-    outcomes: queue.SimpleQueue[BaseException | None] = queue.SimpleQueue()
-
-    def run(work: Callable[[threading.Event], None]) -> None:
-        try:
-            work(stopped)
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits
-            outcomes.put(error)
-        else:
-            outcomes.put(None)
-
-    threads = [threading.Thread(target=run, args=(work,)) for work in works]
-    for thread in threads:
-        thread.start()
-    failure = next(filter(None, (outcomes.get() for _ in threads)), None)
-    stopped.set()
-    for thread in threads:
-        _end(thread, sessions if failure else None)
-    if failure:
-        raise failure
-
-
-def _end(thread: threading.Thread, sessions: Sessions | None) -> None:
-    while thread.is_alive():
-        if sessions:
-            # Again and again: a cancel that finds no statement running has no effect.
-            sessions.cancel("source")
-            sessions.cancel("target")
-        thread.join(0.5 if sessions else None)
-
-
-@contextlib.contextmanager
-def streamed(sessions: Sessions, end: End, statement: Composable) -> Iterator[Iterator[bytes]]:
-    """The lines of a COPY of one end, as they come; the server waits for who reads them."""
-    stream = _Stream(sessions, end, statement)
-    thread = threading.Thread(target=stream.run)
-    thread.start()
-    try:
-        yield stream.lines()
-    except BaseException:
-        stream.stopped.set()
-        _end(thread, sessions)
-        raise
-    _end(thread, None)
+def streamed(
+    group: TaskGroup, sessions: Sessions, end: End, statement: Composable
+) -> Iterator[bytes]:
+    """The lines of a COPY of one end, a task of the group; the server waits for who reads them."""
+    stream = _Stream(end, statement, group.stopped)
+    return stream.lines(sessions, group.start(stream.run))
 
 
 class _Stream:
     """A COPY in a thread of its own, and the few lines that it is ahead."""
 
-    def __init__(self, sessions: Sessions, end: End, statement: Composable) -> None:
-        self.stopped = threading.Event()
-        self._sessions, self._end, self._statement = sessions, end, statement
+    def __init__(self, end: End, statement: Composable, stopped: threading.Event) -> None:
+        self._end, self._statement, self._stopped = end, statement, stopped
         self._block: list[bytes] = []
-        self._blocks: queue.Queue[list[bytes] | BaseException | None] = queue.Queue(BLOCKS)
+        self._blocks: queue.SimpleQueue[list[bytes] | None] = queue.SimpleQueue()
+        self._room = threading.Semaphore(BLOCKS)
 
     def run(self) -> None:
         end = self._end
@@ -226,20 +187,16 @@ class _Stream:
             piece = whole(end.rows.relation)
             end.copy(end.leader, self._statement, self._take, piece)
             self._put(self._block)
-            self._put(None)
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that reads
-            self._put(error)
+        finally:
+            self._blocks.put(None)
 
-    def lines(self) -> Iterator[bytes]:
-        while True:
-            block = self._blocks.get()
-            if isinstance(block, BaseException):
-                raise block
-            if block is None:
-                return
+    def lines(self, sessions: Sessions, running: Future[None]) -> Iterator[bytes]:
+        for block in iter(self._blocks.get, None):
+            self._room.release()
             # A cancel may have come when no statement was there to be cancelled.
-            self._sessions.check()
+            sessions.check()
             yield from block
+        running.result()
 
     def _take(self, line: bytes) -> None:
         self._block.append(line)
@@ -247,10 +204,8 @@ class _Stream:
             self._put(self._block)
             self._block = []
 
-    def _put(self, block: list[bytes] | BaseException | None) -> None:
-        while not self.stopped.is_set():
-            with contextlib.suppress(queue.Full):
-                self._blocks.put(block, timeout=0.2)
-                return
-        if isinstance(block, list):
-            raise errors.Cancelled("the other end could not be read")
+    def _put(self, block: list[bytes]) -> None:
+        while not self._room.acquire(timeout=0.2):
+            if self._stopped.is_set():
+                raise errors.Cancelled("the other end could not be read")
+        self._blocks.put(block)

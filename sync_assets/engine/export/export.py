@@ -7,7 +7,8 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
+from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 
@@ -32,6 +33,7 @@ from sync_assets.engine.snapshot.give_way import hurry, idling
 from sync_assets.engine.snapshot.reach import prove
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.shared import SharedSnapshot, joined, readers, share
+from sync_assets.engine.threads import TaskGroup
 
 LARGE = 1 << 17
 """Bytes of a relation that may be more than a socket takes while nobody reads at its other end."""
@@ -77,9 +79,10 @@ class Export:
         self._chunks: queue.SimpleQueue[Chunk] = queue.SimpleQueue()
         for chunk in chunks:
             self._chunks.put(chunk)
-        self._finished: queue.SimpleQueue[Batch | BaseException | None] = queue.SimpleQueue()
+        self._finished: queue.SimpleQueue[Batch | None] = queue.SimpleQueue()
         self._numbers = itertools.count()
-        self._stopped = threading.Event()
+        self._readers = TaskGroup(self._let_go)
+        self._stopped = self._readers.stopped
         self._lock = threading.Lock()
 
     def batches(self, leader: Connection, workers: int) -> Generator[Batch, None, None]:
@@ -88,72 +91,42 @@ class Export:
         `leader` is inside the transaction of the plans' snapshot.
         """
         workers = readers(workers, in_recovery=self._plans[0].view.snapshot.in_recovery)
-        others = []
-        if workers > 1:
-            work = partial(self._join, share(leader.cursor()))
-            others = [threading.Thread(target=self._run, args=(work,)) for _ in range(workers - 1)]
-        lead = threading.Thread(target=self._run, args=(lambda: self._lead(leader, others),))
-        threads = [*others, lead]
-        try:
-            for thread in threads:
-                thread.start()
-            yield from self._collect(len(threads))
-        except BaseException:
-            self._stopped.set()
-            for thread in threads:
-                while thread.is_alive():
-                    # Again and again: a cancel that finds no statement running has no effect.
-                    self._sessions.cancel("source")
-                    thread.join(0.5)
-            raise
-        for thread in threads:
-            thread.join()
+        with self._readers:
+            others = []
+            if workers > 1:
+                join = partial(self._join, share(leader.cursor()))
+                others = [self._readers.start(join) for _ in range(workers - 1)]
+            self._readers.start(partial(self._lead, leader, others))
+            yield from iter(self._finished.get, None)
 
     def discard(self, batch: Batch) -> None:
         """Remove a batch's file and let the export use its room."""
         batch.discard()
         self._budget.change(-batch.bytes)
 
-    def give_up(self, error: BaseException) -> None:
+    def give_up(self) -> None:
         """Let go of the source at once; whoever collects hears of it after what is ready."""
-        self._finished.put(error)
-        self._stopped.set()
-        self._sessions.cancel("source")
+        self._readers.fail(errors.Cancelled("the export was given up"))
 
-    def _collect(self, running: int) -> Iterator[Batch]:
-        while running:
-            outcome = self._finished.get()
-            if isinstance(outcome, BaseException):
-                raise outcome
-            if outcome is None:
-                running -= 1
-            else:
-                yield outcome
+    def _let_go(self) -> None:
+        self._finished.put(None)
+        self._sessions.cancel_statements("source")
 
-    def _run(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that collects
-            self._finished.put(error)
-        else:
-            self._finished.put(None)
-
-    def _lead(self, leader: Connection, others: Sequence[threading.Thread]) -> None:
+    def _lead(self, leader: Connection, others: Sequence[Future[None]]) -> None:
         """Read, then keep the locks until the last reader is done, and release the snapshot.
 
         With `hold` the caller commits, and reads on in the same snapshot.
         """
         self._read(leader)
-        for thread in others:
-            while thread.is_alive():
-                thread.join(BEAT)
-                beat(leader)
+        while wait(others, BEAT).not_done:
+            beat(leader)
         if self._hold:
             idling(self._sessions, leader)
         else:
             with leader.cursor() as cursor:
                 cursor.execute("COMMIT")
         self.ended = time.monotonic()
+        self._finished.put(None)
 
     def _join(self, shared: SharedSnapshot) -> None:
         """Read as a further worker, on the leader's snapshot; the receipt counts the workers."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from sync_assets.engine.export.batches import Batch
 from sync_assets.engine.export.export import Export
@@ -13,6 +13,7 @@ from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
+from sync_assets.engine.threads import TaskGroup
 
 
 class Loaders:
@@ -30,31 +31,16 @@ class Loaders:
         self._export = export
         self._batches: Iterator[Batch] = iter(())
         self._turn = threading.Lock()
-        self._failures: list[BaseException] = []
 
     def load(self, target: Connection, batches: Iterator[Batch], most: int) -> None:
         """Load all batches over at most so many connections; raises what a loader did."""
         self._batches = batches
         alone = any(staging.temporary for staging in self._staged)
-        others = [
-            threading.Thread(target=self._guarded, args=(self._join,))
-            for _ in range(0 if alone else most - 1)
-        ]
-        for thread in others:
-            thread.start()
-        self._guarded(lambda: self._work(target))
-        for thread in others:
-            thread.join()
-        if self._failures:
-            raise self._failures[0]
-
-    def _guarded(self, work: Callable[[], None]) -> None:
-        try:
-            work()
-        except BaseException as error:  # noqa: BLE001 - carried to the thread that waits for all
-            # Do not take `_turn` here: its holder may wait for a batch, which only this ends.
-            self._failures.append(error)
-            self._export.give_up(error)
+        # Giving up takes no `_turn`: its holder may wait for a batch, which only this ends.
+        with TaskGroup(self._export.give_up) as group:
+            for _ in range(0 if alone else most - 1):
+                group.start(self._join)
+            self._work(target)
 
     def _join(self) -> None:
         with contextlib.ExitStack() as stack:

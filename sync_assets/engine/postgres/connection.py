@@ -141,10 +141,13 @@ class Sessions:
         if self.cancelled:
             raise errors.Cancelled("the run was cancelled")
 
-    def cancel(self, side: Side | None = None) -> None:
-        """Cancel what the servers are doing for this run, or for one side of it."""
-        if side is None:
-            self.cancelled = True
+    def cancel(self) -> None:
+        """Cancel this run, and what the servers are doing for it."""
+        self.cancelled = True
+        self.cancel_statements()
+
+    def cancel_statements(self, side: Side | None = None) -> None:
+        """Cancel what the servers are doing now, on both sides or on one."""
         with self._lock:
             chosen = [held for held, its in self._open.items() if side in (None, its.side)]
         for connection in chosen:

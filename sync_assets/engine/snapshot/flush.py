@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import threading
-from concurrent.futures import Future, ThreadPoolExecutor, wait
+from concurrent.futures import Future, wait
+from functools import partial
 
 import psycopg2
 
 from sync_assets.engine import errors
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection, row, rows
+from sync_assets.engine.threads import in_thread
 
 PATIENCE = 0.2
 """Seconds that the source gets to flush by itself: the WAL writer's default delay. The WAL writer
@@ -83,10 +85,10 @@ class Flush:
         self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack
     ) -> None:
         self._ended = threading.Event()
-        self._waiter = ThreadPoolExecutor(1, thread_name_prefix="flush")
         self._proof: Future[None] | None = None
         if not is_flushed(source, lsn):
-            self._proof = self._waiter.submit(self._wait, sessions, source, lsn, held.pop_all())
+            work = partial(self._wait, sessions, source, lsn, held.pop_all())
+            self._proof = in_thread(work, "flush")
 
     def ensure(self) -> None:
         """Return once the WAL is on disk; raises SourceNotFlushed, at the latest after `AT_MOST`."""
@@ -99,7 +101,8 @@ class Flush:
     def end(self) -> None:
         """Nobody waits for it any more."""
         self._ended.set()
-        self._waiter.shutdown()
+        if self._proof is not None:
+            wait([self._proof])
 
     def _wait(
         self, sessions: Sessions, source: Connection, lsn: int, held: contextlib.ExitStack

@@ -168,8 +168,7 @@ class _Watch:
         while self._blocked is not None and not self._left.wait(0.2):
             # Whatever the run waits for meanwhile. Again and again: a cancel that finds no
             # statement running has no effect.
-            self._sessions.cancel("source")
-            self._sessions.cancel("target")
+            self._sessions.cancel_statements()
 
     def _watch(self, connection: Connection) -> None:
         with connection.cursor() as cursor:
