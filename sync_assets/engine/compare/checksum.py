@@ -17,11 +17,9 @@ from psycopg2.sql import SQL, Composable, Literal
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.equality import hash_of
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.snapshot.scope import between_pages
-
-MOST_ARGUMENTS = 90
-"""Values that one call of format() takes here; PostgreSQL allows 100 arguments."""
 
 ROWS_PER_BUCKET = 1024
 HEX, MOST_DIGITS = 16, 4
@@ -62,6 +60,11 @@ class Rows:
         """The SQL of what identifies a row."""
         by_name = {name: self.alike(name, value) for name, value in self.columns}
         return tuple(by_name[name] for name in self.key) or self.values
+
+    @property
+    def image(self) -> Composable:
+        """What two rows are the same by, on whatever server."""
+        return hash_of(self.values)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +118,7 @@ def sums(rows: Rows, piece: Piece, digits: int) -> Composable:
     """COPY, for each bucket, its rows, those that the next run reads, and sums of their hashes."""
     # Rows without a key are told by their own hash, which need not be computed twice.
     image = SQL("h.image" if rows.key else "h.key")
-    hashes = [hash_of(rows.identity), *([hash_of(rows.values)] if rows.key else [])]
+    hashes = [hash_of(rows.identity), *([rows.image] if rows.key else [])]
     return SQL(
         "COPY (SELECT pg_catalog.left(h.key, {digits}), pg_catalog.count(*), "
         "pg_catalog.count(*) FILTER (WHERE h.awaited), {low}, {high} "
@@ -188,29 +191,6 @@ def _read(rows: Rows, piece: Piece, values: Iterable[Composable]) -> Composable:
         identifiers.relation(piece.name),
         SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL(""),
     )
-
-
-def hash_of(values: Sequence[Composable]) -> Composable:
-    """The MD5 of the values' text, as SQL.
-
-    Each value is written as a literal: NULL differs from '', and no value can run into the next.
-    `ROW(…)::text` would do, but for the C library of each server, which says what a blank is.
-    """
-    groups = [
-        values[first : first + MOST_ARGUMENTS] for first in range(0, len(values), MOST_ARGUMENTS)
-    ]
-    parts = [
-        SQL("pg_catalog.format({}, {})").format(Literal("%L," * len(group)), SQL(", ").join(group))
-        for group in groups
-    ]
-    # A table may have no column, and rows all the same.
-    text = SQL(" OPERATOR(pg_catalog.||) ").join(parts or [SQL("''")])
-    # SQL_ASCII is bytes that nobody can convert: they are what is compared.
-    encoding = SQL(
-        "CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII'"
-        " THEN 'SQL_ASCII' ELSE 'UTF8' END"
-    )
-    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, {}))").format(text, encoding)
 
 
 def unpadded(value: Composable) -> Composable:

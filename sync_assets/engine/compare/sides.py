@@ -60,10 +60,21 @@ def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:
             f"the target {table.target} has no {what}",
             remedy="Sync the table first, or verify it without --no-sync.",
         )
-    marked = table.deleted_column in there and table.deleted_column not in names
-    live = SQL("{} IS NULL").format(Identifier(table.deleted_column)) if marked else None
     columns = tuple((name, Identifier(name)) for name in names)
+    live = live_rows(table, source.relation, target)
     return Rows(target, columns, source.key, live, lsns=source.lsns)
+
+
+def live_rows(table: Table, source: Relation, target: Relation) -> Composable | None:
+    """The condition on target rows that are not marked as deleted; None where nothing marks them."""
+    mark = marks_deleted(table, source, target)
+    return SQL("{} IS NULL").format(Identifier(mark)) if mark else None
+
+
+def marks_deleted(table: Table, source: Relation, target: Relation) -> str | None:
+    """The target's column of that use; one of the source's own may bear the name."""
+    name = table.deleted_column
+    return name if target.column(name) and not source.column(name) else None
 
 
 def awaited_by(view: SourceRelation, known: State | None) -> Composable | None:

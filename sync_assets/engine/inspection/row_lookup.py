@@ -9,10 +9,11 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.compare.checksum import Rows, hash_of
-from sync_assets.engine.compare.sides import rows_of_source
+from sync_assets.engine.compare.checksum import Rows
+from sync_assets.engine.compare.sides import marks_deleted, rows_of_source, rows_of_target
 from sync_assets.engine.inspection.explain import SourceRow, TargetRow
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.equality import same_key
 from sync_assets.engine.postgres.operators import anywhere, equality_of
 from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
@@ -40,7 +41,7 @@ def source_row(
             SQL(widened(view.snapshot.xmax, "t.xmin") if versioned else "NULL::bigint"),
             SQL("t.tableoid::bigint" if versioned else "NULL::bigint"),
             SQL("{} IS TRUE").format(written(table.where or "true")),
-            hash_of(rows_of_source(table, view).values),
+            rows_of_source(table, view).image,
             SQL("ONLY " if table.only else ""),
             identifiers.relation(table.source),
             condition,
@@ -67,23 +68,16 @@ def target_row(
     """The row on the target; raises ConfigurationError."""
     if there is None or any(there.column(name) is None for name in key.columns):
         return None
-    ours = [
-        Identifier(name) if there.column(name) else SQL("NULL")
-        for name in (table.xmin_column, table.deleted_column)
-    ]
-    if source.relation.column(table.deleted_column):
-        # A column of the source's own, which only bears the name.
-        ours[1] = SQL("NULL")
-    names = [name for name, _ in source.columns]
-    lacking = any(there.column(name) is None for name in names)
-    image = hash_of([source.alike(name, Identifier(name)) for name in names])
+    xmin = table.xmin_column if there.column(table.xmin_column) else None
+    mark = marks_deleted(table, source.relation, there)
+    lacking = any(there.column(name) is None for name, _ in source.columns)
     condition = _condition(cursor, there, key, values)
     found = _look_up(
         cursor,
         (),
         SQL("SELECT {}, {}, {} FROM {} AS t WHERE {}").format(
-            *ours,
-            SQL("NULL") if lacking else image,
+            *(Identifier(name) if name else SQL("NULL") for name in (xmin, mark)),
+            SQL("NULL") if lacking else rows_of_target(table, source, there).image,
             identifiers.relation(table.target),
             condition,
         ),
@@ -95,13 +89,11 @@ def target_row(
 
 def _condition(cursor: Cursor, relation: Relation, key: Key, values: Sequence[str]) -> Composable:
     """SQL that holds for the row: by the key's own equality, or that of its columns' types."""
-    operators = equality_of(cursor, relation, key)
-    return SQL(" AND ").join(
-        SQL("t.{} {} {}::{}").format(
-            Identifier(name), SQL(operator), Literal(value), SQL(_type_of(relation.column(name)))
-        )
-        for name, operator, value in zip(key.columns, operators, values, strict=True)
-    )
+    given = [
+        SQL("{}::{}").format(Literal(value), SQL(_type_of(relation.column(name))))
+        for name, value in zip(key.columns, values, strict=True)
+    ]
+    return same_key(map(Identifier, key.columns), equality_of(cursor, relation, key), given)
 
 
 def _type_of(column: Column | None) -> str:

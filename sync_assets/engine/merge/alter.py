@@ -15,6 +15,7 @@ from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.equality import same_key
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
 
@@ -181,12 +182,9 @@ def _count(
 def _joined(plan: Plan, key: Key, through: Composable) -> Composable:
     """Key columns may be about to change their type, too; the staged ones have it already."""
     types = {field.name: field.type for field in plan.layout.fields}
-    return SQL(" AND ").join(
-        SQL("t.{column}{through}::{type} {operator} s.{column}").format(
-            column=Identifier(column),
-            through=through,
-            type=SQL(types[column]),
-            operator=SQL(operator),
-        )
-        for column, operator in zip(key.columns, key.operators, strict=True)
+    ours = (
+        SQL("t.{}{}::{}").format(Identifier(column), through, SQL(types[column]))
+        for column in key.columns
     )
+    theirs = (SQL("s.{}").format(Identifier(column)) for column in key.columns)
+    return same_key(ours, key.operators, theirs)

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
@@ -18,6 +18,7 @@ from sync_assets.engine.merge import keys_by_page, merge_statements
 from sync_assets.engine.merge.merge_statements import within_buckets
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.plan.plan import KeysByPage, Plan, Removal
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.session import PINNED, UNPINNED, Cursor, row, rows
 
 NAMED = 3
@@ -87,7 +88,7 @@ def read_actors(cursor: Cursor, target: RelationName) -> tuple[Actor, ...]:
 def check_each_statement(cursor: Cursor, constraints: Sequence[RelationName]) -> None:
     """Have deferrable constraints checked by each statement, which is late enough, and not later."""
     if constraints:
-        names = SQL(", ").join(Identifier(each.schema, each.name) for each in constraints)
+        names = SQL(", ").join(map(identifiers.relation, constraints))
         cursor.execute(SQL("SET CONSTRAINTS {} IMMEDIATE").format(names))
 
 

@@ -10,6 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine.compare.checksum import has_key_hash
 from sync_assets.engine.load.staging_statements import IN_SCOPE
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
+from sync_assets.engine.postgres.equality import same_key
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.relation import Key
 
@@ -18,13 +19,9 @@ PUBLISHED, STAGED = Identifier("t"), Identifier("s")
 
 def joined(key: Key, staged: Composable = STAGED) -> Composable:
     """The condition under which a target row `t` and a staged row are the same row."""
-    # The key index's own operators: what the index calls equal is what identifies a row.
-    return SQL(" AND ").join(
-        SQL("t.{column} {operator} {staged}.{column}").format(
-            column=Identifier(column), operator=SQL(operator), staged=staged
-        )
-        for column, operator in zip(key.columns, key.operators, strict=True)
-    )
+    ours = (SQL("t.{}").format(Identifier(column)) for column in key.columns)
+    theirs = (SQL("{}.{}").format(staged, Identifier(column)) for column in key.columns)
+    return same_key(ours, key.operators, theirs)
 
 
 def differs(plan: Plan) -> Composable:

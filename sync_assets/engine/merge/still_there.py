@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from psycopg2.sql import SQL, Composable, Identifier, Literal
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.equality import given_keys, same_key
 from sync_assets.engine.postgres.identifiers import relation
-from sync_assets.engine.postgres.operators import anywhere, equality_of
+from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import PINNED, Cursor, row, transaction
 from sync_assets.engine.snapshot.scope import own_names, under, written
@@ -34,26 +35,16 @@ def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequenc
 def _count(cursor: Cursor, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> Composable:
     # The target's operators may be of another schema than the source's.
     operators = equality_of(cursor, plan.view.relation, dataclasses.replace(key, operators=()))
-    types = {column.name: anywhere(column.type) for column in plan.view.columns}
-    # A dot keeps them from being columns of the source, which the filter names as it likes.
-    numbered = [Identifier(f"sync_assets.k{number}") for number in range(len(key.columns))]
-    same = [
-        SQL("{} {} wanted.{}::{}").format(Identifier(name), SQL(by), number, SQL(types[name]))
-        for name, by, number in zip(key.columns, operators, numbered, strict=True)
-    ]
+    types = {column.name: column.type for column in plan.view.columns}
+    given, wanted = given_keys((types[name] for name in key.columns), keys)
+    same = [same_key(map(Identifier, key.columns), operators, wanted)]
     if plan.table.where is not None:
         same.append(SQL("{} IS TRUE").format(written(plan.table.where)))
     return SQL(
-        "SELECT pg_catalog.count(*) FROM pg_catalog.unnest({values}) AS wanted ({names}) "
-        "WHERE EXISTS (SELECT FROM {only}{source} WHERE {same})"
+        "SELECT pg_catalog.count(*) FROM {} WHERE EXISTS (SELECT FROM {}{} WHERE {})"
     ).format(
-        # Literals and no parameters: a column's name may hold a percent sign.
-        values=SQL(", ").join(
-            SQL("{}::pg_catalog.text[]").format(Literal(list(each)))
-            for each in zip(*keys, strict=True)
-        ),
-        names=SQL(", ").join(numbered),
-        only=SQL("ONLY " if plan.table.only else ""),
-        source=relation(plan.view.relation.name),
-        same=SQL(" AND ").join(same),
+        given,
+        SQL("ONLY " if plan.table.only else ""),
+        relation(plan.view.relation.name),
+        SQL(" AND ").join(same),
     )

@@ -15,6 +15,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
 from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.postgres.equality import given_keys, same_key
 from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, rows
@@ -103,22 +104,15 @@ def _were_replaced(view: SourceRelation, known: State) -> bool:
 def _versions(place: int, search: _Search) -> Composable:
     view, key, samples = search.plan.view, search.key, search.samples
     types = {column.name: column.type for column in view.columns}
-    names = [Identifier(f"key {number}") for number in range(len(key.columns))]
-    joined = SQL(" AND ").join(
-        SQL("t.{} {} s.{}::{}").format(Identifier(column), SQL(operator), name, SQL(types[column]))
-        for column, operator, name in zip(key.columns, key.operators, names, strict=True)
+    given, (then, *wanted) = given_keys(
+        ("bigint", *(types[column] for column in key.columns)),
+        [(str(sample.xid), *sample.key) for sample in samples],
     )
-    # Literals and no parameters: a column's name may hold a percent sign.
-    xids = SQL("{}::bigint[]").format(Literal([sample.xid for sample in samples]))
-    values = zip(*(sample.key for sample in samples), strict=True)
-    arrays = [xids, *(SQL("{}::text[]").format(Literal(list(each))) for each in values)]
-    return SQL(
-        "SELECT {place}, s.xid, {xid} FROM unnest({arrays}) AS s (xid, {names}) JOIN {source} AS t ON {joined}"
-    ).format(
-        place=Literal(place),
-        xid=SQL(widened(view.snapshot.xmax, "t.xmin")),
-        arrays=SQL(", ").join(arrays),
-        names=SQL(", ").join(names),
-        source=relation(view.relation.name),
-        joined=joined,
+    return SQL("SELECT {}, {}, {} FROM {} JOIN {} AS t ON {}").format(
+        Literal(place),
+        then,
+        SQL(widened(view.snapshot.xmax, "t.xmin")),
+        given,
+        relation(view.relation.name),
+        same_key(map(Identifier, key.columns), key.operators, wanted),
     )

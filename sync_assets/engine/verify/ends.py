@@ -6,10 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TypeVar
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
-from sync_assets.engine.compare.sides import awaited_by
+from sync_assets.engine.compare.sides import awaited_by, live_rows
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
@@ -56,9 +56,7 @@ class BothEnds:
     @property
     def live(self) -> Composable:
         """The condition on target rows that are not marked as deleted."""
-        marked = self.relation.column(self.table.deleted_column)
-        ours = marked is not None and self.view.relation.column(marked.name) is None
-        return SQL("{} IS NULL").format(Identifier(marked.name)) if marked and ours else SQL("true")
+        return live_rows(self.table, self.view.relation, self.relation) or SQL("true")
 
     @property
     def already_synced(self) -> Composable:

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.compare.checksum import Rows, hash_of
+from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.compare.sides import rows_of_source, rows_of_target
 from sync_assets.engine.layout.keys import choose_key
+from sync_assets.engine.postgres.equality import given_keys, same_key
 from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
@@ -111,7 +112,7 @@ def _sample_of(ends: BothEnds, key: Key, compared: Rows, chosen: _Chosen) -> Com
     """The key of each row as text, and what the whole row is compared by."""
     return SQL("SELECT {}, {} FROM {}{} WHERE {} AND {} AND {} LIMIT {}").format(
         SQL(", ").join(SQL("{}::pg_catalog.text").format(Identifier(name)) for name in key.columns),
-        hash_of(compared.values),
+        compared.image,
         ends.from_source,
         chosen.method,
         ends.already_synced,
@@ -125,32 +126,17 @@ def _same_rows(
     ends: BothEnds, key: Key, compared: Rows, part: Sequence[tuple[object, ...]]
 ) -> Composable:
     """How many of the keys given are there, and how many with the checksum given."""
-    # A dot keeps them from being columns of the target.
-    numbered = [f"sync_assets.k{number}" for number in range(len(key.columns))]
-    names = [Identifier("sampled", each) for each in numbered]
-    aliases = SQL(", ").join(map(Identifier, numbered))
+    types = (*(_type(ends, column) for column in key.columns), "text")
+    sampled, (*wanted, checksum) = given_keys(types, part)
     operators = equality_of(ends.target, ends.relation, key)
-    joins = [
-        SQL("t.{} {} {}::{}").format(
-            Identifier(column), SQL(operator), name, SQL(_type(ends, column))
-        )
-        for column, operator, name in zip(key.columns, operators, names, strict=True)
-    ]
-    checksum = hash_of(
-        [compared.alike(name, SQL("t.{}").format(Identifier(name))) for name, _ in compared.columns]
-    )
     return SQL(
-        'SELECT count(*), count(*) FILTER (WHERE {} = sampled."sync_assets.checksum")'
-        ' FROM unnest({}) AS sampled ({}, "sync_assets.checksum") JOIN {} AS t ON {} WHERE {}'
+        "SELECT count(*), count(*) FILTER (WHERE {} = {}) FROM {} JOIN {} ON {} WHERE {}"
     ).format(
+        compared.image,
         checksum,
-        # Not as parameters: a percent sign in a column's name would be taken for one.
-        SQL(", ").join(
-            SQL("{}::text[]").format(Literal(list(each))) for each in zip(*part, strict=True)
-        ),
-        aliases,
+        sampled,
         ends.from_target,
-        SQL(" AND ").join(joins),
+        same_key(map(Identifier, key.columns), operators, wanted),
         ends.live,
     )
 

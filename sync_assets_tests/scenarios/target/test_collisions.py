@@ -122,6 +122,19 @@ def test_a_row_that_makes_way_is_named_and_guarded(ranked: Pair) -> None:
     assert ranked.is_exact()
 
 
+def test_a_row_makes_way_by_a_key_of_several_columns(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (a integer, b text, rank integer, PRIMARY KEY (a, b))",
+        "INSERT INTO t SELECT i, 'b', i FROM generate_series(1, 30) i",
+    )
+    pair.sync()
+    pair.target("ALTER TABLE t ADD CONSTRAINT t_rank_key UNIQUE (rank)")
+    pair.source("DELETE FROM t WHERE a = 9", "INSERT INTO t VALUES (9, 'another', 9)")
+    receipt = pair.sync()
+    assert (receipt.rows_deleted, receipt.rows_inserted) == (1, 1)
+    assert pair.is_exact()
+
+
 def test_a_marked_row_makes_way_too(ranked: Pair) -> None:
     ranked.sync(deletes="soft")
     ranked.source("DELETE FROM t WHERE id = 8", *TAKEN_OVER)
