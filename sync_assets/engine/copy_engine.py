@@ -250,7 +250,7 @@ class DataCopyEngine:
         )
 
     def _sessions(self) -> Sessions:
-        return Sessions(self._source_url, self._target_url, "sync_assets")
+        return Sessions(self._source_url, self._target_url)
 
     def _guarded(
         self,

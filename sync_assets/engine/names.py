@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass
 
 from sync_assets.engine.errors import ConfigurationError
@@ -46,6 +47,11 @@ class RelationName:
     def as_sql(self) -> str:
         """The name as it can be pasted into a statement."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+def parts_of(names: Collection[RelationName]) -> tuple[list[str], list[str]]:
+    """Schemas and names, each as an array for a statement that looks for all of them."""
+    return [each.schema for each in names], [each.name for each in names]
 
 
 def _split(text: str) -> list[str]:

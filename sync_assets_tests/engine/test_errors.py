@@ -49,7 +49,7 @@ def test_the_tree_in_the_docstring_is_the_tree() -> None:
 )
 def test_a_url_that_libpq_would_misread_is_refused_without_repeating_it(url: str) -> None:
     with pytest.raises(errors.SyncError) as caught:
-        open_session(url, "source", "test")
+        open_session(url, "source")
     assert "s3cr3t" not in str(caught.value)
     assert "source" in str(caught.value)
 
@@ -101,10 +101,10 @@ def test_a_full_server_is_called_full(server: PostgresServer, connect: Connect) 
     admin.execute("CREATE ROLE one_at_a_time LOGIN CONNECTION LIMIT 0")
     try:
         with pytest.raises(errors.ConnectionLost, match=r"^the target is full: .*too many") as full:
-            open_session(server.url().replace("postgres@", "one_at_a_time@"), "target", "test")
+            open_session(server.url().replace("postgres@", "one_at_a_time@"), "target")
         admin.execute("ALTER ROLE one_at_a_time NOLOGIN")
         with pytest.raises(errors.ConnectionFailed, match="does not let the role in"):
-            open_session(server.url().replace("postgres@", "one_at_a_time@"), "target", "test")
+            open_session(server.url().replace("postgres@", "one_at_a_time@"), "target")
     finally:
         admin.execute("DROP ROLE one_at_a_time")
     assert "the limit of the role" in full.value.remedy

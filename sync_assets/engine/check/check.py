@@ -114,7 +114,7 @@ def check(
 
     `runs` is how many may read this source at once.
     """
-    sessions = Sessions(source_url, target_url, "sync_assets")
+    sessions = Sessions(source_url, target_url)
     return sessions.translating(lambda: _checked(sessions, tables, max_workers, runs))
 
 

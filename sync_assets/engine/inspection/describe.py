@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.session import rows, transaction
+from sync_assets.engine.names import RelationName, parts_of
+from sync_assets.engine.postgres.connection import ask
+from sync_assets.engine.postgres.session import rows
 from sync_assets.engine.receipt import ColumnShape
 
 
@@ -34,16 +34,7 @@ ORDER BY c.oid, a.attnum
 
 def describe(url: str, relations: Sequence[RelationName]) -> dict[RelationName, Described]:
     """Describe each relation that exists and has columns, by one query; raises SyncError."""
-    sessions = Sessions(url, url, "sync_assets")
-    return sessions.translating(lambda: _described(sessions, relations))
-
-
-def _described(
-    sessions: Sessions, relations: Sequence[RelationName]
-) -> dict[RelationName, Described]:
-    names = ([each.schema for each in relations], [each.name for each in relations])
-    with sessions.connected("source") as source, transaction(source) as cursor:
-        found = rows(cursor, _COLUMNS, names)
+    found = ask(url, lambda cursor: rows(cursor, _COLUMNS, parts_of(relations)))
     tables: dict[RelationName, list[tuple[object, ...]]] = {}
     for schema, name, *rest in found:
         tables.setdefault(RelationName(schema, name), []).append(tuple(rest))

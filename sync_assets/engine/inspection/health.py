@@ -11,10 +11,10 @@ from pathlib import Path
 from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.inspection.holders import Holder, holder_of
-from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.names import RelationName, parts_of
+from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.lock import strangers
-from sync_assets.engine.postgres.session import row, rows, transaction
+from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.snapshot.readable import may_not_read
 
 
@@ -89,20 +89,18 @@ JOIN unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 
 def look_at_source(url: str, relations: Sequence[RelationName]) -> SourceHealth:
     """The health of a source as these relations need it; raises SyncError."""
-    sessions = Sessions(url, url, "sync_assets")
 
-    def look() -> SourceHealth:
-        with sessions.connected("source") as source, transaction(source) as cursor:
-            age, mark, behind, *holder, found = row(cursor, _SOURCE, _names(relations))
-            unreadable = {
-                name: may_not_read(name, source.info.user) if there else missing(name)
-                for name, there, readable in ((RelationName(*f[:2]), *f[2:]) for f in found or ())
-                if not (there and readable)
-            }
-            known = any(part is not None for part in holder)
-            return SourceHealth(unreadable, mark, behind, Holder(*holder) if known else None, age)
+    def look(cursor: Cursor) -> SourceHealth:
+        age, mark, behind, *holder, found = row(cursor, _SOURCE, parts_of(relations))
+        unreadable = {
+            name: may_not_read(name, cursor.connection.info.user) if there else missing(name)
+            for name, there, readable in ((RelationName(*f[:2]), *f[2:]) for f in found or ())
+            if not (there and readable)
+        }
+        known = any(part is not None for part in holder)
+        return SourceHealth(unreadable, mark, behind, Holder(*holder) if known else None, age)
 
-    return sessions.translating(look)
+    return ask(url, look)
 
 
 def missing(name: RelationName) -> SyncError:
@@ -112,23 +110,17 @@ def missing(name: RelationName) -> SyncError:
 
 def look_at_target(url: str, targets: Sequence[RelationName]) -> TargetHealth:
     """The health of a target as these tables need it; raises SyncError."""
-    sessions = Sessions(url, url, "sync_assets")
 
-    def look() -> TargetHealth:
-        with sessions.connected("target") as target, transaction(target) as cursor:
-            age, state_there = row(cursor, _TARGET)
-            found = rows(cursor, _LAST_SYNCS, _names(targets)) if state_there else []
-            last = {RelationName(*each[:2]): LastSync(*each[2:]) for each in found}
-            return TargetHealth(last, strangers(cursor, targets), age)
+    def look(cursor: Cursor) -> TargetHealth:
+        age, state_there = row(cursor, _TARGET)
+        found = rows(cursor, _LAST_SYNCS, parts_of(targets)) if state_there else []
+        last = {RelationName(*each[:2]): LastSync(*each[2:]) for each in found}
+        return TargetHealth(last, strangers(cursor, targets), age)
 
-    return sessions.translating(look)
+    return ask(url, look, "target")
 
 
 def look_at_disk() -> BatchDisk:
     """The room for batch files in this machine's folder; raises SyncError."""
     folder = base_folder()
     return BatchDisk(folder, shutil.disk_usage(folder).free)
-
-
-def _names(relations: Sequence[RelationName]) -> tuple[list[str], list[str]]:
-    return [each.schema for each in relations], [each.name for each in relations]

@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.lock import held_among
-from sync_assets.engine.postgres.session import row, rows, transaction
+from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.xid import RING
 
 
@@ -70,15 +70,13 @@ def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
     A mark is the oldest transaction that its snapshot saw running, in whichever database. A
     standby does not know who runs it on the primary.
     """
-    sessions = Sessions(source_url, source_url, "sync_assets")
-    return sessions.translating(lambda: _age(sessions, watermark))
 
-
-def _age(sessions: Sessions, watermark: int) -> WatermarkAge:
-    with sessions.connected("source") as source, transaction(source) as cursor:
+    def age(cursor: Cursor) -> WatermarkAge:
         (xids,) = row(cursor, _XIDS, (watermark,))
         found = rows(cursor, holder_of("%(mark)s"), {"mark": watermark})
-    return WatermarkAge(xids, Holder(*found[0]) if found else None)
+        return WatermarkAge(xids, Holder(*found[0]) if found else None)
+
+    return ask(source_url, age)
 
 
 def locked_among(target_url: str, targets: Iterable[RelationName]) -> frozenset[RelationName]:
@@ -87,10 +85,4 @@ def locked_among(target_url: str, targets: Iterable[RelationName]) -> frozenset[
     A lock lives as long as its session: the server ends that within about a minute once its
     client is gone, whatever has become of the client's machine.
     """
-    sessions = Sessions(target_url, target_url, "sync_assets")
-    return sessions.translating(lambda: _locked(sessions, targets))
-
-
-def _locked(sessions: Sessions, targets: Iterable[RelationName]) -> frozenset[RelationName]:
-    with sessions.connected("target") as target, transaction(target) as cursor:
-        return held_among(cursor, targets)
+    return ask(target_url, lambda cursor: held_among(cursor, targets), "target")

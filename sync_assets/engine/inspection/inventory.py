@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.relation import Relation
-from sync_assets.engine.postgres.session import Cursor, rows, transaction
+from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.snapshot.readable import require_source
 from sync_assets.engine.table import SyncMode, Table
 
@@ -57,20 +57,18 @@ def inventory(source_url: str, schemas: Sequence[str] = ()) -> list[Found]:
 
     A partitioned table counts once; what belongs to an extension does not.
     """
-    sessions = Sessions(source_url, source_url, "sync_assets")
-    return sessions.translating(lambda: _inventory(sessions, schemas))
+    return ask(source_url, lambda cursor: _inventory(cursor, schemas))
 
 
-def _inventory(sessions: Sessions, schemas: Sequence[str]) -> list[Found]:
-    with sessions.connected("source") as source, transaction(source) as cursor:
-        there = [name for (name,) in rows(cursor, _SCHEMAS)]
-        for schema in schemas:
-            if schema not in there:
-                raise errors.NoSuchRelation(
-                    f"the source has no schema {schema}", remedy=f"It has {', '.join(there)}."
-                )
-        found = rows(cursor, _RELATIONS, {"schemas": list(schemas) or None})
-        return [_look_at(cursor, RelationName(schema, name), kind) for schema, name, kind in found]
+def _inventory(cursor: Cursor, schemas: Sequence[str]) -> list[Found]:
+    there = [name for (name,) in rows(cursor, _SCHEMAS)]
+    for schema in schemas:
+        if schema not in there:
+            raise errors.NoSuchRelation(
+                f"the source has no schema {schema}", remedy=f"It has {', '.join(there)}."
+            )
+    found = rows(cursor, _RELATIONS, {"schemas": list(schemas) or None})
+    return [_look_at(cursor, RelationName(schema, name), kind) for schema, name, kind in found]
 
 
 def _look_at(cursor: Cursor, name: RelationName, kind: str) -> Found:

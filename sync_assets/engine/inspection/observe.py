@@ -16,7 +16,7 @@ from typing import Any
 import psycopg2
 from psycopg2 import sql
 
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection, row, rows, transaction
@@ -105,17 +105,16 @@ def observe(
 
     `before` is the last look, which saves a standby that replayed nothing since from another.
     """
-    sessions = Sessions(source_url, source_url, "sync_assets")
+    sessions = Sessions(source_url, source_url)
     return sessions.translating(lambda: _observed(sessions, relations, before))
 
 
 def _observed(
     sessions: Sessions, relations: Sequence[RelationName], before: Observed | None
 ) -> Observed:
-    names = ([each.schema for each in relations], [each.name for each in relations])
     with sessions.connected("source") as source:
         with transaction(source) as cursor:
-            seen = [_seen(values) for values in rows(cursor, _MARKERS, names)]
+            seen = [_seen(values) for values in rows(cursor, _MARKERS, parts_of(relations))]
         if not any(each.standby for each in seen):
             return _of_primary(seen)
         return _of_standby(source, seen, before)

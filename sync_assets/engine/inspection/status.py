@@ -58,7 +58,7 @@ def read_status(
 
     `others` adds the tables that the target remembers besides.
     """
-    sessions = Sessions(source_url, target_url, "sync_assets")
+    sessions = Sessions(source_url, target_url)
     return sessions.translating(lambda: _read(sessions, tables, others=others))
 
 

@@ -108,7 +108,7 @@ def why(source_url: str, target_url: str, table: Table, values: Sequence[str]) -
 
     Changes nothing. Raises SyncError.
     """
-    sessions = Sessions(source_url, target_url, "sync_assets")
+    sessions = Sessions(source_url, target_url)
     return sessions.translating(lambda: _why(sessions, table, values))
 
 

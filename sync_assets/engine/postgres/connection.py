@@ -20,8 +20,10 @@ from sync_assets.engine.postgres.session import (
     SOURCE_VERSION,
     TARGET_VERSION,
     Connection,
+    Cursor,
     Result,
     encoding_of,
+    transaction,
 )
 from sync_assets.engine.postgres.sqlstate import (
     Greeting,
@@ -32,6 +34,8 @@ from sync_assets.engine.postgres.sqlstate import (
 )
 
 IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
+APPLICATION = "sync_assets"
+"""What our sessions call themselves."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,9 +49,8 @@ class Watching:
 class Sessions:
     """The connections of one run, so that all of them can be cancelled at once."""
 
-    def __init__(self, source_url: str, target_url: str, application_name: str) -> None:
+    def __init__(self, source_url: str, target_url: str) -> None:
         self._urls: dict[Side, str] = {"source": source_url, "target": target_url}
-        self._application_name = application_name
         self._open: dict[Connection, Greeting] = {}
         self._met: dict[Connection, Greeting] = {}
         self._lock = threading.Lock()
@@ -60,7 +63,7 @@ class Sessions:
     @contextlib.contextmanager
     def connected(self, side: Side) -> Iterator[Connection]:
         """Open an autocommit connection to one side; close it at the end, whatever it is doing."""
-        connection, greeting = self._lent(side) or self._opened(side)
+        connection, greeting = self._lent(side) or connect(self._urls[side], side)
         with self._lock:
             self._open[connection] = self._met[connection] = greeting
         try:
@@ -86,9 +89,6 @@ class Sessions:
             for kept in self._given_back.values():
                 while kept:
                     kept.pop().close()
-
-    def _opened(self, side: Side) -> tuple[Connection, Greeting]:
-        return connect(self._urls[side], side, self._application_name)
 
     def _lent(self, side: Side) -> tuple[Connection, Greeting] | None:
         """One that was given back, with nothing of its last use; None where none is alive."""
@@ -155,14 +155,25 @@ class Sessions:
                 connection.cancel()
 
 
-def connect(url: str, side: Side, application_name: str) -> tuple[Connection, Greeting]:
+def ask(url: str, question: Callable[[Cursor], Result], side: Side = "source") -> Result:
+    """The answer to what is asked of one server in one transaction; raises SyncError."""
+    sessions = Sessions(url, url)
+
+    def answer() -> Result:
+        with sessions.connected(side) as connection, transaction(connection) as cursor:
+            return question(cursor)
+
+    return sessions.translating(answer)
+
+
+def connect(url: str, side: Side) -> tuple[Connection, Greeting]:
     """Open one connection, ready for explicit transactions; raises SyncError."""
     check_url(url, side)
     failure = None
     try:
         connection: Connection = psycopg2.connect(
             url,
-            application_name=application_name,
+            application_name=APPLICATION,
             client_encoding="UTF8",
             **_patience(url),
         )

@@ -38,7 +38,7 @@ FROM sync_assets.state s ORDER BY target_schema, target_table
 
 def export_state(target_url: str) -> dict[str, Any]:
     """Everything that a target remembers, ready for JSON; changes nothing. Raises SyncError."""
-    sessions = Sessions(target_url, target_url, "sync_assets")
+    sessions = Sessions(target_url, target_url)
     tables = sessions.translating(lambda: _exported(sessions))
     return {"state_version": STATE_VERSION, "tables": tables}
 
@@ -68,7 +68,7 @@ def import_state(
     """
     tables = _tables(document)
     targets = [_target(table) for table in tables]
-    sessions = Sessions(target_url, target_url, "sync_assets")
+    sessions = Sessions(target_url, target_url)
 
     def write() -> list[RelationName]:
         with sessions.connected("target") as connection, locked(connection, targets):

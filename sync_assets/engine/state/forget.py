@@ -6,7 +6,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
 from sync_assets.engine.state import state
@@ -31,13 +31,7 @@ FROM sync_assets.state s WHERE target_schema = %s AND target_table = %s
 
 def remembered(target_url: str, target: RelationName) -> Remembered:
     """What `forget` would drop; raises SyncError, NoSuchRelation where there is nothing."""
-    sessions = Sessions(target_url, target_url, "sync_assets")
-
-    def read() -> Remembered:
-        with sessions.connected("target") as connection, transaction(connection) as cursor:
-            return _remembered(cursor, target)
-
-    return sessions.translating(read)
+    return ask(target_url, lambda cursor: _remembered(cursor, target), "target")
 
 
 def forget(target_url: str, target: RelationName) -> Remembered:
@@ -46,7 +40,7 @@ def forget(target_url: str, target: RelationName) -> Remembered:
     The table itself stays as it is: a run that meets it again takes it for one that it has never
     synced, and reads everything. Raises SyncError, ConcurrentRun while a run works on it.
     """
-    sessions = Sessions(target_url, target_url, "sync_assets")
+    sessions = Sessions(target_url, target_url)
     return sessions.translating(lambda: _forget(sessions, target))
 
 

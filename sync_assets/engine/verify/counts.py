@@ -13,8 +13,8 @@ from psycopg2.sql import SQL, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.layout.layout import holds
 from sync_assets.engine.postgres import identifiers
-from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.session import Cursor, row, transaction
+from sync_assets.engine.postgres.connection import ask
+from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.table import Table
 from sync_assets.engine.verify.ends import BothEnds, on_both, target_relation
 
@@ -54,15 +54,13 @@ class Drift:
 
 def check_key(target_url: str, table: Table) -> KeyCheck:
     """Count what breaks the key on the target, by its rows and not by its index; raises SyncError."""
-    sessions = Sessions(target_url, target_url, "sync_assets")
 
-    def work() -> KeyCheck:
-        with sessions.connected("target") as target, transaction(target) as cursor:
-            relation = target_relation(cursor, table)
-            columns = table.key or (relation.keys[0].columns if relation.keys else ())
-            return _key_of(cursor, table, columns)
+    def check(cursor: Cursor) -> KeyCheck:
+        relation = target_relation(cursor, table)
+        columns = table.key or (relation.keys[0].columns if relation.keys else ())
+        return _key_of(cursor, table, columns)
 
-    return sessions.translating(work)
+    return ask(target_url, check, "target")
 
 
 def _key_of(cursor: Cursor, table: Table, columns: Sequence[str]) -> KeyCheck:

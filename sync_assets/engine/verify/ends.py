@@ -82,7 +82,7 @@ def on_both(
     source_url: str, target_url: str, table: Table, work: Callable[[BothEnds], Result]
 ) -> Result:
     """Do `work` on both ends, under the table's lock; raises SyncError."""
-    sessions = Sessions(source_url, target_url, "sync_assets")
+    sessions = Sessions(source_url, target_url)
 
     def looked() -> Result:
         with (

@@ -17,7 +17,7 @@ ORDERS, ITEMS = RelationName("public", "orders"), RelationName("public", "items"
 def test_the_server_notices_within_a_minute_that_the_holder_s_machine_is_gone() -> None:
     with running_server("18", tcp=True) as server:
         execute(server.url(), "ALTER ROLE postgres SET tcp_keepalives_interval = 5")
-        sessions = Sessions(server.tcp_url(), server.tcp_url(), "sync_assets")
+        sessions = Sessions(server.tcp_url(), server.tcp_url())
         with (
             sessions.connected("target") as target,
             locked(target, [ORDERS]),
@@ -28,7 +28,7 @@ def test_the_server_notices_within_a_minute_that_the_holder_s_machine_is_gone() 
 
 
 def test_whether_a_target_is_worked_on_can_be_asked(target_url: str) -> None:
-    sessions = Sessions(target_url, target_url, "sync_assets")
+    sessions = Sessions(target_url, target_url)
     with sessions.connected("target") as target, locked(target, [ORDERS]):
         assert locked_among(target_url, [ORDERS, ITEMS]) == {ORDERS}
     assert locked_among(target_url, [ORDERS, ITEMS]) == set()

@@ -62,7 +62,7 @@ def test_the_wait_for_the_source_s_disk_goes_on_beside_other_work(
 ) -> None:
     apart.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
     ((lsn,),) = apart.source("SELECT (pg_current_wal_insert_lsn() - '0/0'::pg_lsn)::bigint")
-    sessions = Sessions(apart.source_url, apart.target_url, "sync_assets")
+    sessions = Sessions(apart.source_url, apart.target_url)
     with contextlib.ExitStack() as held:
         source = held.enter_context(sessions.connected("source"))
         assert not is_flushed(source, lsn)

@@ -149,7 +149,7 @@ def test_no_time_out_of_the_role_is_lifted_and_ours_hold_where_it_has_none(
         ({}, ("10s", "1min", "0", "0")),
         ({"options": set_for_role}, ("3s", "1min", "9s", "8s")),
     ):
-        session, _ = connect(make_dsn(url, **given), side, "test")
+        session, _ = connect(make_dsn(url, **given), side)
         names = (
             "lock_timeout",
             "idle_in_transaction_session_timeout",
