@@ -9,7 +9,6 @@ the engine, and nothing else of the product may know it.
 from __future__ import annotations
 
 import importlib
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -102,11 +101,9 @@ def read_env_file(folder: Path) -> None:
     """Read `.env` of this folder into the environment; what is set already stays."""
     path = folder / ".env"
     if path.is_file():
-        from dotenv import dotenv_values
+        from dotenv import load_dotenv
 
-        for name, value in dotenv_values(path).items():
-            if value is not None:
-                os.environ.setdefault(name, value)
+        load_dotenv(path)
 
 
 @click.group(

@@ -83,6 +83,11 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
     Console().print(grid)
 
 
+def number(value: float | None, form: str = "") -> str:
+    """A number in the form that a format string names; nothing where there is none."""
+    return "" if value is None else format(value, form)
+
+
 def plain_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: str) -> list[str]:
     """Return headings and rows as lines with aligned columns, whatever their length."""
     from rich.cells import cell_len

@@ -5,7 +5,6 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Mapping
-from types import TracebackType
 
 from rich.console import Console
 from rich.markup import escape
@@ -19,11 +18,12 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.progress import Progress as Step
 from sync_assets.engine.receipt import Receipt
 from sync_assets.plain_text import shown
+from sync_assets.runs.listener import Listener
 
 SIGN_OF_LIFE_SECONDS = 10.0
 
 
-class PlainDisplay:
+class PlainDisplay(Listener):
     """A line when a table begins and ends, and now and then between; gathers the results."""
 
     def __init__(self, names: Mapping[Address, str]) -> None:
@@ -36,12 +36,7 @@ class PlainDisplay:
     def __enter__(self) -> PlainDisplay:
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         """Nothing is left on the screen."""
 
     def started(self, synced: SyncedTable) -> None:
@@ -94,12 +89,7 @@ class LiveDisplay(PlainDisplay):
         self._bars.start()
         return self
 
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        error: BaseException | None,
-        trace: TracebackType | None,
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
     def started(self, synced: SyncedTable) -> None:

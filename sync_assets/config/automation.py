@@ -11,12 +11,11 @@ from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sync_assets.config.strict import StrictModel, refuse
+from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
 
 CRON_FIELDS = 5
 FIVE_FIELDS = 'write five fields: minute, hour, day, month, day of the week, as in "*/15 * * * *"'
 INTERVAL = re.compile(r"(\d+(?:\.\d+)?) ?(second|minute|hour|day|week)s?")
-EMAIL = re.compile(r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}")
 
 
 def _cron(text: str) -> str:
@@ -58,27 +57,15 @@ def _switch(value: Any) -> Any:
     return {True: {}, False: None}[value] if isinstance(value, bool) else value
 
 
-def is_address(text: str) -> bool:
-    """Whether Dagster, and we, take it for an e-mail address."""
-    return EMAIL.fullmatch(text) is not None
-
-
-def _address(text: str) -> str:
-    if not is_address(text):
-        raise refuse("write an e-mail address")
-    return text
-
-
-def _https(text: str) -> str:
-    if not re.fullmatch(r"https?://[^\s@]+", text):
-        raise refuse("write the UI's address, such as https://dagster.example.org")
-    return text.rstrip("/")
-
-
 Cron = Annotated[str, AfterValidator(_cron)]
 Timezone = Annotated[str, AfterValidator(_timezone)]
 Interval = Annotated[str, AfterValidator(_interval)]
-Address = Annotated[str, AfterValidator(_address)]
+Address = Annotated[str, written(EMAIL, "write an e-mail address")]
+WebAddress = Annotated[
+    str,
+    written(r"https?://[^\s@]+", "write the UI's address, such as https://dagster.example.org"),
+    AfterValidator(lambda text: text.rstrip("/")),
+]
 
 
 class CheckOptions(StrictModel):
@@ -146,7 +133,7 @@ class Alerts(StrictModel):
     email: Email | None = Field(
         None, description="send mail through the server in `SYNC_ALERT_SMTP`, see below"
     )
-    ui_url: Annotated[str, AfterValidator(_https)] | None = Field(
+    ui_url: WebAddress | None = Field(
         None, description="where people reach the Dagster UI, for the links in a message"
     )
 

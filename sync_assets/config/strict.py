@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pydantic import BaseModel, ConfigDict
+import re
+
+from pydantic import AfterValidator, BaseModel, ConfigDict
 from pydantic_core import PydanticCustomError
 
 
@@ -10,6 +12,21 @@ class StrictModel(BaseModel):
     """Strict: "4" is not 4, true is not 1, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+EMAIL = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}"
+"""What Dagster, and we, take for an e-mail address."""
+
+
+def written(pattern: str, problem: str) -> AfterValidator:
+    """Text of this pattern; `problem` says how it is written."""
+
+    def fitting(text: str) -> str:
+        if not re.fullmatch(pattern, text):
+            raise refuse(problem)
+        return text
+
+    return AfterValidator(fitting)
 
 
 def refuse(problem: str) -> PydanticCustomError:

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
-from sync_assets.config.automation import is_address
-from sync_assets.config.strict import StrictModel, refuse
+from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
 from sync_assets.engine.table import require_expression
@@ -16,19 +16,20 @@ from sync_assets.engine.table import require_expression
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
 TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
-GROUP = re.compile(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*")
-NAME = re.compile(r"[A-Za-z0-9_]+")
+OWNER = rf"{EMAIL}|team:(?s:.+)"
 
 
-RESOURCE_KEY = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+def _accepted_by(check: Callable[[str], object]) -> AfterValidator:
+    """Text against which `check` raises no ConfigurationError."""
 
+    def accepted(text: str) -> str:
+        try:
+            check(text)
+        except ConfigurationError as error:
+            raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
+        return text
 
-def _relation(text: str) -> str:
-    try:
-        RelationName.parse(text)
-    except ConfigurationError as error:
-        raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
-    return text
+    return AfterValidator(accepted)
 
 
 def _column(text: str) -> str:
@@ -47,23 +48,9 @@ def _different(columns: list[str]) -> list[str]:
     return columns
 
 
-def _expression(text: str) -> str:
-    try:
-        require_expression(text, "it")
-    except ConfigurationError as error:
-        raise refuse(f"{error.message}; {error.remedy.rstrip('.')}") from None
-    return text
-
-
 def _lookback(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if number else value
-
-
-def _owner(text: str) -> str:
-    if not is_address(text) and not (text.startswith("team:") and len(text) > len("team:")):
-        raise refuse("write an e-mail address, or team: and the team's name")
-    return text
 
 
 def _tags(tags: dict[str, str]) -> dict[str, str]:
@@ -76,25 +63,7 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
     return tags
 
 
-def _group(text: str) -> str:
-    if not GROUP.fullmatch(text):
-        raise refuse("a group is written with letters, digits and '_'")
-    return text
-
-
-def _name(text: str) -> str:
-    if not NAME.fullmatch(text):
-        raise refuse("a name is written with letters, digits and '_'")
-    return text
-
-
-def _resource_key(text: str) -> str:
-    if not RESOURCE_KEY.fullmatch(text):
-        raise refuse("write the name of a connection (letters, digits and '_'), not a URL")
-    return text
-
-
-Relation = Annotated[str, AfterValidator(_relation)]
+Relation = Annotated[str, _accepted_by(RelationName.parse)]
 Column = Annotated[str, AfterValidator(_column)]
 Key = Annotated[
     list[Column],
@@ -102,13 +71,24 @@ Key = Annotated[
     AfterValidator(_different),
 ]
 Names = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
-Expression = Annotated[str, AfterValidator(_expression)]
+Expression = Annotated[str, _accepted_by(lambda text: require_expression(text, "it"))]
 Lookback = Annotated[str, BeforeValidator(_lookback)]
-Owners = list[Annotated[str, AfterValidator(_owner)]]
+Owners = list[
+    Annotated[str, written(OWNER, "write an e-mail address, or team: and the team's name")]
+]
 Tags = Annotated[dict[str, str], AfterValidator(_tags)]
-Group = Annotated[str, AfterValidator(_group)]
-Name = Annotated[str, AfterValidator(_name)]
-Connection = Annotated[str, AfterValidator(_resource_key)]
+Group = Annotated[
+    str,
+    written(r"[A-Za-z0-9_]+(/[A-Za-z0-9_]+)*", "a group is written with letters, digits and '_'"),
+]
+Name = Annotated[str, written(r"[A-Za-z0-9_]+", "a name is written with letters, digits and '_'")]
+Connection = Annotated[
+    str,
+    written(
+        r"[A-Za-z_][A-Za-z0-9_]*",
+        "write the name of a connection (letters, digits and '_'), not a URL",
+    ),
+]
 
 
 class Workers(StrictModel):

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import io
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -17,7 +16,8 @@ from typing import Any
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.extensions import connection
+from psycopg2.extensions import cursor as Cursor  # noqa: N812
+from psycopg2.extras import execute_values
 
 from sync_assets.engine.errors import ConfigurationError
 
@@ -65,7 +65,7 @@ def load(url: str) -> dict[str, int]:
     with closing(psycopg2.connect(url)) as session, session, session.cursor() as cursor:
         cursor.execute(DEFINITIONS)
         for table in TABLES:
-            _copy(session, table, rows[table])
+            _insert(cursor, table, rows[table])
     return {table: len(rows[table]) for table in TABLES}
 
 
@@ -114,9 +114,9 @@ def _company(company: Mapping[str, Any]) -> Row:
         company["name"],
         company.get("symbol"),
         company.get("country"),
-        _array(company.get("industries", ())),
+        list(company.get("industries", ())),
         _json(company.get("symbols")),
-        _array(company["isins"]) if "isins" in company else None,
+        list(company["isins"]) if "isins" in company else None,
         _first_number(r"\b(1[5-9]\d\d|20\d\d)\b", profile.get("founded")),
         _first_number(r"\b(\d{1,3}(?:,\d{3})+|\d+)\b", profile.get("employees")),
         _json(profile or None),
@@ -130,7 +130,7 @@ def _members(index: str, companies: Iterable[Mapping[str, Any]]) -> Iterator[Row
         found = symbols.setdefault(company["name"], [])
         found += [company["symbol"]] if company.get("symbol") else []
     for name, listed in symbols.items():
-        yield index, name, _array(listed)
+        yield index, name, listed
 
 
 def _first_number(pattern: str, text: object) -> int | None:
@@ -139,21 +139,9 @@ def _first_number(pattern: str, text: object) -> int | None:
     return int(match[1].replace(",", "")) if match else None
 
 
-def _array(values: Iterable[str]) -> str:
-    quoted = ('"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"' for value in values)
-    return "{" + ",".join(quoted) + "}"
-
-
 def _json(value: Any) -> str | None:
     return None if value is None else json.dumps(value, ensure_ascii=False)
 
-
-def _field(value: object) -> str:
-    """Return a value as COPY's text format has it, where NULL and the empty string differ."""
-    return r"\N" if value is None else str(value).translate(COPY_ESCAPES)
-
-
-COPY_ESCAPES = {ord("\\"): r"\\", ord("\t"): r"\t", ord("\n"): r"\n", ord("\r"): r"\r"}
 
 COLUMNS = {
     "sym_ticker_exchange": ("fsym_id", "ticker_exchange"),
@@ -173,11 +161,9 @@ COLUMNS = {
 }
 
 
-def _copy(session: connection, table: str, rows: Sequence[Row]) -> None:
-    lines = io.StringIO("".join("\t".join(map(_field, row)) + "\n" for row in rows))
-    statement = sql.SQL("COPY {table} ({columns}) FROM STDIN").format(
+def _insert(cursor: Cursor, table: str, rows: Sequence[Row]) -> None:
+    statement = sql.SQL("INSERT INTO {table} ({columns}) VALUES %s").format(
         table=sql.Identifier(SCHEMA, table),
         columns=sql.SQL(", ").join(map(sql.Identifier, COLUMNS[table])),
     )
-    with session.cursor() as cursor:
-        cursor.copy_expert(statement, lines)
+    execute_values(cursor, statement, rows, page_size=1000)

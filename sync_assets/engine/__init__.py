@@ -56,37 +56,26 @@ __all__ = [
 ]
 
 _HOMES = {
-    "ColumnShape": "receipt",
-    "DataCopyEngine": "copy_engine",
-    "Deletes": "table",
-    "Example": "verification",
-    "Forecast": "run.forecast",
-    "LeafForecast": "run.forecast",
-    "PermanentError": "errors",
-    "Phase": "progress",
-    "Progress": "progress",
-    "Receipt": "receipt",
-    "RelationName": "names",
-    "SyncError": "errors",
-    "SyncMode": "table",
-    "Table": "table",
-    "TableStatus": "inspection.status",
-    "TransientError": "errors",
-    "Verification": "verification",
-    "WorkerConfig": "table",
-    "WorkerReport": "workers",
-    "choose_workers": "workers",
-    "get_worker_config": "workers",
-    "observe": "inspection.observe",
-    "read_status": "inspection.status",
-    "worker_report": "workers",
+    "copy_engine": ("DataCopyEngine",),
+    "errors": ("PermanentError", "SyncError", "TransientError"),
+    "inspection.observe": ("observe",),
+    "inspection.status": ("TableStatus", "read_status"),
+    "names": ("RelationName",),
+    "progress": ("Phase", "Progress"),
+    "receipt": ("ColumnShape", "Receipt"),
+    "run.forecast": ("Forecast", "LeafForecast"),
+    "table": ("Deletes", "SyncMode", "Table", "WorkerConfig"),
+    "verification": ("Example", "Verification"),
+    "workers": ("WorkerReport", "choose_workers", "get_worker_config", "worker_report"),
 }
+"""The module of each public name."""
 
 
 def __getattr__(name: str) -> Any:
-    if name not in _HOMES:
-        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    return getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    for home, names in _HOMES.items():
+        if name in names:
+            return getattr(import_module(f"{__name__}.{home}"), name)
+    raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:

@@ -10,7 +10,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from typing import Protocol
 
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
@@ -18,8 +17,8 @@ from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 
 
-class Listener(Protocol):
-    """Follows the tables of one run."""
+class Listener:
+    """Follows the tables of one run; this one does nothing about it."""
 
     def started(self, synced: SyncedTable) -> None:
         """An attempt at this table begins."""
@@ -34,23 +33,7 @@ class Listener(Protocol):
         """The attempt failed; another may follow."""
 
 
-class Nobody:
-    """Nobody listens."""
-
-    def started(self, synced: SyncedTable) -> None:
-        """Say nothing."""
-
-    def progressed(self, synced: SyncedTable, progress: Progress) -> None:
-        """Say nothing."""
-
-    def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
-        """Say nothing."""
-
-    def failed(self, synced: SyncedTable, error: SyncError) -> None:
-        """Say nothing."""
-
-
-_current: ContextVar[Listener] = ContextVar("sync_assets_listener", default=Nobody())  # noqa: B039
+_current: ContextVar[Listener] = ContextVar("sync_assets_listener", default=Listener())  # noqa: B039
 
 
 def current_listener() -> Listener:

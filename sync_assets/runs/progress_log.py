@@ -13,7 +13,6 @@ LOG_SECONDS = 10.0
 """Between two lines about one phase of one table."""
 
 MEGABYTE = 1_000_000
-MINUTE = 60
 
 
 class ProgressLog:
@@ -47,15 +46,18 @@ def described(progress: Progress, seconds: float) -> str:
         f"{progress.bytes / MEGABYTE:,.1f} MB" if progress.bytes else "",
         f"{progress.rows / seconds:,.0f} rows/s" if progress.rows and seconds else "",
         f"{done:.0%}" if progress.chunks else "",
-        f"about {_duration(seconds * (1 - done) / done)} left" if seconds and 0 < done < 1 else "",
+        f"about {duration(seconds * (1 - done) / done)} left" if seconds and 0 < done < 1 else "",
     ]
     told = ", ".join(part for part in parts if part)
     return shown(f"{progress.table}: {progress.phase}{f': {told}' if told else ''}")
 
 
-def _duration(seconds: float) -> str:
-    minutes, rest = divmod(round(seconds), MINUTE)
-    hours, minutes = divmod(minutes, MINUTE)
-    if hours:
-        return f"{hours} h {minutes} min"
-    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+def duration(seconds: float) -> str:
+    """A duration as people read it: `3 min 5 s`, its two largest parts."""
+    left = max(0, round(seconds))
+    parts: list[str] = []
+    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
+        count, left = divmod(left, length)
+        if count or (unit == "s" and not parts):
+            parts.append(f"{count} {unit}")
+    return " ".join(parts[:2])

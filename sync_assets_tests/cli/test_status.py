@@ -11,12 +11,13 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
-from sync_assets.cli.commands.status import duration, size
+from sync_assets.cli.commands.status import size
 from sync_assets.cli.selection import configured_tables
 from sync_assets.engine import DataCopyEngine
 from sync_assets.hindrances.record import record
 from sync_assets.hindrances.telling import Known
 from sync_assets.private_server.server import PostgresServer
+from sync_assets.runs.progress_log import duration
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.servers import NewDatabase
 
@@ -138,7 +139,6 @@ def test_what_is_missing_is_named(project: Path, monkeypatch: pytest.MonkeyPatch
 
 
 def test_durations_and_sizes_are_for_people() -> None:
-    assert duration(None) == ""
     assert duration(0.2) == "0 s"
     assert duration(-3) == "0 s"
     assert duration(185) == "3 min 5 s"

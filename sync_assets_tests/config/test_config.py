@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -10,11 +11,10 @@ import dagster as dg
 import pytest
 
 from sync_assets.assets.launchpad import SyncConfig
-from sync_assets.config.automation import is_address
 from sync_assets.config.errors import parse_component
 from sync_assets.config.folder import locate, read_components
 from sync_assets.config.model import TableSyncConfig
-from sync_assets.config.words import TAG_KEY, TAG_VALUE
+from sync_assets.config.words import OWNER, TAG_KEY, TAG_VALUE
 from sync_assets.config.yaml_file import read_documents
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
@@ -379,8 +379,7 @@ def test_owners_are_judged_as_dagster_does(owner: str, tmp_path: Path) -> None:
             return False
         return True
 
-    ours = is_address(owner) or (owner.startswith("team:") and owner != "team:")
-    assert ours == dagster_accepts()
+    assert bool(re.fullmatch(OWNER, owner)) == dagster_accepts()
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows, say
+from sync_assets.cli.output import number, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from sync_assets.config.model import SyncedTable
@@ -106,13 +106,12 @@ def _row(name: str, planned: Forecast) -> tuple[str, ...]:
     from sync_assets.cli.commands.status import size
 
     hows = dict.fromkeys(leaf.how for leaf in planned.leaves)
-    expected = planned.seconds_expected
     return (
         name,
         planned.mode,
         " and ".join([*hows, *(["all keys"] if planned.compares_keys else [])]),
         f"{planned.pages:,}",
-        "" if planned.rows_at_most is None else f"{planned.rows_at_most:,}",
+        number(planned.rows_at_most, ","),
         size(planned.bytes_at_most),
-        "" if expected is None else f"{expected:.2f}",
+        number(planned.seconds_expected, ".2f"),
     )

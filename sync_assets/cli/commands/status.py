@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 import click
 
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows, say
+from sync_assets.cli.output import number, print_json, print_rows, say
+from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -107,11 +108,11 @@ def _row(name: str, status: TableStatus) -> tuple[str, ...]:
     return (
         name,
         status.synced_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
-        _number(status.rows_in_target),
-        _plain(status.watermark),
-        _plain(status.source_max_xmin),
+        number(status.rows_in_target, ","),
+        number(status.watermark),
+        number(status.source_max_xmin),
         _lag(status),
-        duration(status.age_seconds),
+        "" if status.age_seconds is None else duration(status.age_seconds),
     )
 
 
@@ -134,24 +135,3 @@ def size(count: int) -> str:
             return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
         value /= KILO
     return f"{value:.1f} TB"
-
-
-def duration(seconds: float | None) -> str:
-    """Return a duration as people read it: `3 min 5 s`, its two largest parts."""
-    if seconds is None:
-        return ""
-    left = max(0, round(seconds))
-    parts: list[str] = []
-    for unit, length in (("d", 86400), ("h", 3600), ("min", 60), ("s", 1)):
-        count, left = divmod(left, length)
-        if count or (unit == "s" and not parts):
-            parts.append(f"{count} {unit}")
-    return " ".join(parts[:2])
-
-
-def _number(value: int | None) -> str:
-    return "" if value is None else f"{value:,}"
-
-
-def _plain(value: int | None) -> str:
-    return "" if value is None else str(value)

@@ -8,7 +8,7 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_facts, print_json, print_rows, say
+from sync_assets.cli.output import number, print_facts, print_json, print_rows, say
 
 if TYPE_CHECKING:
     from sync_assets.engine.inspection.why import SeenRun, Why
@@ -61,8 +61,8 @@ def _print(found: Why) -> None:
         [
             ("on the source", _source(found)),
             ("on the target", _target(found)),
-            ("next run reads from", _plain(found.watermark)),
-            ("last run saw below", _plain(found.snapshot_xmax)),
+            ("next run reads from", number(found.watermark)),
+            ("last run saw below", number(found.snapshot_xmax)),
             ("at", found.snapshot_at.isoformat(timespec="seconds") if found.snapshot_at else ""),
         ]
     )
@@ -74,14 +74,14 @@ def _source(found: Why) -> str:
     if not found.on_source:
         return "no"
     place = f" in {found.source_leaf}" if found.source_leaf != found.source else ""
-    return f"yes{place}, xmin {_plain(found.source_xmin) or 'none'}"
+    return f"yes{place}, xmin {number(found.source_xmin) or 'none'}"
 
 
 def _target(found: Why) -> str:
     if not found.on_target:
         return "no"
     mark = f", marked as deleted at {found.deleted_at.isoformat()}" if found.deleted_at else ""
-    return f"yes, source_xmin {_plain(found.target_source_xmin) or 'none'}{mark}"
+    return f"yes, source_xmin {number(found.target_source_xmin) or 'none'}{mark}"
 
 
 def _row(run: SeenRun) -> tuple[str, ...]:
@@ -93,7 +93,3 @@ def _row(run: SeenRun) -> tuple[str, ...]:
         f"{run.rows_deleted:,}",
         run.reason,
     )
-
-
-def _plain(value: int | None) -> str:
-    return "" if value is None else str(value)
