@@ -236,41 +236,41 @@ t."deleted_at" IS NULL
 -- within_buckets
 pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1'])
 
--- delete_missing
+-- remove_others
 DELETE
   FROM "shop"."orders" AS t
   WHERE NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
--- delete_missing: in some buckets
+-- remove_others: in some buckets
 DELETE
   FROM "shop"."orders" AS t
   WHERE pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
--- mark_missing
+-- remove_others: where rows are marked
 UPDATE "shop"."orders" AS t
   SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
   WHERE t."deleted_at" IS NULL AND NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
--- mark_missing: in some buckets
+-- remove_others: where rows are marked, in some buckets
 UPDATE "shop"."orders" AS t
   SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
   WHERE t."deleted_at" IS NULL AND pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
--- delete_gone
+-- remove_gone
 DELETE
   FROM "shop"."orders" AS t
   USING "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id"
 
--- mark_gone
+-- remove_gone: where rows are marked
 UPDATE "shop"."orders" AS t
   SET "deleted_at" = '2026-01-01T00:00:00+00:00'::timestamptz
   FROM "pg_temp"."keys" AS s

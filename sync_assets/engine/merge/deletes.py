@@ -5,8 +5,6 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from psycopg2.sql import Composable
-
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
@@ -45,27 +43,21 @@ def remove_missing(cursor: Cursor, plan: Plan, staging: Staging, staged: Exporte
     return _remove_lacking(cursor, plan, key, staging, staged)
 
 
-def removal(plan: Plan, key: Key, keys: Composable, within: Composable | None = None) -> Composable:
-    """Delete or mark the target rows whose key is not among `keys`, of those that are `within`."""
-    if plan.removal is Removal.MARK:
-        return merge_statements.mark_missing(plan, key, keys, plan.view.snapshot.taken_at, within)
-    return merge_statements.delete_missing(plan, key, keys, within)
-
-
 def _remove_lacking(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what is not among all keys, or has gone from the buckets that differ."""
     keys, buckets = staging.all_keys, staging.buckets
     if buckets is None:
-        cursor.execute(removal(plan, key, keys))
+        cursor.execute(merge_statements.remove_others(plan, key, keys))
         deleted = cursor.rowcount
         guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
     elif not buckets.prefixes:
         deleted = 0
     else:
         with pinned(cursor):
-            cursor.execute(removal(plan, key, keys, merge_statements.within_buckets(key, buckets)))
+            within = merge_statements.within_buckets(key, buckets)
+            cursor.execute(merge_statements.remove_others(plan, key, keys, within))
             deleted = cursor.rowcount
         guard(cursor, plan, deleted, buckets.rows)
     return Removed(deleted, 0)
@@ -78,10 +70,7 @@ def _remove_gone(
     if not keys_by_page.reads_pages(plan):
         return Removed()
     gone = keys_by_page.find_gone(cursor, plan, key, staging)
-    if plan.removal is Removal.MARK:
-        cursor.execute(merge_statements.mark_gone(plan, key, gone, plan.view.snapshot.taken_at))
-    else:
-        cursor.execute(merge_statements.delete_gone(plan, key, gone))
+    cursor.execute(merge_statements.remove_gone(plan, key, gone))
     deleted = cursor.rowcount
     left = staged.keys or int(deleted and row(cursor, merge_statements.any_live(plan))[0])
     guard(cursor, plan, deleted, left)

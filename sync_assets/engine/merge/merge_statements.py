@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from datetime import datetime
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.compare.checksum import has_key_hash
 from sync_assets.engine.load.staging_statements import IN_SCOPE
-from sync_assets.engine.plan.plan import KeyBuckets, Plan
+from sync_assets.engine.plan.plan import KeyBuckets, Plan, Removal
 from sync_assets.engine.postgres.equality import same_key
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.relation import Key
@@ -115,47 +114,35 @@ def within_buckets(key: Key, buckets: KeyBuckets) -> Composable:
     return has_key_hash(hashed, buckets.prefixes)
 
 
-def delete_missing(
+def remove_others(
     plan: Plan, key: Key, keys: Composable, within: Composable | None = None
 ) -> Composable:
-    """Delete the target rows whose key is not among `keys`, a table with all of the source's.
+    """Remove the target rows whose key is not among `keys`, a table with all of the source's.
 
     Where it has not all of them, `within` is the condition on those that it has.
     """
-    return SQL("DELETE FROM {} AS t WHERE {}").format(
-        relation(plan.table.target), _missing(key, keys, within)
-    )
+    return _remove(plan, _missing(key, keys, within))
 
 
-def mark_missing(
-    plan: Plan, key: Key, keys: Composable, at: datetime, within: Composable | None = None
-) -> Composable:
-    """Mark them instead, with the time of the snapshot that no longer had them."""
-    return SQL("UPDATE {} AS t SET {} = {} WHERE {} AND {}").format(
-        relation(plan.table.target),
+def remove_gone(plan: Plan, key: Key, gone: Composable) -> Composable:
+    """Remove the target rows whose key is among `gone`."""
+    return _remove(plan, joined(key), gone)
+
+
+def _remove(plan: Plan, condition: Composable, beside: Composable | None = None) -> Composable:
+    """Delete rows, or mark them with the time of the snapshot that no longer had them."""
+    target, marks = relation(plan.table.target), plan.removal is Removal.MARK
+    joining = SQL(" FROM {} AS s" if marks else " USING {} AS s")
+    others = SQL("") if beside is None else joining.format(beside)
+    if not marks:
+        return SQL("DELETE FROM {} AS t{} WHERE {}").format(target, others, condition)
+    return SQL("UPDATE {} AS t SET {} = {}{} WHERE {} AND {}").format(
+        target,
         Identifier(plan.layout.deleted_column or ""),
-        Literal(at),
+        Literal(plan.view.snapshot.taken_at),
+        others,
         live(plan),
-        _missing(key, keys, within),
-    )
-
-
-def delete_gone(plan: Plan, key: Key, gone: Composable) -> Composable:
-    """Delete the target rows whose key is among `gone`."""
-    return SQL("DELETE FROM {} AS t USING {} AS s WHERE {}").format(
-        relation(plan.table.target), gone, joined(key)
-    )
-
-
-def mark_gone(plan: Plan, key: Key, gone: Composable, at: datetime) -> Composable:
-    """Mark them instead."""
-    return SQL("UPDATE {} AS t SET {} = {} FROM {} AS s WHERE {} AND {}").format(
-        relation(plan.table.target),
-        Identifier(plan.layout.deleted_column or ""),
-        Literal(at),
-        gone,
-        live(plan),
-        joined(key),
+        condition,
     )
 
 

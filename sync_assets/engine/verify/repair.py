@@ -179,7 +179,7 @@ def _remove(cursor: Cursor, plan: Plan, staged: Staged, wrong: Wrong) -> int:
         raise AssertionError(f"{plan.table.target} is repaired by a key that it does not have")
     keys, within = staged.staging.all_keys, wrong.on_target()
     with session.pinned(cursor):
-        cursor.execute(deletes.removal(plan, key, keys, within))
+        cursor.execute(merge_statements.remove_others(plan, key, keys, within))
         deleted = cursor.rowcount
     deletes.guard(cursor, plan, deleted, wrong.rows_source)
     return deleted
