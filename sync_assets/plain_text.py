@@ -33,7 +33,7 @@ def lines_shown(text: str) -> str:
 
 def json_shown(text: str) -> str:
     """A JSON text of the same value, with its lines, and nothing that a terminal would obey."""
-    return _BUT_LINES.sub(_json_escape, text)
+    return _BUT_LINES.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def as_markdown(text: str) -> str:
@@ -65,7 +65,3 @@ def _longest_run(text: str) -> int:
 def _escape(found: re.Match[str]) -> str:
     code = ord(found[0])
     return _SHORT.get(found[0]) or (f"\\x{code:02x}" if code < 0x100 else f"\\u{code:04x}")  # noqa: PLR2004
-
-
-def _json_escape(found: re.Match[str]) -> str:
-    return f"\\u{ord(found[0]):04x}"

@@ -33,33 +33,27 @@ class ContentConfig(dg.Config):
 
 def checks_of(synced: SyncedTable) -> list[dg.AssetChecksDefinition]:
     """The checks a table asks for."""
-    checks = synced.automation.checks
-    made = []
-    if checks.key:
-        made.append(_check(synced, "key", checks.key, KEY, _key))
-    if checks.row_count:
-        made.append(_check(synced, "row_count", checks.row_count, ROW_COUNT, _row_count))
-    if checks.content:
-        made.append(_content_check(synced, checks.content))
-    if checks.schema_drift:
-        made.append(_check(synced, "schema_drift", checks.schema_drift, DRIFT, _drift))
-    return made
+    return [
+        _content_check(synced, options)
+        if isinstance(options, ContentOptions)
+        else _check(synced, name, options)
+        for name, options in synced.automation.checks
+        if options is not None
+    ]
 
 
-KEY = "The key of the target is unique and never NULL."
-ROW_COUNT = "The target has the rows that the source had at the last sync."
-CONTENT = "Rows are the same on both ends; in the launchpad, whole compares all of them."
-DRIFT = "The target has the source's columns, of types that hold them."
+DESCRIPTIONS = {
+    "key": "The key of the target is unique and never NULL.",
+    "row_count": "The target has the rows that the source had at the last sync.",
+    "content": "Rows are the same on both ends; in the launchpad, whole compares all of them.",
+    "schema_drift": "The target has the source's columns, of types that hold them.",
+}
 
 
-def _check(
-    synced: SyncedTable,
-    name: str,
-    options: CheckOptions,
-    description: str,
-    judge: Callable[[SyncedTable, str, str], Verdict],
-) -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(**_definition(synced, name, options, description))
+def _check(synced: SyncedTable, name: str, options: CheckOptions) -> dg.AssetChecksDefinition:
+    judge = {"key": _key, "row_count": _row_count, "schema_drift": _drift}[name]
+
+    @dg.multi_asset_check(**_definition(synced, name, options))
     def check(context: dg.AssetCheckExecutionContext) -> dg.AssetCheckResult:
         return _result(context, options, lambda: judge(synced, *_urls(context, synced)))
 
@@ -67,7 +61,7 @@ def _check(
 
 
 def _content_check(synced: SyncedTable, options: ContentOptions) -> dg.AssetChecksDefinition:
-    @dg.multi_asset_check(**_definition(synced, "content", options, CONTENT))
+    @dg.multi_asset_check(**_definition(synced, "content", options))
     def check(context: dg.AssetCheckExecutionContext, config: ContentConfig) -> dg.AssetCheckResult:
         def judge() -> Verdict:
             urls = _urls(context, synced)
@@ -80,11 +74,9 @@ def _content_check(synced: SyncedTable, options: ContentOptions) -> dg.AssetChec
     return check
 
 
-def _definition(
-    synced: SyncedTable, name: str, options: CheckOptions, description: str
-) -> dict[str, Any]:
-    key = specs.target_key(synced)
-    spec = dg.AssetCheckSpec(name, asset=key, description=description, blocking=options.blocking)
+def _definition(synced: SyncedTable, name: str, options: CheckOptions) -> dict[str, Any]:
+    key, said = specs.target_key(synced), DESCRIPTIONS[name]
+    spec = dg.AssetCheckSpec(name, asset=key, description=said, blocking=options.blocking)
     return {
         # Dagster's own name for the step joins key and check, and then two may be the same.
         "name": specs.check_op(key, name),

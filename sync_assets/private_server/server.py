@@ -12,6 +12,7 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Literal
@@ -185,11 +186,9 @@ class PostgresServer:
             pg_ctl = self._programs / "pg_ctl"
             self._watch = start_watch(self._account, pg_ctl, self._address, self._room)
         if not (self.data / "PG_VERSION").exists():
-            initialize(self._account, self.data, self._initdb)
+            initdb = partial(self.run, "initdb", "-D", self._address)
+            initialize(self._account, self.data, initdb)
         write_settings(self._account, self.data, self.settings)
-
-    def _initdb(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        return self.run("initdb", "-D", self._address, *arguments)
 
     def _launch(self) -> None:
         """Start the postmaster as our child, out of reach of the terminal's Ctrl-C."""

@@ -105,12 +105,6 @@ COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2':
 -- copy_format
 csv, ENCODING 'UTF8'
 
--- value_of
-"id"
-
--- value_of: a computed column
-( lower(email) )
-
 -- max_xmin
 SELECT max((CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END))
   FROM "shop"."orders"

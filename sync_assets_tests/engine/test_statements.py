@@ -156,8 +156,6 @@ def of_export() -> dict[str, Composable]:
     return {
         **{f"export_chunk: {name}": c.export_chunk(*each) for name, each in chunks.items()},
         "copy_format": c.copy_format(PLAN, keys_only=False),
-        "value_of": c.value_of(PLAN.layout.fields[0]),
-        "value_of: a computed column": c.value_of(computed.layout.fields[-1]),
         "max_xmin": c.max_xmin(NAME, 1010),
     }
 

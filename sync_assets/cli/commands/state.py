@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -43,7 +44,7 @@ def export_command(file: str, *, connection: str) -> None:
         print_json(document)
         return
     # Readable by nobody else: what is remembered of the newest rows holds values of their keys.
-    with open(file, "x", encoding="utf-8", opener=_private) as written:
+    with open(file, "x", encoding="utf-8", opener=partial(os.open, mode=0o600)) as written:
         written.write(as_json_text(document) + "\n")
     say(f"Wrote the state of {len(document.tables)} tables to {file}.", err=True)
 
@@ -79,10 +80,6 @@ def import_command(file: Path, *, trust_target: bool, connection: str, as_json: 
             f"Imported the state of {len(targets)} tables; their next runs "
             + ("go on from it." if trust_target else "read everything once.")
         )
-
-
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
 
 
 def _url(connection: str) -> str:

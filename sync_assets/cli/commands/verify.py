@@ -73,7 +73,7 @@ def command(
         print_json(VerifyDocument([table_or_error(VerifyTable, *each) for each in done]))
     else:
         _print(done, names)
-    sys.exit(0 if all(_is_faultless(outcome) for _, outcome in done) else DIFFERENT)
+    sys.exit(0 if all(getattr(outcome, "faultless", False) for _, outcome in done) else DIFFERENT)
 
 
 def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
@@ -118,10 +118,6 @@ def _verify(
     return list(zip(group, found, strict=True))
 
 
-def _is_faultless(outcome: Verification | SyncError) -> bool:
-    return bool(getattr(outcome, "faultless", False))
-
-
 def _print(
     done: Sequence[tuple[SyncedTable, Verification | SyncError]], names: Mapping[Address, str]
 ) -> None:
@@ -131,9 +127,9 @@ def _print(
     if found:
         print_rows(HEADINGS, [_row(*each) for each in found], NUMBERS, spare=SPARE)
     rows = [
-        (name, _named(example.key), HOW[example.kind], MEANING[example.verdict])
+        (name, ", ".join(map("=".join, each.key.items())), HOW[each.kind], MEANING[each.verdict])
         for name, seen in found
-        for example in seen.examples
+        for each in seen.examples
     ]
     if rows:
         say("")
@@ -169,7 +165,3 @@ def _excused(seen: Verification) -> Iterator[str]:
         yield f"{kept:,} kept row{'s' * (kept > 1)} that only the target has"
     if pending:
         yield f"{pending:,} that the next run brings"
-
-
-def _named(key: Mapping[str, str]) -> str:
-    return ", ".join(f"{name}={value}" for name, value in key.items())

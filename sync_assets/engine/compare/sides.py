@@ -9,11 +9,11 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.layout.keys import choose_key
-from sync_assets.engine.postgres.relation import Column, Relation
+from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
-from sync_assets.engine.snapshot.scope import is_of, written
+from sync_assets.engine.snapshot.scope import is_of, value_of, written
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Table
@@ -23,7 +23,9 @@ LSNS = ("pg_lsn", "pg_lsn[]")
 
 def rows_of_source(table: Table, view: SourceRelation, awaited: Composable | None = None) -> Rows:
     """The rows in scope on the source, as they would be exported."""
-    columns = tuple((column.name, _value_of(column)) for column in view.relation.columns)
+    columns = tuple(
+        (column.name, value_of(column.name, column.expression)) for column in view.relation.columns
+    )
     key = choose_key(table, view.relation)
     condition = None if table.where is None else written(table.where)
     identity = key.columns if key else ()
@@ -40,10 +42,6 @@ def _lsns(relation: Relation, types: Iterable[UserType]) -> Iterator[str]:
     for column in relation.columns:
         if column.type in LSNS or column.type_oid in made:
             yield column.name
-
-
-def _value_of(column: Column) -> Composable:
-    return Identifier(column.name) if column.expression is None else written(column.expression)
 
 
 def rows_of_target(table: Table, source: Rows, target: Relation | None) -> Rows:

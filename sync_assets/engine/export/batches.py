@@ -15,7 +15,7 @@ import stat
 import tempfile
 import threading
 from collections.abc import Callable, Generator, Iterator
-from dataclasses import dataclass
+from dataclasses import astuple, dataclass
 from pathlib import Path
 
 from sync_assets.engine import errors
@@ -264,7 +264,4 @@ class Exported:
 
     def __add__(self, other: Exported) -> Exported:
         """What two exports have moved together."""
-        return Exported(*map(sum, zip(self._counts(), other._counts(), strict=True)))
-
-    def _counts(self) -> tuple[int, ...]:
-        return (self.chunks, self.chunks_done, self.rows, self.keys, self.bytes)
+        return Exported(*map(sum, zip(astuple(self), astuple(other), strict=True)))

@@ -12,13 +12,12 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.compare.checksum import has_key_hash
-from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, Plan
 from sync_assets.engine.postgres.identifiers import names, relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.snapshot.scope import between_pages, is_of, written
+from sync_assets.engine.snapshot.scope import between_pages, is_of, value_of, written
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
@@ -97,14 +96,15 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
     versioned = plan.view.relation.has_versions and (chunk.leaf is None or chunk.leaf.kind == "r")
     xid = SQL(widened(plan.window.end) if versioned else "NULL")
     if not plan.flags_scope:
-        return SQL(", ").join([*(value_of(field) for field in layout.fields), xid])
+        return SQL(", ").join(
+            [*(value_of(each.name, each.expression) for each in layout.fields), xid]
+        )
     passes = SQL("({} IS TRUE)").format(written(plan.table.where or "true"))
     # What is out of scope does not leave the source: only the key does, to say so.
+    values = ((each.name, value_of(each.name, each.expression)) for each in layout.fields)
     kept = (
-        value_of(field)
-        if field.name in key
-        else SQL("CASE WHEN {} THEN {} END").format(passes, value_of(field))
-        for field in layout.fields
+        value if name in key else SQL("CASE WHEN {} THEN {} END").format(passes, value)
+        for name, value in values
     )
     return SQL(", ").join([*kept, xid, passes])
 
@@ -119,11 +119,6 @@ def _place(plan: Plan, chunk: Chunk) -> tuple[Composable, ...]:
     if not chunk.notes:
         return (SQL("NULL"),)
     return (SQL("CASE WHEN {} THEN {} END").format(SQL(plan.window.quick_predicate()), page),)
-
-
-def value_of(field: Field) -> Composable:
-    """What is read on the source for a field: the column, or what is computed in its place."""
-    return Identifier(field.name) if field.expression is None else written(field.expression)
 
 
 def max_xmin(name: RelationName, end: int) -> Composable:

@@ -15,7 +15,7 @@ from sync_assets.engine.inspection.explain import SourceRow, TargetRow
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.equality import same_key
 from sync_assets.engine.postgres.operators import anywhere, equality_of
-from sync_assets.engine.postgres.relation import Column, Key, Relation
+from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.scope import own_names, under, written
@@ -90,14 +90,13 @@ def target_row(
 def _condition(cursor: Cursor, relation: Relation, key: Key, values: Sequence[str]) -> Composable:
     """SQL that holds for the row: by the key's own equality, or that of its columns' types."""
     given = [
-        SQL("{}::{}").format(Literal(value), SQL(_type_of(relation.column(name))))
+        SQL("{}::{}").format(
+            Literal(value),
+            SQL(anywhere(column.type if (column := relation.column(name)) else "text")),
+        )
         for name, value in zip(key.columns, values, strict=True)
     ]
     return same_key(map(Identifier, key.columns), equality_of(cursor, relation, key), given)
-
-
-def _type_of(column: Column | None) -> str:
-    return anywhere(column.type if column else "text")
 
 
 def _look_up(

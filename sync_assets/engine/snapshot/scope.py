@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import psycopg2
 from psycopg2 import sql
-from psycopg2.sql import SQL, Composable
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.postgres import identifiers
@@ -79,6 +79,11 @@ def under(cursor: Cursor, names: Sequence[str]) -> Iterator[None]:
 def written(text: str) -> Composable:
     """The operator's SQL, on lines of its own in parentheses."""
     return SQL("(\n{}\n)").format(SQL(text))
+
+
+def value_of(name: str, expression: str | None) -> Composable:
+    """What is read on the source for a column: itself, or what is computed in its place."""
+    return Identifier(name) if expression is None else written(expression)
 
 
 def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
