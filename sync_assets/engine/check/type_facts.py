@@ -62,7 +62,7 @@ def read_missing_types(
     return MissingTypes(
         tuple(_missing_extension(target, *each) for each in sorted(wanted)),
         tuple(
-            MissingDomain(RelationName(each.schema, each.name), creation(each).as_string(target))
+            MissingDomain(each.full_name, creation(each).as_string(target))
             for each in missing
             if each.kind == "d"
         ),

@@ -57,7 +57,7 @@ def differences(
     for each in types:
         was = known.get(each.oid)
         if was is not None and _said(was) != _said(each):
-            found.append(f"the type {each.schema}.{each.name} changed")
+            found.append(f"the type {each.full_name} changed")
     return found
 
 

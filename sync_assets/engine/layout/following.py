@@ -264,7 +264,7 @@ class Following:
         for each in types:
             was = then.get(each.oid)
             if was is not None and text_changed(was, each):
-                self._read_all(f"the type {each.schema}.{each.name} changed")
+                self._read_all(f"the type {each.full_name} changed")
 
     def full_leaves(self) -> Mapping[int, str]:
         """The leaves whose columns are stored elsewhere than at the last run."""

@@ -47,7 +47,6 @@ def require_types(cursor: Cursor, plan: Plan) -> None:
     missing = missing_types(cursor, plan.view.types)
     if missing:
         raise errors.ConfigurationError(
-            f"a dry run does not create the type {missing[0].schema}.{missing[0].name}, "
-            "which the target lacks",
+            f"a dry run does not create the type {missing[0].full_name}, which the target lacks",
             remedy="See what would be done with: sync-assets plan.",
         )

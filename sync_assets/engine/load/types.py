@@ -17,8 +17,6 @@ from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.types import UserType, missing_types, types_named
 
-Name = tuple[str, str]
-
 FOLLOWED = ("c", "d", "e", "r")
 """The kinds of types that are renamed as on the source; a table's row type goes with its table."""
 
@@ -33,21 +31,21 @@ def following(
     a bare C type, or an extension that must not or cannot be installed.
     """
     before = {each.oid: each for each in known}
-    there = types_named(cursor, (name(each) for each in (*before.values(), *needed)))
-    lacking = {name(each) for each in missing_types(cursor, needed)}
+    there = types_named(cursor, [each.full_name for each in (*before.values(), *needed)])
+    lacking = {each.full_name for each in missing_types(cursor, needed)}
     schemas = Schemas(cursor)
     statements: list[Composable] = []
     for wanted in needed:
         was = before.get(wanted.oid)
-        free = name(wanted) in lacking
-        if free and was is not None and _is_renamed(was, wanted) and name(was) in there:
+        free = wanted.full_name in lacking
+        if free and was is not None and _is_renamed(was, wanted) and was.full_name in there:
             statements += _renamed(was, wanted, schemas)
-            lacking.remove(name(wanted))
-            there[name(wanted)] = there[name(was)]
-        if name(wanted) in lacking:
+            lacking.remove(wanted.full_name)
+            there[wanted.full_name] = there[was.full_name]
+        if wanted.full_name in lacking:
             statements += _created(cursor, wanted, schemas)
-        elif name(wanted) in there and not wanted.extension:
-            statements += _changes(was, wanted, there[name(wanted)])
+        elif wanted.full_name in there and not wanted.extension:
+            statements += _changes(was, wanted, there[wanted.full_name])
     return distinct(statements)
 
 
@@ -61,14 +59,9 @@ def distinct(statements: Iterable[Composable]) -> list[Composable]:
     return found
 
 
-def name(of: UserType) -> Name:
-    """A type's qualified name, as the catalogs of both ends have it."""
-    return of.schema, of.name
-
-
 def _is_renamed(was: UserType, wanted: UserType) -> bool:
     followed = wanted.kind in FOLLOWED and not wanted.extension
-    return followed and name(was) != name(wanted)
+    return followed and was.full_name != wanted.full_name
 
 
 def creations(cursor: Cursor, missing: Iterable[UserType]) -> list[Composable]:
@@ -107,7 +100,7 @@ Files"). No other extension's script is run because the source has it, least of 
 
 
 def _require_installable(cursor: Cursor, wanted: UserType) -> None:
-    name, kind = wanted.extension or "", f"{wanted.schema}.{wanted.name}"
+    name, kind = wanted.extension or "", wanted.full_name
     ((schema, available, trusted),) = rows(cursor, EXTENSION, {"name": name})
     belongs = f"the type {kind} belongs to the extension {name!r}, which"
     leave_out = "leave the columns of this type out."
@@ -154,7 +147,7 @@ def creation(wanted: UserType) -> Composable:
             SQL(wanted.base or ""),
             SQL(", ").join(map(SQL, wanted.clauses)),
         )
-    kind = f"{wanted.schema}.{wanted.name}"
+    kind = wanted.full_name
     if wanted.kind == "table":
         raise errors.UnsupportedRelation(
             f"a column's type is the row type of the table {kind}, which the target lacks",
@@ -233,10 +226,10 @@ def _part_changes(was: UserType, now: UserType, there: UserType) -> list[Composa
     if gone:
         drops = ", ".join(f"DROP ATTRIBUTE {quoted(part)}" for part in gone)
         raise errors.SchemaConflict(
-            f"the type {now.schema}.{now.name} lost {', '.join(gone)} on the source, "
+            f"the type {now.full_name} lost {', '.join(gone)} on the source, "
             "and the target's values still have it",
             remedy="To drop that data, run on the target: "
-            f"ALTER TYPE {quoted(now.schema)}.{quoted(now.name)} {drops}.",
+            f"ALTER TYPE {now.full_name.as_sql} {drops}.",
         )
     wanted = {
         names[number]: part

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
+from graphlib import TopologicalSorter
 from typing import Any
 
-from psycopg2 import sql
+from psycopg2.sql import Composable
 
+from sync_assets.engine.names import RelationName, parts_of
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.session import Cursor, rows
 
 
@@ -33,9 +36,14 @@ class UserType:
     part_numbers: tuple[int, ...] = ()
 
     @property
-    def identifier(self) -> sql.Identifier:
+    def full_name(self) -> RelationName:
+        """Its qualified name, as the catalogs of both ends have it."""
+        return RelationName(self.schema, self.name)
+
+    @property
+    def identifier(self) -> Composable:
         """Its qualified name, ready for SQL."""
-        return sql.Identifier(self.schema, self.name)
+        return identifiers.relation(self.full_name)
 
 
 FIRST_UNASSIGNED = 10_000
@@ -116,7 +124,8 @@ def read_types(cursor: Cursor, oids: Iterable[int]) -> tuple[UserType, ...]:
         return ()
     needed = (UserType(*map(_frozen, each)) for each in rows(cursor, _NEEDED, (others,)))
     found = {each.oid: each for each in needed}
-    return tuple(_in_order(found))
+    needs = {oid: [need for need in each.needs if need in found] for oid, each in found.items()}
+    return tuple(found[oid] for oid in TopologicalSorter(needs).static_order())
 
 
 def _frozen(value: Any) -> Any:
@@ -124,49 +133,29 @@ def _frozen(value: Any) -> Any:
     return tuple(map(_frozen, value)) if isinstance(value, list) else value
 
 
-def _in_order(found: dict[int, UserType]) -> list[UserType]:
-    placed: dict[int, UserType] = {}
-
-    def place(wanted: UserType) -> None:
-        if wanted.oid in placed:
-            return
-        for need in wanted.needs:
-            if need in found:
-                place(found[need])
-        placed[wanted.oid] = wanted
-
-    for wanted in found.values():
-        place(wanted)
-    return list(placed.values())
-
-
 def missing_types(cursor: Cursor, needed: Iterable[UserType]) -> tuple[UserType, ...]:
     """Those of `needed` that this database does not have."""
     wanted = tuple(needed)
-    present = _oids_named(cursor, ((each.schema, each.name) for each in wanted))
-    return tuple(each for each in wanted if (each.schema, each.name) not in present)
+    present = _oids_named(cursor, [each.full_name for each in wanted])
+    return tuple(each for each in wanted if each.full_name not in present)
 
 
-def types_named(
-    cursor: Cursor, names: Iterable[tuple[str, str]]
-) -> dict[tuple[str, str], UserType]:
+def types_named(cursor: Cursor, names: Collection[RelationName]) -> dict[RelationName, UserType]:
     """The types of these names that this database has, but for those that PostgreSQL brings along."""
     present = _oids_named(cursor, names)
-    return {
-        (each.schema, each.name): each
-        for each in read_types(cursor, present.values())
-        if present.get((each.schema, each.name)) == each.oid
-    }
+    found = {each.full_name: each for each in read_types(cursor, present.values())}
+    return {name: each for name, each in found.items() if present.get(name) == each.oid}
 
 
-def _oids_named(cursor: Cursor, names: Iterable[tuple[str, str]]) -> dict[tuple[str, str], int]:
-    wanted = tuple(names)
-    if not wanted:
+def _oids_named(cursor: Cursor, names: Collection[RelationName]) -> dict[RelationName, int]:
+    if not names:
         return {}
     found = rows(
         cursor,
         "SELECT n.nspname, t.typname, t.oid FROM pg_type t "
-        "JOIN pg_namespace n ON n.oid = t.typnamespace WHERE (n.nspname, t.typname) IN %s",
-        (wanted,),
+        "JOIN pg_namespace n ON n.oid = t.typnamespace "
+        "JOIN unnest(%s::text[], %s::text[]) AS wanted (schema, name) "
+        "ON (n.nspname, t.typname) = (wanted.schema, wanted.name)",
+        parts_of(names),
     )
-    return {(schema, name): oid for schema, name, oid in found}
+    return {RelationName(schema, name): oid for schema, name, oid in found}
