@@ -10,10 +10,11 @@ from typing import Any
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.session import row, rows, transaction
+from sync_assets.engine.postgres.session import rows, transaction
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.identity import is_behind, is_other_history, is_other_source
 from sync_assets.engine.snapshot.snapshot import Snapshot
+from sync_assets.engine.state.tables import are_there
 from sync_assets.engine.table import Table
 
 
@@ -64,8 +65,8 @@ def read_status(
 
 def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[TableStatus]:
     with sessions.connected("target") as target, transaction(target) as cursor:
-        (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
-        found = {values[:2]: values[2:] for values in (rows(cursor, _STATE) if there else ())}
+        states = rows(cursor, _STATE) if are_there(cursor) else ()
+        found = {values[:2]: values[2:] for values in states}
     with sessions.connected("source") as source:
         now = snapshot.now(source)
     asked = {(table.target.schema, table.target.name) for table in tables}

@@ -20,7 +20,6 @@ from sync_assets.engine.postgres.session import (
     PINNED,
     READ_SNAPSHOT,
     Cursor,
-    row,
     rows,
     transaction,
 )
@@ -30,6 +29,7 @@ from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_same_source, require_two_tables
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
+from sync_assets.engine.state.tables import are_there
 from sync_assets.engine.table import Table
 
 RECEIPTS = 5
@@ -153,8 +153,7 @@ def _why(sessions: Sessions, table: Table, values: Sequence[str]) -> Why:
 
 def _memory(cursor: Cursor, target: RelationName) -> _Memory:
     place = (target.schema, target.name)
-    (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
-    found = rows(cursor, _STATE, place) if there else []
+    found = rows(cursor, _STATE, place) if are_there(cursor) else []
     if not found:
         return _Memory(None, None, None, frozenset(), ())
     watermark, xmax, at, leaves = found[0]

@@ -154,7 +154,7 @@ def comments(
         found.append(Alteration(statement, "comment on the table"))
     for column, comment in columns:
         if comment is not None:
-            place = Identifier(target.schema, target.name, column)
+            place = SQL("{}.{}").format(name, Identifier(column))
             statement = SQL("COMMENT ON COLUMN {} IS {}").format(place, _on_one_line(comment))
             found.append(Alteration(statement, f"comment on column {quoted(column)}"))
     return tuple(found)

@@ -21,17 +21,26 @@ SCAN = "changed_blocks: auto"
 
 @dataclass(frozen=True, slots=True)
 class Obstacle:
-    """Why pages cannot be named, and what to write or run so that they can, or need not be."""
+    """Why pages cannot be named, and what lets them be: a `statement` for the source, or a `setting`.
+
+    Where there is neither, nothing is left but to let the table be scanned.
+    """
 
     why: str
-    mend: str
+    statement: str | None = None
+    setting: str | None = None
+
+    @property
+    def mend(self) -> str:
+        """What to run or to write, ready to paste."""
+        return f"{self.statement};" if self.statement else self.setting or SCAN
 
     @property
     def remedy(self) -> str:
         """What to do, as a sentence."""
-        how = "Run on the source" if self.mend.endswith(";") else "Set"
-        scan = "" if self.mend == SCAN else f" Or let it scan: {SCAN}."
-        return f"{how}: {self.mend.rstrip(';')}.{scan} See also: sync-assets check."
+        how = f"Run on the source: {self.statement}" if self.statement else f"Set: {self.mend}"
+        scan = f" Or let it scan: {SCAN}." if self.statement or self.setting else ""
+        return f"{how}.{scan} See also: sync-assets check."
 
 
 def obstacle(
@@ -45,18 +54,20 @@ def obstacle(
 
 def _of_relation(table: Table, relation: Relation, role: str) -> Obstacle | None:
     if not relation.has_versions:
-        return Obstacle("its rows carry no version, and so no page of it is looked for", SCAN)
+        return Obstacle("its rows carry no version, and so no page of it is looked for")
     if table.mode is SyncMode.INCREMENTAL_SYNC and table.late_commits is LateCommits.LOOKBACK:
-        return Obstacle("late_commits: lookback reads by the cursor alone", "late_commits: xid")
+        return Obstacle(
+            "late_commits: lookback reads by the cursor alone", setting="late_commits: xid"
+        )
     if relation.through_parent:
         closed = ", ".join(leaf.name.as_sql for leaf in relation.leaves if not leaf.readable)
         return Obstacle(
             "this role may read partitions of it only through their parent",
-            f"GRANT SELECT ON {closed} TO {quoted(role)};",
+            f"GRANT SELECT ON {closed} TO {quoted(role)}",
         )
     for leaf in relation.leaves:
         if leaf.unlogged:
-            mend = f"ALTER TABLE {leaf.name.as_sql} SET LOGGED;"
+            mend = f"ALTER TABLE {leaf.name.as_sql} SET LOGGED"
             return Obstacle(f"{leaf.name} is unlogged, so the WAL does not hold it", mend)
     return None
 
@@ -65,5 +76,5 @@ def _of_server(tools: Tools, version: int) -> Obstacle | None:
     if tools.any:
         return None
     if version < INSPECT_VERSION:
-        return Obstacle(f"PostgreSQL {version // 10000} has nothing that names them", SCAN)
-    return Obstacle("the source has neither WAL summaries nor pg_walinspect for this role", SCAN)
+        return Obstacle(f"PostgreSQL {version // 10000} has nothing that names them")
+    return Obstacle("the source has neither WAL summaries nor pg_walinspect for this role")

@@ -43,7 +43,7 @@ SET default_transaction_isolation = 'read committed'; SELECT pg_backend_pid()
 """The watch alone lifts a time-out: it reads no table, and would leave the run unwatched."""
 
 _LOOK = """
-SELECT {said} || format('server process %s of the {side} (%s, %s) has waited %s s for a lock on %s '
+SELECT format('server process %s of the {side} (%s, %s) has waited %s s for a lock on %s '
          'that this run holds', a.pid, coalesce(a.usename, '?'),
          coalesce(nullif(a.application_name, ''), 'unnamed'),
          round(extract(epoch FROM clock_timestamp() - l.waitstart)),
@@ -71,7 +71,7 @@ BEGIN
     PERFORM pg_sleep({pause});
     {look} INTO waiting;
     IF FOUND THEN
-      RAISE INFO '%', waiting.said;
+      RAISE INFO '{said}%', waiting.said;
       PERFORM * FROM ({end}) AS ended;
       RETURN;
     END IF;
@@ -175,7 +175,7 @@ class _Watch:
             (own,) = row(cursor, _SETTINGS)
         ours = Literal([pid for pid in self._sessions.pids(self._side) if pid != own])
         parts: dict[str, Composable] = {"longest": Literal(self._longest), "side": SQL(self._side)}
-        look = SQL(_LOOK).format(said=Literal(_SAID), ours=ours, **parts)
+        look = SQL(_LOOK).format(ours=ours, **parts)
         try:
             self._by_server(connection, look, ours)
         except psycopg2.OperationalError:
@@ -186,7 +186,9 @@ class _Watch:
 
     def _by_server(self, connection: Connection, look: Composable, ours: Composable) -> None:
         end = SQL(_END).format(pids=SQL("waiting.pids"), ours=ours)
-        body = SQL(_WATCH).format(ours=ours, pause=Literal(self._pause), look=look, end=end)
+        body = SQL(_WATCH).format(
+            ours=ours, pause=Literal(self._pause), look=look, end=end, said=SQL(_SAID)
+        )
         watch = SQL("DO {}").format(Literal(body.as_string(connection))).as_string(connection)
         try:
             with connection.cursor() as cursor:
@@ -202,6 +204,6 @@ class _Watch:
         with connection.cursor() as cursor:
             while not self._left.wait(self._pause):
                 for said, pids in rows(cursor, look):
-                    self._blocked = said.removeprefix(_SAID)
+                    self._blocked = said
                     cursor.execute(SQL(_END).format(pids=Literal(pids), ours=ours))
                     return

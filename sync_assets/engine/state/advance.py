@@ -43,7 +43,7 @@ def advance(
         "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in FIELDS.items() if name != "version"}
-    mapping = {"mapped": after.mapped, "map_name": str(keys_by_page_of(target))}
+    mapping = {"mapped": after.mapped, "map_name": keys_by_page_of(target).as_sql}
     values |= kept | {
         "samples": json.dumps([(each.xid, each.key) for each in after.samples]),
         "positions": _positions(after),

@@ -8,8 +8,9 @@ from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
-from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
+from sync_assets.engine.postgres.session import Cursor, rows, transaction
 from sync_assets.engine.state import state
+from sync_assets.engine.state.tables import are_there
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +64,7 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
 
 
 def _remembered(cursor: Cursor, target: RelationName) -> Remembered:
-    (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
-    found = rows(cursor, _REMEMBERED, (target.schema, target.name)) if there else []
+    found = rows(cursor, _REMEMBERED, (target.schema, target.name)) if are_there(cursor) else []
     if not found:
         raise errors.NoSuchRelation(
             f"the target remembers no table {target}",

@@ -142,7 +142,7 @@ JOIN sync_assets.state AS s ON (s.target_schema, s.target_table) = (wanted.schem
 
 def recall_all(cursor: Cursor, targets: Sequence[RelationName]) -> dict[RelationName, State]:
     """The states of those target tables that have one, from state tables that exist."""
-    wanted = [(each.schema, each.name, str(keys_by_page_of(each))) for each in targets]
+    wanted = [(each.schema, each.name, keys_by_page_of(each).as_sql) for each in targets]
     found = rows(cursor, _STATES, [list(column) for column in zip(*wanted, strict=True)])
     return {RelationName(schema, name): _state(*values) for schema, name, *values in found}
 

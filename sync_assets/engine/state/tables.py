@@ -57,9 +57,14 @@ CREATE TABLE IF NOT EXISTS sync_assets.receipt (
 """
 
 
+def are_there(cursor: Cursor) -> bool:
+    """Whether the target has the state's tables, in this version or another."""
+    return bool(row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0])
+
+
 def version_of(cursor: Cursor) -> int | None:
     """The version of the state's tables, None where there are none; raises UnsupportedVersion."""
-    if not row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")[0]:
+    if not are_there(cursor):
         return None
     (version,) = row(cursor, "SELECT max(version) FROM sync_assets.version")
     if version > STATE_VERSION:
@@ -73,8 +78,7 @@ def version_of(cursor: Cursor) -> int | None:
 def prepare(connection: Connection) -> None:
     """Create the state's tables where they are missing."""
     with connection.cursor() as cursor:
-        (there,) = row(cursor, "SELECT to_regclass('sync_assets.receipt') IS NOT NULL")
-        if there:
+        if are_there(cursor):
             return
     with transaction(connection) as cursor:
         lock_ddl(cursor)
