@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.errors import ConfigurationError
@@ -52,6 +52,12 @@ class RelationName:
 def parts_of(names: Collection[RelationName]) -> tuple[list[str], list[str]]:
     """Schemas and names, each as an array for a statement that looks for all of them."""
     return [each.schema for each in names], [each.name for each in names]
+
+
+def listed(names: Sequence[object], most: int) -> str:
+    """The first few names, and how many more there are."""
+    shown, more = ", ".join(map(str, names[:most])), len(names) - most
+    return f"{shown} and {more} more" if more > 0 else shown
 
 
 def _split(text: str) -> list[str]:

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
+from sync_assets.engine.names import listed
 from sync_assets.hindrances.circumstances import Circumstances
 from sync_assets.hindrances.kinds import HOUR, KINDS, Found, Kind, find
 
@@ -132,7 +133,7 @@ def lines(told: Iterable[tuple[Place, Known]], at_most: int | None = None) -> li
     tables: dict[str, list[str]] = {}
     for (table, *_), known in told:
         tables.setdefault(_said(known), []).append(table)
-    written = [f"{_listed(names)}: {said}" for said, names in tables.items()]
+    written = [f"{listed(names, NAMED_AT_MOST)}: {said}" for said, names in tables.items()]
     left = len(written) - (at_most or len(written))
     return [*written[:at_most], f"… and {left} more"] if left > 0 else written
 
@@ -143,8 +144,3 @@ def _said(known: Known) -> str:
     since = datetime.fromtimestamp(known.since, timezone.utc)
     still = f"still, since {since:%Y-%m-%d %H:%M} UTC: " if known.times > 1 else ""
     return f"{still}{known.what.rstrip('.')}. {known.remedy}".rstrip()
-
-
-def _listed(names: list[str]) -> str:
-    left = len(names) - NAMED_AT_MOST
-    return ", ".join(names[:NAMED_AT_MOST]) + (f" and {left} more" if left > 0 else "")

@@ -37,12 +37,19 @@ def stop_on_termination() -> Iterator[None]:
             signal.signal(number, signal.SIG_IGN)
         raise KeyboardInterrupt
 
-    before = {number: signal.signal(number, interrupt) for number in STOPPING}
+    with _stopping(interrupt):
+        yield
+
+
+@contextmanager
+def _stopping(handler: Callable[[int, FrameType | None], object]) -> Iterator[None]:
+    """Let a handler have the signals that stop us."""
+    before = {number: signal.signal(number, handler) for number in STOPPING}
     try:
         yield
     finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+        for number, own in before.items():
+            signal.signal(number, own)
 
 
 def check_port(host: str, port: int) -> None:
@@ -75,20 +82,18 @@ def serve(
     before PostgreSQL, without which it could not end its runs.
     """
     stop = threading.Event()
-    before = {number: signal.signal(number, lambda *_: stop.set()) for number in STOPPING}
-    try:
-        # With these handlers in place a child starts with the default ones, even where this
-        # process was started with SIGINT ignored (a shell's background job).
-        with leashed(_command(workspace, address), cwd=folder, env=dict(environment)) as child:
-            try:
-                _wait(child, address, stop, say)
-            finally:
-                _stop(child)
-        if not stop.is_set():
-            raise DagsterStopped(f"dagster dev ended by itself ({_ending(child.returncode)})")
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    # With these handlers in place a child starts with the default ones, even where this process was
+    # started with SIGINT ignored (a shell's background job).
+    with (
+        _stopping(lambda *_: stop.set()),
+        leashed(_command(workspace, address), cwd=folder, env=dict(environment)) as child,
+    ):
+        try:
+            _wait(child, address, stop, say)
+        finally:
+            _stop(child)
+    if not stop.is_set():
+        raise DagsterStopped(f"dagster dev ended by itself ({_ending(child.returncode)})")
 
 
 def _command(workspace: Path, address: tuple[str, int]) -> list[str]:

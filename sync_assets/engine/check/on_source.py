@@ -8,7 +8,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.check.facts import Facts
 from sync_assets.engine.check.finding import Finding, blocks, warning
 from sync_assets.engine.check.table_facts import TablePair
-from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.names import RelationName, listed, quoted
 from sync_assets.engine.snapshot.identity import its_own_target
 
 SYSTEM_COLUMNS = "xmin or ctid"
@@ -92,9 +92,7 @@ def one_table(facts: Facts) -> Iterator[Finding]:
 
 def named(names: Sequence[RelationName]) -> str:
     """The first few names, and how many more there are."""
-    shown = ", ".join(str(name) for name in names[:NAMED_AT_MOST])
-    more = len(names) - NAMED_AT_MOST
-    return f"{shown} and {more} more" if more > 0 else shown
+    return listed(names, NAMED_AT_MOST)
 
 
 def _listed(names: Sequence[RelationName]) -> str:

@@ -22,7 +22,7 @@ from sync_assets.engine.postgres.session import (
 )
 from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.snapshot.reach import Reach, prove
-from sync_assets.engine.snapshot.shared import SharedSnapshot, joined, readers, share
+from sync_assets.engine.snapshot.shared import read_beside, readers
 from sync_assets.engine.threads import TaskGroup
 
 SETTINGS = (
@@ -89,31 +89,25 @@ class Scan:
 
     def start(self, group: TaskGroup) -> None:
         """Let its connections read, each a task of the group."""
-        if self._workers > 1:
-            with self._end.leader.cursor() as cursor:
-                shared = share(cursor)
-            for _ in range(self._workers - 1):
-                group.start(partial(self._join, shared, group.stopped))
-        group.start(partial(self._read, self._end.leader, group.stopped))
+        side, leader = self._end.side, self._end.leader
+        read = partial(self._read, group.stopped)
+        read_beside(group, self._sessions, side, leader, self._workers - 1, read)
+        group.start(partial(read, leader))
 
-    def _join(self, shared: SharedSnapshot, stopped: threading.Event) -> None:
-        with joined(self._sessions, self._end.side, shared) as connection:
-            if connection is not None:
-                self._read(connection, stopped)
-                if self._end.reach:
-                    with connection.cursor() as cursor:
-                        prove(cursor)
-
-    def _read(self, connection: Connection, stopped: threading.Event) -> None:
+    def _read(self, stopped: threading.Event, connection: Connection) -> None:
         while not stopped.is_set():
             self._sessions.check()
             try:
                 piece = self._pieces.get_nowait()
             except queue.Empty:
-                return
+                break
             statement = self._statement(self._end.rows, piece)
             self._end.copy(connection, statement, self._take, piece)
             self._done()
+        # Who holds the snapshot proves it at its end.
+        if self._end.reach and connection is not self._end.leader:
+            with connection.cursor() as cursor:
+                prove(cursor)
 
 
 def copy(

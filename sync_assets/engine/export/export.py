@@ -32,7 +32,7 @@ from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.snapshot.give_way import hurry, idling
 from sync_assets.engine.snapshot.reach import prove
 from sync_assets.engine.snapshot.scope import own_names
-from sync_assets.engine.snapshot.shared import SharedSnapshot, joined, readers, share
+from sync_assets.engine.snapshot.shared import read_beside, readers
 from sync_assets.engine.threads import TaskGroup
 
 LARGE = 1 << 17
@@ -92,10 +92,9 @@ class Export:
         """
         workers = readers(workers, in_recovery=self._plans[0].view.snapshot.in_recovery)
         with self._readers:
-            others = []
-            if workers > 1:
-                join = partial(self._join, share(leader.cursor()))
-                others = [self._readers.start(join) for _ in range(workers - 1)]
+            others = read_beside(
+                self._readers, self._sessions, "source", leader, workers - 1, self._read
+            )
             self._readers.start(partial(self._lead, leader, others))
             yield from iter(self._finished.get, None)
 
@@ -128,13 +127,8 @@ class Export:
         self.ended = time.monotonic()
         self._finished.put(None)
 
-    def _join(self, shared: SharedSnapshot) -> None:
-        """Read as a further worker, on the leader's snapshot; the receipt counts the workers."""
-        with joined(self._sessions, "source", shared) as connection:
-            if connection is not None:
-                self._read(connection)
-
     def _read(self, connection: Connection) -> None:
+        """Read chunks as long as there are any; the receipt counts who does."""
         with self._lock:
             self.workers += 1
         if self._large:

@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
 
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import (
     PINNED,
     READ_SNAPSHOT,
     Connection,
-    Cursor,
     row,
     transaction,
 )
 from sync_assets.engine.postgres.sqlstate import Side
+from sync_assets.engine.threads import TaskGroup
 
 
 def readers(workers: int, *, in_recovery: bool) -> int:
@@ -30,14 +30,6 @@ def readers(workers: int, *, in_recovery: bool) -> int:
     return 1 if in_recovery else workers
 
 
-@dataclass(frozen=True, slots=True)
-class SharedSnapshot:
-    """A snapshot by the name under which its server hands it on, and what is seen in it."""
-
-    name: str
-    seen: tuple[object, ...]
-
-
 _SEEN = (
     "pg_catalog.pg_current_snapshot()::text, pg_catalog.pg_postmaster_start_time(),"
     " pg_catalog.inet_server_addr()::text"
@@ -45,14 +37,35 @@ _SEEN = (
 """What tells a snapshot of one server from any other, in a SELECT."""
 
 
-def share(cursor: Cursor) -> SharedSnapshot:
-    """Hand on this transaction's snapshot, for as long as it is open."""
-    name, *seen = row(cursor, f"SELECT pg_catalog.pg_export_snapshot(), {_SEEN}")
-    return SharedSnapshot(str(name), tuple(seen))
+def read_beside(
+    group: TaskGroup,
+    sessions: Sessions,
+    side: Side,
+    leader: Connection,
+    further: int,
+    read: Callable[[Connection], None],
+) -> list[Future[None]]:
+    """Let so many further sessions `read` inside of the leader's snapshot, each a task of the group.
+
+    The snapshot is handed on for as long as the leader's transaction is open.
+    """
+    if further < 1:
+        return []
+    with leader.cursor() as cursor:
+        name, *seen = row(cursor, f"SELECT pg_catalog.pg_export_snapshot(), {_SEEN}")
+
+    def work() -> None:
+        with _joined(sessions, side, str(name), tuple(seen)) as connection:
+            if connection is not None:
+                read(connection)
+
+    return [group.start(work) for _ in range(further)]
 
 
 @contextlib.contextmanager
-def joined(sessions: Sessions, side: Side, shared: SharedSnapshot) -> Iterator[Connection | None]:
+def _joined(
+    sessions: Sessions, side: Side, name: str, seen: tuple[object, ...]
+) -> Iterator[Connection | None]:
     """A further session inside of a shared snapshot; None where none is to be had.
 
     One connection fewer is slower, never wrong: so only a cancelled run is an error. Behind a
@@ -64,8 +77,8 @@ def joined(sessions: Sessions, side: Side, shared: SharedSnapshot) -> Iterator[C
         try:
             opened = stack.enter_context(sessions.connected(side))
             cursor = stack.enter_context(transaction(opened, *PINNED, begin=READ_SNAPSHOT))
-            cursor.execute("SET TRANSACTION SNAPSHOT %s", (shared.name,))
-            if row(cursor, f"SELECT {_SEEN}") == shared.seen:
+            cursor.execute("SET TRANSACTION SNAPSHOT %s", (name,))
+            if row(cursor, f"SELECT {_SEEN}") == seen:
                 connection = opened
         except Exception:  # noqa: BLE001 - whatever it was, the others read on
             sessions.check()
