@@ -22,7 +22,7 @@ from sync_assets.cli.documents import DOCUMENTS
 from sync_assets.cli.output import JSON_VERSION
 from sync_assets.config import automation
 from sync_assets.config import model as configuration
-from sync_assets.config.errors import COMPONENT_KEYS, OUR_TYPES
+from sync_assets.config.parsing import COMPONENT_KEYS, OUR_TYPES
 from sync_assets.engine.table import Table
 
 DOCS = Path(__file__).parent.parent / "docs"

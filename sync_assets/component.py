@@ -22,8 +22,8 @@ from sync_assets.automation.checks import checks_of
 from sync_assets.automation.hindrance_sensor import hindrance_sensor
 from sync_assets.automation.schedules import schedules_of
 from sync_assets.config.automation import Alerts
-from sync_assets.config.errors import parse_attributes
 from sync_assets.config.model import SyncedTable, TableSyncConfig
+from sync_assets.config.parsing import parse_attributes
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.shared_targets import rivals_among

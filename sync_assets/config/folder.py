@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.config.errors import TYPE, parse_component, target_path
 from sync_assets.config.model import TableSyncConfig
+from sync_assets.config.parsing import TYPE, parse_component, target_path
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.errors import ConfigurationError
 

@@ -17,7 +17,7 @@ from sync_assets.config.automation import (
     interval,
 )
 from sync_assets.config.strict import StrictModel
-from sync_assets.config.words import (
+from sync_assets.config.value_types import (
     Column,
     Connection,
     Expression,

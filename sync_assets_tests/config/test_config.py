@@ -11,10 +11,10 @@ import dagster as dg
 import pytest
 
 from sync_assets.assets.launchpad import SyncConfig
-from sync_assets.config.errors import parse_component
 from sync_assets.config.folder import locate, read_components
 from sync_assets.config.model import TableSyncConfig
-from sync_assets.config.words import OWNER, TAG_KEY, TAG_VALUE
+from sync_assets.config.parsing import parse_component
+from sync_assets.config.value_types import OWNER, TAG_KEY, TAG_VALUE
 from sync_assets.config.yaml_file import read_documents
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from sync_assets.config.errors import parse_component
+from sync_assets.config.parsing import parse_component
 from sync_assets.config.yaml_file import read_documents
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.snippets import (

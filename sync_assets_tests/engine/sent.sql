@@ -826,7 +826,7 @@ LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE
 ROLLBACK TO collision
 
 
--- merge.refusals._of_foreign_key
+-- merge.violations._of_foreign_key
 
 SELECT child.*, parent.*
   FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class p
@@ -841,7 +841,7 @@ SELECT child.*, parent.*
   WHERE k.contype = 'f' AND (pn.nspname, p.relname, k.conname) = (%s, %s, %s)
 
 
--- merge.refusals._of_not_null
+-- merge.violations._of_not_null
 
 SELECT named.*
   FROM pg_catalog.pg_class p JOIN pg_catalog.pg_namespace pn
@@ -852,7 +852,7 @@ SELECT named.*
   WHERE (pn.nspname, p.relname) = (%s, %s)
 
 
--- merge.refusals.explained
+-- merge.violations.explained
 
 <BEGIN>
 

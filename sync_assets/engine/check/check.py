@@ -35,8 +35,8 @@ from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import Connection, transaction
-from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.snapshot.identity import place_of
 from sync_assets.engine.table import Table
 

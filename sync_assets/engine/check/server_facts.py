@@ -7,8 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync_assets.engine.postgres import time_outs
+from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
-from sync_assets.engine.postgres.sqlstate import Side
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,13 +15,13 @@ from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Piece, Rows, pieces, whole
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import (
     CATALOG_NAMES,
     SCANNED,
     Connection,
 )
-from sync_assets.engine.postgres.sqlstate import Side
-from sync_assets.engine.snapshot.reach import Reach, prove
+from sync_assets.engine.snapshot.indirect_reads import Reach, prove
 from sync_assets.engine.snapshot.shared import read_beside, readers
 from sync_assets.engine.threads import TaskGroup
 

@@ -30,7 +30,7 @@ from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.snapshot.give_way import hurry, idling
-from sync_assets.engine.snapshot.reach import prove
+from sync_assets.engine.snapshot.indirect_reads import prove
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.shared import read_beside, readers
 from sync_assets.engine.threads import TaskGroup

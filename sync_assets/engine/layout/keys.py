@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout import mending
+from sync_assets.engine.layout import remedies
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.table import SyncMode, Table
 
@@ -94,7 +94,7 @@ def key_on_target(table: Table, key: Key, source: Relation, target: Relation) ->
     raise errors.SchemaConflict(
         f"the target {table.target} has no unique index on its key ({', '.join(key.columns)}), "
         "with every column NOT NULL",
-        remedy=mending.keyed(table.target, key, source, target),
+        remedy=remedies.keyed(table.target, key, source, target),
     )
 
 

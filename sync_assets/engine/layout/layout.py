@@ -10,7 +10,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout import alteration, mending
+from sync_assets.engine.layout import alteration, remedies
 from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.keys import choose_key, key_on_target
 from sync_assets.engine.names import quoted
@@ -197,7 +197,7 @@ def _types_first(source: Relation, target: Relation) -> str:
         for column in source.columns
         if (there := target.column(column.name)) and not holds(column.type, there.type)
     ]
-    lacking = mending.made_by_users(retyped, target)
+    lacking = remedies.made_by_users(retyped, target)
     return f" It may have to be given the type {', '.join(lacking)} before." if lacking else ""
 
 
@@ -211,7 +211,7 @@ def _problems(column: Column, there: Column, key: Key | None) -> Iterator[tuple[
         problem = f"is {column.type} on the source and {there.type} on the target"
         yield (
             f"column {column.name!r} {problem}, which may not hold every value",
-            mending.retyped(there, column),
+            remedies.retyped(there, column),
         )
 
 

@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, Narrowing
-from sync_assets.engine.layout.mending import assigns
+from sync_assets.engine.layout.remedies import assigns
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan

@@ -15,6 +15,13 @@ import psycopg2.extensions
 
 from sync_assets.engine import errors
 from sync_assets.engine.postgres import time_outs
+from sync_assets.engine.postgres.driver_errors import (
+    Greeting,
+    Side,
+    classify,
+    connect_failure,
+    disk_failure,
+)
 from sync_assets.engine.postgres.session import (
     PINNED_NAMES,
     SOURCE_VERSION,
@@ -24,13 +31,6 @@ from sync_assets.engine.postgres.session import (
     Result,
     encoding_of,
     transaction,
-)
-from sync_assets.engine.postgres.sqlstate import (
-    Greeting,
-    Side,
-    classify,
-    connect_failure,
-    disk_failure,
 )
 
 IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE

@@ -1,6 +1,6 @@
 """Connections to both databases: how they are opened, cancelled and made to speak alike.
 
-What goes wrong here becomes a `SyncError` in `sqlstate`, the driver's boundary.
+What goes wrong here becomes a `SyncError` in `driver_errors`, the driver's boundary.
 """
 
 from __future__ import annotations

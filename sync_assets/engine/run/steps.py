@@ -18,8 +18,8 @@ from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge.merge import INDEXED, Merged
 from sync_assets.engine.merge.publish import publish_rows
-from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
+from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import Plan

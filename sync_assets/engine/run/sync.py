@@ -30,8 +30,8 @@ from sync_assets.engine.load.staging import (
 )
 from sync_assets.engine.merge import merge
 from sync_assets.engine.merge.publish import publish_rows
-from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
+from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers

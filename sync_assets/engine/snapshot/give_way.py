@@ -18,8 +18,8 @@ from psycopg2.sql import SQL, Composable, Literal
 
 from sync_assets.engine import errors
 from sync_assets.engine.postgres.connection import Sessions, Watching
+from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import Connection, row, rows
-from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 
 MAX_BLOCKING = 60.0

@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 from concurrent.futures import Future
 
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import (
     PINNED,
     READ_SNAPSHOT,
@@ -14,7 +15,6 @@ from sync_assets.engine.postgres.session import (
     row,
     transaction,
 )
-from sync_assets.engine.postgres.sqlstate import Side
 from sync_assets.engine.threads import TaskGroup
 
 

@@ -31,7 +31,14 @@ from sync_assets.engine.postgres.session import (
 )
 from sync_assets.engine.postgres.types import UserType, read_types
 from sync_assets.engine.progress import Phase
-from sync_assets.engine.snapshot.reach import Reach, changed, lock_view, prove, reach, reaches
+from sync_assets.engine.snapshot.indirect_reads import (
+    Reach,
+    changed,
+    lock_view,
+    prove,
+    reach,
+    reaches,
+)
 from sync_assets.engine.snapshot.readable import require_sources
 from sync_assets.engine.snapshot.scope import own_names, scoped
 from sync_assets.engine.table import Table

@@ -21,8 +21,8 @@ from sync_assets.engine.context import Run, Work
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import deletes, interference, merge, merge_statements
 from sync_assets.engine.merge.merge import Merged
-from sync_assets.engine.merge.refusals import explained
 from sync_assets.engine.merge.still_there import still_there
+from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres import session

@@ -21,8 +21,8 @@ from sync_assets.engine.errors import (
     SourceChanged,
 )
 from sync_assets.engine.postgres.connection import connect
+from sync_assets.engine.postgres.driver_errors import Greeting, Side, classify
 from sync_assets.engine.postgres.session import row, transaction
-from sync_assets.engine.postgres.sqlstate import Greeting, Side, classify
 from sync_assets.engine.progress import Progress
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
