@@ -65,7 +65,11 @@ def test_the_story_moves_what_changed_and_only_that(folder: Path) -> None:
     assert companies[2]["rows_updated"] == late > 0
     # What a mark at max(xmin) would lose: the late rows are older than what was read before them.
     assert _number(r"Transaction (\d+) commits", events) < companies[1]["source_max_xmin"]
-    assert all(event.equal for event in events if isinstance(event, Compared))
+    compared = [
+        each for event in events if isinstance(event, Compared) for each in event.comparisons
+    ]
+    assert compared
+    assert all(each.equal for each in compared)
 
 
 def test_one_flipped_byte_fails_the_demo(folder: Path) -> None:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine.postgres import time_outs
 from sync_assets.engine.postgres.driver_errors import Side
-from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
+from sync_assets.engine.postgres.session import Connection, row, rows, transaction
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,8 +52,6 @@ class Server:
     identifies: bool
     sees_all: bool
     encoding: str
-    system_identifier: str | None
-    database_oid: int
     may_create_schemas: bool
     state_exists: bool
     state_usable: bool
@@ -71,7 +69,6 @@ SELECT current_setting('server_version'), current_user::text, current_database()
        has_function_privilege('pg_control_system()', 'EXECUTE')
          AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE'),
        pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('server_encoding'),
-       (SELECT oid::bigint FROM pg_database WHERE datname = current_database()),
        has_database_privilege(current_database(), 'CREATE'),
        to_regnamespace('sync_assets') IS NOT NULL
 FROM pg_current_snapshot() AS s
@@ -135,7 +132,7 @@ def read_server(connection: Connection, side: Side) -> Server:
         began = time.time()
         version, role, database, standby, clock, pid, *rest = row(cursor, _SERVER)
         spent = time.time() - began
-        age, distance, identifies, sees_all, encoding, oid, creates, state = rest
+        age, distance, identifies, sees_all, encoding, creates, state = rest
         return Server(
             side=side,
             version=connection.server_version,
@@ -152,8 +149,6 @@ def read_server(connection: Connection, side: Side) -> Server:
             identifies=identifies,
             sees_all=sees_all,
             encoding=encoding,
-            system_identifier=_system_identifier(cursor) if identifies else None,
-            database_oid=oid,
             may_create_schemas=creates,
             state_exists=state,
             state_usable=bool(row(cursor, _STATE_USABLE)[0]) if state else False,
@@ -162,8 +157,3 @@ def read_server(connection: Connection, side: Side) -> Server:
             open_transactions=tuple(OpenTransaction(*each) for each in rows(cursor, _OPEN)),
             event_triggers=tuple(name for (name,) in rows(cursor, _EVENT_TRIGGERS)),
         )
-
-
-def _system_identifier(cursor: Cursor) -> str:
-    (identifier,) = row(cursor, "SELECT system_identifier::text FROM pg_control_system()")
-    return str(identifier)

@@ -49,9 +49,7 @@ class Layout:
     fields: tuple[Field, ...]
     key: Key | None
     added: tuple[Field, ...] = ()
-    adds_xmin: bool = False
     deleted_column: str | None = None
-    adds_deleted: bool = False
     alterations: tuple[Alteration, ...] = ()
     full: str | None = None
     full_leaves: Mapping[int, str] = field(default_factory=dict)
@@ -84,13 +82,11 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
         )
     if target is None:
         as_there = tuple(_as_on_source(column) for column in source.columns)
-        marks = table.deletes is Deletes.SOFT
         return Layout(
             creates=True,
             fields=as_there,
             key=key,
-            deleted_column=table.deleted_column if marks else None,
-            adds_deleted=marks,
+            deleted_column=table.deleted_column if table.deletes is Deletes.SOFT else None,
             alterations=alteration.comments(
                 table.target,
                 source.comment,
@@ -110,8 +106,9 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
         elif not there.generated:
             fields.append(_as_on_target(there, column))
     deleted_column, adds_deleted = _deleted_column(table, source, target)
-    adds_xmin = _lacks(table, target, table.xmin_column, "xmin_column", "bigint")
-    ours = [(table.xmin_column, "bigint")] if adds_xmin else []
+    ours = []
+    if _lacks(table, target, table.xmin_column, "xmin_column", "bigint"):
+        ours.append((table.xmin_column, "bigint"))
     if adds_deleted and deleted_column:
         ours.append((deleted_column, _TIME))
     return Layout(
@@ -119,9 +116,7 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
         fields=tuple(fields),
         key=key_on_target(table, key, source, target) if key else None,
         added=tuple(added),
-        adds_xmin=adds_xmin,
         deleted_column=deleted_column,
-        adds_deleted=adds_deleted,
         alterations=(
             *(alteration.add_column(table.target, f.name, f.type, f.collation) for f in added),
             *(alteration.add_column(table.target, name, type_) for name, type_ in ours),
