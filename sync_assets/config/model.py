@@ -16,7 +16,7 @@ from sync_assets.config.automation import (
     Interval,
     interval,
 )
-from sync_assets.config.strict import StrictModel
+from sync_assets.config.strict import StrictModel, Word
 from sync_assets.config.value_types import (
     Column,
     Connection,
@@ -49,15 +49,13 @@ CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
 class TableOptions(AutomationOptions):
     """What `defaults` may say for every table, and a table for itself."""
 
-    sync_mode: SyncMode | None = Field(
+    sync_mode: Word[SyncMode] | None = Field(
         None,
-        strict=False,
         description="`xmin_incremental` reads what changed; `incremental_sync` also reads from a"
         " `cursor` on; `full_sync` reads everything and removes what the source no longer has",
     )
-    deletes: Deletes | None = Field(
+    deletes: Word[Deletes] | None = Field(
         None,
-        strict=False,
         description="`ignore` leaves rows whose key is gone from the source; `hard` reads all keys"
         " in each run and deletes them; `soft` does too, and marks them in `deleted_column`",
     )
@@ -69,20 +67,17 @@ class TableOptions(AutomationOptions):
         description="how far before the last cursor to read again: `10 minutes` for a time, a"
         " number for a number",
     )
-    late_commits: LateCommits | None = Field(
+    late_commits: Word[LateCommits] | None = Field(
         None,
-        strict=False,
         description="`xid` also reads what newer transactions wrote, whatever the cursor says, and"
         " misses nothing; `lookback` trusts cursor and lookback, which reads less of the source",
     )
-    on_schema_change: OnSchemaChange | None = Field(
+    on_schema_change: Word[OnSchemaChange] | None = Field(
         None,
-        strict=False,
         description="`evolve` follows the source's columns; `fail` stops when they change",
     )
-    changed_blocks: ChangedBlocks | None = Field(
+    changed_blocks: Word[ChangedBlocks] | None = Field(
         None,
-        strict=False,
         description="`auto` asks the source's WAL which pages changed, where it can tell and that"
         " pays, and reads only those; `require` fails where it can't; `off` never asks",
     )

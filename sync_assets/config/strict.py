@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import enum
 import re
+from typing import Annotated, TypeVar
 
-from pydantic import AfterValidator, BaseModel, ConfigDict
+from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
 from pydantic_core import PydanticCustomError
 
 
@@ -13,6 +15,10 @@ class StrictModel(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
+
+Choice = TypeVar("Choice", bound=enum.Enum)
+Word = Annotated[Choice, Strict(strict=False)]
+"""One of a few words, which stands in YAML as text."""
 
 EMAIL = r"[A-Za-z0-9._%+-]+@[A-Za-z0-9.-]+\.[A-Z|a-z]{2,7}"
 """What Dagster, and we, take for an e-mail address."""

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import datetime
 from typing import Any
 
@@ -76,26 +76,13 @@ class State:
     columns: RememberedColumns | None = None
 
 
+_COLUMNS = {"lsn": "source_lsn", "database": "source_database", "mapped": "map"}
+"""How a column is called where it is not called as its attribute."""
+
 FIELDS = {
-    "version": "version",
-    "watermark": "watermark",
-    "snapshot_xmax": "snapshot_xmax",
-    "source_lsn": "lsn",
-    "source_max_xmin": "source_max_xmin",
-    "system_identifier": "system_identifier",
-    "source_database": "database",
-    "timeline": "timeline",
-    "postmaster_start": "postmaster_start",
-    "configuration": "configuration",
-    "target_storage": "target_storage",
-    "rows_in_target": "rows_in_target",
-    "snapshot_at": "snapshot_at",
-    "cursor_column": "cursor_column",
-    "cursor_mark": "cursor_mark",
-    "columns": "columns",
-    "samples": "samples",
-    "positions": "positions",
-    "map": "mapped",
+    _COLUMNS.get(field.name, field.name): field.name
+    for field in fields(State)
+    if field.name != "leaves"
 }
 """Columns of `sync_assets.state`, with the attribute of `State` that each holds."""
 
