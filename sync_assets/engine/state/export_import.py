@@ -13,7 +13,7 @@ from typing import Any
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_storage
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, row, rows, transaction
 from sync_assets.engine.snapshot.identity import its_own_target, place_of
@@ -38,23 +38,15 @@ FROM sync_assets.state s ORDER BY target_schema, target_table
 
 def export_state(target_url: str) -> dict[str, Any]:
     """Everything that a target remembers, ready for JSON; changes nothing. Raises SyncError."""
-    sessions = Sessions(target_url, target_url)
-    tables = sessions.translating(lambda: _exported(sessions))
-    return {"state_version": STATE_VERSION, "tables": tables}
+    return {"state_version": STATE_VERSION, "tables": ask(target_url, _exported, "target")}
 
 
-def _exported(sessions: Sessions) -> list[dict[str, Any]]:
-    settings = ("SET LOCAL TimeZone = 'UTC'",)
-    with (
-        sessions.connected("target") as connection,
-        transaction(connection, *settings) as cursor,
-    ):
-        # An older version's state is read in this version's shape, and stays as it is.
-        if not migrate(cursor):
-            return []
-        tables = [table for (table,) in rows(cursor, _EXPORT)]
-        cursor.execute("ROLLBACK")
-        return tables
+def _exported(cursor: Cursor) -> list[dict[str, Any]]:
+    cursor.execute("SET LOCAL TimeZone = 'UTC'")
+    # An older version's state is read in this version's shape, and stays as it is.
+    tables = [table for (table,) in rows(cursor, _EXPORT)] if migrate(cursor) else []
+    cursor.execute("ROLLBACK")
+    return tables
 
 
 def import_state(

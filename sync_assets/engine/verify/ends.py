@@ -15,7 +15,7 @@ from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.relation import Relation
-from sync_assets.engine.postgres.session import PINNED, Connection, Cursor, row, transaction
+from sync_assets.engine.postgres.session import PINNED, Cursor, row, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
@@ -93,33 +93,21 @@ def on_both(
             snapshot.taken(source, [table]) as (view,),
             giving_way(sessions, MAX_BLOCKING),
             giving_way(sessions, MAX_BLOCKING, "target"),
+            transaction(target, AS_IDLE_AS_ALLOWED, *PINNED) as there,
+            source.cursor() as here,
         ):
-            return _with_cursors(table, view, source, target, work)
+            here.execute(AS_IDLE_AS_ALLOWED)
+            known = state.read(there, table.target)
+            relation = target_relation(there, table)
+            require_two_tables(there, table, view, relation)
+            if known is None:
+                raise _not_synced(table)
+            require_same_source(known, view.snapshot)
+            for setting in own_names(table, view.relation, view.types):
+                here.execute(setting)
+            return work(BothEnds(table, view, known, relation, here, there))
 
     return sessions.translating(looked)
-
-
-def _with_cursors(
-    table: Table,
-    view: SourceRelation,
-    source: Connection,
-    target: Connection,
-    work: Callable[[BothEnds], Result],
-) -> Result:
-    with (
-        transaction(target, AS_IDLE_AS_ALLOWED, *PINNED) as there,
-        source.cursor() as here,
-    ):
-        here.execute(AS_IDLE_AS_ALLOWED)
-        known = state.read(there, table.target)
-        relation = target_relation(there, table)
-        require_two_tables(there, table, view, relation)
-        if known is None:
-            raise _not_synced(table)
-        require_same_source(known, view.snapshot)
-        for setting in own_names(table, view.relation, view.types):
-            here.execute(setting)
-        return work(BothEnds(table, view, known, relation, here, there))
 
 
 def target_relation(cursor: Cursor, table: Table) -> Relation:
