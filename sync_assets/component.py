@@ -118,7 +118,7 @@ class TableSync(dg.Component):
             asset_checks=[check for synced in self.tables for check in checks_of(synced)],
             sensors=[
                 changes,
-                hindrance_sensor(name, self.tables, self.alerts, [changes, *schedules]),
+                hindrance_sensor(name, self.tables, self.alerts),
                 *alert_sensors(name, self.tables, self.alerts),
             ],
             schedules=schedules,

@@ -6,15 +6,13 @@ from time import time as clock
 from typing import Any
 
 import dagster as dg
-from dagster._core.definitions.unresolved_asset_job_definition import UnresolvedAssetJobDefinition
 
 from sync_assets.assets import specs
 from sync_assets.automation.alert_sensors import tell_what_was_not_sent
 from sync_assets.automation.alerts import AlertNotSent, send
-from sync_assets.automation.switches import SWITCHED_OFF, switches
+from sync_assets.automation.home import WATCHES, HomeLook, every_op, looked, program
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
-from sync_assets.engine.names import RelationName
 from sync_assets.hindrances.circumstances import look
 from sync_assets.hindrances.record import record, recorded
 from sync_assets.hindrances.telling import (
@@ -27,44 +25,46 @@ from sync_assets.hindrances.telling import (
     standing,
 )
 from sync_assets.plain_text import shown
+from sync_assets.runs.in_flight import Part, end_dead_runs
 
 LOOK_SECONDS = 60
 NOTHING = "Nothing is in the way of a sync."
 
-Requester = dg.SensorDefinition | dg.ScheduleDefinition
-
 
 def hindrance_sensor(
-    component: str,
-    tables: Sequence[SyncedTable],
-    alerts: Alerts,
-    requesters: Sequence[Requester],
+    component: str, tables: Sequence[SyncedTable], alerts: Alerts
 ) -> dg.SensorDefinition:
-    """One for a component; `requesters` are its sensor and schedules, which somebody may stop."""
+    """One for a component."""
     source, target = tables[0].source_connection, tables[0].target_connection
+    name = f"{component}_hindrances"
+    watched = [specs.target_key(synced).to_user_string() for synced in tables]
 
     @dg.sensor(
-        name=f"{component}_hindrances",
+        name=name,
         minimum_interval_seconds=LOOK_SECONDS,
         default_status=dg.DefaultSensorStatus.RUNNING,
         required_resource_keys={source, target},
         description="Tells what stands in the way of the tables, and when it is over. Syncs nothing.",
+        metadata={WATCHES: dg.MetadataValue.json(watched)},
     )
     def look_around(context: dg.SensorEvaluationContext) -> dg.SensorResult:
-        seen = look(
-            getattr(context.resources, source).connection_url(),
-            getattr(context.resources, target).connection_url(),
-            tables,
-            _switched_off(context, requesters, tables),
-        )
-        before = recorded(context.instance, tables)
-        judged = judge(seen, before, now := clock())
+        instance, resources = context.instance, context.resources
+        source_url = getattr(resources, source).connection_url()
+        target_url = getattr(resources, target).connection_url()
+        part = every_op(tables, target_url)
+        # What waits for a dead run's place in the pool may be started by hand alone.
+        end_dead_runs(instance, part)
+        within = _home(context, tables, part).from_within()
+        seen, now = look(source_url, target_url, tables, within), clock()
+        before = recorded(instance, tables)
+        judged = judge(seen, before, now)
         _send(component, alerts, judged)
-        record(context.instance, tables, before, judged.memory)
+        record(instance, tables, before, judged.memory)
+        instance.run_storage.set_cursor_values({looked(name): program()})
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
         try:
-            tell_what_was_not_sent(context.instance, component, tables, alerts)
+            tell_what_was_not_sent(instance, component, tables, alerts)
         except AlertNotSent as error:
             context.log.warning("%s", error)
         return dg.SensorResult(
@@ -74,28 +74,14 @@ def hindrance_sensor(
     return look_around
 
 
-def _switched_off(
-    context: dg.SensorEvaluationContext,
-    requesters: Sequence[Requester],
-    tables: Sequence[SyncedTable],
-) -> dict[str, list[RelationName]]:
-    """What starts by itself, and was stopped by a person, with its tables."""
-    origin = context.code_location_origin
-    kept = switches(context.instance, origin.location_name if origin else None)
-    return {
-        each.name: list(_targets(context, each, tables))
-        for each in requesters
-        if kept.get(each.name) == SWITCHED_OFF and each.default_status.value != SWITCHED_OFF
-    }
-
-
-def _targets(
-    context: dg.SensorEvaluationContext, requester: Requester, tables: Sequence[SyncedTable]
-) -> Iterator[RelationName]:
-    job, repository = requester.job, context.repository_def
-    if isinstance(job, UnresolvedAssetJobDefinition) and repository is not None:
-        keys = job.selection.resolve(repository.asset_graph)
-        yield from (each.table.target for each in tables if specs.target_key(each) in keys)
+def _home(
+    context: dg.SensorEvaluationContext, tables: Sequence[SyncedTable], part: Part
+) -> HomeLook:
+    origin, repository = context.code_location_origin, context.repository_def
+    if repository is None:
+        raise AssertionError("a sensor is evaluated with the definitions that it is one of")
+    location = origin.location_name if origin else None
+    return HomeLook(context.instance, repository, location, tables, part)
 
 
 def _send(component: str, alerts: Alerts, judged: Judged) -> None:

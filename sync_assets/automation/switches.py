@@ -11,8 +11,10 @@ import logging
 import os
 import re
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Collection, Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 
@@ -40,6 +42,19 @@ def switches(instance: dg.DagsterInstance, location: str | None) -> dict[str, st
         for state in (storage.all_instigator_state() if storage else ())
         if location in (None, state.origin.location_name)
     }
+
+
+def switch_on(instance: dg.DagsterInstance, location: str | None, names: Collection[str]) -> None:
+    """Start again what a person has stopped, as the UI does."""
+    storage = instance.schedule_storage
+    for state in storage.all_instigator_state() if storage else ():
+        if state.instigator_name in names and location in (None, state.origin.location_name):
+            on = state.with_status(type(state.status)(SWITCHED_ON))
+            data: Any = on.instigator_data
+            if hasattr(data, "start_timestamp"):
+                # A schedule: what it has missed is not made up for.
+                on = on.with_data(data._replace(start_timestamp=time.time()))
+            instance.update_instigator_state(on)
 
 
 def lost_switches(

@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Find what will hurt a sync before it hurts; change nothing.",
     "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
+    "doctor": "Find what hinders syncing now, and mend what is safe to mend.",
     "status": "Show each table's last sync, watermark and lag.",
     "why": "Explain why a row is, or is not, on the target.",
     "forget": "Drop what the target remembers of a table, never its rows.",
@@ -33,6 +34,9 @@ COMMANDS = {
     "demo": "Sync real data between two embedded databases, and show what happens.",
 }
 """Every command with its short help, so that `--help` need not load any of them."""
+
+BESIDE = {"forget": "state"}
+"""Commands that share the module of another one, under their own name."""
 
 
 class CommandGroup(click.Group):
@@ -46,9 +50,9 @@ class CommandGroup(click.Group):
         """Load one command's module, whose `command` it is."""
         if cmd_name not in COMMANDS:
             return None
-        command: click.Command = importlib.import_module(
-            f"sync_assets.cli.commands.{cmd_name}"
-        ).command
+        where = BESIDE.get(cmd_name, cmd_name)
+        module = importlib.import_module(f"sync_assets.cli.commands.{where}")
+        command: click.Command = getattr(module, cmd_name if where != cmd_name else "command")
         return command
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002

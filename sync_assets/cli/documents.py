@@ -120,20 +120,25 @@ class PlanDocument:
 
 @dataclass(frozen=True)
 class Hindrance(OnConnection):
-    """What is in the way of a table's sync; `since` is when it was first seen."""
+    """What is in the way of a table's sync; `since` is when it was first seen.
+
+    `command` does what the remedy says, where one for a shell does.
+    """
 
     target: str
     kind: str
     what: str
     remedy: str
     since: datetime
+    command: str
 
     @classmethod
-    def of(cls, connection: str, place: Place, known: Known) -> Hindrance:
-        """One that stands, at a table on this connection."""
-        target, kind, _ = place
+    def of(cls, address: tuple[str, str], place: Place, known: Known) -> Hindrance:
+        """One that stands, at the table of this address."""
+        connection, target = address
         since = datetime.fromtimestamp(known.since, timezone.utc)
-        return cls(target, kind, known.what, known.remedy, since, target_connection=connection)
+        words = known.what, known.remedy, since, known.command
+        return cls(target, place[1], *words, target_connection=connection)
 
 
 @dataclass(frozen=True)
@@ -142,6 +147,23 @@ class StatusDocument:
 
     tables: list[StatusTable]
     hindrances: list[Hindrance]
+
+
+@dataclass(frozen=True)
+class LeftBehind(OnConnection):
+    """What lies on a target and hinders nothing; `command` removes it."""
+
+    what: str
+    command: str
+
+
+@dataclass(frozen=True)
+class DoctorDocument:
+    """`doctor --json`: what hinders, what `--fix` has mended, and what is left behind."""
+
+    hindrances: list[Hindrance]
+    mended: list[Hindrance]
+    left_behind: list[LeftBehind]
 
 
 @dataclass(frozen=True)
@@ -251,6 +273,7 @@ class StateImportDocument:
 
 DOCUMENTS: dict[str, type] = {
     "check": CheckDocument,
+    "doctor": DoctorDocument,
     "forget": ForgetDocument,
     "init": InitDocument,
     "plan": PlanDocument,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass
 from typing import TypeVar
 
@@ -19,10 +19,31 @@ from sync_assets.engine.inspection.health import (
 from sync_assets.engine.names import RelationName
 
 ENDS, DAGSTER = ("source", "target"), "Dagster"
-Off = Mapping[str, Collection[RelationName]]
-"""Schedules and sensors that should run and are switched off, with the targets they sync."""
 
 Seen = TypeVar("Seen")
+
+
+@dataclass(frozen=True, slots=True)
+class Trouble:
+    """What Dagster has of a kind: in words, its mend, and the targets that it hinders.
+
+    `about` tells two of a kind apart, `command` does what the remedy says.
+    """
+
+    kind: str
+    what: str
+    remedy: str
+    targets: Collection[RelationName]
+    about: str = ""
+    command: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Home:
+    """What Dagster's home says: what hinders, and the targets that living runs work on."""
+
+    troubles: Sequence[Trouble] = ()
+    working: Collection[RelationName] = ()
 
 
 @dataclass(frozen=True)
@@ -33,7 +54,7 @@ class Circumstances:
     source: SourceHealth | SyncError | None = None
     target: TargetHealth | SyncError | None = None
     disk: BatchDisk | SyncError | None = None
-    off: Off | None = None
+    home: Home | None = None
 
     @property
     def ends(self) -> tuple[tuple[str, SourceHealth | TargetHealth | SyncError | None], ...]:
@@ -44,19 +65,22 @@ class Circumstances:
     def known(self) -> set[str]:
         """What has answered, among the ends and Dagster."""
         answered = {end for end, it in self.ends if isinstance(it, SourceHealth | TargetHealth)}
-        return answered | (set() if self.off is None else {DAGSTER})
+        return answered | (set() if self.home is None else {DAGSTER})
 
 
 def look(
-    source_url: str, target_url: str, tables: Sequence[SyncedTable], off: Off | None = None
+    source_url: str,
+    target_url: str,
+    tables: Sequence[SyncedTable],
+    home: Home | None = None,
 ) -> Circumstances:
-    """Ask each end once, and this machine."""
+    """Ask each end once, and this machine; what Dagster has was asked before."""
     return Circumstances(
         tables,
         _or_error(lambda: look_at_source(source_url, [each.table.source for each in tables])),
         _or_error(lambda: look_at_target(target_url, [each.table.target for each in tables])),
         _or_error(look_at_disk),
-        off,
+        home,
     )
 
 

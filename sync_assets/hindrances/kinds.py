@@ -13,6 +13,7 @@ from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import NoSuchRelation, PermanentError, SyncError
 from sync_assets.engine.inspection.health import BatchDisk, SourceHealth, TargetHealth
 from sync_assets.hindrances.circumstances import DAGSTER, ENDS, Circumstances
+from sync_assets.runs.in_flight import SILENCE
 
 MINUTE, HOUR = 60.0, 3600.0
 PATIENCE = 10 * MINUTE
@@ -24,6 +25,8 @@ HELD_BACK = 2 * HOUR
 NEAR_THE_WRAP = 1_600_000_000
 """PostgreSQL's own `vacuum_failsafe_age`: from here on its vacuum does nothing but save itself."""
 
+FIX = "sync-assets doctor --fix"
+
 ROOM = MAX_BATCH_DISK // 10
 """Bytes that a run's batch files should find: a tenth of what they may take."""
 
@@ -33,7 +36,7 @@ class Found:
     """A table that is hindered: by what, and what to do about it.
 
     `about` tells two of a kind apart. It is told once it has lasted for `after` seconds, the
-    kind's own by default.
+    kind's own by default. `command` does what the remedy says, where it is one for a shell.
     """
 
     table: SyncedTable
@@ -41,6 +44,7 @@ class Found:
     remedy: str
     about: str = ""
     after: float | None = None
+    command: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,13 +114,29 @@ def _group_blocked(seen: Circumstances) -> Iterator[Found]:
             yield Found(table, what, f"Mend {first}, or take it out of the group.", after=after)
 
 
-def _switched_off(seen: Circumstances) -> Iterator[Found]:
-    for name, targets in (seen.off or {}).items():
-        for table in seen.tables:
-            if table.table.target in targets:
-                what = f"{name} is switched off, and the table says automation: running"
-                remedy = "Switch it on in the UI, or write automation: stopped."
-                yield Found(table, what, remedy, name)
+def _hung(seen: Circumstances) -> Iterator[Found]:
+    idle = seen.target.idle if isinstance(seen.target, TargetHealth) else {}
+    for table in seen.tables:
+        target = table.table.target
+        held = idle.get(target)
+        if held and held.idle >= SILENCE and seen.home and target not in seen.home.working:
+            what = "its lock on the target is held by a session of ours, silent for"
+            what += f" {held.idle / MINUTE:,.0f} minutes and of no run here: {held.who}"
+            remedy = "End that session: what it belongs to hangs, and publishes nothing without it."
+            yield Found(table, what, remedy, command=FIX)
+
+
+def _at_home(kind: str) -> Callable[[Circumstances], Iterator[Found]]:
+    """What was found of this kind where Dagster was asked."""
+
+    def find(seen: Circumstances) -> Iterator[Found]:
+        for trouble in seen.home.troubles if seen.home else ():
+            for table in seen.tables if trouble.kind == kind else ():
+                if table.table.target in trouble.targets:
+                    said = trouble.what, trouble.remedy, trouble.about
+                    yield Found(table, *said, command=trouble.command)
+
+    return find
 
 
 def _too_old(seen: Circumstances) -> Iterator[Found]:
@@ -182,9 +202,48 @@ KINDS = (
     Kind(
         "switched_off",
         "a schedule or sensor is off, and the table says `automation: running`",
-        _switched_off,
+        _at_home("switched_off"),
         (DAGSTER,),
     ),
+    Kind(
+        "daemon_down",
+        "the part of Dagster's daemon that is to start its syncs gives no sign of life",
+        _at_home("daemon_down"),
+        (DAGSTER,),
+    ),
+    Kind(
+        "pool_full",
+        "steps wait for its source's pool, which is taken by dead runs, by long ones, or shut",
+        _at_home("pool_full"),
+        (DAGSTER,),
+        after=PATIENCE,
+    ),
+    Kind("run_dead", "a run of it is dead and not ended", _at_home("run_dead"), (DAGSTER,)),
+    Kind(
+        "hung",
+        "its lock is held by a session of ours that is silent and of no run",
+        _hung,
+        ("target", DAGSTER),
+    ),
+    Kind(
+        "unwatched",
+        "the sensor that tells of all this is off",
+        _at_home("unwatched"),
+        (DAGSTER,),
+    ),
+    Kind(
+        "versions_differ",
+        "the code server works with another version than the command that asks",
+        _at_home("versions_differ"),
+        (DAGSTER,),
+    ),
+    Kind(
+        "homes_differ",
+        "a process of the same project keeps another `DAGSTER_HOME`",
+        _at_home("homes_differ"),
+        (DAGSTER,),
+    ),
+    Kind("home_broken", "Dagster's home cannot be opened", _at_home("home_broken"), (DAGSTER,)),
     Kind("too_old", "its `freshness` has passed", _too_old, ("target",)),
     Kind(
         "mark_held",

@@ -32,6 +32,7 @@ class Known:
     times: int = 0
     told: float = 0.0
     ended: float | None = None
+    command: str = field(default="", compare=False)
 
     @property
     def next_time(self) -> float:
@@ -85,15 +86,20 @@ def judge(seen: Circumstances, before: Memory, now: float) -> Judged:
     return result
 
 
-def standing(seen: Circumstances, recorded: Memory, now: float) -> dict[Place, Known]:
-    """What is in the way: what is found and has lasted, and what was recorded and cannot be asked."""
+def standing(
+    seen: Circumstances, recorded: Memory, now: float, spared: float = 0.0
+) -> dict[Place, Known]:
+    """What is in the way: what is found and has lasted, and what was recorded and cannot be asked.
+
+    To who looks now, what is there counts: so many seconds of lasting are `spared`.
+    """
     asked = _asked(seen)
     left = {
         place: known for place, known in recorded.items() if known.stands and place[1] not in asked
     }
     for kind, found in find(seen):
         known = _lasting(recorded.get(_place(kind, found)), found, now)
-        if now >= _bound(known, found, kind):
+        if now + spared >= _bound(known, found, kind):
             left[_place(kind, found)] = known
     return left
 
@@ -109,9 +115,10 @@ def _place(kind: Kind, found: Found) -> Place:
 
 def _lasting(before: Known | None, found: Found, now: float) -> Known:
     if before is None:
-        return Known(found.what, found.remedy, now)
+        return Known(found.what, found.remedy, now, command=found.command)
     since = before.since if before.ended is None else now
-    return replace(before, what=found.what, remedy=found.remedy, since=since, ended=None)
+    begun = replace(before, since=since, ended=None)
+    return replace(begun, what=found.what, remedy=found.remedy, command=found.command)
 
 
 def _bound(known: Known, found: Found, kind: Kind) -> float:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import os
 import re
-import shlex
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
@@ -31,11 +30,21 @@ NO_TELEMETRY = (
 FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
 """Where Dagster keeps what it records, unless dagster.yaml says otherwise."""
 
-MEND = (
-    "import sqlite3, sys; file = sqlite3.connect(sys.argv[1]);"
-    " file.execute('DELETE FROM alembic_version'); file.commit()"
-)
-"""Takes all marks of the tables' version away; Dagster writes one when it opens the file."""
+
+class BrokenHome(ConfigurationError):
+    """Stop what uses it, and run: sync-assets doctor --fix."""
+
+    def __init__(self, home: Path, name: str) -> None:
+        self.home, self.file = home, home / name
+        made = f"{self.file} was made by several processes at once"
+        super().__init__(f"{made}, and Dagster cannot open it")
+
+
+def mend_home(broken: BrokenHome) -> None:
+    """Take all marks of the tables' version away; Dagster writes one when it opens the file."""
+    with alone_in(broken.home), closing(sqlite3.connect(broken.file)) as opened:
+        opened.execute("DELETE FROM alembic_version")
+        opened.commit()
 
 
 @contextmanager
@@ -79,7 +88,7 @@ def _own_home() -> Path:
 
 
 def _refuse_two_marks(home: Path) -> None:
-    """Raise ConfigurationError for a file that processes without our lock made at once."""
+    """Raise BrokenHome for a file that processes without our lock made at once."""
     for name in FILES:
         file, marks = home / name, 0
         with (
@@ -88,10 +97,7 @@ def _refuse_two_marks(home: Path) -> None:
         ):
             marks = opened.execute("SELECT count(*) FROM alembic_version").fetchone()[0]
         if marks > 1:
-            raise ConfigurationError(
-                f"{file} was made by several processes at once, and Dagster cannot open it",
-                remedy=f'Stop what uses it, and run: python3 -c "{MEND}" {shlex.quote(str(file))}',
-            )
+            raise BrokenHome(home, name)
 
 
 @contextmanager

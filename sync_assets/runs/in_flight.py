@@ -38,6 +38,8 @@ TOLD = ENDS | {
     dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED,
     dg.DagsterEventType.STEP_START,
 }
+GONE = "The process of this run is gone."
+
 SILENCE = 600.0
 """Seconds after which a run that says nothing is in doubt: one that waits for its pool tells so
 every five minutes, one that moves rows every ten seconds."""
@@ -71,30 +73,58 @@ class Flight:
     behind: bool
 
 
+@dataclass(frozen=True, slots=True)
+class Unfinished:
+    """A run that has not ended: the ops of a part that it holds, since when it works on which.
+
+    `death` says why it cannot be alive.
+    """
+
+    run: dg.DagsterRun
+    held: Collection[str]
+    begun: Mapping[str, float]
+    death: str | None
+
+
+def unfinished(instance: dg.DagsterInstance, part: Part) -> Iterator[Unfinished]:
+    """The runs that have not ended, as they concern this part; changes nothing."""
+    # Not filtered by tags: Dagster stores a run and then its tags, and a kill may fall between.
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        steps = steps_of(instance, run)
+        held = (steps.planned | steps.begun.keys()) & part.ops.keys()
+        death = GONE if is_alive(run) is False else None
+        if held and not death:
+            death = _death(instance, run, steps, part)
+        yield Unfinished(run, held, steps.begun, death)
+
+
 def in_flight(instance: dg.DagsterInstance, part: Part) -> dict[str, Flight]:
     """The ops of this part that runs have not ended; runs that are dead are ended on the way."""
     found: dict[str, Flight] = {}
-    for run in _not_known_dead(instance):
-        steps = _Steps.of(instance, run)
-        held = (steps.planned | steps.begun.keys()) & part.ops.keys()
-        if not held:
+    for each in unfinished(instance, part):
+        run, begun = each.run, each.begun
+        if each.death and not _ended(instance, run, each.death):
             continue
-        why = _death(instance, run, steps, part)
-        if why and not _ended(instance, run, why):
-            continue
-        slow = any(time.time() - since >= SLOW for since in steps.begun.values())
+        slow = any(time.time() - since >= SLOW for since in begun.values())
         overtaken = slow and run.tags.get(REQUESTED_BY) == part.requester
-        for op in held:
-            flight = Flight(run.run_id, op in steps.begun, overtaken and op not in steps.begun)
+        for op in each.held:
+            flight = Flight(run.run_id, op in begun, overtaken and op not in begun)
             if op not in found or found[op].behind:
                 found[op] = flight
     return found
 
 
-def end_dead_runs(instance: dg.DagsterInstance) -> None:
-    """End the runs whose process was noted on this host and is gone, and free their slots."""
-    for _ in _not_known_dead(instance):
-        pass
+def end_dead_runs(instance: dg.DagsterInstance, part: Part | None = None) -> None:
+    """End the runs whose process was noted on this host and is gone, and free their slots.
+
+    Of those that hold ops of `part` every run that cannot be alive.
+    """
+    if part is not None:
+        in_flight(instance, part)
+        return
+    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
+        if is_alive(run) is False:
+            _ended(instance, run, GONE)
 
 
 def left_to(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> str | None:
@@ -109,38 +139,32 @@ def left_to(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) 
     return None
 
 
-def _not_known_dead(instance: dg.DagsterInstance) -> Iterator[dg.DagsterRun]:
-    # Not filtered by tags: Dagster stores a run and then its tags, and a kill may fall between.
-    for run in instance.get_runs(dg.RunsFilter(statuses=UNFINISHED)):
-        if is_alive(run) is not False or _ended(instance, run, "The process of this run is gone."):
-            yield run
-
-
 @dataclass(frozen=True, slots=True)
-class _Steps:
+class Steps:
     """The steps of a run that have not ended: what it is to materialize, and what it began when."""
 
     planned: frozenset[str]
     begun: Mapping[str, float]
 
-    @classmethod
-    def of(cls, instance: dg.DagsterInstance, run: dg.DagsterRun) -> _Steps:
-        planned: set[str] = set()
-        begun: dict[str, float] = {}
-        for entry in instance.all_logs(run.run_id, of_type=TOLD):
-            step = entry.step_key or ""
-            if entry.dagster_event_type is dg.DagsterEventType.STEP_START:
-                begun[step] = entry.timestamp
-            elif entry.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
-                planned.add(step)
-            else:
-                planned.discard(step)
-                begun.pop(step, None)
-        return cls(frozenset(planned), begun)
+
+def steps_of(instance: dg.DagsterInstance, run: dg.DagsterRun) -> Steps:
+    """What the run's log says of its steps."""
+    planned: set[str] = set()
+    begun: dict[str, float] = {}
+    for entry in instance.all_logs(run.run_id, of_type=TOLD):
+        step = entry.step_key or ""
+        if entry.dagster_event_type is dg.DagsterEventType.STEP_START:
+            begun[step] = entry.timestamp
+        elif entry.dagster_event_type is dg.DagsterEventType.ASSET_MATERIALIZATION_PLANNED:
+            planned.add(step)
+        else:
+            planned.discard(step)
+            begun.pop(step, None)
+    return Steps(frozenset(planned), begun)
 
 
 def _death(
-    instance: dg.DagsterInstance, run: dg.DagsterRun, steps: _Steps, part: Part
+    instance: dg.DagsterInstance, run: dg.DagsterRun, steps: Steps, part: Part
 ) -> str | None:
     """Why a run cannot be alive; None while anything speaks for it."""
     if run.status is dg.DagsterRunStatus.QUEUED or is_alive(run):

@@ -3,18 +3,13 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from time import time
 from typing import Any
 
 import dagster as dg
 import psycopg2
 import pytest
-from dagster._core.definitions.run_request import InstigatorType
-from dagster._core.remote_origin import (
-    RegisteredCodeLocationOrigin,
-    RemoteInstigatorOrigin,
-    RemoteRepositoryOrigin,
-)
-from dagster._core.scheduler.instigation import InstigatorState, InstigatorStatus
+from dagster._core.scheduler.instigation import InstigatorStatus
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from sync_assets.engine.names import RelationName
@@ -23,6 +18,7 @@ from sync_assets.hindrances import kinds
 from sync_assets.hindrances.kinds import HOUR, KINDS
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.switched_off import switched_off
 from sync_assets_tests.fixtures.ticks import Ticks
 
 TABLES: list[dict[str, Any]] = [
@@ -38,7 +34,8 @@ NOTHING = "Nothing is in the way of a sync."
 class Clock:
     """The hindrance sensor's clock, which stands until it is moved."""
 
-    now = 1e9
+    def __init__(self) -> None:
+        self.now = time()
 
     def __call__(self) -> float:
         return self.now
@@ -149,10 +146,7 @@ def source_away(stage: Stage) -> Iterator[None]:
 @contextmanager
 def sensor_off(stage: Stage) -> Iterator[None]:
     name = next(s.name for s in stage.ticks.definitions.sensors or () if "_changes" in s.name)
-    place = RemoteRepositoryOrigin(RegisteredCodeLocationOrigin("sync_assets"), "__repository__")
-    origin = RemoteInstigatorOrigin(place, name)
-    state = InstigatorState(origin, InstigatorType.SENSOR, InstigatorStatus.STOPPED)
-    stage.ticks.instance.add_instigator_state(state)
+    state = switched_off(stage.ticks.instance, name)
     yield
     stage.ticks.instance.update_instigator_state(state.with_status(InstigatorStatus.RUNNING))
 
@@ -189,6 +183,23 @@ def strange_lock(stage: Stage, table: str = "orders") -> Iterator[None]:
         yield
 
 
+@contextmanager
+def no_place(stage: Stage) -> Iterator[None]:
+    storage = stage.ticks.instance.event_log_storage
+    storage.set_concurrency_slots("sync_source", 0)
+    yield
+    storage.set_concurrency_slots("sync_source", 4)
+
+
+@contextmanager
+def silent_session(stage: Stage) -> Iterator[None]:
+    key = advisory_key(RelationName("public", "orders"))
+    url = make_dsn(stage.pair.target_url, application_name="sync_assets")
+    with _patched(stage, "SILENCE", 0.0), closing(psycopg2.connect(url)) as session:
+        session.cursor().execute(f"SELECT pg_advisory_lock({key})")
+        yield
+
+
 CASES: list[tuple[str, Any, list[str], str]] = [
     ("table_gone", table_gone, ["orders"], "NoSuchRelation: the source has no table public.orders"),
     ("refused", role_refused, EVERY, "is not permitted to log in"),
@@ -200,8 +211,13 @@ CASES: list[tuple[str, Any, list[str], str]] = [
     ("mark_held", open_transaction, EVERY, "holds the watermark back"),
     ("near_the_wrap", old_rows, EVERY, "PostgreSQL stops writing"),
     ("disk_full", little_room, EVERY, "are free for batch files in"),
+    ("pool_full", no_place, EVERY, "its pool sync_source lets no step begin"),
+    ("hung", silent_session, ["orders"], "and of no run here: server process"),
     ("locked", strange_lock, ["orders"], "somebody, from"),
 ]
+
+FROM_OUTSIDE = {"daemon_down", "unwatched", "versions_differ", "homes_differ", "home_broken"}
+"""What a sensor cannot see: the cases of `doctor` have those, and dead runs, which a look ends."""
 
 
 @pytest.mark.parametrize(
@@ -237,7 +253,8 @@ def test_a_hindrance_is_told_once_and_so_is_its_end(
 
 
 def test_there_is_a_case_of_every_kind() -> None:
-    assert {kind for kind, *_ in CASES} == {each.name for each in KINDS}
+    of_others = FROM_OUTSIDE | {"run_dead"}
+    assert {kind for kind, *_ in CASES} | of_others == {each.name for each in KINDS}
 
 
 def test_what_comes_and_goes_is_not_told_each_time(stage: Stage) -> None:

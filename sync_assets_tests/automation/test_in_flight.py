@@ -148,6 +148,13 @@ def test_the_schedule_does_so_too(ticks: Ticks) -> None:
     assert status(ticks, dead) == "FAILURE"
 
 
+def test_and_the_hindrance_sensor_where_all_others_are_off(ticks: Ticks) -> None:
+    dead = killed(ticks)
+    assert ticks.evaluate("_hindrances").skip_message == "Nothing is in the way of a sync."
+    assert status(ticks, dead) == "FAILURE"
+    assert ticks.instance.event_log_storage.get_concurrency_info(POOL).active_slot_count == 0
+
+
 def test_and_so_does_a_run_that_somebody_starts_by_hand(ticks: Ticks) -> None:
     dead = killed(ticks)
     assert ticks.run().success

@@ -12,14 +12,12 @@ from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
 from sync_assets.cli.commands.status import size
-from sync_assets.cli.selection import configured_tables
 from sync_assets.engine import DataCopyEngine
-from sync_assets.hindrances.record import record
-from sync_assets.hindrances.telling import Known
 from sync_assets.private_server.server import PostgresServer
 from sync_assets.runs.progress_log import duration
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.servers import NewDatabase
+from sync_assets_tests.fixtures.switched_off import switched_off
 
 DEFS = """\
 type: sync_assets.TableSync
@@ -112,16 +110,15 @@ def test_what_is_in_the_way_stands_below_the_table(project: Path, source_url: st
 def test_what_is_switched_off_in_dagster_is_read_from_dagster_s_home(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    _, tables = configured_tables()
+    (project / "defs.yaml").write_text(DEFS + "      automation: running\n")
     home = project / "home"
     home.mkdir()
     monkeypatch.setenv("DAGSTER_HOME", str(home))
-    off = {("replica.orders", "switched_off", "sync_changes"): Known("is off", "", 1e9, 1, 1e9)}
     with dg.DagsterInstance.from_config(str(home)) as instance:
-        record(instance, tables, {}, off)
+        switched_off(instance, "sync_changes")
     (found,) = printed("status")["hindrances"]
-    assert (found["kind"], found["since"]) == ("switched_off", "2001-09-09T01:46:40+00:00")
-    assert "replica.orders: is off." in _status().stdout
+    assert (found["target"], found["kind"]) == ("public.never", "switched_off")
+    assert "public.never: sync_changes is switched off, and the table says" in _status().stdout
 
 
 def test_what_is_missing_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -17,7 +17,7 @@ import yaml
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
-from sync_assets.launch.instance import FILES, opened_instance
+from sync_assets.launch.instance import FILES, BrokenHome, mend_home, opened_instance
 from sync_assets.private_server.instance import dagster_url
 from sync_assets.private_server.processes import free_port
 from sync_assets_tests.fixtures.servers import both_ways
@@ -167,8 +167,9 @@ def test_a_home_that_was_broken_so_is_named_with_what_mends_it(
         opened_instance(),
     ):
         pass
-    command = caught.value.remedy.partition("run: ")[2]
-    subprocess.run(command.replace("python3", sys.executable, 1), shell=True, check=True)
+    assert isinstance(caught.value, BrokenHome)
+    assert "run: sync-assets doctor --fix" in caught.value.remedy
+    mend_home(caught.value)
     with opened_instance() as instance:
         instance.all_asset_keys()
         instance.get_runs_count()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from time import time
 from typing import TYPE_CHECKING
 
 import click
@@ -13,12 +12,8 @@ from sync_assets.cli.output import number, print_json, print_rows, say
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from sync_assets.cli.connections import Ends
     from sync_assets.cli.selection import Address
     from sync_assets.engine import TableStatus
-    from sync_assets.hindrances.telling import Known, Memory, Place
 
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
 NUMBERS = "llrrrrr"
@@ -47,24 +42,21 @@ def command(*, everything: bool, as_json: bool) -> None:
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.
     from sync_assets.cli.connections import by_connections
+    from sync_assets.cli.hindrances import in_the_way
     from sync_assets.cli.selection import configured_tables, names_of, require_urls
     from sync_assets.engine import read_status
-    from sync_assets.hindrances.circumstances import look
-    from sync_assets.hindrances.telling import lines, standing
+    from sync_assets.hindrances.telling import lines
 
-    _, tables = configured_tables()
+    place, tables = configured_tables()
     require_urls(tables)
     found: list[tuple[Address, TableStatus]] = []
-    hindrances: list[tuple[Address, Place, Known]] = []
     every = list(by_connections(tables))
-    for ends, recorded in zip(every, _recorded(every), strict=True):
+    for ends in every:
         group = [synced.table for synced in ends.tables]
         seen = read_status(ends.source_url, ends.target_url, group, others=everything)
         found += [((ends.target_connection, status.target), status) for status in seen]
-        around = standing(look(ends.source_url, ends.target_url, ends.tables), recorded, time())
-        hindrances += [
-            ((ends.target_connection, place[0]), place, known) for place, known in around.items()
-        ]
+    of_dagster = bool(os.environ.get("DAGSTER_HOME"))
+    hindrances = list(in_the_way(place, every, of_dagster=of_dagster))
     configured = {synced.address for synced in tables}
     # Two sources may share a target.
     found = [(at, each) for at, each in found if each.configured or at not in configured]
@@ -72,32 +64,14 @@ def command(*, everything: bool, as_json: bool) -> None:
         from sync_assets.cli.documents import Hindrance, StatusDocument, StatusTable, placed
 
         shown = [placed(StatusTable, each, at[0]) for at, each in found]
-        print_json(
-            StatusDocument(
-                shown, [Hindrance.of(at[0], place, known) for at, place, known in hindrances]
-            )
-        )
+        print_json(StatusDocument(shown, [Hindrance.of(*each) for each in hindrances]))
     else:
         names = names_of(at for at, _ in found)
         print_rows(HEADINGS, [_row(names[at], each) for at, each in found], NUMBERS, spare=SPARE)
-        for line in lines(((names[at], *place[1:]), known) for at, place, known in hindrances):
+        for line in lines(
+            ((names[at], kind, about), known) for at, (_, kind, about), known in hindrances
+        ):
             say(line)
-
-
-def _recorded(every: Sequence[Ends]) -> Sequence[Memory]:
-    """What the hindrance sensor has left, which alone knows what is switched off in Dagster."""
-    from sync_assets.engine.errors import SyncError
-
-    if os.environ.get("DAGSTER_HOME"):
-        from sync_assets.hindrances.record import recorded
-        from sync_assets.launch.instance import opened_instance
-
-        try:
-            with opened_instance() as instance:
-                return [recorded(instance, ends.tables) for ends in every]
-        except SyncError as error:
-            say(str(error), err=True)
-    return [{} for _ in every]
 
 
 def _row(name: str, status: TableStatus) -> tuple[str, ...]:

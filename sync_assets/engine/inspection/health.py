@@ -13,7 +13,7 @@ from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.inspection.holders import Holder, holder_of
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.connection import ask
-from sync_assets.engine.postgres.lock import strangers
+from sync_assets.engine.postgres.lock import Holding, idle_among, strangers
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.snapshot.readable import may_not_read
 
@@ -43,11 +43,15 @@ class LastSync:
 
 @dataclass(frozen=True, slots=True)
 class TargetHealth:
-    """`locked` says of each target whose lock a session has that is none of ours, which."""
+    """`locked` says of each target whose lock a session has that is none of ours, which.
+
+    `idle` does so where the session is one of ours that waits for its client.
+    """
 
     last_syncs: Mapping[RelationName, LastSync] = field(default_factory=dict)
     locked: Mapping[RelationName, str] = field(default_factory=dict)
     xid_age: int = 0
+    idle: Mapping[RelationName, Holding] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +119,8 @@ def look_at_target(url: str, targets: Sequence[RelationName]) -> TargetHealth:
         age, state_there = row(cursor, _TARGET)
         found = rows(cursor, _LAST_SYNCS, parts_of(targets)) if state_there else []
         last = {RelationName(*each[:2]): LastSync(*each[2:]) for each in found}
-        return TargetHealth(last, strangers(cursor, targets), age)
+        idle = idle_among(cursor, targets)
+        return TargetHealth(last, strangers(cursor, targets), age, idle)
 
     return ask(url, look, "target")
 

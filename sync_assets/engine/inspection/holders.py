@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import ask
-from sync_assets.engine.postgres.lock import held_among
+from sync_assets.engine.postgres.lock import end_idle, held_among
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.xid import RING
 
@@ -86,3 +86,11 @@ def locked_among(target_url: str, targets: Iterable[RelationName]) -> frozenset[
     client is gone, whatever has become of the client's machine.
     """
     return ask(target_url, lambda cursor: held_among(cursor, targets), "target")
+
+
+def end_silent(target_url: str, targets: Iterable[RelationName], seconds: float) -> None:
+    """End sessions of ours that hold these targets and have done nothing for so long; raises SyncError.
+
+    Nothing is lost: a process that wakes up finds its session gone, and publishes nothing.
+    """
+    ask(target_url, lambda cursor: end_idle(cursor, targets, seconds), "target")

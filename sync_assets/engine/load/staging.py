@@ -95,7 +95,7 @@ class Staging:
 def staging_for(plan: Plan) -> Staging:
     """The staging table of a plan."""
     temporary = not plan.layout.creates
-    name = _staging_name(plan.table.target, temporary=temporary)
+    name = staging_name(plan.table.target, temporary=temporary)
     rows_ = StagingTable(name, staging_statements.staging_columns(plan))
     if not plan.compares_keys:
         return Staging(rows_, temporary)
@@ -103,8 +103,8 @@ def staging_for(plan: Plan) -> Staging:
     return Staging(rows_, temporary, StagingTable(of_keys, staging_statements.key_columns(plan)))
 
 
-def _staging_name(target: RelationName, *, temporary: bool) -> RelationName:
-    """Named after the target, so that the next run finds what a killed one left."""
+def staging_name(target: RelationName, *, temporary: bool) -> RelationName:
+    """The staging table of a target, so named that the next run finds what a killed one left."""
     text = f"{target.schema}\0{target.name}"
     digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
     schema = "pg_temp" if temporary else target.schema
@@ -155,7 +155,7 @@ def _make_room(cursor: Cursor, plan: Plan, staging: Staging, schemas: Schemas) -
 
 def drop_leftovers(connection: Connection, tables: Iterable[Table]) -> None:
     """Drop what killed first loads into these targets have left; needs their locks."""
-    left = [_staging_name(table.target, temporary=False) for table in tables if not table.dry_run]
+    left = [staging_name(table.target, temporary=False) for table in tables if not table.dry_run]
     if left:
         quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
         names = SQL(", ").join(map(identifiers.relation, left))

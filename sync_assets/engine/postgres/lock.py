@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
 
 import psycopg2
 import psycopg2.errors
@@ -105,6 +106,38 @@ def strangers(cursor: Cursor, targets: Iterable[RelationName]) -> dict[RelationN
         {"keys": list(keys)},
     )
     return {keys[key]: _session(*session) for key, *session in found}
+
+
+@dataclass(frozen=True, slots=True)
+class Holding:
+    """A session of ours that holds a target's lock, and for how many seconds it has done nothing."""
+
+    who: str
+    idle: float
+
+
+_OURS = f"""
+SELECT key, coalesce(extract(epoch FROM clock_timestamp() - a.state_change)::float8, 0),
+  l.pid, a.application_name, a.client_addr::text
+{_LOCKS} AND a.application_name = 'sync_assets' AND a.state <> 'active'
+"""  # noqa: S608 - constants only
+
+
+def idle_among(cursor: Cursor, targets: Iterable[RelationName]) -> dict[RelationName, Holding]:
+    """The targets whose lock a session of ours holds that waits for its client, and which."""
+    keys = {advisory_key(target): target for target in targets}
+    found = rows(cursor, _OURS, {"keys": list(keys)})
+    return {keys[key]: Holding(_session(*session), idle) for key, idle, *session in found}
+
+
+def end_idle(cursor: Cursor, targets: Iterable[RelationName], seconds: float) -> None:
+    """End the sessions of ours that hold these targets' locks and have done nothing for so long."""
+    keys = [advisory_key(target) for target in targets]
+    idle = "a.state_change < clock_timestamp() - make_interval(secs => %(seconds)s)"
+    cursor.execute(
+        f"SELECT pg_terminate_backend(pid) FROM ({_OURS} AND {idle}) AS idle (key, for_, pid)",  # noqa: S608 - constants only
+        {"keys": keys, "seconds": seconds},
+    )
 
 
 def held_among(cursor: Cursor, targets: Iterable[RelationName]) -> frozenset[RelationName]:

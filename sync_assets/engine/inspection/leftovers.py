@@ -1,0 +1,65 @@
+"""What lies on a target that no run needs: staging tables of dead runs, state of tables no longer synced."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass
+
+from sync_assets.engine.load.staging import drop_leftovers, staging_name
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.connection import Sessions, ask
+from sync_assets.engine.postgres.lock import held_among, locked
+from sync_assets.engine.postgres.session import Cursor, row, rows
+from sync_assets.engine.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Leftovers:
+    """`staging`: the targets with a staging table that no run works with.
+
+    `others` are staging tables of tables that were not asked for, which somebody else's run may work
+    with, and `remembered` such tables of which there is state.
+    """
+
+    staging: tuple[RelationName, ...]
+    others: tuple[RelationName, ...]
+    remembered: tuple[RelationName, ...]
+
+
+_STAGING = r"""
+SELECT n.nspname::text, c.relname::text FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't' AND c.relname ~ '^sync_assets_staging_[0-9a-f]{16}$'
+ORDER BY 1, 2
+"""
+
+_REMEMBERED = "SELECT target_schema, target_table FROM sync_assets.state ORDER BY 1, 2"
+
+
+def leftovers(target_url: str, targets: Collection[RelationName]) -> Leftovers:
+    """What lies there, `targets` being the tables that are configured; raises SyncError."""
+
+    def look(cursor: Cursor) -> Leftovers:
+        found = [RelationName(*each) for each in rows(cursor, _STAGING)]
+        (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
+        known = [RelationName(*each) for each in (rows(cursor, _REMEMBERED) if there else ())]
+        staging = {staging_name(each, temporary=False): each for each in targets}
+        idle = [staging[each] for each in found if each in staging]
+        held = held_among(cursor, idle)
+        return Leftovers(
+            tuple(each for each in idle if each not in held),
+            tuple(each for each in found if each not in staging),
+            tuple(each for each in known if each not in targets),
+        )
+
+    return ask(target_url, look, "target")
+
+
+def drop_staging_of(target_url: str, targets: Collection[RelationName]) -> None:
+    """Drop the staging tables of these targets; raises SyncError, ConcurrentRun for one at work."""
+    sessions = Sessions(target_url, target_url)
+
+    def drop() -> None:
+        with sessions.connected("target") as target, locked(target, targets):
+            drop_leftovers(target, [Table(each, each) for each in targets])
+
+    sessions.translating(drop)
