@@ -1,19 +1,29 @@
-"""The sensor that tells people of syncs that failed; `hindrance_sensor` of what does not happen."""
+"""The sensor that tells people of syncs that failed; `hindrance_sensor` of what does not happen.
 
-from __future__ import annotations
+Both keep one record of what was told: an error that a run meets and a look finds is told once.
+"""
 
 import os
 from collections.abc import Iterator, Sequence
+from time import time as clock
 
 import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.automation.alerts import AlertNotSent, send
+from sync_assets.automation.home import every_op
 from sync_assets.config.automation import Alerts, Checks
 from sync_assets.config.model import SyncedTable
-from sync_assets.hindrances.telling import NAMED_AT_MOST
+from sync_assets.engine.names import RelationName
+from sync_assets.hindrances.circumstances import Circumstances, Failure
+from sync_assets.hindrances.record import record, record_failures, recorded
+from sync_assets.hindrances.telling import NAMED_AT_MOST, judge, lines
+from sync_assets.runs.in_flight import steps_of
 
 FAILURE_SECONDS = 10
+DIED = "RunDied"
+"""What stands for an error's kind where a run has ended without one."""
+
 NOT_SENT = "sync/alert_not_sent"
 """The tag on a failed run whose alert nobody took: component and run, for one that is tried again
 inherits the tags of the one before it."""
@@ -39,6 +49,8 @@ def _failure_sensor(
     )
     def failures(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
+        of_tables, _ = _failed(context.instance, tables, run)
+        record_failures(context.instance, tables, of_tables)
         try:
             _tell(context.instance, component, tables, alerts, run)
         except AlertNotSent as error:
@@ -70,18 +82,62 @@ def _tell(
     alerts: Alerts,
     run: dg.DagsterRun,
 ) -> None:
-    """Tell of a failed run what of it concerns these tables."""
-    failed = _events(instance, run, dg.DagsterEventType.STEP_FAILURE)
-    told = list(_step_failures(failed, _ops(tables)))
-    keys = {specs.target_key(synced) for synced in tables}
-    concerned = run.asset_selection is None or keys & run.asset_selection
-    if not told and concerned and not failed:
-        ends = _events(instance, run, dg.DagsterEventType.RUN_FAILURE)
-        told = [(ends[-1].message if ends else None) or "the run failed"]
+    """Tell of a failed run what of it concerns these tables, and was not told a while ago."""
+    of_tables, others = _failed(instance, tables, run)
+    before = recorded(instance, tables)
+    judged = judge(Circumstances(tables, failures=of_tables), before, clock())
+    told = [*lines(judged.begun.items()), *others]
     if told:
         link = [f"{alerts.ui_url}/runs/{run.run_id}"] if alerts.ui_url else []
         text = "\n".join([*told[:NAMED_AT_MOST], f"Run {run.run_id}", *link])
         send(alerts, os.environ, f"{component}: a sync failed", text)
+    record(instance, tables, before, judged.memory)
+
+
+def _failed(
+    instance: dg.DagsterInstance, tables: Sequence[SyncedTable], run: dg.DagsterRun
+) -> tuple[dict[RelationName, Failure], list[str]]:
+    """With what a run failed: the tables that it was to sync, and in words what else is ours."""
+    ops, at = every_op(tables, "").ops, _ended(instance, run)
+    failed, others = dict(_step_failures(instance, run, at)), []
+    keys = {specs.target_key(synced) for synced in tables}
+    died = _death(instance, run, at)
+    if died and (run.asset_selection is None or keys & run.asset_selection):
+        left = steps_of(instance, run)
+        lost = (left.planned | left.begun.keys()) & ops.keys() - failed.keys()
+        failed |= dict.fromkeys(lost, died)
+        others += [] if lost else [died.what]
+    checks = {
+        specs.check_op(specs.target_key(each), name)
+        for name in Checks.model_fields
+        for each in tables
+    }
+    others += [f"{step}: {each.what}" for step, each in failed.items() if step in checks]
+    return {target: each for step, each in failed.items() for target in ops.get(step, ())}, others
+
+
+def _step_failures(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, at: float
+) -> Iterator[tuple[str, Failure]]:
+    """What each failed step says, in the words that a look finds for the same error."""
+    for event in _events(instance, run, dg.DagsterEventType.STEP_FAILURE):
+        data = event.step_failure_data
+        told = data.user_failure_data
+        known = {name: str(each.value) for name, each in told.metadata.items()} if told else {}
+        said = (told and told.description) or (data.error.message if data.error else "it failed")
+        kind, message = known.get("kind", ""), known.get("message", said)
+        what = f"{kind}: {message}" if kind else message.strip().partition("\n")[0]
+        yield event.step_key or "", Failure(kind, what, known.get("remedy", ""), at)
+
+
+def _death(instance: dg.DagsterInstance, run: dg.DagsterRun, at: float) -> Failure | None:
+    """What ended a run other than its failed steps."""
+    for event in _events(instance, run, dg.DagsterEventType.RUN_FAILURE)[-1:]:
+        reason = getattr(event.event_specific_data, "failure_reason", None)
+        if reason is None or reason.value != "STEP_FAILURE":
+            said = (event.message or "the run failed").strip().partition("\n")[0]
+            return Failure(DIED, f"{DIED}: {said}", "Look at the log of the run.", at)
+    return None
 
 
 def _events(
@@ -91,20 +147,6 @@ def _events(
     return [entry.get_dagster_event() for entry in found]
 
 
-def _ops(tables: Sequence[SyncedTable]) -> set[str]:
-    checks = {
-        specs.check_op(specs.target_key(each), name)
-        for name in Checks.model_fields
-        for each in tables
-    }
-    return checks | {specs.op_of(synced) for synced in tables}
-
-
-def _step_failures(events: Sequence[dg.DagsterEvent], ops: set[str]) -> Iterator[str]:
-    for event in events:
-        if event.step_key not in ops:
-            continue
-        data = event.step_failure_data
-        told = data.user_failure_data.description if data.user_failure_data else None
-        said = data.error.message.strip().partition("\n")[0] if data.error else "it failed"
-        yield f"{event.step_key}: {told or said}"
+def _ended(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float:
+    kept = instance.get_run_record_by_id(run.run_id)
+    return (kept and kept.end_time) or clock()

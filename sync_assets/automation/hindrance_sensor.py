@@ -54,8 +54,13 @@ def hindrance_sensor(
         part = every_op(tables, target_url)
         # What waits for a dead run's place in the pool may be started by hand alone.
         end_dead_runs(instance, part)
-        within = _home(context, tables, part).from_within()
-        seen, now = look(source_url, target_url, tables, within), clock()
+        home = _home(context, tables, part)
+        within = home.from_within(), home.failures()
+        seen, now = look(source_url, target_url, tables, *within), clock()
+        try:
+            tell_what_was_not_sent(instance, component, tables, alerts)
+        except AlertNotSent as error:
+            context.log.warning("%s", error)
         before = recorded(instance, tables)
         judged = judge(seen, before, now)
         _send(component, alerts, judged)
@@ -63,10 +68,6 @@ def hindrance_sensor(
         instance.run_storage.set_cursor_values({looked(name): program()})
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
-        try:
-            tell_what_was_not_sent(instance, component, tables, alerts)
-        except AlertNotSent as error:
-            context.log.warning("%s", error)
         return dg.SensorResult(
             skip_reason=dg.SkipReason(told), asset_events=list(_observations(tables, judged))
         )

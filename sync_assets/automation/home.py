@@ -12,12 +12,14 @@ from importlib.metadata import PackageNotFoundError, version
 import dagster as dg
 
 from sync_assets.assets import specs
+from sync_assets.automation.change_sensor import last_successes
 from sync_assets.automation.shares import part_of
 from sync_assets.automation.switches import SWITCHED_OFF, SWITCHED_ON, switches
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
-from sync_assets.hindrances.circumstances import Home, Trouble
+from sync_assets.hindrances.circumstances import Failures, Home, Trouble
 from sync_assets.hindrances.kinds import FIX, MINUTE, PATIENCE
+from sync_assets.hindrances.record import recorded_failures
 from sync_assets.runs.in_flight import Part, Unfinished, unfinished
 from sync_assets.runs.pools import held_by_ended
 
@@ -63,6 +65,14 @@ class HomeLook:
         within = self.from_within()
         seen = *self._unwatched(), *self._daemons(), *self._versions()
         return Home([*within.troubles, *seen], within.working)
+
+    def failures(self) -> Failures:
+        """With what these tables failed, where no sync has followed."""
+        found = recorded_failures(self.instance, self.tables)
+        keys = {specs.target_key(each): each.table.target for each in self.tables}
+        synced = last_successes(self.instance, [key for key in keys if keys[key] in found])
+        later = {keys[key] for key, last in synced.items() if last.at > found[keys[key]].at}
+        return {target: failure for target, failure in found.items() if target not in later}
 
     def off(self) -> Iterator[str]:
         """The names of what starts by itself and was switched off."""

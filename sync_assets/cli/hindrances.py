@@ -29,7 +29,7 @@ def in_the_way(place: Path, every: Sequence[Ends], *, of_dagster: bool) -> Itera
     parts = [Part(ends.tables, ends.target_url) for ends in every]
     for ends, asked in zip(every, ask(place, parts), strict=True):
         urls = ends.source_url, ends.target_url
-        seen = look(*urls, ends.tables, asked.home)
+        seen = look(*urls, ends.tables, asked.home, asked.failures)
         yield from _addressed(ends, standing(seen, asked.recorded, time(), PATIENCE))
 
 

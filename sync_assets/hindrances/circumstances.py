@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import dataclass, field
+from types import MappingProxyType
 from typing import TypeVar
 
 from sync_assets.config.model import SyncedTable
@@ -46,15 +47,32 @@ class Home:
     working: Collection[RelationName] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Failure:
+    """With what a table's last failed sync failed, and when."""
+
+    kind: str
+    what: str
+    remedy: str
+    at: float
+
+
+Failures = Mapping[RelationName, Failure]
+
+
 @dataclass(frozen=True)
 class Circumstances:
-    """What did not answer is its error, and None what was not asked."""
+    """What did not answer is its error, and None what was not asked.
+
+    `failures` are those that no sync of the table has followed.
+    """
 
     tables: Sequence[SyncedTable]
     source: SourceHealth | SyncError | None = None
     target: TargetHealth | SyncError | None = None
     disk: BatchDisk | SyncError | None = None
     home: Home | None = None
+    failures: Failures = field(default_factory=dict)
 
     @property
     def ends(self) -> tuple[tuple[str, SourceHealth | TargetHealth | SyncError | None], ...]:
@@ -73,6 +91,7 @@ def look(
     target_url: str,
     tables: Sequence[SyncedTable],
     home: Home | None = None,
+    failures: Failures = MappingProxyType({}),
 ) -> Circumstances:
     """Ask each end once, and this machine; what Dagster has was asked before."""
     return Circumstances(
@@ -81,6 +100,7 @@ def look(
         _or_error(lambda: look_at_target(target_url, [each.table.target for each in tables])),
         _or_error(look_at_disk),
         home,
+        failures,
     )
 
 

@@ -114,6 +114,12 @@ def _group_blocked(seen: Circumstances) -> Iterator[Found]:
             yield Found(table, what, f"Mend {first}, or take it out of the group.", after=after)
 
 
+def _failed(seen: Circumstances) -> Iterator[Found]:
+    for table in seen.tables:
+        if failure := seen.failures.get(table.table.target):
+            yield Found(table, failure.what, failure.remedy, failure.kind)
+
+
 def _hung(seen: Circumstances) -> Iterator[Found]:
     idle = seen.target.idle if isinstance(seen.target, TargetHealth) else {}
     for table in seen.tables:
@@ -199,6 +205,7 @@ KINDS = (
     Kind(
         "group_blocked", "another table of its `snapshot_group` is hindered", _group_blocked, ENDS
     ),
+    Kind("failed", "its last sync failed", _failed, (DAGSTER,)),
     Kind(
         "switched_off",
         "a schedule or sensor is off, and the table says `automation: running`",

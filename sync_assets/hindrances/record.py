@@ -11,7 +11,7 @@ import dagster as dg
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.inspection.health import SourceHealth, missing
 from sync_assets.engine.names import RelationName
-from sync_assets.hindrances.circumstances import Circumstances
+from sync_assets.hindrances.circumstances import Circumstances, Failure, Failures
 from sync_assets.hindrances.kinds import KINDS
 from sync_assets.hindrances.telling import NAMED_AT_MOST, Known, Memory, Place, lines, standing
 
@@ -51,8 +51,28 @@ def record(
         instance.run_storage.set_cursor_values(texts)
 
 
-def _key(synced: SyncedTable) -> str:
-    return f"sync_assets hindrances {synced.target_connection} {synced.table.target}"
+def recorded_failures(instance: dg.DagsterInstance, tables: Iterable[SyncedTable]) -> Failures:
+    """With what each of these tables failed last, also where it was synced since."""
+    keys = {_key(synced, "failure"): synced.table.target for synced in tables}
+    kept = instance.run_storage.get_cursor_values(set(keys))
+    return {keys[key]: Failure(*json.loads(text)) for key, text in kept.items()}
+
+
+def record_failures(
+    instance: dg.DagsterInstance, tables: Iterable[SyncedTable], failures: Failures
+) -> None:
+    """Keep with what these of the tables failed."""
+    texts = {
+        _key(synced, "failure"): json.dumps(dataclasses.astuple(failures[synced.table.target]))
+        for synced in tables
+        if synced.table.target in failures
+    }
+    if texts:
+        instance.run_storage.set_cursor_values(texts)
+
+
+def _key(synced: SyncedTable, what: str = "hindrances") -> str:
+    return f"sync_assets {what} {synced.target_connection} {synced.table.target}"
 
 
 def in_the_way(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
 
@@ -35,6 +35,11 @@ class Known:
     command: str = field(default="", compare=False)
 
     @property
+    def cause(self) -> str:
+        """The error's kind, with which its text begins; of what is none, the text up to its detail."""
+        return self.what.partition(": ")[0]
+
+    @property
     def next_time(self) -> float:
         """When it is told again."""
         return self.told + AGAIN[min(self.times, len(AGAIN)) - 1]
@@ -64,26 +69,57 @@ class Judged:
 
 def judge(seen: Circumstances, before: Memory, now: float) -> Judged:
     """Compare what is found with what was remembered of these tables."""
-    result = Judged({}, {}, {})
+    result, alike = Judged({}, {}, {}), _alike(before)
     for kind, found in find(seen):
         place = _place(kind, found)
-        known = _lasting(before.get(place), found, now)
+        known = _as_told(place, _lasting(before.get(place), found, now), alike)
         if now >= _due(known, found, kind):
             known = replace(known, times=known.times + 1, told=now)
             result.begun[place] = known
-        result.memory[place] = known
+        result.memory[place] = alike.setdefault((place[0], known.cause), {})[place] = known
     asked = _asked(seen)
     for place, known in before.items():
         if place in result.memory:
             continue
         left = known
         if place[1] in asked and known.ended is None:
-            left = replace(known, ended=now)
+            left = alike[place[0], known.cause][place] = replace(known, ended=now)
             if known.told_of:
                 result.over[place] = left
         if not _forgotten(left, now):
             result.memory[place] = left
+    for place, known in list(result.over.items()):
+        if any(it.ended is None or at in result.over for at, it in _others(place, known, alike)):
+            del result.over[place]
     return result
+
+
+Alike = dict[tuple[str, str], dict[Place, Known]]
+"""What is known of one error at one table: a run that meets it and a look that finds it are two places."""
+
+
+def _alike(memory: Memory) -> Alike:
+    found: Alike = {}
+    for place, known in memory.items():
+        found.setdefault((place[0], known.cause), {})[place] = known
+    return found
+
+
+def _others(place: Place, known: Known, alike: Alike) -> Iterator[tuple[Place, Known]]:
+    """Where this error is known as another kind."""
+    for at, it in alike.get((place[0], known.cause), {}).items():
+        if at[1] != place[1]:
+            yield at, it
+
+
+def _as_told(place: Place, known: Known, alike: Alike) -> Known:
+    """As often and as lately told as the same error was, whichever way it was found."""
+    told = [it for _, it in _others(place, known, alike) if it.told > known.told]
+    if not told:
+        return known
+    last = max(told, key=lambda it: it.told)
+    since = known.since if last.ended is not None else min(known.since, last.since)
+    return replace(known, since=since, times=last.times, told=last.told)
 
 
 def standing(

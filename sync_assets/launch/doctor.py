@@ -17,7 +17,7 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.holders import end_silent
-from sync_assets.hindrances.circumstances import Home, Trouble
+from sync_assets.hindrances.circumstances import Failures, Home, Trouble
 from sync_assets.hindrances.kinds import FIX
 from sync_assets.hindrances.record import recorded
 from sync_assets.hindrances.telling import Memory
@@ -41,6 +41,7 @@ class Asked:
 
     home: Home
     recorded: Memory = field(default_factory=dict)
+    failures: Failures = field(default_factory=dict)
 
 
 def ask(place: Path, parts: Sequence[Part]) -> list[Asked]:
@@ -56,7 +57,7 @@ def _asked(instance: dg.DagsterInstance, place: Path, part: Part) -> Asked:
     look = _look(instance, place, part)
     home = look.from_outside()
     found = Home([*home.troubles, *_other_homes(instance, part)], home.working)
-    return Asked(found, recorded(instance, part.tables))
+    return Asked(found, recorded(instance, part.tables), look.failures())
 
 
 def _look(instance: dg.DagsterInstance, place: Path, part: Part) -> HomeLook:

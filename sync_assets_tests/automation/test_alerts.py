@@ -36,24 +36,14 @@ def ticks(
     return Ticks(instance, pair.source_url, pair.target_url, {"tables": tables, "alerts": ALERTS})
 
 
-def tell_of(ticks: Ticks, result: dg.ExecuteInProcessResult) -> None:
-    """The daemon's part: call the failure sensor for a run that failed."""
-    (sensor,) = (s for s in ticks.definitions.sensors or () if s.name.endswith("_failures"))
-    (event,) = result.filter_events(lambda e: e.event_type_value == "PIPELINE_FAILURE")
-    context = dg.build_run_status_sensor_context(
-        sensor.name, event, ticks.instance, result.dagster_run
-    )
-    sensor(context.for_run_failure())
-
-
 def test_a_sync_that_failed_is_told_with_what_where_and_how_to_mend_it(
     ticks: Ticks, inbox: Inbox
 ) -> None:
     result = ticks.run()
-    tell_of(ticks, result)
+    ticks.tell_of(result.dagster_run)
     (post,) = inbox.posts
     assert list(post) == ["text"]
-    assert "NoSuchRelation: public.missing" in post["text"]
+    assert "public.missing: NoSuchRelation: the source has no table public.missing." in post["text"]
     assert "public.t" not in post["text"]
     assert f"https://dagster.example.org/runs/{result.run_id}" in post["text"]
     (mail,) = inbox.mails
@@ -71,7 +61,7 @@ def test_a_failure_that_nobody_could_be_told_of_is_told_once_they_can(
     result = ticks.run()
     inbox.status = 503
     with pytest.raises(AlertNotSent):
-        tell_of(ticks, result)
+        ticks.tell_of(result.dagster_run)
     with pytest.raises(AlertNotSent):
         ticks.evaluate("_hindrances")
     inbox.status = 200
@@ -79,7 +69,7 @@ def test_a_failure_that_nobody_could_be_told_of_is_told_once_they_can(
     ticks.evaluate("_hindrances")
     told = [post["text"] for post in inbox.posts if "a sync failed" in post["text"]]
     assert len(told) == 1
-    assert "NoSuchRelation: public.missing" in told[0]
+    assert "public.missing: NoSuchRelation: the source has no table" in told[0]
     assert result.run_id in told[0]
 
 
@@ -92,7 +82,8 @@ def test_another_component_s_failure_is_not_ours(ticks: Ticks, inbox: Inbox) -> 
     def foreign() -> None:
         fails()
 
-    tell_of(ticks, foreign.execute_in_process(instance=ticks.instance, raise_on_error=False))
+    run = foreign.execute_in_process(instance=ticks.instance, raise_on_error=False).dagster_run
+    ticks.tell_of(run)
     assert inbox.posts == []
 
 

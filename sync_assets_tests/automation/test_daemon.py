@@ -124,7 +124,7 @@ def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) 
     daemon.await_("the failure", lambda: _statuses(daemon).count("FAILURE") >= 1)
     pair.target("ALTER TABLE watched DROP CONSTRAINT small")
     daemon.await_("the recovery", lambda: target_holds("watched", 100))
-    daemon.await_("the alert", lambda: bool(_posts(inbox, "target__public__watched: ")))
+    daemon.await_("the alert", lambda: bool(_posts(inbox, "public.watched: ")))
     assert _posts(inbox, "(100)") == []
     daemon.await_("the hindrance", lambda: bool(_posts(inbox, "no table public.missing")))
     daemon.await_("the schedule", lambda: target_holds("scheduled", 1))

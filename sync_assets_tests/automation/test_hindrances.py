@@ -32,7 +32,7 @@ NOTHING = "Nothing is in the way of a sync."
 
 
 class Clock:
-    """The hindrance sensor's clock, which stands until it is moved."""
+    """The sensors' clock, which stands until it is moved."""
 
     def __init__(self) -> None:
         self.now = time()
@@ -60,6 +60,13 @@ class Stage:
             self.clock.now += 60
         return said
 
+    def run(self) -> bool:
+        """A run of all tables, and what the failure sensor says of it."""
+        result = self.ticks.run()
+        if not result.success:
+            self.ticks.tell_of(result.dagster_run)
+        return result.success
+
     @property
     def told(self) -> list[str]:
         return [post["text"] for post in self.inbox.posts]
@@ -80,7 +87,8 @@ class Stage:
 def stage(pair: Pair, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Iterator[Stage]:
     monkeypatch.setenv("SYNC_ALERT_WEBHOOK", inbox.webhook)
     clock = Clock()
-    monkeypatch.setattr("sync_assets.automation.hindrance_sensor.clock", clock)
+    for sensor in ("hindrance_sensor", "alert_sensors"):
+        monkeypatch.setattr(f"sync_assets.automation.{sensor}.clock", clock)
     for name in EVERY:
         pair.source(f"CREATE TABLE {name} (id int PRIMARY KEY)", f"INSERT INTO {name} VALUES (1)")
     role = f"reader_of_{parse_dsn(pair.source_url)['dbname']}"
@@ -253,7 +261,7 @@ def test_a_hindrance_is_told_once_and_so_is_its_end(
 
 
 def test_there_is_a_case_of_every_kind() -> None:
-    of_others = FROM_OUTSIDE | {"run_dead"}
+    of_others = FROM_OUTSIDE | {"failed", "run_dead"}
     assert {kind for kind, *_ in CASES} | of_others == {each.name for each in KINDS}
 
 
@@ -323,3 +331,56 @@ def test_without_alerts_it_is_still_told_on_the_pages_and_in_its_skip(stage: Sta
     assert stage.look() == NOTHING
     assert stage.observed() == {"orders": ["table_gone"] * 2}, "that it is, and that it is over"
     assert stage.told == []
+
+
+def test_an_error_that_a_run_meets_and_a_look_finds_is_told_once_and_its_end_when_it_is_synced(
+    stage: Stage,
+) -> None:
+    with table_gone(stage):
+        assert not stage.run()
+        (told,) = stage.told
+        assert "public.orders: NoSuchRelation: the source has no table public.orders." in told
+        stage.look()
+        assert not stage.run()
+        assert len(stage.told) == 1
+        stage.clock.now += HOUR
+        assert not stage.run()
+        stage.look()
+        assert ["still, since" in each for each in stage.told] == [False, True]
+    stage.look()
+    assert len(stage.told) == 2, "it is there again, and not in step yet"
+    assert stage.run()
+    assert stage.look() == NOTHING
+    *_, over = stage.told
+    assert len(stage.told) == 3
+    assert over.count("public.orders: over: NoSuchRelation") == 1
+
+
+def test_nor_does_a_run_tell_again_what_a_look_has_told(stage: Stage) -> None:
+    with table_gone(stage):
+        stage.look()
+        assert not stage.run()
+        stage.look()
+        assert len(stage.told) == 1
+
+
+def test_another_error_of_the_same_table_is_told_at_once(stage: Stage) -> None:
+    stage.pair.target("ALTER TABLE orders ADD CONSTRAINT small CHECK (id < 100)")
+    stage.pair.source("INSERT INTO orders VALUES (100)")
+    for _ in range(3):
+        assert not stage.run()
+    (told,) = stage.told
+    assert "public.orders: SchemaConflict" in told
+    with table_gone(stage):
+        assert not stage.run()
+        assert "public.orders: NoSuchRelation" in stage.told[-1]
+        assert len(stage.told) == 2
+    stage.pair.target("ALTER TABLE orders DROP CONSTRAINT small")
+
+
+def test_what_a_run_fails_with_stands_until_the_table_is_synced(stage: Stage) -> None:
+    with table_gone(stage):
+        assert not stage.run()
+    assert "public.orders: NoSuchRelation" in stage.look()
+    assert stage.run()
+    assert stage.look() == NOTHING

@@ -14,10 +14,11 @@ import pytest
 from dagster._core.definitions.job_base import InMemoryJob
 from dagster._core.events import DagsterEvent, DagsterEventType, EngineEventData
 from dagster._core.execution.api import execute_run
-from dagster._core.execution.plan.objects import StepSuccessData
+from dagster._core.execution.plan.objects import StepFailureData, StepSuccessData
 from dagster._core.launcher import DefaultRunLauncher, WorkerStatus
 from dagster._core.launcher.base import CheckRunHealthResult
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster_shared.error import SerializableErrorInfo
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import advisory_key
@@ -77,8 +78,14 @@ def launched(
 
 
 def report(ticks: Ticks, run: dg.DagsterRun, kind: DagsterEventType, step: str) -> None:
-    data = StepSuccessData(1.0) if kind is DagsterEventType.STEP_SUCCESS else None  # type: ignore[no-untyped-call]
-    event = DagsterEvent(kind.value, run.job_name, step_key=step, event_specific_data=data)
+    broke = SerializableErrorInfo("it broke", [], "Broken")
+    data: dict[DagsterEventType, Any] = {
+        DagsterEventType.STEP_SUCCESS: StepSuccessData(1.0),  # type: ignore[no-untyped-call]
+        DagsterEventType.STEP_FAILURE: StepFailureData(broke, None),  # type: ignore[no-untyped-call]
+    }
+    event = DagsterEvent(
+        kind.value, run.job_name, step_key=step, event_specific_data=data.get(kind)
+    )
     ticks.instance.report_dagster_event(event, run.run_id)
 
 
@@ -127,19 +134,24 @@ def test_a_run_whose_process_is_gone_is_ended_told_and_asked_for_again(
     assert tables(asked(ticks)) == ["abcde"]
     assert status(ticks, dead) == "FAILURE"
     assert ticks.instance.event_log_storage.get_concurrency_info(POOL).active_slot_count == 0
-    told(ticks, dead)
+    ticks.tell_of(dead)
     (post,) = inbox.posts
     assert "The process of this run is gone." in post["text"]
 
 
-def told(ticks: Ticks, run: dg.DagsterRun) -> None:
-    """The daemon's part: call the failure sensor for a run that failed."""
-    (sensor,) = (s for s in ticks.definitions.sensors or () if s.name.endswith("_failures"))
-    (entry,) = ticks.instance.all_logs(run.run_id, of_type=DagsterEventType.RUN_FAILURE)
-    event, failed = entry.get_dagster_event(), ticks.instance.get_run_by_id(run.run_id)
-    assert failed is not None
-    context = dg.build_run_status_sensor_context(sensor.name, event, ticks.instance, failed)
-    sensor(context.for_run_failure())
+@pytest.mark.parametrize("failed", ["b", "abcde"])
+def test_the_alert_of_a_dead_run_names_the_death_though_steps_had_failed_before(
+    ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch, failed: str
+) -> None:
+    monkeypatch.setenv("SYNC_ALERT_WEBHOOK", inbox.webhook)
+    dead = killed(ticks)
+    for name in failed:
+        report(ticks, dead, DagsterEventType.STEP_FAILURE, f"target__public__{name}")
+    assert ticks.run().success
+    ticks.tell_of(dead)
+    told = inbox.posts[0]["text"].splitlines()
+    assert f"public.{failed[-1]}: it broke." in [line.rpartition(", ")[2] for line in told]
+    assert sum("RunDied: The process of this run is gone." in line for line in told) == 1
 
 
 def test_the_schedule_does_so_too(ticks: Ticks) -> None:
