@@ -20,7 +20,7 @@ from sync_assets.automation.demand import (
     is_due,
     open_demand,
 )
-from sync_assets.automation.shares import Op, Traffic, part_of, traffic
+from sync_assets.automation.shares import Op, Traffic, left_out, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
@@ -51,6 +51,7 @@ def change_sensor(
         default_status=state,
         required_resource_keys={connection, target},
         description=f"Syncs {sum(map(len, watched))} tables when their source has changed.",
+        metadata=left_out([op for op in ops if op[0].automation.schedule is None], watched),
     )
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
         url = getattr(context.resources, connection).connection_url()

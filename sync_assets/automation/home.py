@@ -14,7 +14,7 @@ import dagster as dg
 from sync_assets.assets import specs
 from sync_assets.automation.change_sensor import last_successes
 from sync_assets.automation.shares import part_of
-from sync_assets.automation.switches import SWITCHED_OFF, SWITCHED_ON, switches
+from sync_assets.automation.switches import SWITCHED_OFF, SWITCHED_ON, Requester, switches
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
 from sync_assets.hindrances.circumstances import Failures, Home, Trouble
@@ -34,7 +34,6 @@ SENSOR, SCHEDULER, QUEUE = "SENSOR", "SCHEDULER", "QUEUED_RUN_COORDINATOR"
 
 IN_THE_UI = "Switch it on in the UI"
 
-Requester = dg.SensorDefinition | dg.ScheduleDefinition
 Targets = frozenset[RelationName]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.automation.shares import Op, part_of, traffic
+from sync_assets.automation.shares import Op, left_out, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.runs.in_flight import REQUESTED_BY, in_one_process
@@ -81,6 +81,7 @@ def _schedule(
         default_status=status,
         required_resource_keys={target},
         description=f"{words} {', '.join(str(each.table.target) for op in chosen for each in op)}.",
+        metadata=left_out(ops, chosen),
     )
     def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         part = part_of(name, chosen, lambda: getattr(context.resources, target).connection_url())

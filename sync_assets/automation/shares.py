@@ -18,6 +18,9 @@ Op = tuple[SyncedTable, ...]
 AT_ONCE = 4
 """So many ops of a component may be under way before others overtake, where its pool has no limit."""
 
+LEFT_OUT = "sync/left_out"
+"""Metadata of a sensor or schedule: the tables that it leaves out for those that say `running`."""
+
 Due = TypeVar("Due")
 
 
@@ -25,6 +28,12 @@ def part_of(requester: str, ops: Sequence[Op], target_url: Callable[[], str]) ->
     """What a sensor or schedule asks runs for."""
     targets = {specs.op_of(op[0]): [each.table.target for each in op] for op in ops}
     return Part(requester, targets, target_url)
+
+
+def left_out(ops: Sequence[Op], chosen: Sequence[Op]) -> dict[str, list[str]]:
+    """The metadata for what is not chosen, and does not say that it is to be stopped."""
+    rest = [each for op in ops if op not in chosen for each in op if not each.automation.stopped]
+    return {LEFT_OUT: [str(each.table.target) for each in rest]} if rest else {}
 
 
 @dataclass(frozen=True, slots=True)

@@ -20,6 +20,7 @@ import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.automation.schedules import PURPOSES
+from sync_assets.automation.shares import LEFT_OUT
 from sync_assets.engine.check.finding import Finding, Severity
 from sync_assets.runs.home import alone_in
 
@@ -30,6 +31,8 @@ SWITCHED_ON = "RUNNING"
 
 SWITCHED_OFF = "STOPPED"
 """How Dagster keeps what a person has stopped."""
+
+Requester = dg.SensorDefinition | dg.ScheduleDefinition
 
 KIN = re.compile(rf"(.+?_(?:{'|'.join(purpose for purpose, *_ in PURPOSES)}))(?:__.+)?")
 
@@ -60,7 +63,7 @@ def switch_on(instance: dg.DagsterInstance, location: str | None, names: Collect
 def lost_switches(
     instance: dg.DagsterInstance, location: str, definitions: dg.Definitions
 ) -> Iterator[Finding]:
-    """What is switched on and no longer there; what is off beside a schedule of its kind."""
+    """What is switched on and no longer there, or no longer for all; what is off beside its like."""
     kept = switches(instance, location)
     on = sorted(name for name, how in kept.items() if how == SWITCHED_ON)
     repository = definitions.get_repository_def()
@@ -76,6 +79,18 @@ def lost_switches(
             what = f"{name} is switched on in Dagster and no longer there: nothing runs by it"
             others = f" ({', '.join(untouched)})" if untouched else ""
             yield _finding(what, f"switch on in the UI what stands in its place{others}")
+    requesters: list[Requester] = [*repository.schedule_defs, *repository.sensor_defs]
+    for each in requesters:
+        rest = each.metadata.get(LEFT_OUT)
+        if each.name in on and isinstance(rest, dg.JsonMetadataValue):
+            tables = ", ".join(map(str, rest.data or ()))
+            what = (
+                f"{each.name} is switched on in Dagster, and does not sync {tables}: it is for the"
+            )
+            what += " tables that say automation: running, as soon as one does"
+            yield _finding(
+                what, "write automation: running at them too, or stopped if that is meant"
+            )
     for name in untouched:
         kin = [each for each in on if each in present and _kind(each) == _kind(name)]
         if kin:

@@ -167,10 +167,12 @@ class AutomationOptions(StrictModel):
 class Automation:
     """The automation of one table, as sensors and schedules take it.
 
-    `own` are the keys that the table writes itself; the others come from `defaults`.
+    `own` are the keys that the table writes itself; the others come from `defaults`. A table that
+    is neither running nor stopped says nothing of it.
     """
 
     running: bool = False
+    stopped: bool = False
     schedule: str | None = None
     delete_schedule: str | None = None
     reconcile: str | None = None
@@ -186,8 +188,8 @@ class Automation:
         values = {name: chosen[name] for name in names if name in chosen}
         if "freshness" in chosen:
             values["freshness"] = interval(chosen["freshness"])
-        running = chosen.get("automation") == "running"
-        return cls(running=running, own=frozenset(own) & values.keys(), **values)
+        values |= {name: chosen.get("automation") == name for name in ("running", "stopped")}
+        return cls(own=frozenset(own) & values.keys(), **values)
 
     @property
     def freshness_seconds(self) -> float | None:

@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from sync_assets.config.folder import read_components
+from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.pair import Pair, eventually
@@ -51,6 +52,7 @@ class Project:
 
     def told(self) -> list[str]:
         """What `check` says of switches."""
+        load_tables.cache_clear()  # a command is a process of its own
         found = printed("check")["findings"]
         return [each["what"] for each in found if each["check"] == "switches"]
 
@@ -108,6 +110,20 @@ def test_a_table_that_leaves_a_schedule_that_is_on_is_told_until_somebody_decide
     assert project.told() == ["shop_sync__b is off, and was so from the beginning; shop_sync is on"]
     project.dagster("start", "shop_sync__b")
     project.dagster("stop", "shop_sync__b")
+    assert project.told() == []
+
+
+@pytest.mark.slow
+def test_a_table_that_starts_to_run_by_itself_takes_no_other_out_of_a_schedule_in_silence(
+    project: Project,
+) -> None:
+    project.dagster("start", "shop_sync")
+    running = TABLES[0] | {"automation": "running"}
+    project.write(ATTRIBUTES | {"tables": [running, TABLES[1]]})
+    (said,) = project.told()
+    assert said.startswith("shop_sync is switched on in Dagster, and does not sync public.b: ")
+    assert eventually(lambda: said in project.dagster("list"))
+    project.write(ATTRIBUTES | {"tables": [running, TABLES[1] | {"automation": "stopped"}]})
     assert project.told() == []
 
 
