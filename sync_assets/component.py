@@ -25,6 +25,7 @@ from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import parse_attributes
 from sync_assets.config.yaml_file import Document, read_documents
+from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.shared_targets import rivals_among
 from sync_assets.scaffolder import TableSyncScaffolder
@@ -77,8 +78,8 @@ class TableSync(dg.Component):
             dataclasses.replace(synced, defined_at=_place(document, position))
             for position, synced in enumerate(config.synced_tables(specs.group_name(context.path)))
         ]
-        seconds = config.sensor_seconds()
-        return cls(tables, config.worker_config(), seconds, config.alerts, config.name)
+        name = config.name or _named_by_its_place(context)
+        return cls(tables, config.worker_config(), config.sensor_seconds(), config.alerts, name)
 
     @classmethod
     def get_code_references_for_yaml(
@@ -110,7 +111,8 @@ class TableSync(dg.Component):
         if sources:
             name = specs.observation_name(_folder(context), _instance_key(context))
             assets.append(source_assets(name, sources))
-        name = self.name or specs.component_name(_folder(context), _instance_key(context))
+        name = self.name or _named_by_its_place(context)
+        _refuse_twins(self, components)
         changes = change_sensor(name, ops, self.sensor_seconds, observed)
         schedules = schedules_of(name, ops)
         return dg.Definitions(
@@ -136,6 +138,28 @@ def by_op(tables: Sequence[SyncedTable]) -> list[tuple[SyncedTable, ...]]:
 def _place(document: Document, position: int) -> tuple[str, int] | None:
     line = document.line(("attributes", "tables", position))
     return (document.file, line) if document.file else None
+
+
+def _named_by_its_place(context: dg.ComponentLoadContext) -> str:
+    return specs.component_name(_folder(context), _instance_key(context))
+
+
+def _refuse_twins(component: TableSync, components: Sequence[TableSync]) -> None:
+    """Raise ConfigurationError where another component is called like this one."""
+    for other in components:
+        if other is not component and other.name == component.name:
+            places = sorted(_first_line(each) for each in (component, other))
+            raise ConfigurationError(
+                f"{' and '.join(places)}: both components are called {component.name!r}, by `name` or"
+                " folder, and so would be their sensors and schedules",
+                remedy="Give one of them another `name`.",
+            )
+
+
+def _first_line(component: TableSync) -> str:
+    """Where a component's tables begin."""
+    file, line = component.tables[0].defined_at or ("TableSync", 1)
+    return f"{file}:{line}"
 
 
 def _folder(context: dg.ComponentLoadContext) -> str:

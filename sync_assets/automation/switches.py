@@ -22,7 +22,9 @@ from sync_assets.assets import specs
 from sync_assets.automation.schedules import PURPOSES
 from sync_assets.automation.shares import LEFT_OUT
 from sync_assets.engine.check.finding import Finding, Severity
+from sync_assets.engine.errors import ConfigurationError
 from sync_assets.runs.home import alone_in
+from sync_assets.runs.unexported import unexported
 
 logger = logging.getLogger(__name__)
 
@@ -112,7 +114,12 @@ def tell_lost_switches(definitions: dg.Definitions) -> None:
 
     Beside the load, which neither waits for Dagster's storage nor fails with it.
     """
-    location = _loaded_location()
+    try:
+        location = _loaded_location()
+    except ConfigurationError as error:
+        # Nothing else needs it.
+        logger.error("What a change switches off is not told: %s", error)  # noqa: TRY400 (it is said)
+        return
     if location is None or not os.environ.get("DAGSTER_HOME"):
         return
 
@@ -132,10 +139,11 @@ def tell_lost_switches(definitions: dg.Definitions) -> None:
 def _loaded_location() -> str | None:
     """The code location that is being loaded; None in a run, or where nothing serves it."""
     # Dagster's own components ask it; what it exports has no word for it.
-    from dagster._core.definitions.definitions_load_context import (
-        DefinitionsLoadContext,
-        DefinitionsLoadType,
-    )
+    with unexported():
+        from dagster._core.definitions.definitions_load_context import (
+            DefinitionsLoadContext,
+            DefinitionsLoadType,
+        )
 
     context = DefinitionsLoadContext.get()
     first = context.load_type is DefinitionsLoadType.INITIALIZATION

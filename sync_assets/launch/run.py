@@ -24,6 +24,7 @@ from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets.runs.in_flight import end_dead_runs
 from sync_assets.runs.listener import Listener, listening
 from sync_assets.runs.process import noted
+from sync_assets.runs.unexported import unexported
 
 REPOSITORY = "__repository__"
 """What Dagster calls the repository of a code location that has but one."""
@@ -76,7 +77,8 @@ def _name_origin(instance: dg.DagsterInstance, job: str) -> None:
 
     `execute_in_process` has no word for it: what it calls to make the run does.
     """
-    from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+    with unexported():
+        from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
 
     location = RegisteredCodeLocationOrigin(specs.code_location(os.environ))
     origin = RemoteRepositoryOrigin(location, REPOSITORY).get_job_origin(job)

@@ -8,7 +8,6 @@ from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
-from dagster._core.launcher import WorkerStatus
 
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.holders import locked_among
@@ -201,9 +200,10 @@ def _health(instance: dg.DagsterInstance, run: dg.DagsterRun) -> str | None:
         result = launcher.check_run_worker_health(run)
     except Exception:  # noqa: BLE001 (a cluster that this process may not ask)
         return None
-    if result.status in (WorkerStatus.FAILED, WorkerStatus.NOT_FOUND):
-        return f"The worker of this run is gone: {result.msg or result.status.value}"
-    return "" if result.status is WorkerStatus.RUNNING else None
+    status = result.status.value
+    if status in ("FAILED", "NOT_FOUND"):
+        return f"The worker of this run is gone: {result.msg or status}"
+    return "" if status == "RUNNING" else None
 
 
 def _last_word(instance: dg.DagsterInstance, run: dg.DagsterRun) -> float:

@@ -144,6 +144,16 @@ def test_in_any_project_the_cause_is_our_one_error(folder: Path, text: str, line
     assert str(cause).startswith(f"{folder}/shop/defs.yaml:{line}: ")
 
 
+def test_a_component_is_not_called_like_the_folder_of_another(folder: Path) -> None:
+    write(folder, "shop", HEAD + "  tables: [{source: a}]\n")
+    write(folder, "store", HEAD + "  name: shop\n  tables: [{source: b}]\n")
+    with pytest.raises(Exception) as caught:  # noqa: PT011 (Dagster's own, around ours)
+        load(folder)
+    said = str(cause_of(caught.value))
+    assert f"{folder}/shop/defs.yaml:3 and {folder}/store/defs.yaml:4: both components" in said
+    assert said.endswith("Give one of them another `name`.")
+
+
 def test_a_component_can_be_made_of_attributes_alone() -> None:
     component = TableSync.from_attributes_dict(attributes={"tables": [{"source": "orders"}]})
     assert [str(synced.table.target) for synced in component.tables] == ["public.orders"]
