@@ -138,6 +138,10 @@ CREATE TEMP TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text
   FROM pg_catalog.json_to_recordset('[]') AS s ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean)
   WHERE false)
 
+-- few_rows
+(SELECT *
+  FROM pg_catalog.json_to_recordset('[{"id": "1"}, {"id": "2"}]') AS s ("id" bigint))
+
 -- key_columns
 "id" bigint
 

@@ -22,7 +22,7 @@ from psycopg2.extensions import make_dsn
 
 from sync_assets.engine import DataCopyEngine, RelationName, SyncError, Table
 from sync_assets.engine.export import copy_statements, leaf_access
-from sync_assets.engine.load import staging_statements
+from sync_assets.engine.load import few_keys, staging_statements
 from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.plan import key_buckets
 from sync_assets.engine.postgres.session import PINNED, READ_COMMITTED, UNHURRIED, UNPINNED
@@ -277,8 +277,11 @@ STORIES = (
 
 
 @pytest.mark.parametrize("versions", [("15", "15"), ("18", "18")], indirect=True, ids="-".join)
-def test_what_runs_send_is_what_is_written_down(pair: Pair, versions: tuple[str, str]) -> None:
+def test_what_runs_send_is_what_is_written_down(
+    pair: Pair, versions: tuple[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     version, _ = versions
+    monkeypatch.setattr(few_keys, "FEW", 0)
     with recorded(PACKAGES, BUILDERS) as sent:
         for story in STORIES:
             story(Shop(pair))

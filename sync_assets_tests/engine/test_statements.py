@@ -175,6 +175,7 @@ def of_load() -> dict[str, Composable]:
         "add_key: unique, of two columns": s.add_key(TWO, STAGING, "orders_key"),
         "create_temporary": s.create_temporary(STAGING, s.staging_columns(SCOPE)),
         "no_rows": s.no_rows(s.staging_columns(SCOPE)),
+        "few_rows": s.few_rows(s.key_columns(PLAN), [{"id": "1"}, {"id": "2"}]),
         "key_columns": s.key_columns(PLAN),
         "key_columns: with their pages": s.key_columns(PLACED),
         "load_batch: rows": s.load_batch(PLAN, STAGING, keys_only=False),

@@ -1,7 +1,8 @@
 """Batch files into a staging table on the target.
 
 For a target that exists the staging table is temporary, and made when there is something to hold:
-a run that finds nothing leaves no trace in the target's catalog. For a first load it is an ordinary
+a run that finds nothing leaves no trace in the target's catalog. Keys of the source that are few go
+along in the statement that compares them, and take none. For a first load it is an ordinary
 table in the target's own schema, which the publishing transaction renames into the target, so that
 each row is written once.
 """
@@ -9,6 +10,7 @@ each row is written once.
 from __future__ import annotations
 
 import hashlib
+import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -18,6 +20,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.export.batches import BUFFER, Batch, Exported
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
+from sync_assets.engine.load.few_keys import are_few, as_rows
 from sync_assets.engine.load.newest import newest
 from sync_assets.engine.load.preconditions import (
     require_collations,
@@ -45,18 +48,25 @@ from sync_assets.engine.table import Table
 
 @dataclass(slots=True)
 class StagingTable:
-    """One table for a run's rows, or for keys; `columns` are its definitions."""
+    """One table for a run's rows, or for keys; `columns` are its definitions.
+
+    `few` are the rows that it has without being made, as a batch file has them.
+    """
 
     name: RelationName
     columns: Composable
+    names: tuple[str, ...]
     made: bool = False
+    few: bytes = b""
 
     @property
     def identifier(self) -> Composable:
-        """Its name in SQL; while it is not made, what has its columns and no row."""
+        """Its name in SQL; while it is not made, what has its columns and those few rows."""
         if self.made:
             return identifiers.relation(self.name)
-        return staging_statements.no_rows(self.columns)
+        if not self.few:
+            return staging_statements.no_rows(self.columns)
+        return staging_statements.few_rows(self.columns, as_rows(self.names, self.few))
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,11 +106,14 @@ def staging_for(plan: Plan) -> Staging:
     """The staging table of a plan."""
     temporary = not plan.layout.creates
     name = staging_name(plan.table.target, temporary=temporary)
-    rows_ = StagingTable(name, staging_statements.staging_columns(plan))
+    columns = staging_statements.staging_columns(plan)
+    rows_ = StagingTable(name, columns, staging_statements.staged_columns(plan))
     if not plan.compares_keys:
         return Staging(rows_, temporary)
     of_keys = RelationName(name.schema, f"{name.name}_keys")
-    return Staging(rows_, temporary, StagingTable(of_keys, staging_statements.key_columns(plan)))
+    names = staging_statements.staged_keys(plan)
+    keys = StagingTable(of_keys, staging_statements.key_columns(plan), names)
+    return Staging(rows_, temporary, keys)
 
 
 def staging_name(target: RelationName, *, temporary: bool) -> RelationName:
@@ -178,21 +191,28 @@ def preparations(cursor: Cursor, plan: Plan, schemas: Schemas) -> list[Composabl
 def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batch) -> None:
     """COPY one batch file into the staging table, or its keys into theirs; the first makes it.
 
+    As long as keys are few they are only kept, for the statement that needs them.
+
     Raises ConfigurationError as `prepare_staging` does.
     """
     table = staging.keys if batch.keys_only and staging.keys else staging.rows
+    if table is staging.keys and not table.made and are_few(plan, table.few, batch):
+        table.few += batch.path.read_bytes()
+        return
     name = identifiers.relation(table.name)
     if not staging.made and not plan.full and any(texts(plan.table)):
         # Proven when all rows were read under that text, and again before any row follows.
         with transaction(connection, UNFLUSHED) as cursor:
             require_followed(cursor, plan)
+    kept = [io.BytesIO(table.few)] if table.few and not table.made else []
     making = [] if table.made else [staging_statements.create_temporary(name, table.columns)]
     with (
         transaction(connection, UNFLUSHED, *making, *PINNED) as cursor,
         batch.path.open("rb", buffering=BUFFER) as file,
     ):
         statement = staging_statements.load_batch(plan, name, keys_only=batch.keys_only)
-        cursor.copy_expert(statement, file, BUFFER)
+        for each in (*kept, file):
+            cursor.copy_expert(statement, each, BUFFER)
         if cursor.rowcount != batch.rows:
             raise errors.DatabaseError(
                 f"{batch.rows} rows were exported to a batch file and {cursor.rowcount} loaded"

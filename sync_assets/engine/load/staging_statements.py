@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+from collections.abc import Mapping, Sequence
 
 from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
@@ -88,6 +90,13 @@ def no_rows(columns: Composable) -> Composable:
     # A function that returns records is the one that takes the columns as CREATE TABLE does.
     return SQL("(SELECT * FROM pg_catalog.json_to_recordset('[]') AS s ({}) WHERE false)").format(
         columns
+    )
+
+
+def few_rows(columns: Composable, rows: Sequence[Mapping[str, str]]) -> Composable:
+    """What is read where so few rows are to be held that they go along in the statement."""
+    return SQL("(SELECT * FROM pg_catalog.json_to_recordset({}) AS s ({}))").format(
+        sql.Literal(json.dumps(rows, ensure_ascii=False)), columns
     )
 
 

@@ -49,7 +49,7 @@ def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
         return plan
     if relation.through_parent or any(leaf.kind != "r" for leaf in relation.leaves):
         return plan
-    width = _key_width(plan)
+    width = key_width(plan)
     if width is None or plan.layout.alterations or not _same_types(target, plan):
         return plan
     listed = rows_ * width / min(_received(source), _sent(target))
@@ -57,7 +57,7 @@ def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
     return dataclasses.replace(plan, keys=dataclasses.replace(plan.keys, later=later))
 
 
-def _key_width(plan: Plan) -> int | None:
+def key_width(plan: Plan) -> int | None:
     """About how many bytes a key has as text; None where its text may differ between the ends."""
     widths = [
         next((width for name, width in _WIDTHS.items() if re.fullmatch(name, type_)), None)

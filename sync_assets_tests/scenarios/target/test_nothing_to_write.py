@@ -8,6 +8,7 @@ import pytest
 
 from sync_assets.engine import Deletes, RelationName, Table
 from sync_assets.engine.errors import ConfigurationError, DeleteGuard, SchemaConflict
+from sync_assets.engine.load import few_keys
 from sync_assets.engine.merge.merge import Merged
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
@@ -60,6 +61,35 @@ def test_runs_over_an_empty_table_that_compare_its_keys_add_none_either(pair: Pa
         pair.source(f"INSERT INTO other VALUES ({number})")
         assert pair.sync(deletes="hard").rows_in_target == 0
     assert catalog(pair) == before
+
+
+@pytest.mark.parametrize("deletes", ["hard", "soft"])
+def test_runs_that_compare_few_keys_and_miss_none_add_none_either(pair: Pair, deletes: str) -> None:
+    pair.source("CREATE TABLE t (a integer, b text, PRIMARY KEY (a, b))", CREATE[2])
+    odd = "('it''s, \"quoted\"'), (E'two\\nlines'), (E'back\\\\slash'), (''), ('€ 한글'), ('\\.'), ('null')"
+    pair.source(f"INSERT INTO t SELECT i, b FROM generate_series(1, 40) i, (VALUES {odd}) AS v (b)")
+    pair.sync(deletes=deletes)
+    before = catalog(pair)
+    for number in range(3):
+        pair.source(f"INSERT INTO other VALUES ({number})")
+        receipt = pair.sync(deletes=deletes)
+        assert (receipt.rows_deleted, receipt.rows_in_target) == (0, 280)
+    assert catalog(pair) == before
+    pair.source("DELETE FROM t WHERE a < 3")
+    assert pair.sync(deletes=deletes).rows_deleted == 14
+    live = "" if deletes == "hard" else " WHERE deleted_at IS NULL"
+    assert pair.target(f"SELECT count(*), min(a) FROM t{live}") == [(266, 3)]
+
+
+def test_keys_take_a_table_once_they_are_more(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(few_keys, "FEW", 200)
+    pair.source(*CREATE)
+    pair.sync(deletes="hard")
+    before = dict(catalog(pair))["pg_class"]
+    pair.source("DELETE FROM t WHERE id > 97")
+    assert pair.sync(deletes="hard").rows_deleted == 3
+    assert dict(catalog(pair))["pg_class"] > before
+    assert pair.is_exact()
 
 
 def test_groups_that_find_nothing_add_none_either(pair: Pair) -> None:
