@@ -17,6 +17,9 @@ WHAT = "public.orders: NoSuchRelation: the source has no table public.orders. Ch
 BEGUN = f"*shop: something is in the way of a sync*\n{WHAT}"
 OVER = "*shop: no longer in the way*\npublic.orders: over: NoSuchRelation: the source has no table."
 
+FULL = "public.orders: OutOfSpace: the disk is full."
+MENDED = "*shop: no longer in the way*\npublic.orders: over: OutOfSpace: the disk is full."
+
 
 @pytest.fixture
 def ledger() -> Iterator[Ledger]:
@@ -30,8 +33,12 @@ def arrive(ledger: Ledger, *texts: str) -> None:
 
 def failed(ledger: Ledger) -> str:
     """A run that failed, and what is told of it."""
-    run = create_run_for_test(ledger.instance, status=dg.DagsterRunStatus.FAILURE)
-    return f"*shop: a sync failed*\ntarget__public__orders: OutOfSpace: …\nRun {run.run_id}"
+    run = create_run_for_test(
+        ledger.instance,
+        status=dg.DagsterRunStatus.FAILURE,
+        asset_selection=frozenset([dg.AssetKey(["target", "public", "orders"])]),
+    )
+    return f"*shop: a sync failed*\n{FULL}\nRun {run.run_id}"
 
 
 def test_what_is_told_once_and_once_that_it_is_over_is_right(ledger: Ledger) -> None:
@@ -61,14 +68,24 @@ def test_what_is_missing_repeated_or_unasked_is_found(
     assert len(list(ledger.settle(GONE))) == wrong
 
 
-def test_a_run_that_failed_is_told_once(ledger: Ledger) -> None:
+def test_a_run_that_failed_is_told_once_and_so_is_the_end_of_it(ledger: Ledger) -> None:
     told = failed(ledger)
     assert not ledger.is_settled(NOTHING)
     arrive(ledger, told)
     assert ledger.is_told(Told(failed="orders"))
+    assert not ledger.is_settled(NOTHING)
+    arrive(ledger, MENDED)
     assert ledger.is_settled(NOTHING)
     assert list(ledger.settle(NOTHING)) == []
+    failed(ledger)
+    assert ledger.is_settled(NOTHING), "it is known what fails"
+    assert ledger.wanted(Told(failed="orders")) == NOTHING
     arrive(ledger, told)
+    assert len(list(ledger.settle(NOTHING))) == 1
+
+
+def test_a_table_that_is_told_twice_is_found(ledger: Ledger) -> None:
+    arrive(ledger, failed(ledger), failed(ledger), MENDED)
     assert len(list(ledger.settle(NOTHING))) == 1
 
 
