@@ -66,13 +66,15 @@ class Sessions:
         connection, greeting = self._lent(side) or connect(self._urls[side], side)
         with self._lock:
             self._open[connection] = self._met[connection] = greeting
+        again = False
         try:
             self.check()
             yield connection
+            # One that something went wrong on may still be told to cancel what it has left behind.
+            again = self._lends and connection.info.transaction_status == IDLE
         finally:
             with self._lock:
                 del self._open[connection]
-                again = self._lends and connection.info.transaction_status == IDLE
                 if again:
                     self._given_back[side].append(connection)
             if not again:

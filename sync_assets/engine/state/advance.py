@@ -40,7 +40,6 @@ def advance(
         "source_schema": source.schema,
         "source_table": source.name,
         "mode": receipt.mode,
-        "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in FIELDS.items() if name != "version"}
     mapping = {"mapped": after.mapped, "map_name": keys_by_page_of(target).as_sql}
@@ -69,7 +68,7 @@ def advance(
 
 _UNTOUCHED = """
 UPDATE sync_assets.state AS s
-SET version = s.version + 1, synced_at = clock_timestamp(), run_id = %(run_id)s,
+SET version = s.version + 1, synced_at = clock_timestamp(),
   watermark = %(watermark)s, snapshot_xmax = %(snapshot_xmax)s, source_lsn = %(lsn)s,
   snapshot_at = %(snapshot_at)s, positions = seen.positions
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(versions)s::bigint[], %(positions)s::jsonb[])
@@ -79,7 +78,7 @@ WHERE (s.target_schema, s.target_table, s.version) = (seen.schema, seen.name, se
 
 
 def advance_untouched(
-    cursor: Cursor, run_id: str, before: Mapping[RelationName, State], after: Sequence[State]
+    cursor: Cursor, before: Mapping[RelationName, State], after: Sequence[State]
 ) -> None:
     """Move the marks of targets on in which a run on one snapshot has found nothing to write.
 
@@ -87,7 +86,6 @@ def advance_untouched(
     """
     seen = after[0]
     values = {
-        "run_id": run_id,
         "watermark": seen.watermark,
         "snapshot_xmax": seen.snapshot_xmax,
         "lsn": seen.lsn,

@@ -155,7 +155,10 @@ def _publish(
             rows_in_target=wrong.rows_target + inserted - deleted,
         )
         after = dataclasses.replace(
-            known, version=known.version + 1, rows_in_target=receipt.rows_in_target
+            known,
+            version=known.version + 1,
+            rows_in_target=receipt.rows_in_target,
+            run_id=receipt.run_id,
         )
         advance.advance(cursor, table.target, table.source, known, after, receipt)
         run.sessions.check()

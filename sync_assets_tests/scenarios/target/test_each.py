@@ -202,7 +202,8 @@ def test_what_each_of_many_would_do_is_told_over_one_connection_at_either_end(pa
     end_idle()
     before = pair.source(SESSIONS)[0][0]
     found = pair.engine().plan_each(tables)
-    assert pair.source(SESSIONS)[0][0] - before <= 2
+    # One that reads, and one that watches over it where that takes a moment.
+    assert pair.source(SESSIONS)[0][0] - before <= 4
     errors = {n: each_ for n, each_ in enumerate(found) if isinstance(each_, SyncError)}
     assert {n: type(error) for n, error in errors.items()} == {3: NoSuchRelation, 5: SchemaConflict}
     full = [not isinstance(each_, SyncError) and each_.full for each_ in found]
