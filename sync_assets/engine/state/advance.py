@@ -67,8 +67,8 @@ def advance(
 
 
 _UNTOUCHED = """
-UPDATE sync_assets.state AS s
-SET version = s.version + 1, synced_at = clock_timestamp(),
+UPDATE sync_assets.state AS s SET
+  version = s.version + 1, synced_at = clock_timestamp(),
   watermark = %(watermark)s, snapshot_xmax = %(snapshot_xmax)s, source_lsn = %(lsn)s,
   snapshot_at = %(snapshot_at)s, positions = seen.positions
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(versions)s::bigint[], %(positions)s::jsonb[])
