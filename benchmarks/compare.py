@@ -172,7 +172,9 @@ def arguments() -> argparse.Namespace:
 
 
 @contextmanager
-def opened(room: Path, results: Path, limit: float) -> Iterator[Bench]:
+def opened(
+    room: Path, results: Path, limit: float, settings: Mapping[str, str] = SETTINGS
+) -> Iterator[Bench]:
     """Start the servers in a folder that nobody else uses meanwhile."""
     room.mkdir(parents=True, exist_ok=True)
     with (room / "lock").open("w") as lock:
@@ -180,7 +182,7 @@ def opened(room: Path, results: Path, limit: float) -> Iterator[Bench]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError:
             raise SystemExit(f"{room} is in use by another measurement") from None
-        with private_pair(SETTINGS, room / "servers", tcp=True) as pair:
+        with private_pair(settings, room / "servers", tcp=True) as pair:
             yield Bench(pair, room, results, limit)
 
 
@@ -222,7 +224,7 @@ def measure_round(
     with fresh_copy(bench.pair.source, template) as source, ExitStack() as stack:
         courses = [
             stack.enter_context(_prepared(bench, tool, work, rows, number, source))
-            for tool in _in_turn(tools, number)
+            for tool in in_turn(tools, number)
             if work.name in tool.works
         ]
         here = bench.pair.source.url(source)
@@ -240,7 +242,7 @@ def measure_round(
     return tired
 
 
-def _in_turn(tools: Sequence[Tool], number: int) -> Sequence[Tool]:
+def in_turn(tools: Sequence[Tool], number: int) -> Sequence[Tool]:
     """Another one begins in each round: who comes first finds the servers as nobody after it."""
     first = number * len(tools) // 3 % len(tools)
     return (*tools[first:], *tools[:first])
@@ -259,8 +261,8 @@ def _prepared(
     bench.pair.target.create_database(target)
     environment = _environment(bench, tool, work, source, target, room)
     course = Course(tool, work, rows, number, source, target, environment)
-    if _measure(bench, course, "prepare").code:
-        bench.record(**_described(course, "prepare"), error=_last_words(bench, course))
+    if measure_step(bench, course, "prepare").code:
+        bench.record(**described(course, "prepare"), error=last_words(bench, course))
     try:
         yield course
     finally:
@@ -308,15 +310,15 @@ def statements(url: str, work: Work) -> tuple[str, str, str]:
 
 def _take(bench: Bench, course: Course, step: str) -> Outcome:
     """Measure one step, check what it did, and keep both."""
-    done = _measure(bench, course, step)
-    told = _described(course, step) | {
+    done = measure_step(bench, course, step)
+    told = described(course, step) | {
         "seconds": round(done.seconds, 3),
         "cpu": round(done.cpu, 2),
         "memory": done.memory,
         "server_cpu": [round(each, 2) for each in done.server_cpu],
     }
     if done.code:
-        error = f"not done in {bench.limit:g} s" if done.timed_out else _last_words(bench, course)
+        error = f"not done in {bench.limit:g} s" if done.timed_out else last_words(bench, course)
         bench.record(**told, error=error)
         return Outcome.FAILED
     same, told["check"] = _checked(bench, course, step) if course.tool.copies else (True, "")
@@ -327,7 +329,8 @@ def _take(bench: Bench, course: Course, step: str) -> Outcome:
     return Outcome.SLOW if slow else Outcome.FINE
 
 
-def _measure(bench: Bench, course: Course, step: str) -> Measured:
+def measure_step(bench: Bench, course: Course, step: str) -> Measured:
+    """Run the tool's command for a step."""
     servers = [server.pid for server in bench.pair]
     return measured(
         course.tool.words(bench.venvs, step),
@@ -338,7 +341,8 @@ def _measure(bench: Bench, course: Course, step: str) -> Measured:
     )
 
 
-def _described(course: Course, step: str) -> dict[str, Any]:
+def described(course: Course, step: str) -> dict[str, Any]:
+    """What names a result."""
     return {
         "work": course.work.name,
         "rows": course.rows,
@@ -366,7 +370,8 @@ def _log(bench: Bench, course: Course) -> Path:
     return folder / f"{course.work.name}_{course.tool.name.replace(' ', '_')}.log"
 
 
-def _last_words(bench: Bench, course: Course) -> str:
+def last_words(bench: Bench, course: Course) -> str:
+    """The last line that a tool wrote to its log."""
     lines = _log(bench, course).read_text(errors="replace").strip().splitlines()
     return lines[-1][:300] if lines else "it said nothing"
 
