@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 
 import dagster as dg
+from dagster._core.execution.context.invocation import DirectAssetExecutionContext
 
 from sync_assets.assets import specs
 from sync_assets.assets.launchpad import SyncConfig
@@ -20,7 +21,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table, WorkerConfig
-from sync_assets.runs.failures import failure_of, retry_of
+from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.process import note_process
@@ -87,9 +88,10 @@ class _Attempt:
         """Note who works, end who cannot any more, and say whether a later run has taken this over."""
         instance, run_id = self.context.instance, self.context.op_execution_context.run_id
         run = instance.get_run_by_id(run_id)
-        if run is not None:
+        if run is not None and not of_command(run):
+            # A command notes its process, and ends those runs, before it begins its own.
             note_process(instance, run)
-        end_dead_runs(instance)
+            end_dead_runs(instance)
         later = left_to(instance, run, specs.target_key(self.members[0])) if run else None
         if later:
             self.context.log.info("run %s was asked for this while it waited here", later)
@@ -127,9 +129,12 @@ class _Attempt:
             event = self.context.instance.get_latest_materialization_event(key)
             before = event.asset_materialization if event else None
             known = seen.marker is not None and specs.source_key(synced) in self.observed
+            if self._in_a_run:
+                # What comes with the result is also written into the event of the op's output.
+                self.context.add_asset_metadata(metadata, key)
             yield dg.MaterializeResult(
                 asset_key=key,
-                metadata=metadata,
+                metadata={} if self._in_a_run else metadata,
                 data_version=data_version(before, receipt),
                 tags=provenance(synced, seen.marker or "") if known else None,
             )
@@ -138,6 +143,10 @@ class _Attempt:
         """The next attempt, if there is one."""
         op = self.context.op_execution_context
         return retry_of(error, self.context.instance.get_run_by_id(op.run_id), op.retry_number)
+
+    @property
+    def _in_a_run(self) -> bool:
+        return not isinstance(self.context, DirectAssetExecutionContext)
 
     def _url(self, connection: str) -> str:
         url: str = getattr(self.context.resources, connection).connection_url()
@@ -171,5 +180,5 @@ class _Attempt:
             on_progress=follow,
             run_id=run_id,
         )
-        with stopped_with_run(context.instance, run_id, engine.cancel):
+        with log, stopped_with_run(context.instance, run_id, engine.cancel):
             return engine.sync_group(tables)

@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import dataclasses
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
 import dagster as dg
 
-from sync_assets.assets import specs
 from sync_assets.assets.lineage import MARKER, SCHEMA, column_lineage, table_schema
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.inspection.describe import Described
@@ -18,8 +15,20 @@ from sync_assets.engine.inspection.holders import WatermarkAge
 from sync_assets.engine.receipt import Receipt
 from sync_assets.plain_text import in_markdown, lines_shown
 
-NOT_SHOWN = ("columns", "seconds", "run_id", "status")
-"""Shown in another form, or known to Dagster already."""
+ALWAYS = (
+    "rows_inserted",
+    "rows_updated",
+    "rows_deleted",
+    "rows_exported",
+    "source_max_xmin",
+    "watermark",
+    "mode",
+    "reason",
+)
+"""What a person looks for in a receipt, in the order in which it is shown."""
+
+SELDOM = ("rows_only_in_target", "rows_left_scope")
+"""Shown where there is something to say."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,52 +44,39 @@ NOTHING = Around()
 
 
 def metadata_of(synced: SyncedTable, receipt: Receipt, around: Around = NOTHING) -> dict[str, Any]:
-    """Everything the receipt knows; what it does not know is left out."""
-    entries: dict[str, Any] = {"sync/summary": dg.MetadataValue.md(summary(receipt, around.age))}
-    for field in dataclasses.fields(receipt):
-        value = getattr(receipt, field.name)
-        if field.name not in NOT_SHOWN and value not in (None, "", ()):
-            entries[f"sync/{field.name}"] = list(value) if isinstance(value, tuple) else value
-    entries |= {"sync/rows_written": receipt.rows_written}
-    entries |= _timings(receipt.seconds, receipt.rows_exported) | _ages(receipt, around.age)
-    entries["sync/source_asset"] = dg.MetadataValue.asset(specs.source_key(synced))
-    if around.marker:
-        entries[MARKER] = around.marker
-    if receipt.columns:
-        entries |= _columns(synced, receipt, around.described)
-    if receipt.rows_in_target is not None:
-        entries["dagster/row_count"] = receipt.rows_in_target
-    return entries
+    """What a person reads of a receipt, and what Dagster makes of it; the rest stays on the target."""
+    lag, holder = lag_seconds(receipt), around.age.holder if around.age else None
+    entries: dict[str, Any] = {
+        "sync/summary": dg.MetadataValue.md(summary(receipt, around.age)),
+        "dagster/row_count": receipt.rows_in_target,
+        "sync/seconds/total": receipt.seconds.get("total"),
+        "sync/lag_seconds": lag,
+        **{f"sync/{name}": receipt[name] for name in ALWAYS},
+        "sync/events": list(receipt.events) or None,
+        **{f"sync/{name}": receipt[name] or None for name in SELDOM},
+        "sync/exact": None if receipt.exact else False,
+        "sync/dry_run": receipt.dry_run or None,
+        "sync/watermark_held_by": str(holder) if holder else None,
+        "sync/description": _comment(synced, around.described),
+        MARKER: around.marker,
+    }
+    shown = {name: value for name, value in entries.items() if value is not None}
+    return shown | _columns(synced, receipt, around.described)
 
 
 def _columns(synced: SyncedTable, receipt: Receipt, described: Described | None) -> dict[str, Any]:
-    comments = described.comments if described else {}
-    entries: dict[str, Any] = {
-        SCHEMA: table_schema(receipt.columns, comments),
+    if not receipt.columns:
+        return {}
+    return {
+        SCHEMA: table_schema(receipt.columns, described.comments if described else {}),
         "dagster/column_lineage": column_lineage(synced, receipt),
     }
-    if described and described.comment and not synced.description:
-        entries["sync/description"] = lines_shown(described.comment)
-    return entries
 
 
-def _timings(seconds: Mapping[str, float], rows: int) -> dict[str, float]:
-    entries = {f"sync/seconds/{phase}": float(value) for phase, value in seconds.items()}
-    total = seconds.get("total")
-    return entries | ({"sync/rows_per_second": round(rows / total, 1)} if total else {})
-
-
-def _ages(receipt: Receipt, age: WatermarkAge | None) -> dict[str, Any]:
-    """How old the target's data was when it was published, and how far the mark lies back."""
-    lag = lag_seconds(receipt)
-    entries: dict[str, Any] = {} if lag is None else {"sync/lag_seconds": lag}
-    if age is None:
-        return entries
-    entries["sync/watermark_age_xids"] = age.xids
-    held = age.holder.age_seconds if age.holder else None
-    if held is not None or lag is not None:
-        entries["sync/watermark_age_seconds"] = round(max(held or 0.0, lag or 0.0), 3)
-    return entries | ({"sync/watermark_held_by": str(age.holder)} if age.holder else {})
+def _comment(synced: SyncedTable, described: Described | None) -> str | None:
+    """What the source says of the table, where defs.yaml says nothing."""
+    said = described.comment if described and not synced.description else None
+    return lines_shown(said) if said else None
 
 
 def lag_seconds(receipt: Receipt) -> float | None:
@@ -98,8 +94,9 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
     counts = ("exported", "inserted", "updated", "unchanged", "deleted")
     cells = [f"{receipt[f'rows_{name}']:,}" for name in counts]
     total = receipt.seconds.get("total", 0.0)
+    workers = "1 worker" if receipt.workers == 1 else f"{receipt.workers} workers"
     work = (
-        f"{receipt.bytes:,} bytes in {total:,.2f} s by {receipt.workers} workers."
+        f"{receipt.bytes:,} bytes in {total:,.2f} s by {workers}."
         f" The next run starts at transaction {receipt.watermark:,}."
     )
     lines = [

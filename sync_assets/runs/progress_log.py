@@ -12,11 +12,17 @@ from sync_assets.plain_text import shown
 LOG_SECONDS = 10.0
 """Between two lines about one phase of one table."""
 
+SHORT = 1.0
+"""Seconds of a sync that nobody reads about: each line is an event in Dagster's storage."""
+
 MEGABYTE = 1_000_000
 
 
 class ProgressLog:
-    """Writes each phase of each table once, and then a line now and then while it goes on."""
+    """Writes each phase of each table once, and then a line now and then while it goes on.
+
+    In a `with` block, nothing of what is over within the first second.
+    """
 
     def __init__(
         self, write: Callable[[str], object], clock: Callable[[], float] = time.monotonic
@@ -25,14 +31,35 @@ class ProgressLog:
         self._clock = clock
         self._began: dict[tuple[str, str], float] = {}
         self._written: dict[tuple[str, str], float] = {}
+        self._latest: dict[str, Progress] = {}
+        self._awake = True
         self._lock = threading.Lock()
+        self._timer = threading.Timer(SHORT, self.wake)
+        self._timer.daemon = True
+
+    def __enter__(self) -> ProgressLog:
+        self._awake = False
+        self._timer.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._timer.cancel()
+        self._timer.join()
+
+    def wake(self) -> None:
+        """Write from now on, beginning with where each table is."""
+        with self._lock:
+            self._awake, latest = True, tuple(self._latest.values())
+        for progress in latest:
+            self.follow(progress)
 
     def follow(self, progress: Progress) -> None:
         """Hear of a step; called from the engine's threads."""
         place, now = (progress.table, progress.phase), self._clock()
         with self._lock:
             began = self._began.setdefault(place, now)
-            if now - self._written.get(place, -LOG_SECONDS) < LOG_SECONDS:
+            self._latest[progress.table] = progress
+            if not self._awake or now - self._written.get(place, -LOG_SECONDS) < LOG_SECONDS:
                 return
             self._written[place] = now
         self._write(described(progress, now - began))
@@ -40,6 +67,11 @@ class ProgressLog:
 
 def described(progress: Progress, seconds: float) -> str:
     """One line: table, phase, and what is known after `seconds` in it."""
+    return shown(f"{progress.table}: {in_words(progress, seconds)}")
+
+
+def in_words(progress: Progress, seconds: float) -> str:
+    """The phase, and what is known after `seconds` in it."""
     done = progress.chunks_done / progress.chunks if progress.chunks else 0.0
     parts = [
         f"{progress.rows:,} rows" if progress.rows else "",
@@ -49,7 +81,7 @@ def described(progress: Progress, seconds: float) -> str:
         f"about {duration(seconds * (1 - done) / done)} left" if seconds and 0 < done < 1 else "",
     ]
     told = ", ".join(part for part in parts if part)
-    return shown(f"{progress.table}: {progress.phase}{f': {told}' if told else ''}")
+    return f"{progress.phase}: {told}" if told else progress.phase
 
 
 def duration(seconds: float) -> str:

@@ -31,7 +31,8 @@ def stopped_with_run(
     Then, or if that was so from the beginning, the block ends as if an interrupt had reached this
     process, and Dagster marks the run as canceled instead of failed.
     """
-    if instance.get_run_by_id(run_id) is None:
+    run = instance.get_run_by_id(run_id)
+    if run is None:
         # An asset called directly, in a test or a notebook, has no run to watch.
         yield
         return
@@ -39,11 +40,11 @@ def stopped_with_run(
 
     def watch() -> None:
         while not left.wait(POLL_SECONDS):
-            if _is_over(instance, run_id):
+            if _is_gone_or_over(instance, run_id):
                 stopped.set()
                 cancel()
 
-    if _is_over(instance, run_id):
+    if _is_over(run):
         raise DagsterExecutionInterruptedError
     thread = threading.Thread(target=watch, name="run-watch", daemon=True)
     thread.start()
@@ -58,10 +59,14 @@ def stopped_with_run(
         thread.join()
 
 
-def _is_over(instance: dg.DagsterInstance, run_id: str) -> bool:
+def _is_gone_or_over(instance: dg.DagsterInstance, run_id: str) -> bool:
     try:
         run = instance.get_run_by_id(run_id)
     except Exception:  # noqa: BLE001 (storage that is away for a moment must not stop a sync)
         logger.warning("could not read the status of run %s", run_id)
         return False
-    return run is None or run.is_finished or run.status in STOPPING
+    return run is None or _is_over(run)
+
+
+def _is_over(run: dg.DagsterRun) -> bool:
+    return run.is_finished or run.status in STOPPING

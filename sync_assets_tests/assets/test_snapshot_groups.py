@@ -8,7 +8,7 @@ import pytest
 
 from sync_assets.cli.selection import selected
 from sync_assets.config.model import TableSyncConfig
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.ticks import Ticks
 
 ATTRIBUTES: dict[str, Any] = {
@@ -54,7 +54,11 @@ def test_each_has_its_receipt_of_the_same_snapshot(ticks: Ticks) -> None:
         key: result.asset_materializations_for_node("target__public__orders__sales") for key in BOTH
     }[BOTH[0]]
     assert [receipt.asset_key for receipt in receipts] == BOTH
-    assert len({receipt.metadata["sync/snapshot_at"].value for receipt in receipts}) == 1
+    moments = (
+        "SELECT DISTINCT receipt -> 'snapshot_at' FROM sync_assets.receipt"
+        f" WHERE run_id = '{result.run_id}' AND target_table <> 'single'"
+    )
+    assert len(execute(ticks.target_url, moments)) == 1
     assert [receipt.metadata["sync/rows_inserted"].value for receipt in receipts] == [1, 1]
 
 

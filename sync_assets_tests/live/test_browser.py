@@ -64,9 +64,9 @@ def reads_the_receipt(live: Live, browser: Browser, *, inserted: int, updated: i
     browser.open(ASSET, "sync/source_max_xmin", height=1800)
     shown = browser.rows()
     [(rows, xmin)] = live.pair.target("SELECT count(*), max(source_xmin) FROM shop.orders")
-    numbers = {"rows_in_target": rows, "source_max_xmin": xmin}
-    numbers |= {"rows_inserted": inserted, "rows_updated": updated}
-    assert {name: shown[f"sync/{name}"].replace(",", "") for name in numbers} == {
+    numbers = {"dagster/row_count": rows, "sync/source_max_xmin": xmin}
+    numbers |= {"sync/rows_inserted": inserted, "sync/rows_updated": updated}
+    assert {name: shown[name].replace(",", "") for name in numbers} == {
         name: str(number) for name, number in numbers.items()
     }
     assert live.pair.is_exact("shop.orders")
