@@ -14,6 +14,7 @@ import dagster as dg
 from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.inspection.describe import Described
+from sync_assets.engine.inspection.idle import NOTHING_NEW
 from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.plain_text import as_markdown, lines_shown
 
@@ -61,6 +62,24 @@ def data_version(before: dg.AssetMaterialization | None, receipt: Receipt) -> dg
         if shown is not None and _names(shown.value) == _names(table_schema(receipt.columns)):
             return dg.DataVersion(tags[DATA_VERSION])
     return dg.DataVersion(f"{receipt.watermark}-{receipt.run_id[:8]}")
+
+
+KEPT = (SCHEMA, "dagster/row_count", MARKER)
+"""What Dagster and the change sensor read of the last materialization, whatever it was."""
+
+
+def looked_at(
+    key: dg.AssetKey, before: dg.AssetMaterialization, marker: str | None = None
+) -> dg.AssetMaterialization:
+    """The small event for a table that was looked at and has nothing new: the data is as it was.
+
+    `marker` is the source's, where the sensor has seen another one than the last.
+    """
+    metadata: dict[str, Any] = {
+        name: before.metadata[name] for name in KEPT if name in before.metadata
+    }
+    metadata |= {"sync/reason": NOTHING_NEW} | ({MARKER: marker} if marker else {})
+    return dg.AssetMaterialization(key, metadata=metadata, tags=before.tags)
 
 
 def _names(schema: Any) -> list[tuple[str, str]]:

@@ -1,5 +1,6 @@
 """The change sensor: ask for a run when a source table is not what was synced last."""
 
+import contextlib
 import dataclasses
 import hashlib
 import json
@@ -11,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.lineage import MARKER, observation
+from sync_assets.assets.lineage import MARKER, looked_at, observation
 from sync_assets.automation.demand import (
     Asked,
     Candidate,
@@ -26,10 +27,15 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
+from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.receipt import Receipt
 from sync_assets.hindrances.record import in_the_way
 from sync_assets.runs.in_flight import REQUESTED_BY, Part, in_one_process
+
+LOOKED_AT_ONCE = 200
+"""Tables that one tick looks at before it asks for them: some seconds, of its sixty."""
 
 
 def change_sensor(
@@ -121,6 +127,7 @@ class _Tick:
         memory, now = _Memory.read(self.context.cursor), time.time()
         look = observe(url, [each.table.source for op in self.ops for each in op], memory.look)
         due: list[tuple[str, tuple[Op, str]]] = []
+        doubtful: list[Op] = []
         asked: dict[str, Asked] = {}
         for op, candidates in self._candidates(look):
             name = specs.op_of(op[0])
@@ -131,9 +138,24 @@ class _Tick:
                 demand = asked_again(candidates, demand, now)
                 key = f"{name} {demand.times} {demand.seen} {_markers(candidates)}"
                 due.append((name, (op, key)))
+                if all(each.doubtful for each in candidates.values()):
+                    doubtful.append(op)
             if demand:
                 asked[name] = demand
-        return self._result(url, beside.shares(due), look, beside, _Memory(asked, look))
+        idle = self._idle(url, doubtful)
+        for op in idle:
+            asked.pop(specs.op_of(op[0]))
+        due = [(name, each) for name, each in due if each[0] not in idle]
+        memory = _Memory(asked, look)
+        return self._result(url, beside.shares(due), look, beside, memory, idle)
+
+    def _idle(self, url: str, ops: Sequence[Op]) -> list[Op]:
+        """Those ops that a run would find nothing for; what is too much to look at is left to a run."""
+        tables = [each.between_sweeps for op in ops for each in op][:LOOKED_AT_ONCE]
+        found: Mapping[RelationName, Receipt] = {}
+        with contextlib.suppress(SyncError):  # a run will tell
+            found = idle_among(url, self.part.target_url(), tables) if tables else {}
+        return [op for op in ops if {each.table.target for each in op} <= found.keys()]
 
     def _candidates(self, look: Observed) -> Iterator[tuple[Op, dict[str, Candidate]]]:
         """Each op whose sources exist, with what is known of its tables."""
@@ -165,7 +187,9 @@ class _Tick:
         look: Observed,
         beside: Traffic,
         memory: _Memory,
+        idle: Sequence[Op],
     ) -> dg.SensorResult:
+        events = list(self._looked_at(idle, look))
         if not runs:
             waiting = f"{len(memory.asked)} wait for another attempt" if memory.asked else "none"
             reason = f"Source tables that differ from their last sync: {waiting}."
@@ -173,13 +197,23 @@ class _Tick:
                 reason += f" {beside.in_words}"
             every = [each for op in self.ops for each in op]
             reason += in_the_way(self.context.instance, every, look.markers)
-            return dg.SensorResult(skip_reason=dg.SkipReason(reason), cursor=memory.written())
+            return dg.SensorResult(
+                skip_reason=dg.SkipReason(reason), asset_events=events, cursor=memory.written()
+            )
         tables = [each for run in runs for op, _ in run for each in op]
         return dg.SensorResult(
             run_requests=[self._request(run) for run in runs],
-            asset_events=list(self._observations(url, tables, look)),
+            asset_events=[*events, *self._observations(url, tables, look)],
             cursor=memory.written(),
         )
+
+    def _looked_at(self, idle: Sequence[Op], look: Observed) -> Iterator[dg.AssetMaterialization]:
+        """A small event for each table that need not be synced: freshness counts from it."""
+        for synced in (each for op in idle for each in op):
+            key = specs.target_key(synced)
+            last = self.context.instance.get_latest_materialization_event(key)
+            if last is not None and last.asset_materialization is not None:
+                yield looked_at(key, last.asset_materialization, look.markers[synced.table.source])
 
     def _request(self, run: Sequence[tuple[Op, str]]) -> dg.RunRequest:
         name, keys = self.part.requester, [key for _, key in run]

@@ -56,6 +56,11 @@ class Candidate:
         return self.marker != self.success.marker and not (self.suspected and age < SUSPECT_SECONDS)
 
     @property
+    def doubtful(self) -> bool:
+        """Whether nothing shows that it has changed, so that a look may spare it the run it is due."""
+        return self.success is not None and (self.suspected or self.marker == self.success.marker)
+
+    @property
     def seen(self) -> int:
         """The number of the last success, 0 before the first."""
         return self.success.number if self.success else 0

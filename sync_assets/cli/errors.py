@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
+from sync_assets.cli.alike import SHOWN, alike, named
 from sync_assets.cli.output import say, say_lines
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.plain_text import shown
@@ -57,6 +58,23 @@ def tell_of(
     if error.located(table=address[1]).table == address[1]:
         error.table = names[address]
     tell(error)
+
+
+def tell_of_all(
+    errors: Mapping[tuple[str, str], SyncError],
+    names: Mapping[tuple[str, str], str],
+    *,
+    everything: bool = False,
+) -> None:
+    """Print the errors of tables, those that say the same once."""
+    groups = alike(errors, lambda address: (errors[address].kind, errors[address].message))
+    for group in groups if everything else groups[:SHOWN]:
+        tell_of(group[0], names, errors[group[0]])
+        if len(group) > 1:
+            rest = [names[address] for address in group[1:]]
+            say(f"       The same: {named(rest, everything=everything)}.", err=True)
+    if len(groups) > SHOWN and not everything:
+        say(f"Error: … and {len(groups) - SHOWN:,} more; --all prints every one.", err=True)
 
 
 def show_trace(error: BaseException) -> None:

@@ -19,6 +19,8 @@ EDGES = 2
 """Blanks left and right of a table on a terminal."""
 
 
+KILO = 1024
+
 JSON_VERSION = 1
 """Raised when a key of any `--json` output is removed or changes its meaning; keys may be added."""
 
@@ -141,6 +143,16 @@ def _print_rich(
         # Text, so that a name with brackets is not read as markup.
         table.add_row(*(Text(row[i]) for i in shown))
     console.print(table)
+
+
+def size(count: int) -> str:
+    """Return a number of bytes as people read it: `12.3 MB`."""
+    value = float(count)
+    for unit in ("B", "kB", "MB", "GB"):
+        if abs(value) < KILO:
+            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
+        value /= KILO
+    return f"{value:.1f} TB"
 
 
 def _plain(value: Any) -> Any:

@@ -1,7 +1,8 @@
-"""What `run` shows while it works, and what it gathers on the way."""
+"""What `run` and `verify` show while they work, and what they gather on the way."""
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 import time
 from collections.abc import Mapping
@@ -10,7 +11,6 @@ from rich.console import Console
 from rich.markup import escape
 from rich.progress import BarColumn, Progress, TaskID, TextColumn, TimeElapsedColumn
 
-from sync_assets.cli.errors import described_error
 from sync_assets.cli.output import say
 from sync_assets.cli.selection import Address
 from sync_assets.config.model import SyncedTable
@@ -19,60 +19,117 @@ from sync_assets.engine.progress import Progress as Step
 from sync_assets.engine.receipt import Receipt
 from sync_assets.plain_text import shown
 from sync_assets.runs.listener import Listener
+from sync_assets.runs.progress_log import duration, in_words
 
-SIGN_OF_LIFE_SECONDS = 10.0
+SIGN_OF_LIFE_SECONDS = 5.0
+SHOWN_AT_ONCE = 8
+"""Tables in work that have a line of their own."""
+
+
+@dataclasses.dataclass(slots=True)
+class _InWork:
+    """A table that is worked on: its latest step, and when that phase began."""
+
+    step: Step
+    began: float
+
+    @property
+    def told(self) -> str:
+        """The step in words."""
+        return in_words(self.step, time.monotonic() - self.began)
 
 
 class PlainDisplay(Listener):
-    """A line when a table begins and ends, and now and then between; gathers the results."""
+    """A line every few seconds while there is work; gathers the results."""
 
     def __init__(self, names: Mapping[Address, str]) -> None:
         self.receipts: dict[Address, Receipt] = {}
         self.errors: dict[Address, SyncError] = {}
-        self._names = names
-        self._said: dict[Address, float] = {}
+        self.began = time.monotonic()
+        self.names = names
+        self._in_work: dict[Address, _InWork] = {}
+        self._doing = ""
         self._lock = threading.Lock()
+        self._over = threading.Event()
 
     def __enter__(self) -> PlainDisplay:
+        threading.Thread(target=self._go_on, name="display", daemon=True).start()
         return self
 
     def __exit__(self, *_: object) -> None:
-        """Nothing is left on the screen."""
+        self._over.set()
+
+    def doing(self, what: str) -> None:
+        """Say what all of them wait for."""
+        self._doing = what
 
     def started(self, synced: SyncedTable) -> None:
-        """Say that the table begins, or begins again and why."""
-        error = self.errors.pop(synced.address, None)
-        self._said[synced.address] = time.monotonic()
-        begins = f"trying again after {described_error(error)}" if error else "begins"
-        self.say(f"{self._names[synced.address]}: {begins}")
+        """The table begins, or begins again."""
+        with self._lock:
+            self.errors.pop(synced.address, None)
+            first = Step(self.names[synced.address], "identify")
+            self._in_work[synced.address] = _InWork(first, time.monotonic())
 
     def progressed(self, synced: SyncedTable, progress: Step) -> None:
-        """Give a sign of life."""
+        """The table moves on."""
         with self._lock:
-            now = time.monotonic()
-            if now - self._said.get(synced.address, now) < SIGN_OF_LIFE_SECONDS:
-                return
-            self._said[synced.address] = now
-        self.say(f"{self._names[synced.address]}: {described(progress)}")
+            known = self._in_work[synced.address]
+            if known.step.phase != progress.phase:
+                known.began = time.monotonic()
+            known.step = progress
 
     def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
         """Keep the receipt."""
-        self.receipts[synced.address] = receipt
-        seconds = receipt.seconds.get("total", 0.0)
-        done = f"done, {receipt.rows_written:,} rows written in {seconds:.1f} s"
-        self.say(f"{self._names[synced.address]}: {done}")
+        with self._lock:
+            self.receipts[synced.address] = receipt
+            self._in_work.pop(synced.address, None)
 
     def failed(self, synced: SyncedTable, error: SyncError) -> None:
         """Keep the error; it is told at the end, unless another attempt succeeds."""
-        self.errors[synced.address] = error
+        with self._lock:
+            self.errors[synced.address] = error
+            self._in_work.pop(synced.address, None)
 
     def say(self, line: str) -> None:
         """Write one line to stderr."""
         say(line, err=True)
 
+    @property
+    def standing(self) -> str:
+        """How far all of them are, in a few words."""
+        done, failed = len(self.receipts), len(self.errors)
+        rows = sum(receipt.rows_written for receipt in self.receipts.values())
+        left = self._seconds_left()
+        parts = (
+            f"{done:,} of {len(self.names):,} tables",
+            f"{failed:,} failed" if failed else "",
+            f"{rows:,} rows written" if rows else "",
+            f"about {duration(left)} left" if left else "",
+        )
+        return ", ".join(filter(None, parts)) if done or failed or self._in_work else self._doing
+
+    def _seconds_left(self) -> float | None:
+        # Those that were done at once, for they were idle, say nothing of the others.
+        worked = sum(1 for receipt in self.receipts.values() if receipt.run_id)
+        left = len(self.names) - len(self.receipts) - len(self.errors)
+        if not worked or not left:
+            return None
+        return (time.monotonic() - self.began) / worked * left
+
+    def _go_on(self) -> None:
+        while not self._over.wait(SIGN_OF_LIFE_SECONDS):
+            self.say(self._line())
+
+    def _line(self) -> str:
+        with self._lock:
+            works = [f"{self.names[at]}: {each.told}" for at, each in self._in_work.items()]
+            more = f" and {len(works) - 1:,} more" if len(works) > 1 else ""
+            told = "; ".join((self.standing, *(f"{work}{more}" for work in works[:1])))
+        return f"{duration(time.monotonic() - self.began)}: {told}"
+
 
 class LiveDisplay(PlainDisplay):
-    """One line per table that moves, for a terminal."""
+    """A bar over all tables and a line for each that is in work, for a terminal."""
 
     def __init__(self, names: Mapping[Address, str]) -> None:
         super().__init__(names)
@@ -82,7 +139,10 @@ class LiveDisplay(PlainDisplay):
             TextColumn("{task.description}"),
             TimeElapsedColumn(),
             console=Console(stderr=True),
+            refresh_per_second=5,
+            transient=True,
         )
+        self._all = self._bars.add_task("", name="", total=len(names))
         self._tasks: dict[Address, TaskID] = {}
 
     def __enter__(self) -> LiveDisplay:
@@ -92,49 +152,50 @@ class LiveDisplay(PlainDisplay):
     def __exit__(self, *_: object) -> None:
         self._bars.stop()
 
+    def doing(self, what: str) -> None:
+        """Show what all of them wait for beside the bar."""
+        super().doing(what)
+        self._show_all()
+
     def started(self, synced: SyncedTable) -> None:
-        """Give the table its line."""
-        # A name with brackets is no markup.
-        label = escape(shown(self._names[synced.address]))
-        if synced.address in self._tasks:
-            super().started(synced)
-        else:
+        """Give the table a line."""
+        super().started(synced)
+        if len(self._tasks) < SHOWN_AT_ONCE:
+            # A name with brackets is no markup.
+            label = escape(shown(self.names[synced.address]))
             self._tasks[synced.address] = self._bars.add_task("begins", name=label, total=None)
+        self._show_all()
 
     def progressed(self, synced: SyncedTable, progress: Step) -> None:
         """Move its bar."""
-        self._bars.update(
-            self._tasks[synced.address],
-            description=described(progress),
-            completed=progress.chunks_done,
-            total=progress.chunks or None,
-        )
+        super().progressed(synced, progress)
+        task = self._tasks.get(synced.address)
+        if task is not None:
+            told = escape(self._in_work[synced.address].told)
+            total = progress.chunks or None
+            done = progress.chunks_done
+            self._bars.update(task, description=told, completed=done, total=total)
 
     def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
-        """Fill its bar."""
-        self.receipts[synced.address] = receipt
-        self._end(synced, f"[green]{receipt.rows_written:,} rows written")
+        """Take its line away."""
+        super().finished(synced, receipt)
+        self._end(synced)
 
     def failed(self, synced: SyncedTable, error: SyncError) -> None:
-        """Empty its bar."""
+        """Take its line away."""
         super().failed(synced, error)
-        self._end(synced, f"[red]{error.kind}")
+        self._end(synced)
 
     def say(self, line: str) -> None:
         """Write above the bars."""
         self._bars.console.print(shown(line), markup=False, highlight=False)
 
-    def _end(self, synced: SyncedTable, text: str) -> None:
-        task = self._tasks[synced.address]
-        self._bars.update(task, description=text, total=1, completed=1)
-        self._bars.stop_task(task)
+    def _end(self, synced: SyncedTable) -> None:
+        task = self._tasks.pop(synced.address, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        self._show_all()
 
-
-def described(progress: Step) -> str:
-    """The step in words: `export, 120,000 rows, 3 of 8 chunks`."""
-    parts = [
-        str(progress.phase),
-        f"{progress.rows:,} rows" if progress.rows else "",
-        f"{progress.chunks_done} of {progress.chunks} chunks" if progress.chunks else "",
-    ]
-    return ", ".join(part for part in parts if part)
+    def _show_all(self) -> None:
+        done = len(self.receipts) + len(self.errors)
+        self._bars.update(self._all, description=escape(self.standing), completed=done)

@@ -9,13 +9,12 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
 
+from sync_assets.cli.alike import NAMED_AT_MOST
 from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.config.folder import locate, read_components
 from sync_assets.config.model import SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.connection import check_url
-
-NAMED_AT_MOST = 10
 
 Address = tuple[str, str]
 """A target: its connection and its table, written out."""

@@ -54,10 +54,11 @@ def parts_of(names: Collection[RelationName]) -> tuple[list[str], list[str]]:
     return [each.schema for each in names], [each.name for each in names]
 
 
-def listed(names: Sequence[object], most: int) -> str:
-    """The first few names, and how many more there are."""
-    shown, more = ", ".join(map(str, names[:most])), len(names) - most
-    return f"{shown} and {more} more" if more > 0 else shown
+def listed(names: Sequence[object], most: int | None) -> str:
+    """The first `most` names, all for None, and how many more there are."""
+    shown = names[:most]
+    more = len(names) - len(shown)
+    return ", ".join(map(str, shown)) + (f" and {more:,} more" if more else "")
 
 
 def _split(text: str) -> list[str]:

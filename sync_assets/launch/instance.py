@@ -8,6 +8,7 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
+from functools import cache
 from pathlib import Path
 
 import click
@@ -71,13 +72,19 @@ def _open() -> dg.DagsterInstance:
             _refuse_two_marks(home)
             return dg.DagsterInstance.get()
     home = _own_home()
-    click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
+    _tell(home)
     with alone_in(home):
         settings = home / "dagster.yaml"
         if not settings.exists():
             settings.write_text(NO_TELEMETRY)
         _refuse_two_marks(home)
         return dg.DagsterInstance.from_config(str(home))
+
+
+@cache
+def _tell(home: Path) -> None:
+    """Say once where runs are recorded."""
+    click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
 
 
 def _own_home() -> Path:

@@ -49,6 +49,7 @@ def run_tables(
     with opened_instance() as instance:
         end_dead_runs(instance)
         _name_origin(instance, job.name)
+        _capture_nothing(instance)
 
         def execute() -> dg.ExecuteInProcessResult:
             with listening(listener):
@@ -84,6 +85,16 @@ def _name_origin(instance: dg.DagsterInstance, job: str) -> None:
     origin = RemoteRepositoryOrigin(location, REPOSITORY).get_job_origin(job)
     create = partial(instance.create_run_for_job, remote_job_origin=origin)
     instance.create_run_for_job = create  # type: ignore[method-assign]
+
+
+def _capture_nothing(instance: dg.DagsterInstance) -> None:
+    """Leave this process its own standard error, where it shows how far it is.
+
+    Dagster would turn what a run's process prints into files, and ours prints nothing of its own.
+    """
+    from dagster._core.storage.noop_compute_log_manager import NoOpComputeLogManager
+
+    instance._compute_log_manager = NoOpComputeLogManager()  # noqa: SLF001
 
 
 def _cancelled(

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
-import itertools
+import dataclasses
 import os
+import shutil
 import signal
 import subprocess
 import sys
 import time
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import pytest
 
+from sync_assets.config.model import TableSyncConfig
+from sync_assets.launch.idle import left_out
 from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.servers import Connect
 
@@ -31,6 +35,7 @@ INSERT INTO orders SELECT g, 'note ' || g FROM generate_series(1, 20) g;
 CREATE TABLE items (id int PRIMARY KEY);
 INSERT INTO items VALUES (1), (2);
 """
+ITEMS = {"tables": [{"source": "items", "target": "replica.items", "freshness": "1 hour"}]}
 READER = """
 CREATE ROLE passing_reader LOGIN CONNECTION LIMIT 0;
 GRANT SELECT ON orders, items TO passing_reader;
@@ -70,6 +75,12 @@ class CommandLine:
         out, err = process.communicate(timeout=120)
         assert "Traceback" not in err
         return process.returncode, out, err
+
+    def events(self, kind: dg.DagsterEventType) -> list[int]:
+        """How many events of a kind each run has, the latest first."""
+        with dg.DagsterInstance.from_config(str(self.home)) as instance:
+            runs = [record.dagster_run.run_id for record in instance.get_run_records()]
+            return [len(instance.all_logs(run, of_type=kind)) for run in runs]
 
     def statuses(self) -> list[str]:
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
@@ -126,17 +137,67 @@ def test_what_failed_for_something_that_passes_is_tried_once_more_at_the_end(
     try:
         process = cli.start("run", "--json", "replica.*")
         assert process.stderr is not None
-        told = list(itertools.takewhile(lambda line: "Once more" not in line, process.stderr))
+        assert any("Once more" in line for line in process.stderr)
         admin.execute("ALTER ROLE passing_reader CONNECTION LIMIT -1")
         out, err = process.communicate(timeout=120)
     finally:
         admin.execute("DROP OWNED BY passing_reader; DROP ROLE passing_reader")
-    assert sum("trying again" in line for line in told) == 4, told
     assert process.returncode == 0, err
     done = valid("run", out)
     assert [receipt["rows_inserted"] for receipt in done["tables"]] == [20, 2]
     assert done["tried_again"] == ["replica.orders", "replica.items"]
     assert cli.statuses() == ["SUCCESS", "FAILURE"]
+    assert cli.events(dg.DagsterEventType.STEP_UP_FOR_RETRY) == [0, 4]
+
+
+def test_a_table_that_nothing_happened_to_takes_no_part_in_the_next_run(
+    cli: CommandLine, source_url: str, connect: Connect
+) -> None:
+    cli.run("replica.*")
+    connect(source_url).cursor().execute("INSERT INTO items VALUES (3)")
+    code, out, err = cli.run("--json", "replica.*")
+    orders, items = tables(out)
+    assert (code, orders["rows_exported"]) == (0, 0)
+    assert (orders["reason"], orders["run_id"]) == ("nothing was written since the last run", "")
+    assert items["rows_inserted"] == 1
+    assert "1 synced, 1 unchanged" in err
+    materialized = dg.DagsterEventType.ASSET_MATERIALIZATION
+    assert cli.events(materialized) == [1, 2]
+    code, out, err = cli.run("replica.*")
+    assert (code, cli.events(materialized)) == (0, [1, 2])
+    assert "2 tables in" in err
+    assert "2 unchanged; 0 rows written" in err
+
+
+def test_a_home_that_does_not_know_of_a_table_yet_is_shown_it(cli: CommandLine) -> None:
+    cli.run("replica.*")
+    shutil.rmtree(cli.home)
+    assert cli.run("replica.*")[0] == 0
+    assert cli.events(dg.DagsterEventType.ASSET_MATERIALIZATION) == [2]
+
+
+def test_freshness_counts_from_a_look_as_from_a_run(
+    cli: CommandLine, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cli.run("replica.items")
+    monkeypatch.setenv("DAGSTER_HOME", str(cli.home))
+    [entry] = TableSyncConfig.model_validate(ITEMS).synced_tables("shop")
+    passed = dataclasses.replace(entry.automation, freshness=timedelta(microseconds=1))
+    key = dg.AssetKey(["target", "replica", "items"])
+    with dg.DagsterInstance.from_config(str(cli.home)) as instance:
+        before = instance.get_latest_materialization_event(key)
+        for automation in (entry.automation, passed):
+            assert left_out([dataclasses.replace(entry, automation=automation)]) == {entry.address}
+        after = instance.get_latest_materialization_event(key)
+        assert len(instance.fetch_materializations(key, limit=9).records) == 2
+    assert before is not None
+    assert after is not None
+    then, now = before.asset_materialization, after.asset_materialization
+    assert then is not None
+    assert now is not None
+    assert now.tags == then.tags
+    kept = {"sync/source_marker", "dagster/column_schema", "dagster/row_count"}
+    assert now.metadata.keys() == {"sync/reason", *kept}
 
 
 def test_targets_are_selected_by_name_and_by_glob(cli: CommandLine) -> None:

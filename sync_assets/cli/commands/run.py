@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+import contextlib
+import importlib
 import signal
 import sys
-from collections.abc import Mapping, Sequence
+import threading
+import time
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
+from sync_assets.cli.alike import SHOWN, named
+from sync_assets.cli.alike import tables as in_words
 from sync_assets.cli.completion import complete_tables
-from sync_assets.cli.errors import tell_of
+from sync_assets.cli.errors import tell_of_all
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
-from sync_assets.cli.selection import Address, configured_tables, names_of, require_urls, selected
+from sync_assets.cli.selection import (
+    Address,
+    configured_tables,
+    names_of,
+    require_urls,
+    selected,
+)
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept
 
@@ -26,6 +39,7 @@ HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
 NUMBERS = "lllrrrrrr"
 SPARE = ("source", "mode", "unchanged", "deleted")
 FAILED, INTERRUPTED = 1, 130
+LAUNCH = "sync_assets.launch.run"
 
 
 @click.command(
@@ -43,15 +57,14 @@ FAILED, INTERRUPTED = 1, 130
 @click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
 @click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")
 @click.option("--dry-run", is_flag=True, help="Count what would change, and publish nothing.")
+@click.option("--all", "everything", is_flag=True, help="Print a line for every table.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the receipts.")
 def command(
     select: tuple[str, ...],
     *,
-    full_refresh: bool,
-    accept_source: bool,
-    confirm_deletes: int | None,
-    dry_run: bool,
+    everything: bool,
     as_json: bool,
+    **asked: Any,
 ) -> None:
     """Bring the tables up to date; of all that are configured, or of those that SELECT names.
 
@@ -59,78 +72,141 @@ def command(
     selection of assets as Dagster writes it: group:shop, key:target/public/*, tag:tier=gold,
     source/public/orders+.
 
+    Tables are looked at first: those of which the source proves that nothing was written since their
+    last run take no part in this one.
+
     The exit code is 0 when all went well, 1 when a table failed (the others are done), 2 when
     nothing was contacted, 130 when it was interrupted.
     """
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    options: dict[str, Any] = {
-        "full_refresh": full_refresh,
-        "accept_source": accept_source,
-        "dry_run": dry_run,
-    }
-    if confirm_deletes is not None:
-        options["confirm_deletes"] = confirm_deletes
     place, tables = configured_tables()
     tables = selected(tables, select)
     require_urls(tables)
     receipts_kept()
-    sys.exit(_run(place, tables, options, as_json=as_json))
-
-
-def _run(
-    place: Path, tables: Sequence[SyncedTable], options: dict[str, Any], *, as_json: bool
-) -> int:
-    # Dagster takes a second or two to import: mistakes are told before it.
-    from sync_assets.launch.run import not_reached, run_tables
-    from sync_assets.runs.failures import may_pass
-
+    options = {name: value for name, value in asked.items() if value not in (None, False)}
     names = names_of(synced.address for synced in tables)
-    again: list[SyncedTable] = []
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
-        ended = run_tables(place, tables, options, display)
-        errors = dict(ended.errors)
-        if not ended.interrupted:
-            again = [each for each in tables if may_pass(display.errors.get(each.address))]
-        if again:
-            told = ", ".join(names[each.address] for each in again)
-            display.say(f"Once more, as what they failed for may have passed: {told}")
-            ended = run_tables(place, again, options, display)
-            for each in again:
-                errors.pop(each.address, None)
-            errors |= ended.errors
-    errors |= display.errors
-    for synced in tables:
-        if synced.address not in errors and synced.address not in display.receipts:
-            errors[synced.address] = not_reached(synced)
-    _print_results(names, tables, again, display.receipts, errors, as_json=as_json)
-    if ended.interrupted:
+        work = _Work(place, tables, options, display)
+        interrupted = work.do()
+    _print_results(work, everything=everything, as_json=as_json)
+    say(_total(work), err=True)
+    if interrupted:
         say("Interrupted.", err=True)
-        return INTERRUPTED
-    return FAILED if errors else 0
+    sys.exit(INTERRUPTED if interrupted else FAILED if work.errors else 0)
 
 
-def _print_results(
-    names: Mapping[Address, str],
-    tables: Sequence[SyncedTable],
-    again: Sequence[SyncedTable],
-    receipts: dict[Address, Receipt],
-    errors: dict[Address, SyncError],
-    *,
-    as_json: bool,
-) -> None:
-    for address, error in errors.items():
-        tell_of(address, names, error)
+class _Work:
+    """The tables of one command: looked at, synced, and tried once more where that may help."""
+
+    def __init__(
+        self,
+        place: Path,
+        tables: Sequence[SyncedTable],
+        options: Mapping[str, Any],
+        display: PlainDisplay,
+    ) -> None:
+        self.tables, self.display = tables, display
+        self.again: list[SyncedTable] = []
+        self.errors: dict[Address, SyncError] = {}
+        self._place, self._options = place, options
+
+    def do(self) -> bool:
+        """Do it, and say whether it was interrupted."""
+        # Dagster takes a second or two to import: while the servers are asked, that is for nothing.
+        threading.Thread(target=importlib.import_module, args=[LAUNCH], daemon=True).start()
+        self.display.doing(f"looking at {in_words(len(self.tables))}")
+        if not self._options:
+            for synced, receipt in _idle(self.tables):
+                self.display.finished(synced, receipt)
+        due = [each for each in self.tables if each.address not in self.display.receipts]
+        self.display.doing(f"starting a run of {in_words(len(due))}")
+        interrupted = bool(due) and self._sync(due)
+        self.errors |= self.display.errors
+        for synced in due:
+            if synced.address not in self.errors and synced.address not in self.display.receipts:
+                from sync_assets.launch.run import not_reached
+
+                self.errors[synced.address] = not_reached(synced)
+        return interrupted
+
+    def _sync(self, due: Sequence[SyncedTable]) -> bool:
+        from sync_assets.launch.run import run_tables
+        from sync_assets.runs.failures import may_pass
+
+        ended = run_tables(self._place, due, self._options, self.display)
+        self.errors |= ended.errors
+        if ended.interrupted:
+            return True
+        self.again = [each for each in due if may_pass(self.display.errors.get(each.address))]
+        if not self.again:
+            return False
+        names = named([self.display.names[each.address] for each in self.again])
+        self.display.say(f"Once more, as what they failed for may have passed: {names}")
+        ended = run_tables(self._place, self.again, self._options, self.display)
+        for each in self.again:
+            self.errors.pop(each.address, None)
+        self.errors |= ended.errors
+        return ended.interrupted
+
+
+def _idle(tables: Sequence[SyncedTable]) -> Iterator[tuple[SyncedTable, Receipt]]:
+    """The tables that a run would find nothing for; those of a snapshot group only together."""
+    from sync_assets.cli.connections import by_connections
+    from sync_assets.engine.inspection.idle import idle_among
+
+    found: dict[Address, Receipt] = {}
+    for ends in by_connections(tables):
+        with contextlib.suppress(SyncError):  # the run will tell
+            asked = [synced.between_sweeps for synced in ends.tables]
+            idle = idle_among(ends.source_url, ends.target_url, asked)
+            found |= {(ends.target_connection, str(name)): each for name, each in idle.items()}
+    whole = [
+        synced
+        for synced in tables
+        if {(synced.target_connection, str(each)) for each in _together(synced)} <= found.keys()
+    ]
+    if whole:
+        from sync_assets.launch.idle import left_out
+
+        known = left_out(whole)
+        yield from ((each, found[each.address]) for each in whole if each.address in known)
+
+
+def _together(synced: SyncedTable) -> tuple[RelationName, ...]:
+    return synced.snapshot_targets or (synced.table.target,)
+
+
+def _print_results(work: _Work, *, everything: bool, as_json: bool) -> None:
+    receipts, names = work.display.receipts, work.display.names
+    tell_of_all(work.errors, names, everything=everything)
     if as_json:
         from sync_assets.cli.documents import RunDocument, RunTable, table_or_error
 
-        ended: dict[Address, Receipt | SyncError] = {**errors, **receipts}
-        found = [table_or_error(RunTable, each, ended[each.address]) for each in tables]
-        print_json(RunDocument(found, [names[each.address] for each in again]))
-    elif receipts:
-        addresses = [synced.address for synced in tables if synced.address in receipts]
-        rows = [_row(names[address], receipts[address]) for address in addresses]
-        print_rows(HEADINGS, rows, NUMBERS, spare=SPARE)
+        ended: dict[Address, Receipt | SyncError] = {**work.errors, **receipts}
+        found = [table_or_error(RunTable, each, ended[each.address]) for each in work.tables]
+        print_json(RunDocument(found, [names[each.address] for each in work.again]))
+        return
+    done = [(names[s.address], receipts[s.address]) for s in work.tables if s.address in receipts]
+    shown = [each for each in done if each[1].run_id] if len(done) > SHOWN else done
+    if len(shown) > SHOWN:
+        # The most work first, of which there is something to tell.
+        shown = sorted(shown, key=lambda each: -each[1].rows_written)[:SHOWN]
+    shown = done if everything else shown
+    if shown:
+        print_rows(HEADINGS, [_row(*each) for each in shown], NUMBERS, spare=SPARE)
+    if len(shown) < len(done):
+        say(f"… and {in_words(len(done) - len(shown))} more; --all prints every line.")
+
+
+def _total(work: _Work) -> str:
+    receipts = work.display.receipts.values()
+    idle = sum(1 for receipt in receipts if not receipt.run_id)
+    rows = sum(receipt.rows_written for receipt in receipts)
+    seconds = time.monotonic() - work.display.began
+    counts = ((len(receipts) - idle, "synced"), (idle, "unchanged"), (len(work.errors), "failed"))
+    told = ", ".join(f"{count:,} {what}" for count, what in counts if count)
+    return f"{in_words(len(work.tables))} in {seconds:,.1f} s: {told}; {rows:,} rows written."
 
 
 def _row(name: str, receipt: Receipt) -> tuple[str, ...]:

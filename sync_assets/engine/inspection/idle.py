@@ -1,0 +1,126 @@
+"""The tables that a run would find nothing for: proven by the plan of that run, on a snapshot.
+
+Statistics prove nothing, and are not asked. A table is idle where its next run would read rows by
+transaction id alone and there is none to read, and would neither compare keys nor alter the target.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timezone
+from typing import Any
+
+from sync_assets.engine.context import Run, Work
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.plan.changed_pages import probe_wal
+from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.plan.planner import plan_tables
+from sync_assets.engine.plan.unchanged import without_unchanged
+from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.progress import Reporter
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.together import OnOutcome, parts, together
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.give_way import giving_way
+from sync_assets.engine.state import state
+from sync_assets.engine.state.state import State, States
+from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
+from sync_assets.engine.threads import interruptible
+
+NOTHING_NEW = "nothing was written since the last run"
+
+_COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
+_NO_WORK: Mapping[str, Any] = dict.fromkeys(
+    (*(f"rows_{name}" for name in _COUNTS), "bytes", "chunks", "workers"), 0
+)
+
+
+def idle_among(
+    source_url: str, target_url: str, tables: Sequence[Table]
+) -> dict[RelationName, Receipt]:
+    """The idle ones by their targets, each with the receipt that its run would have; changes nothing.
+
+    A table that fails by itself is not proven to be idle, and its run will tell why. Raises Cancelled
+    alone.
+    """
+    sessions = Sessions(source_url, target_url)
+    run = Run(sessions, Reporter(()), WorkerConfig())
+    found: dict[RelationName, Receipt] = {}
+
+    def settled(table: Table, outcome: Receipt | SyncError | None) -> None:
+        if isinstance(outcome, Receipt):
+            found[table.target] = outcome
+
+    def look() -> None:
+        with sessions.lending():
+            for part in parts([table for table in tables if _may_be_idle(table)]):
+                together(run, part, _look, settled)
+
+    interruptible(look, sessions.cancel)
+    return found
+
+
+def _may_be_idle(table: Table) -> bool:
+    asked = table.full_refresh or table.accept_source or table.dry_run
+    reads_all = table.mode is SyncMode.FULL_SYNC or table.deletes is not Deletes.IGNORE
+    return not asked and not reads_all and table.confirm_deletes is None
+
+
+def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None]) -> None:
+    with run.sessions.connected("target") as target:
+        known = state.peek(target, tables)
+        asked = [table for table in tables if known[table.target] is not None]
+        for table in tables:
+            if known[table.target] is None:
+                settled(table, None)
+        if not asked:
+            return
+        with run.sessions.connected("source") as source, contextlib.ExitStack() as nothing_left:
+            plans = _plans(Work(run, source, target, nothing_left), asked, known)
+    for table, plan in zip(asked, plans, strict=True):
+        before = known[table.target]
+        settled(table, _receipt(plan, before) if before and _is_idle(plan) else None)
+
+
+def _plans(work: Work, tables: Sequence[Table], known: States) -> list[Plan]:
+    # Looking neither waits for anybody nor has the source write a checkpoint.
+    looking = [dataclasses.replace(table, blocks_wait=0.0) for table in tables]
+    outlook = probe_wal(work.source, looking).without_checkpoint()
+    with (
+        snapshot.taken(work.source, looking) as views,
+        giving_way(work.run.sessions, work.run.max_blocking),
+    ):
+        plans = plan_tables(work, looking, views, known, outlook)
+        if len(plans) == 1:
+            # One is not worth a question to a run, which reads it at once.
+            with work.source.cursor() as cursor:
+                plans = without_unchanged(cursor, plans * 2)[:1]
+    return plans
+
+
+def _is_idle(plan: Plan) -> bool:
+    changes = plan.layout.creates or plan.layout.alterations or plan.events or plan.keys.gone_leaves
+    return plan.finds_nothing and plan.exact and not changes
+
+
+def _receipt(plan: Plan, known: State) -> Receipt:
+    now = datetime.now(timezone.utc).isoformat()
+    return Receipt(
+        source=str(plan.table.source),
+        target=str(plan.table.target),
+        mode=plan.table.mode.value,
+        reason=NOTHING_NEW,
+        source_max_xmin=known.source_max_xmin,
+        watermark_before=known.watermark,
+        watermark=known.watermark,
+        **_NO_WORK,
+        rows_in_target=known.rows_in_target,
+        leaves=len(plan.view.relation.leaves),
+        cursor_mark=known.cursor_mark,
+        snapshot_at=plan.view.snapshot.taken_at.isoformat(),
+        finished_at=now,
+        seconds={"total": 0.0},
+    )
