@@ -26,7 +26,7 @@ def alike(found: Iterable[Item], said: Callable[[Item], Hashable]) -> list[list[
 
 def named(names: Sequence[str], *, everything: bool = False) -> str:
     """The first of the names, and how many there are besides."""
-    return listed(names, None if everything else NAMED_AT_MOST)
+    return listed(names, len(names) if everything else NAMED_AT_MOST)
 
 
 def tables(count: int) -> str:

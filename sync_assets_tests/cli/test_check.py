@@ -42,6 +42,20 @@ def test_findings_come_with_their_mends_and_exit_code_1() -> None:
     assert lines[-1].endswith(" 1 blocking.")
 
 
+def test_what_is_found_of_many_tables_stands_there_once(pair: Pair, tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text(DEFS + "    - {source: another, deletes: hard}\n")
+    pair.source("CREATE TABLE another (id int)")
+    lines = _check().stdout.splitlines()
+    assert lines[2].startswith("blocking  source public.keyless, source public.another: ")
+    assert lines[4].strip() == "and so for each of 2 tables; --all prints every one"
+    assert lines[-1].endswith(" 2 blocking.")
+    every = _check("--all").stdout.splitlines()
+    assert [line.partition(": ")[0] for line in every if line.startswith("blocking")] == [
+        "blocking  source public.keyless",
+        "blocking  source public.another",
+    ]
+
+
 def test_json_holds_the_same() -> None:
     document = printed("check", code=1)
     assert [server["side"] for server in document["servers"]] == ["source", "target"]

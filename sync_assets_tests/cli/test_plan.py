@@ -90,6 +90,23 @@ def test_people_read_a_table_and_a_line_for_each(configured: Pair) -> None:
     assert "public.missing: a run would fail: " in result.stdout
 
 
+def test_tables_of_which_the_same_is_said_stand_together(
+    configured: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_assets.cli.commands.plan.SHOWN", 1)
+    entries = "".join(f"    - source: public.{name}\n" for name in "abc")
+    (tmp_path / "defs.yaml").write_text(TABLES + entries)
+    configured.source(*(f"CREATE TABLE {name} (id integer PRIMARY KEY)" for name in "abc"))
+    lines = CliRunner().invoke(main, ["plan"]).stdout.splitlines()
+    assert [line.split("  ")[0] for line in lines[1:4]] == ["public.t", "public.v", "3 tables"]
+    assert "public.a, public.b, public.c: first load: the target does not exist; " in "\n".join(
+        lines
+    )
+    assert "  6 statements that define them; see: sync-assets plan public.a" in lines
+    assert lines[-1].startswith("6 tables, 1 would fail, 5 read whole, at most ")
+    assert CliRunner().invoke(main, ["plan", "--all"]).stdout.count("\npublic.b: ") == 1
+
+
 def test_deletes_that_wait_for_their_schedule_are_not_planned_before(
     configured: Pair, tmp_path: Path
 ) -> None:

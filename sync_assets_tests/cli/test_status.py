@@ -11,7 +11,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
-from sync_assets.cli.commands.status import size
+from sync_assets.cli.output import size
 from sync_assets.engine import DataCopyEngine
 from sync_assets.private_server.server import PostgresServer
 from sync_assets.runs.progress_log import duration
@@ -50,7 +50,17 @@ def project(
 def test_tables_never_synced_say_so(project: Path) -> None:
     result = _status()
     assert result.exit_code == 0, result.stderr
-    assert result.stdout.count("never synced") == 2
+    assert result.stdout.count("  never synced") == 2
+    assert result.stdout.endswith("2 tables, 2 never synced, 0 rows.\n")
+
+
+def test_of_many_tables_the_stalest_are_shown_and_a_total(
+    project: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sync_assets.cli.commands.status.SHOWN", 1)
+    assert "… and 1 table that are fresher; --all prints every line." in _status().stdout
+    assert "fresher" not in _status("--all").stdout
+    assert "2 tables" not in _status("public.never").stdout
     tables = printed("status")["tables"]
     assert [table["target"] for table in tables] == ["replica.orders", "public.never"]
     assert {table["synced_at"] for table in tables} == {None}

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from sync_assets.cli.alike import alike, named, tables
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, say
@@ -33,8 +34,9 @@ INDENT = " " * 10
     )
 )
 @click.argument("select", nargs=-1, shell_complete=complete_tables)
+@click.option("--all", "everything", is_flag=True, help="Print every finding by itself.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(select: tuple[str, ...], *, as_json: bool) -> None:
+def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
     """Find what will hurt before it hurts; change nothing.
 
     Connects to both ends and looks at versions, rights, keys, unsupported relations, row-level
@@ -51,9 +53,9 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
     from sync_assets.config.folder import read_components
     from sync_assets.engine.check.check import check
 
-    place, everything = configured_tables()
-    tables = selected(everything, select)
-    require_urls(tables)
+    place, configured = configured_tables()
+    chosen = selected(configured, select)
+    require_urls(chosen)
     configs = [component.config for component in read_components(place)]
     most = max(config.workers.max_workers for config in configs)
     found = [
@@ -64,14 +66,14 @@ def command(select: tuple[str, ...], *, as_json: bool) -> None:
             max_workers=most,
             runs=_runs_at_once(ends.tables[0]),
         )
-        for ends in by_connections(tables)
+        for ends in by_connections(chosen)
     ]
-    beside = (*_shared_targets(tables, everything), *_of_dagster(place, configs))
+    beside = (*_shared_targets(chosen, configured), *_of_dagster(place, configs))
     found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
     if as_json:
         print_json(_document(found))
     else:
-        _print(found)
+        _print(found, everything=everything)
     sys.exit(int(any(_is_blocking(finding) for each in found for finding in each.findings)))
 
 
@@ -85,7 +87,7 @@ def _runs_at_once(synced: SyncedTable) -> int:
 
 
 def _shared_targets(
-    tables: Sequence[SyncedTable], everything: Sequence[SyncedTable]
+    chosen: Sequence[SyncedTable], configured: Sequence[SyncedTable]
 ) -> Iterator[Finding]:
     """The tables that two connections write in one database, which no run does."""
     from sync_assets.cli.connections import urls_of
@@ -93,8 +95,8 @@ def _shared_targets(
     from sync_assets.engine.errors import ConfigurationError
     from sync_assets.runs.shared_targets import refuse_shared_target, rivals_among
 
-    rivals = rivals_among(everything)
-    for synced in tables:
+    rivals = rivals_among(configured)
+    for synced in chosen:
         try:
             refuse_shared_target(synced, urls_of(synced)[1], rivals)
         except ConfigurationError as error:  # noqa: PERF203 (one finding for each table)
@@ -133,7 +135,7 @@ def _document(found: list[Checked]) -> CheckDocument:
     return CheckDocument(servers, [finding for each in found for finding in each.findings])
 
 
-def _print(found: list[Checked]) -> None:
+def _print(found: list[Checked], *, everything: bool) -> None:
     for each in found:
         for server in (each.source, each.target):
             if server is not None:
@@ -144,19 +146,29 @@ def _print(found: list[Checked]) -> None:
                 )
         if each.changed_pages:
             say(f"source: names the pages that changed, by {each.changed_pages}")
-        for finding in each.findings:
-            _print_finding(finding)
+        kinds = alike(each.findings, lambda finding: finding if everything else _kind(finding))
+        for findings in kinds:
+            _print_findings(findings)
     findings = [finding for each in found for finding in each.findings]
     blocking = sum(map(_is_blocking, findings))
     many = "finding" if len(findings) == 1 else "findings"
-    say(f"{len(findings)} {many}, {blocking} blocking.")
+    say(f"{len(findings):,} {many}, {blocking:,} blocking.")
 
 
-def _print_finding(finding: Finding) -> None:
+def _kind(finding: Finding) -> tuple[str, ...]:
+    """What it says but for the table's name."""
+    *_, name = finding.where.split(" ", 1)
+    said = (finding.what.replace(name, "…"), finding.mend.replace(name, "…"))
+    return (finding.severity.value, finding.check, *said)
+
+
+def _print_findings(findings: Sequence[Finding]) -> None:
     from sync_assets.cli.errors import one_line
 
-    severity = finding.severity.value
+    first, severity = findings[0], findings[0].severity.value
     say(severity.ljust(len(INDENT)), fg=COLOURS[severity], nl=False)
-    say(one_line(f"{finding.where}: {finding.what}"))
+    say(one_line(f"{named([each.where for each in findings])}: {first.what}"))
     say(INDENT, nl=False)
-    say(one_line(finding.mend), bold=True)
+    say(one_line(first.mend), bold=True)
+    if len(findings) > 1:
+        say(f"{INDENT}and so for each of {tables(len(findings))}; --all prints every one")

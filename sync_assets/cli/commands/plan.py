@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
+from sync_assets.cli.alike import SHOWN, alike, named, tables
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import number, print_json, print_rows, say
+from sync_assets.cli.output import number, print_json, print_rows, say, size
+from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
     from sync_assets.config.model import SyncedTable
     from sync_assets.engine import Forecast, SyncError
 
 Planned: TypeAlias = "tuple[SyncedTable, Forecast | SyncError]"
+Group: TypeAlias = "list[tuple[str, Forecast]]"
 
 HEADINGS = ("table", "mode", "reads", "pages", "rows at most", "size", "seconds")
 NUMBERS = "lllrrrr"
@@ -29,26 +33,30 @@ SPARE = ("seconds", "pages")
 )
 @click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--full-refresh", is_flag=True, help="Plan a run that reads every row.")
+@click.option("--all", "everything", is_flag=True, help="Print every table and statement.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(select: tuple[str, ...], *, full_refresh: bool, as_json: bool) -> None:
+def command(
+    select: tuple[str, ...], *, full_refresh: bool, everything: bool, as_json: bool
+) -> None:
     """Show what the next run would do; SELECT names target tables (schema.table, with * and ?).
 
     For each table: what is read and why, how much of it, every statement that would define or change
-    what is on the target, and what becomes of deleted rows. Reads no row and changes nothing. Exit
-    code 0, whatever it finds.
+    what is on the target, and what becomes of deleted rows; of many tables, those of which the same
+    is said together. Reads no row and changes nothing. Exit code 0, whatever it finds.
     """
     from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
 
-    _, tables = configured_tables()
-    tables = selected(tables, select)
-    require_urls(tables)
-    found = _once([_planned(synced, full_refresh=full_refresh) for synced in tables])
+    _, everyone = configured_tables()
+    chosen = selected(everyone, select)
+    require_urls(chosen)
+    found = _once([_planned(synced, full_refresh=full_refresh) for synced in chosen])
     if as_json:
         from sync_assets.cli.documents import PlanDocument, PlanTable, table_or_error
 
         print_json(PlanDocument([table_or_error(PlanTable, *each) for each in found]))
     else:
-        _print(found, names_of(synced.address for synced in tables))
+        names = names_of(synced.address for synced in chosen)
+        _print(found, names, everything=everything)
 
 
 def _planned(synced: SyncedTable, *, full_refresh: bool) -> Planned:
@@ -83,35 +91,82 @@ def _once(found: list[Planned]) -> list[Planned]:
     return told
 
 
-def _print(found: list[Planned], names: dict[tuple[str, str], str]) -> None:
+def _print(found: list[Planned], names: dict[tuple[str, str], str], *, everything: bool) -> None:
     from sync_assets.cli.errors import show_trace
     from sync_assets.engine import Forecast
 
     planned = [(names[s.address], each) for s, each in found if isinstance(each, Forecast)]
+    groups = [[each] for each in planned]
+    if len(planned) > SHOWN and not everything:
+        groups = alike(planned, lambda each: _kind(each[1]))
     if planned:
-        print_rows(HEADINGS, [_row(*each) for each in planned], NUMBERS, spare=SPARE)
-    for name, each in planned:
+        print_rows(HEADINGS, [_row(group) for group in groups], NUMBERS, spare=SPARE)
+    for group in groups:
+        name, first = group[0]
         say("")
-        say(f"{name}: {each.reason}; {each.deletes}")
-        for note in (*each.events, *each.ddl):
+        say(
+            f"{_called(group)}: {_reason(first) if len(group) > 1 else first.reason}; {first.deletes}"
+        )
+        for note in (*first.events, *first.ddl) if len(group) == 1 else ():
             say(f"  {note}")
-    for synced, error in found:
-        if not isinstance(error, Forecast):
-            show_trace(error)
-            say("")
-            say(f"{names[synced.address]}: a run would fail: {error}")
+        count = sum(len(each.ddl) for _, each in group)
+        if len(group) > 1 and count:
+            say(f"  {count:,} statements that define them; see: sync-assets plan {name}")
+    failed = [(synced, each) for synced, each in found if not isinstance(each, Forecast)]
+    for same in alike(failed, lambda each: (each[1].kind, each[1].message)):
+        error = same[0][1]
+        show_trace(error)
+        say("")
+        said = named([names[each.address] for each, _ in same], everything=everything)
+        told = error if len(same) == 1 else f"{error.message}. {error.remedy}".rstrip()
+        say(f"{said}: a run would fail: {told}")
+    say("")
+    say(_total([each for _, each in planned], len(failed)))
 
 
-def _row(name: str, planned: Forecast) -> tuple[str, ...]:
-    from sync_assets.cli.commands.status import size
+def _kind(planned: Forecast) -> tuple[object, ...]:
+    """What is said of a table but for its numbers."""
+    changes = planned.events or (planned.ddl and not planned.full)
+    own = (planned.target,) if changes else ()
+    return (planned.mode, _reads(planned), _reason(planned), planned.deletes, *own)
 
-    hows = dict.fromkeys(leaf.how for leaf in planned.leaves)
-    return (
-        name,
-        planned.mode,
-        " and ".join([*hows, *(["all keys"] if planned.compares_keys else [])]),
-        f"{planned.pages:,}",
-        number(planned.rows_at_most, ","),
-        size(planned.bytes_at_most),
-        number(planned.seconds_expected, ".2f"),
+
+def _reason(planned: Forecast) -> str:
+    return re.sub(r"\d[\d,]*", "…", planned.reason)
+
+
+def _called(group: Group) -> str:
+    return named([name for name, _ in group])
+
+
+def _total(planned: list[Forecast], failed: int) -> str:
+    rows = sum(each.rows_at_most or 0 for each in planned)
+    seconds = [each.seconds_expected for each in planned if each.seconds_expected is not None]
+    parts = (
+        f"{tables(len(planned) + failed)}",
+        f"{failed:,} would fail" if failed else "",
+        f"{sum(each.full for each in planned):,} read whole",
+        f"at most {rows:,} rows in {size(sum(each.bytes_at_most for each in planned))}",
+        f"about {duration(sum(seconds))}" if seconds else "",
     )
+    return ", ".join(filter(None, parts)) + "."
+
+
+def _row(group: Group) -> tuple[str, ...]:
+    first, those = group[0][1], [each for _, each in group]
+    expected = [each.seconds_expected for each in those if each.seconds_expected is not None]
+    rows = [each.rows_at_most for each in those if each.rows_at_most is not None]
+    return (
+        _called(group) if len(group) == 1 else tables(len(group)),
+        first.mode,
+        _reads(first),
+        f"{sum(each.pages for each in those):,}",
+        number(sum(rows) if len(rows) == len(those) else None, ","),
+        size(sum(each.bytes_at_most for each in those)),
+        number(sum(expected) if expected else None, ".2f"),
+    )
+
+
+def _reads(planned: Forecast) -> str:
+    hows = dict.fromkeys(leaf.how for leaf in planned.leaves)
+    return " and ".join([*hows, *(["all keys"] if planned.compares_keys else [])])

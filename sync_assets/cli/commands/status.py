@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 import click
 
+from sync_assets.cli.alike import SHOWN, tables
+from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import number, print_json, print_rows, say
+from sync_assets.cli.output import number, print_json, print_rows, say, size
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
@@ -18,20 +21,25 @@ if TYPE_CHECKING:
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
 NUMBERS = "llrrrrr"
 SPARE = ("source max xmin", "watermark", "rows")
-KILO = 1024
 
 
 @click.command(
     epilog=examples(
         "sync-assets status",
+        "sync-assets status 'sales.*'",
         "sync-assets status --all",
         "sync-assets status --json | jq '.tables[] | select(.age_seconds > 3600) | .target'",
     )
 )
-@click.option("--all", "everything", is_flag=True, help="Also what is no longer configured.")
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
+@click.option(
+    "--all", "everything", is_flag=True, help="Every table, also what is no longer configured."
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(*, everything: bool, as_json: bool) -> None:
+def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
     """Show, for each table in defs.yaml, its last sync and how far behind the source it is.
+
+    SELECT names tables as for `run`; of many, the stalest are shown, and a total of all.
 
     Reads the state beside the data in the target, and the source's current position; changes
     nothing. `behind` counts the source's transactions and WAL since the last sync, of all its
@@ -43,35 +51,66 @@ def command(*, everything: bool, as_json: bool) -> None:
     # YAML is read: Dagster would take seconds.
     from sync_assets.cli.connections import by_connections
     from sync_assets.cli.hindrances import in_the_way
-    from sync_assets.cli.selection import configured_tables, names_of, require_urls
+    from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
     from sync_assets.engine import read_status
     from sync_assets.hindrances.telling import lines
 
-    place, tables = configured_tables()
-    require_urls(tables)
+    place, everyone = configured_tables()
+    chosen = selected(everyone, select)
+    require_urls(chosen)
     found: list[tuple[Address, TableStatus]] = []
-    every = list(by_connections(tables))
+    every = list(by_connections(chosen))
     for ends in every:
         group = [synced.table for synced in ends.tables]
-        seen = read_status(ends.source_url, ends.target_url, group, others=everything)
+        seen = read_status(
+            ends.source_url, ends.target_url, group, others=everything and not select
+        )
         found += [((ends.target_connection, status.target), status) for status in seen]
     of_dagster = bool(os.environ.get("DAGSTER_HOME"))
     hindrances = list(in_the_way(place, every, of_dagster=of_dagster))
-    configured = {synced.address for synced in tables}
+    configured = {synced.address for synced in chosen}
     # Two sources may share a target.
     found = [(at, each) for at, each in found if each.configured or at not in configured]
     if as_json:
         from sync_assets.cli.documents import Hindrance, StatusDocument, StatusTable, placed
 
-        shown = [placed(StatusTable, each, at[0]) for at, each in found]
-        print_json(StatusDocument(shown, [Hindrance.of(*each) for each in hindrances]))
+        shown_ = [placed(StatusTable, each, at[0]) for at, each in found]
+        print_json(StatusDocument(shown_, [Hindrance.of(*each) for each in hindrances]))
     else:
         names = names_of(at for at, _ in found)
-        print_rows(HEADINGS, [_row(names[at], each) for at, each in found], NUMBERS, spare=SPARE)
+        shown = found if everything or len(found) <= SHOWN else _stalest(found)
+        print_rows(HEADINGS, [_row(names[at], each) for at, each in shown], NUMBERS, spare=SPARE)
+        if len(shown) < len(found):
+            left = tables(len(found) - len(shown))
+            say(f"… and {left} that are fresher; --all prints every line.")
+        say(_total([each for _, each in found]))
         for line in lines(
             ((names[at], kind, about), known) for at, (_, kind, about), known in hindrances
         ):
             say(line)
+
+
+def _stalest(found: Sequence[tuple[Address, TableStatus]]) -> list[tuple[Address, TableStatus]]:
+    """Those of which there is most to tell: never synced, of another source, of old data."""
+    worst = float("inf")
+
+    def age(each: tuple[Address, TableStatus]) -> float:
+        return worst if each[1].age_seconds is None else each[1].age_seconds
+
+    return sorted(found, key=age, reverse=True)[:SHOWN]
+
+
+def _total(found: Sequence[TableStatus]) -> str:
+    ages = [each.age_seconds for each in found if each.age_seconds is not None]
+    never = sum(each.synced_at is None for each in found)
+    rows = sum(each.rows_in_target or 0 for each in found)
+    parts = (
+        tables(len(found)),
+        f"{never:,} never synced" if never else "",
+        f"{rows:,} rows",
+        f"data {duration(min(ages))} to {duration(max(ages))} old" if ages else "",
+    )
+    return ", ".join(filter(None, parts)) + "."
 
 
 def _row(name: str, status: TableStatus) -> tuple[str, ...]:
@@ -99,13 +138,3 @@ def _lag(status: TableStatus) -> str:
     if status.lag_bytes is not None:
         parts.append(size(status.lag_bytes))
     return ", ".join(parts)
-
-
-def size(count: int) -> str:
-    """Return a number of bytes as people read it: `12.3 MB`."""
-    value = float(count)
-    for unit in ("B", "kB", "MB", "GB"):
-        if abs(value) < KILO:
-            return f"{value:.0f} {unit}" if unit == "B" else f"{value:.1f} {unit}"
-        value /= KILO
-    return f"{value:.1f} TB"
