@@ -18,6 +18,7 @@ from dagster import DagsterInvalidConfigError
 from sqlalchemy.exc import ArgumentError
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
+from sync_assets.launch.engines import keep_engines
 from sync_assets.runs.home import alone_in
 
 UNSET = re.compile(r'environment variable "(\w+)"')
@@ -55,6 +56,7 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
     Raises ConfigurationError if it is not set up rightly, ConnectionFailed if its storage cannot
     be reached.
     """
+    keep_engines()
     try:
         with _quiet_retries():
             instance = _open()

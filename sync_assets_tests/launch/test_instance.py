@@ -15,6 +15,7 @@ import dagster as dg
 import pytest
 import yaml
 from dagster_postgres import PostgresEventLogStorage, PostgresRunStorage, PostgresScheduleStorage
+from sqlalchemy import Connection, Engine, event
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
 from sync_assets.launch.instance import FILES, BrokenHome, mend_home, opened_instance
@@ -55,6 +56,27 @@ def test_a_run_is_recorded_in_it(source_url: str, monkeypatch: pytest.MonkeyPatc
     with dg.instance_for_test(overrides=SHIPPED) as instance:
         assert dg.materialize([one], instance=instance).success
         assert instance.get_latest_materialization_event(dg.AssetKey("one")) is not None
+
+
+def test_events_of_one_home_are_written_by_one_engine(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path))
+    engines: set[object] = set()
+
+    def note(connection: Connection, *_: object) -> None:
+        if "event_logs" in str(_):
+            engines.add(connection.engine)
+
+    event.listen(Engine, "before_cursor_execute", note)
+    with opened_instance() as instance:
+        for number in range(3):
+            instance.report_runless_asset_event(dg.AssetMaterialization(f"t{number}"))
+        assert len(instance.get_asset_keys()) == 3
+    event.remove(Engine, "before_cursor_execute", note)
+    # One for the file that all assets share, one for that of events without a run.
+    assert len(engines) <= 2
 
 
 def test_the_location_has_one_name_everywhere() -> None:
