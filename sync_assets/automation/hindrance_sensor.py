@@ -25,7 +25,9 @@ from sync_assets.hindrances.telling import (
     standing,
 )
 from sync_assets.plain_text import shown
-from sync_assets.runs.in_flight import Part, end_dead_runs
+from sync_assets.runs.home import runs_kept
+from sync_assets.runs.in_flight import REQUESTED_BY, Part, end_dead_runs
+from sync_assets.runs.retention import forget_runs
 
 LOOK_SECONDS = 60
 NOTHING = "Nothing is in the way of a sync."
@@ -65,6 +67,9 @@ def hindrance_sensor(
         judged = judge(seen, before, now)
         _send(component, alerts, judged)
         record(instance, tables, before, judged.memory)
+        kept = runs_kept(os.environ)
+        if kept:
+            forget_runs(instance, {REQUESTED_BY: home.requested_by()}, kept)
         instance.run_storage.set_cursor_values({looked(name): program()})
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING

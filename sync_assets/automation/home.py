@@ -79,6 +79,10 @@ class HomeLook:
             if self._switches.get(each.name) == SWITCHED_OFF and _starts(each):
                 yield each.name
 
+    def requested_by(self) -> list[str]:
+        """The names of what asks for runs of these tables."""
+        return [each.name for each in self._requesters]
+
     @cached_property
     def _runs(self) -> Sequence[Unfinished]:
         return list(unfinished(self.instance, self.part))

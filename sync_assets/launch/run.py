@@ -21,13 +21,20 @@ from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.threads import in_thread
 from sync_assets.launch.instance import opened_instance
 from sync_assets.runs.failures import LAUNCHED_BY
+from sync_assets.runs.home import runs_kept
 from sync_assets.runs.in_flight import end_dead_runs
 from sync_assets.runs.listener import Listener, listening
 from sync_assets.runs.process import noted
+from sync_assets.runs.retention import forget_runs
 from sync_assets.runs.unexported import unexported
 
 REPOSITORY = "__repository__"
 """What Dagster calls the repository of a code location that has but one."""
+
+BY_COMMAND = "cli"
+
+OWN_RUNS = 200
+"""Runs that are kept in the home among the user's state files, which nobody else looks after."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,6 +76,9 @@ def run_tables(
             result = future.result()
         except KeyboardInterrupt:
             result = _cancelled(instance, run_id, future)
+        kept = runs_kept(os.environ) or (None if os.environ.get("DAGSTER_HOME") else OWN_RUNS)
+        if kept:
+            forget_runs(instance, {LAUNCHED_BY: BY_COMMAND}, kept)
     interrupted = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     return Ended(interrupted, {} if interrupted else _errors_outside(result, tables))
 
@@ -112,7 +122,7 @@ def _cancelled(
 
 def _tags(run_id: str) -> dict[str, str]:
     # Whoever was in front of it decides: the daemon would start one that was killed again.
-    return {LAUNCHED_BY: "cli", "dagster/max_retries": "0", **noted(run_id)}
+    return {LAUNCHED_BY: BY_COMMAND, "dagster/max_retries": "0", **noted(run_id)}
 
 
 def _run_config(tables: Sequence[SyncedTable], options: Mapping[str, Any]) -> dict[str, Any]:

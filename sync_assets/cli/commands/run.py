@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import importlib
+import os
 import signal
 import sys
 import threading
@@ -33,6 +34,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept
+from sync_assets.runs.home import runs_kept
 
 COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
 HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
@@ -84,6 +86,7 @@ def command(
     tables = selected(tables, select)
     require_urls(tables)
     receipts_kept()
+    runs_kept(os.environ)
     options = {name: value for name, value in asked.items() if value not in (None, False)}
     names = names_of(synced.address for synced in tables)
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
