@@ -4,6 +4,7 @@ import importlib
 import os
 import sys
 import warnings
+from collections.abc import Sequence
 from functools import cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
@@ -13,10 +14,16 @@ from types import ModuleType
 
 import dagster as dg
 
+from sync_assets.assets import specs
+from sync_assets.assets.body import sync_asset
+from sync_assets.automation.checks import checks_of
 from sync_assets.automation.switches import tell_lost_switches
-from sync_assets.config.folder import SHIPPED, locate, read_components
+from sync_assets.component import by_op
+from sync_assets.config.folder import SHIPPED, locate, read_components, read_written
+from sync_assets.config.model import SyncedTable
 from sync_assets.executors import executor_from
 from sync_assets.resources import bound_from_environment
+from sync_assets.runs.shared_targets import rivals_among
 
 # Observable source assets are marked beta in Dagster.
 warnings.filterwarnings("ignore", category=dg.BetaWarning)
@@ -41,6 +48,30 @@ def load_tables(place: Path) -> dg.Definitions:
     tree = dg.ComponentTree.from_module(defs_module=_module(folder), project_root=folder)
     resources = bound_from_environment(connections | {"source", "target"})
     return dg.Definitions.merge(tree.build_defs(), dg.Definitions(resources=resources))
+
+
+def load_chosen(place: Path, tables: Sequence[SyncedTable]) -> dg.Definitions:
+    """What a run of these tables needs, and nothing else: a thousand definitions take seconds.
+
+    All of it where something else in `place` may have a say in their assets: a component of another
+    kind, a key that changes ours afterwards, a module.
+    """
+    written = read_written(place)
+    if written.more:
+        return load_tables(place)
+    everyone = [
+        synced
+        for component in written.components
+        for synced in component.config.synced_tables(specs.group_name(component.folder))
+    ]
+    connections = {c for each in tables for c in (each.source_connection, each.target_connection)}
+    targets = {specs.target_key(synced) for synced in everyone}
+    observed, rivals = {specs.source_key(each) for each in tables} - targets, rivals_among(everyone)
+    return dg.Definitions(
+        assets=[sync_asset(op, op[0].workers, observed, rivals) for op in by_op(tables)],
+        asset_checks=[check for synced in tables for check in checks_of(synced)],
+        resources=bound_from_environment(connections),
+    )
 
 
 def _module(folder: Path) -> ModuleType:

@@ -36,14 +36,29 @@ def locate(environment: Mapping[str, str]) -> Path:
     return path
 
 
+@dataclass(frozen=True, slots=True)
+class Written:
+    """Every component of ours, and whether anything else there may have a say in their assets."""
+
+    components: list[Component]
+    more: bool
+
+
 def read_components(place: Path) -> list[Component]:
     """Read every component in a file or below a folder; the first mistake is raised."""
+    return read_written(place).components
+
+
+def read_written(place: Path) -> Written:
+    """Read all that is written in a file or below a folder; the first mistake is raised."""
+    more = next((place if place.is_dir() else place.parent).rglob("*.py"), None) is not None
     components: list[Component] = []
     targets: dict[tuple[str, str], str] = {}
     names: dict[str, str] = {}
     for file in [place] if place.is_file() else _files(place):
         for document in read_documents(file):
             config = parse_component(document)
+            more = more or config is None or document.value.keys() > {"type", "attributes"}
             if config is not None:
                 component = Component(file.parent, document, config)
                 _claim_targets(component, targets)
@@ -51,7 +66,7 @@ def read_components(place: Path) -> list[Component]:
                 components.append(component)
     if not components and place != SHIPPED:
         raise ConfigurationError(f"{place}: holds no defs.yaml with type: {TYPE}", remedy="")
-    return components
+    return Written(components, more)
 
 
 def _is_defs_file(path: Path) -> bool:

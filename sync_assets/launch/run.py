@@ -16,7 +16,7 @@ import dagster as dg
 from sync_assets.assets import specs
 from sync_assets.config.automation import Checks
 from sync_assets.config.model import SyncedTable
-from sync_assets.definitions import load_tables
+from sync_assets.definitions import load_chosen
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.threads import in_thread
 from sync_assets.launch.instance import opened_instance
@@ -52,7 +52,8 @@ def run_tables(
     listener: Listener,
 ) -> Ended:
     """Materialize `tables` in one run, of which `listener` hears; other tables survive a failure."""
-    job, run_id = load_tables(place).resolve_implicit_global_asset_job_def(), str(uuid.uuid4())
+    job = load_chosen(place, tables).resolve_implicit_global_asset_job_def()
+    run_id = str(uuid.uuid4())
     with opened_instance() as instance:
         end_dead_runs(instance)
         _name_origin(instance, job.name)
