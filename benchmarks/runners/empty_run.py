@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import dagster as dg
 
-from sync_assets.assets import body, specs
+from sync_assets.assets import body, specs, work
+from sync_assets.assets.metadata import NOTHING
 from sync_assets.cli import main
+from sync_assets.cli.commands import run
 from sync_assets.engine import Receipt
 
 KEPT = ("source", "target", "mode", "reason")
@@ -16,10 +18,10 @@ ROWS = ("exported", "inserted", "updated", "unchanged", "deleted")
 WORK = dict.fromkeys(("chunks", "workers"), 0) | {f"rows_{name}": 0 for name in ROWS}
 
 
-def run(attempt: body._Attempt, _: object) -> tuple[Sequence[Receipt], Sequence[None]]:
+def followed(own: work.Work, *_: object) -> work.Done:
     """No look at a database, and a receipt of nothing for each table."""
     empty = Receipt(**dict.fromkeys(KEPT, ""), **COUNTS, **WORK, seconds={"total": 0.0})
-    return [empty for _ in attempt.members], []
+    return work.Done([empty for _ in own.members], [NOTHING for _ in own.members])
 
 
 def results(attempt: body._Attempt, *_: object) -> Iterator[dg.MaterializeResult[None]]:
@@ -28,5 +30,6 @@ def results(attempt: body._Attempt, *_: object) -> Iterator[dg.MaterializeResult
         yield dg.MaterializeResult(asset_key=specs.target_key(synced))
 
 
-body._Attempt.run, body._Attempt.results = run, results  # type: ignore[assignment]  # noqa: SLF001
+work.Work.followed, body._Attempt.results = followed, results  # type: ignore[assignment]  # noqa: SLF001
+run.idle_tables = lambda _: iter(())
 main()

@@ -1,7 +1,7 @@
 """The body of one target asset: look, run the engine, report, tell failures apart."""
 
-import contextlib
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,25 +9,20 @@ import dagster as dg
 from dagster._core.execution.context.invocation import DirectAssetExecutionContext
 
 from sync_assets.assets import specs
+from sync_assets.assets.ahead import current_ahead
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.lineage import data_version, last_version, observation, provenance
-from sync_assets.assets.metadata import Around, metadata_of
+from sync_assets.assets.metadata import metadata_of
+from sync_assets.assets.work import Done, Work
 from sync_assets.config.model import SyncedTable
-from sync_assets.engine import DataCopyEngine, observe
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.inspection.describe import Described, describe
-from sync_assets.engine.inspection.holders import watermark_age
-from sync_assets.engine.names import RelationName
-from sync_assets.engine.progress import Progress
-from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import Table, WorkerConfig
+from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.process import note_process
-from sync_assets.runs.progress_log import ProgressLog
 from sync_assets.runs.run_watch import stopped_with_run
-from sync_assets.runs.shared_targets import Rivals, refuse_shared_target
+from sync_assets.runs.shared_targets import Rivals
 
 
 def sync_asset(
@@ -56,10 +51,8 @@ def sync_asset(
         listener = current_listener()
         if attempt.is_left():
             return
-        for synced in members:
-            listener.started(synced)
         try:
-            receipts, around = attempt.run(workers)
+            done = attempt.run(workers)
         except SyncError as error:
             for synced in members:
                 listener.failed(synced, error)
@@ -67,9 +60,9 @@ def sync_asset(
             if retry:
                 raise retry from failure_of(error)
             raise failure_of(error) from None
-        for synced, receipt in zip(members, receipts, strict=True):
+        for synced, receipt in zip(members, done.receipts, strict=True):
             listener.finished(synced, receipt)
-        yield from attempt.results(receipts, around)
+        yield from attempt.results(done)
 
     return sync
 
@@ -97,31 +90,36 @@ class _Attempt:
             self.context.log.info("run %s was asked for this while it waited here", later)
         return later is not None
 
-    def run(self, workers: WorkerConfig) -> tuple[Sequence[Receipt], Sequence[Around]]:
-        """Look at the source, sync, and look again at what the sync could not say."""
-        for synced in self.members:
-            if synced.table.target in self.rivals:
-                refuse_shared_target(synced, self._url(synced.target_connection), self.rivals)
-        tables = [self.config.applied_to(synced) for synced in self.members]
-        url = self._url(self.members[0].source_connection)
-        relations = [synced.table.source for synced in self.members]
-        # Seen before the snapshot: what changes later asks for another run.
-        markers, described = observe(url, relations).markers, describe(url, relations)
+    def run(self, workers: WorkerConfig) -> Done:
+        """Do the work, or wait for what was begun ahead; tell Dagster what was seen on the source."""
+        ahead = current_ahead()
+        begun = ahead.take(specs.op_of(self.members[0])) if ahead else None
+        if begun is None:
+            done = self._work(workers)
+        else:
+            begun.log_into(self.context.log.info)
+            with self._watched(begun.cancel):
+                done = begun.done.result()
         if not self.config.dry_run:
-            self._tell(markers, described)
-        receipts = self._receipts(tables, self.config.limits(workers))
-        age = None
-        # The rows are committed: what only decorates the receipt must not fail the run.
-        with contextlib.suppress(SyncError):
-            age = watermark_age(url, receipts[0].watermark)
-        around = [Around(markers.get(each), described.get(each), age) for each in relations]
-        return receipts, around
+            self._tell(done)
+        return done
 
-    def results(
-        self, receipts: Sequence[Receipt], around: Sequence[Around]
-    ) -> Iterator[dg.MaterializeResult[None]]:
+    def _work(self, workers: WorkerConfig) -> Done:
+        first, run_id = self.members[0], self.context.op_execution_context.run_id
+        urls = (self._url(first.source_connection), self._url(first.target_connection))
+        work = Work(self.members, self.config, workers, urls, run_id, self.rivals)
+        return work.followed(
+            self.context.log.info, lambda engine: self._watched(engine.cancel), current_listener()
+        )
+
+    def _watched(self, cancel: Callable[[], None]) -> AbstractContextManager[None]:
+        """A block that ends, with its work cancelled, once the run is stopped."""
+        run_id = self.context.op_execution_context.run_id
+        return stopped_with_run(self.context.instance, run_id, cancel)
+
+    def results(self, done: Done) -> Iterator[dg.MaterializeResult[None]]:
         """What was committed; of a dry run, only what it would have been."""
-        for synced, receipt, seen in zip(self.members, receipts, around, strict=True):
+        for synced, receipt, seen in zip(self.members, done.receipts, done.around, strict=True):
             key, metadata = specs.target_key(synced), metadata_of(synced, receipt, seen)
             if receipt.dry_run:
                 self.context.log_event(dg.AssetObservation(key, metadata=metadata))
@@ -152,33 +150,13 @@ class _Attempt:
         url: str = getattr(self.context.resources, connection).connection_url()
         return url
 
-    def _tell(
-        self, markers: Mapping[RelationName, str], described: Mapping[RelationName, Described]
-    ) -> None:
+    def _tell(self, done: Done) -> None:
         """Tell Dagster of source versions that it does not know yet."""
-        for synced in self.members:
-            key, marker = specs.source_key(synced), markers.get(synced.table.source)
-            news = marker and marker != last_version(self.context.instance, key)
-            if marker and news and key in self.observed:
-                event = observation(key, marker, described.get(synced.table.source))
-                self.context.log_event(event)
-
-    def _receipts(self, tables: Sequence[Table], workers: WorkerConfig) -> Sequence[Receipt]:
-        context, listener, first = self.context, current_listener(), self.members[0]
-        log = ProgressLog(context.log.info)
-        by_name = {str(synced.table.target): synced for synced in self.members}
-
-        def follow(progress: Progress) -> None:
-            log.follow(progress)
-            listener.progressed(by_name.get(progress.table, first), progress)
-
-        run_id = context.op_execution_context.run_id
-        engine = DataCopyEngine(
-            self._url(first.source_connection),
-            self._url(first.target_connection),
-            workers=workers,
-            on_progress=follow,
-            run_id=run_id,
-        )
-        with log, stopped_with_run(context.instance, run_id, engine.cancel):
-            return engine.sync_group(tables)
+        for synced, seen in zip(self.members, done.around, strict=True):
+            key, marker = specs.source_key(synced), seen.marker
+            if (
+                key in self.observed
+                and marker
+                and marker != last_version(self.context.instance, key)
+            ):
+                self.context.log_event(observation(key, marker, seen.described))

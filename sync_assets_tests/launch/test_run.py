@@ -19,6 +19,7 @@ import pytest
 from sync_assets.config.model import TableSyncConfig
 from sync_assets.launch.idle import left_out
 from sync_assets_tests.fixtures.documents import valid
+from sync_assets_tests.fixtures.pair import eventually
 from sync_assets_tests.fixtures.servers import Connect
 
 DEFS = """\
@@ -167,6 +168,26 @@ def test_a_table_that_nothing_happened_to_takes_no_part_in_the_next_run(
     assert (code, cli.events(materialized)) == (0, [1, 2])
     assert "2 tables in" in err
     assert "2 unchanged; 0 rows written" in err
+
+
+def test_tables_are_synced_side_by_side_where_that_is_asked_for(
+    cli: CommandLine, source_url: str, target_url: str, connect: Connect
+) -> None:
+    lock, there = connect(source_url), connect(target_url).cursor()
+    lock.autocommit = False
+    lock.cursor().execute("LOCK TABLE orders")
+    process = cli.start("run", "replica.*", "--parallel", "2")
+
+    def items_are_there() -> bool:
+        there.execute("SELECT to_regclass('replica.items') IS NOT NULL")
+        return there.fetchone() == (True,)
+
+    assert eventually(items_are_there)
+    lock.rollback()
+    _, err = process.communicate(timeout=120)
+    assert process.returncode == 0, err
+    assert "2 tables in" in err
+    assert cli.statuses() == ["SUCCESS"]
 
 
 def test_a_home_that_does_not_know_of_a_table_yet_is_shown_it(cli: CommandLine) -> None:

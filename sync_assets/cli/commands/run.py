@@ -35,6 +35,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept
 from sync_assets.runs.home import runs_kept
+from sync_assets.runs.shared_targets import rivals_among
 
 COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
 HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
@@ -59,11 +60,15 @@ LAUNCH = "sync_assets.launch.run"
 @click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
 @click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")
 @click.option("--dry-run", is_flag=True, help="Count what would change, and publish nothing.")
+@click.option(
+    "--parallel", type=click.IntRange(1), metavar="N", default=1, help="N tables at once."
+)
 @click.option("--all", "everything", is_flag=True, help="Print a line for every table.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the receipts.")
 def command(
     select: tuple[str, ...],
     *,
+    parallel: int,
     everything: bool,
     as_json: bool,
     **asked: Any,
@@ -82,15 +87,18 @@ def command(
     """
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    place, tables = configured_tables()
-    tables = selected(tables, select)
+    place, configured = configured_tables()
+    tables = selected(configured, select)
     require_urls(tables)
     receipts_kept()
     runs_kept(os.environ)
-    options = {name: value for name, value in asked.items() if value not in (None, False)}
+    options = {
+        name: value for name, value in asked.items() if value is not None and value is not False
+    }
+    how = {"rivals": rivals_among(configured), "parallel": parallel}
     names = names_of(synced.address for synced in tables)
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
-        work = _Work(place, tables, options, display)
+        work = _Work(place, tables, options, display, how)
         interrupted = work.do()
     _print_results(work, everything=everything, as_json=as_json)
     say(_total(work), err=True)
@@ -108,11 +116,12 @@ class _Work:
         tables: Sequence[SyncedTable],
         options: Mapping[str, Any],
         display: PlainDisplay,
+        how: Mapping[str, Any],
     ) -> None:
         self.tables, self.display = tables, display
         self.again: list[SyncedTable] = []
         self.errors: dict[Address, SyncError] = {}
-        self._place, self._options = place, options
+        self._place, self._options, self._how = place, options, how
 
     def do(self) -> bool:
         """Do it, and say whether it was interrupted."""
@@ -120,7 +129,7 @@ class _Work:
         threading.Thread(target=importlib.import_module, args=[LAUNCH], daemon=True).start()
         self.display.doing(f"looking at {in_words(len(self.tables))}")
         if not self._options:
-            for synced, receipt in _idle(self.tables):
+            for synced, receipt in idle_tables(self.tables):
                 self.display.finished(synced, receipt)
         due = [each for each in self.tables if each.address not in self.display.receipts]
         self.display.doing(f"starting a run of {in_words(len(due))}")
@@ -137,7 +146,7 @@ class _Work:
         from sync_assets.launch.run import run_tables
         from sync_assets.runs.failures import may_pass
 
-        ended = run_tables(self._place, due, self._options, self.display)
+        ended = run_tables(self._place, due, self._options, self.display, **self._how)
         self.errors |= ended.errors
         if ended.interrupted:
             return True
@@ -146,14 +155,14 @@ class _Work:
             return False
         names = named([self.display.names[each.address] for each in self.again])
         self.display.say(f"Once more, as what they failed for may have passed: {names}")
-        ended = run_tables(self._place, self.again, self._options, self.display)
+        ended = run_tables(self._place, self.again, self._options, self.display, **self._how)
         for each in self.again:
             self.errors.pop(each.address, None)
         self.errors |= ended.errors
         return ended.interrupted
 
 
-def _idle(tables: Sequence[SyncedTable]) -> Iterator[tuple[SyncedTable, Receipt]]:
+def idle_tables(tables: Sequence[SyncedTable]) -> Iterator[tuple[SyncedTable, Receipt]]:
     """The tables that a run would find nothing for; those of a snapshot group only together."""
     from sync_assets.cli.connections import by_connections
     from sync_assets.engine.inspection.idle import idle_among

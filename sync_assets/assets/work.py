@@ -1,0 +1,87 @@
+"""What the op of one table, or of a snapshot group, does on the servers: look, sync, look again."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+
+from sync_assets.assets.launchpad import SyncConfig
+from sync_assets.assets.metadata import Around
+from sync_assets.config.model import SyncedTable
+from sync_assets.engine import DataCopyEngine, observe
+from sync_assets.engine.errors import SyncError
+from sync_assets.engine.inspection.describe import describe
+from sync_assets.engine.inspection.holders import watermark_age
+from sync_assets.engine.progress import OnProgress, Progress
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.table import WorkerConfig
+from sync_assets.runs.listener import Listener
+from sync_assets.runs.progress_log import ProgressLog
+from sync_assets.runs.shared_targets import Rivals, refuse_shared_target
+
+Watched = Callable[[DataCopyEngine], contextlib.AbstractContextManager[None]]
+"""What the engine works within: whoever wants to stop it is told of it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """The receipts of an op's tables in their order, and what was seen on the source around them."""
+
+    receipts: Sequence[Receipt]
+    around: Sequence[Around]
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """One op's work in one run."""
+
+    members: Sequence[SyncedTable]
+    config: SyncConfig
+    workers: WorkerConfig
+    urls: tuple[str, str]
+    run_id: str
+    rivals: Rivals
+
+    def followed(
+        self, write: Callable[[str], object], watched: Watched, listener: Listener
+    ) -> Done:
+        """Do it with a log, and a listener who hears of each table; raises SyncError."""
+        by_name = {str(synced.table.target): synced for synced in self.members}
+        for synced in self.members:
+            listener.started(synced)
+        with ProgressLog(write) as log:
+
+            def follow(progress: Progress) -> None:
+                log.follow(progress)
+                listener.progressed(by_name.get(progress.table, self.members[0]), progress)
+
+            return self._done(follow, watched)
+
+    def _done(self, on_progress: OnProgress, watched: Watched) -> Done:
+        source, target = self.urls
+        for synced in self.members:
+            if synced.table.target in self.rivals:
+                refuse_shared_target(synced, target, self.rivals)
+        relations = [synced.table.source for synced in self.members]
+        # Seen before the snapshot: what changes later asks for another run.
+        markers, described = observe(source, relations).markers, describe(source, relations)
+        receipts = self._receipts(on_progress, watched)
+        age = None
+        # The rows are committed: what only decorates the receipt must not fail the run.
+        with contextlib.suppress(SyncError):
+            age = watermark_age(source, receipts[0].watermark)
+        return Done(
+            receipts, [Around(markers.get(each), described.get(each), age) for each in relations]
+        )
+
+    def _receipts(self, on_progress: OnProgress, watched: Watched) -> Sequence[Receipt]:
+        tables = [self.config.applied_to(synced) for synced in self.members]
+        engine = DataCopyEngine(
+            *self.urls,
+            workers=self.config.limits(self.workers),
+            on_progress=on_progress,
+            run_id=self.run_id,
+        )
+        with watched(engine):
+            return engine.sync_group(tables)

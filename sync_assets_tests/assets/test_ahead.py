@@ -1,0 +1,79 @@
+"""Work is done ahead of the op it belongs to: so much at once, never too far, and once."""
+
+import threading
+
+from sync_assets.assets.ahead import AHEAD, Ahead, Begun, Job, current_ahead
+from sync_assets.assets.work import Done
+from sync_assets.engine.errors import SchemaConflict, SyncError
+from sync_assets_tests.fixtures.pair import eventually
+
+NOTHING = Done([], [])
+
+
+class Recorded:
+    """Jobs that note when they begin, and end when they may."""
+
+    def __init__(self) -> None:
+        self.begun: list[str] = []
+        self.may_end = threading.Event()
+
+    def job(self, name: str) -> Job:
+        def work(begun: Begun) -> Done:
+            self.begun.append(name)
+            begun.log(f"{name} begins")
+            assert self.may_end.wait(60)
+            return NOTHING
+
+        return work
+
+    def jobs(self, count: int) -> dict[str, Job]:
+        return {name: self.job(name) for name in map(str, range(count))}
+
+
+def test_so_many_are_done_at_once_and_so_many_wait_for_their_turn() -> None:
+    recorded = Recorded()
+    with Ahead(recorded.jobs(20), 2).working():
+        assert eventually(lambda: len(recorded.begun) == 2)
+        recorded.may_end.set()
+        assert eventually(lambda: len(recorded.begun) == 2 + AHEAD)
+        ahead = current_ahead()
+        assert ahead is not None
+        begun = ahead.take("0")
+        assert begun is not None
+        assert begun.done.result(60) is NOTHING
+        assert eventually(lambda: len(recorded.begun) == 3 + AHEAD)
+        assert ahead.take("0") is None, "the second attempt is the op's own"
+    assert current_ahead() is None
+    assert len(recorded.begun) == 3 + AHEAD, "what has not begun by the end never does"
+
+
+def test_an_op_whose_turn_comes_first_does_its_work_by_itself() -> None:
+    recorded = Recorded()
+    ahead = Ahead(recorded.jobs(3), 1)
+    with ahead.working():
+        assert eventually(lambda: recorded.begun == ["0"])
+        assert ahead.take("1") is None
+        recorded.may_end.set()
+        assert eventually(lambda: recorded.begun == ["0", "2"])
+
+
+def test_an_error_is_raised_where_the_result_is_asked_for_and_takes_no_other_along() -> None:
+    def fails(_: Begun) -> Done:
+        raise SchemaConflict("it does not fit")
+
+    ahead = Ahead({"bad": fails, "good": lambda _: NOTHING}, 1)
+    with ahead.working():
+        assert eventually(lambda: "good" in ahead.begun)
+        bad, good = ahead.take("bad"), ahead.take("good")
+        assert bad is not None
+        assert isinstance(bad.done.exception(60), SyncError)
+        assert good is not None
+        assert good.done.result(60) is NOTHING
+
+
+def test_what_is_logged_before_there_is_an_op_comes_into_its_log() -> None:
+    begun, lines = Begun(), list[str]()
+    begun.log("lock")
+    begun.log_into(lines.append)
+    begun.log("export")
+    assert lines == ["lock", "export"]
