@@ -5,9 +5,10 @@ from __future__ import annotations
 import os
 import sys
 
-from sync_assets.engine import DataCopyEngine
+from sync_assets.engine import DataCopyEngine, RelationName, SyncError, Table
 
 if sys.argv[-1] != "prepare":
     engine = DataCopyEngine(os.environ["SOURCE_URL"], os.environ["TARGET_URL"])
-    for table in os.environ["ASKED"].split():
-        engine.copy_table_data(table, table, "xmin_incremental")
+    names = [RelationName("public", name) for name in os.environ["ASKED"].split()]
+    outcomes = engine.sync_each([Table(name, name) for name in names])
+    sys.exit(any(isinstance(each, SyncError) for each in outcomes))

@@ -15,8 +15,10 @@ from sync_assets.cli.output import number, print_json, print_rows, say, size
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from sync_assets.config.model import SyncedTable
-    from sync_assets.engine import Forecast, SyncError
+    from sync_assets.engine import Forecast, SyncError, Table
 
 Planned: TypeAlias = "tuple[SyncedTable, Forecast | SyncError]"
 Group: TypeAlias = "list[tuple[str, Forecast]]"
@@ -49,7 +51,7 @@ def command(
     _, everyone = configured_tables()
     chosen = selected(everyone, select)
     require_urls(chosen)
-    found = _once([_planned(synced, full_refresh=full_refresh) for synced in chosen])
+    found = _once(list(_planned(chosen, full_refresh=full_refresh)))
     if as_json:
         from sync_assets.cli.documents import PlanDocument, PlanTable, table_or_error
 
@@ -59,21 +61,32 @@ def command(
         _print(found, names, everything=everything)
 
 
-def _planned(synced: SyncedTable, *, full_refresh: bool) -> Planned:
-    from sync_assets.cli.connections import urls_of
-    from sync_assets.engine import DataCopyEngine, SyncError
+def _planned(chosen: list[SyncedTable], *, full_refresh: bool) -> Iterator[Planned]:
+    from sync_assets.cli.connections import by_connections
+    from sync_assets.engine import DataCopyEngine
 
-    engine = DataCopyEngine(*urls_of(synced))
+    found: dict[tuple[str, str], Planned] = {}
+    for ends in by_connections(chosen):
+        asked = [_asked(synced, full_refresh=full_refresh) for synced in ends.tables]
+        planned = DataCopyEngine(ends.source_url, ends.target_url).plan_each(asked)
+        for synced, outcome in zip(ends.tables, planned, strict=True):
+            found[synced.address] = synced, _said(synced, outcome, full_refresh=full_refresh)
+    yield from (found[synced.address] for synced in chosen)
+
+
+def _asked(synced: SyncedTable, *, full_refresh: bool) -> Table:
     # Reading everything looks for deleted rows, too.
-    chosen = synced.table if full_refresh else synced.between_sweeps
-    try:
-        found = engine.plan(dataclasses.replace(chosen, full_refresh=full_refresh))
-    except SyncError as error:
-        return synced, error
-    if chosen is not synced.table:
-        until = f"{found.deletes} until delete_schedule: {synced.automation.delete_schedule}"
-        found = dataclasses.replace(found, deletes=until)
-    return synced, found
+    table = synced.table if full_refresh else synced.between_sweeps
+    return dataclasses.replace(table, full_refresh=full_refresh)
+
+
+def _said(
+    synced: SyncedTable, outcome: Forecast | SyncError, *, full_refresh: bool
+) -> Forecast | SyncError:
+    if full_refresh or synced.between_sweeps is synced.table or isinstance(outcome, Exception):
+        return outcome
+    until = f"{outcome.deletes} until delete_schedule: {synced.automation.delete_schedule}"
+    return dataclasses.replace(outcome, deletes=until)
 
 
 def _once(found: list[Planned]) -> list[Planned]:
