@@ -19,6 +19,7 @@ from sync_assets.engine.receipt import ColumnShape, Receipt
 from sync_assets.plain_text import as_markdown, lines_shown
 
 MARKER = "sync/source_marker"
+WATERMARK = "sync/watermark"
 SCHEMA = "dagster/column_schema"
 DATA_VERSION = "dagster/data_version"
 
@@ -64,8 +65,17 @@ def data_version(before: dg.AssetMaterialization | None, receipt: Receipt) -> dg
     return dg.DataVersion(f"{receipt.watermark}-{receipt.run_id[:8]}")
 
 
-KEPT = (SCHEMA, "dagster/row_count", MARKER)
+KEPT = (SCHEMA, "dagster/row_count", MARKER, WATERMARK)
 """What Dagster and the change sensor read of the last materialization, whatever it was."""
+
+
+def tells_of(last: dg.AssetMaterialization, idle: Receipt) -> bool:
+    """Whether an event tells of the last run of a table that a look found idle.
+
+    A process that was killed may have published rows that Dagster never heard of.
+    """
+    watermark = last.metadata.get(WATERMARK)
+    return watermark is not None and watermark.value == idle.watermark
 
 
 def looked_at(

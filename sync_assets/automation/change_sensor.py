@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.lineage import MARKER, looked_at, observation
+from sync_assets.assets.lineage import MARKER, looked_at, observation, tells_of
 from sync_assets.automation.demand import (
     Asked,
     Candidate,
@@ -155,7 +155,13 @@ class _Tick:
         found: Mapping[RelationName, Receipt] = {}
         with contextlib.suppress(SyncError):  # a run will tell
             found = idle_among(url, self.part.target_url(), tables) if tables else {}
-        return [op for op in ops if {each.table.target for each in op} <= found.keys()]
+        return [op for op in ops if all(self._is_known(each, found) for each in op)]
+
+    def _is_known(self, synced: SyncedTable, idle: Mapping[RelationName, Receipt]) -> bool:
+        """Whether a table is idle, and Dagster knows of its last run."""
+        event = self.context.instance.get_latest_materialization_event(specs.target_key(synced))
+        last, receipt = event and event.asset_materialization, idle.get(synced.table.target)
+        return last is not None and receipt is not None and tells_of(last, receipt)
 
     def _candidates(self, look: Observed) -> Iterator[tuple[Op, dict[str, Candidate]]]:
         """Each op whose sources exist, with what is known of its tables."""

@@ -181,8 +181,9 @@ def idle_tables(tables: Sequence[SyncedTable]) -> Iterator[tuple[SyncedTable, Re
     if whole:
         from sync_assets.launch.idle import left_out
 
-        known = left_out(whole)
-        yield from ((each, found[each.address]) for each in whole if each.address in known)
+        idle_ones = [(each, found[each.address]) for each in whole]
+        known = left_out(idle_ones)
+        yield from ((each, receipt) for each, receipt in idle_ones if each.address in known)
 
 
 def _together(synced: SyncedTable) -> tuple[RelationName, ...]:

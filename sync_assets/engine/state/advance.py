@@ -68,7 +68,7 @@ def advance(
 
 _UNTOUCHED = """
 UPDATE sync_assets.state AS s SET
-  version = s.version + 1, synced_at = clock_timestamp(),
+  version = s.version + 1, synced_at = clock_timestamp(), run_id = %(run_id)s,
   watermark = %(watermark)s, snapshot_xmax = %(snapshot_xmax)s, source_lsn = %(lsn)s,
   snapshot_at = %(snapshot_at)s, positions = seen.positions
 FROM unnest(%(schemas)s::text[], %(names)s::text[], %(versions)s::bigint[], %(positions)s::jsonb[])
@@ -86,6 +86,7 @@ def advance_untouched(
     """
     seen = after[0]
     values = {
+        "run_id": seen.run_id,
         "watermark": seen.watermark,
         "snapshot_xmax": seen.snapshot_xmax,
         "lsn": seen.lsn,

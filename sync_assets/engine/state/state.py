@@ -51,7 +51,7 @@ class State:
     """The state of one table after its last run; `version` guards against a lost update.
 
     `positions` are where the next run's WAL window may start. `mapped` says that the target has a
-    map of the source's keys by page. `run_id` is the last run that left a receipt.
+    map of the source's keys by page. `run_id` is the last run.
     """
 
     version: int
