@@ -1,14 +1,13 @@
 """Work that is done ahead of the op it belongs to, in threads of the process that executes the run.
 
 Dagster takes one op after another there, and writes several events for each: meanwhile the servers
-could do the next one's work. A context variable reaches the ops of that run alone; an op whose work
-has not begun when its turn comes does it by itself.
+could do the next one's work. A context variable reaches the ops of that run alone.
 """
 
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -17,7 +16,7 @@ from sync_assets.assets.work import Done
 from sync_assets.engine import DataCopyEngine
 
 AHEAD = 4
-"""Ops that are done and wait for their turn, at most: were the process killed, nobody told of them."""
+"""Ops that wait for their turn, above which no job begins: were the process killed, nobody told of them."""
 
 
 class Begun:
@@ -25,7 +24,7 @@ class Begun:
 
     def __init__(self) -> None:
         self.done: Future[Done] = Future()
-        self._engine: DataCopyEngine | None = None
+        self.engine: DataCopyEngine | None = None
         self._lines: list[str] = []
         self._write: Callable[[str], object] = self._lines.append
         self._lock = threading.Lock()
@@ -33,13 +32,13 @@ class Begun:
     @contextmanager
     def watched(self, engine: DataCopyEngine) -> Iterator[None]:
         """Keep the engine, so that it can be cancelled."""
-        self._engine = engine
+        self.engine = engine
         yield
 
     def cancel(self) -> None:
         """Cancel what it has under way on the servers."""
-        if self._engine is not None:
-            self._engine.cancel()
+        if self.engine is not None:
+            self.engine.cancel()
 
     def log(self, line: str) -> None:
         """Log a line, once there is an op whose log it belongs to."""
@@ -54,44 +53,54 @@ class Begun:
             self._write = write
 
 
-Job = Callable[[Begun], Done]
-"""Does an op's work."""
+Job = Callable[[Mapping[str, Begun]], None]
+"""Does the work of some ops, by their names, and lets each have its outcome."""
 
 
 class Ahead:
-    """The work of a run's ops, `parallel` of them at once; `begun` is what waits for its turn."""
+    """The work of a run's ops, `parallel` jobs at once; `begun` is what waits for its op's turn."""
 
-    def __init__(self, jobs: Mapping[str, Job], parallel: int) -> None:
-        self._waiting = dict(jobs)
+    def __init__(self, jobs: Sequence[tuple[Sequence[str], Job]], parallel: int) -> None:
+        self._waiting = list(jobs)
         self.begun: dict[str, Begun] = {}
         self._parallel = parallel
+        self._wanted: str | None = None
+        self._threads: list[threading.Thread] = []
         self._moved = threading.Condition()
         self._over = False
 
     @contextmanager
     def working(self) -> Iterator[None]:
-        """Work while the block lasts; what has not begun by its end never does."""
-        threads = [
-            threading.Thread(target=self._work, name=f"ahead {number}", daemon=True)
-            for number in range(self._parallel)
-        ]
-        for thread in threads:
-            thread.start()
+        """Work from the first op's turn to the end of the block; what waits then never begins."""
         token = _current.set(self)
         try:
             yield
         finally:
             _current.reset(token)
             self.cancel()
-            for thread in threads:
+            for thread in self._threads:
                 thread.join()
 
     def take(self, op: str) -> Begun | None:
-        """The work of an op whose turn has come, once; None where it has to do it by itself."""
+        """The work of an op whose turn has come, begun by now; None the second time, or if unknown."""
         with self._moved:
-            self._waiting.pop(op, None)
+            if any(op in ops for ops, _ in self._waiting):
+                self._wanted = op
+                self._start()
+                self._moved.notify_all()
+                self._moved.wait_for(lambda: op in self.begun or self._over)
+            found = self.begun.pop(op, None)
             self._moved.notify_all()
-            return self.begun.pop(op, None)
+            return found
+
+    def _start(self) -> None:
+        if not self._threads:
+            self._threads = [
+                threading.Thread(target=self._work, name=f"ahead {number}", daemon=True)
+                for number in range(self._parallel)
+            ]
+            for thread in self._threads:
+                thread.start()
 
     def cancel(self) -> None:
         """Begin nothing more, and cancel what runs."""
@@ -104,23 +113,30 @@ class Ahead:
 
     def _work(self) -> None:
         while (found := self._next()) is not None:
-            job, begun = found
+            begun, job = found
             try:
-                begun.done.set_result(job(begun))
+                job(begun)
             except BaseException as error:  # noqa: BLE001 (raised where the result is asked for)
-                begun.done.set_exception(error)
+                for each in begun.values():
+                    if not each.done.done():
+                        each.done.set_exception(error)
 
-    def _next(self) -> tuple[Job, Begun] | None:
+    def _next(self) -> tuple[Mapping[str, Begun], Job] | None:
         with self._moved:
             self._moved.wait_for(self._may_begin)
             if self._over or not self._waiting:
                 return None
-            op = next(iter(self._waiting))
-            begun = self.begun[op] = Begun()
-            return self._waiting.pop(op), begun
+            places = (place for place, (ops, _) in enumerate(self._waiting) if self._wanted in ops)
+            ops, job = self._waiting.pop(next(places, 0))
+            self._wanted = None
+            begun = {op: Begun() for op in ops}
+            self.begun |= begun
+            self._moved.notify_all()
+            return begun, job
 
     def _may_begin(self) -> bool:
-        return self._over or not self._waiting or len(self.begun) < self._parallel + AHEAD
+        few = len(self.begun) < self._parallel + AHEAD
+        return self._over or not self._waiting or few or self._wanted is not None
 
 
 _current: ContextVar[Ahead | None] = ContextVar("sync_assets_ahead", default=None)

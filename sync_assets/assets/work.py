@@ -12,7 +12,7 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine, observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
-from sync_assets.engine.inspection.holders import watermark_age
+from sync_assets.engine.inspection.holders import WatermarkAge, watermark_age
 from sync_assets.engine.progress import OnProgress, Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import WorkerConfig
@@ -67,10 +67,7 @@ class Work:
         # Seen before the snapshot: what changes later asks for another run.
         markers, described = observe(source, relations).markers, describe(source, relations)
         receipts = self._receipts(on_progress, watched)
-        age = None
-        # The rows are committed: what only decorates the receipt must not fail the run.
-        with contextlib.suppress(SyncError):
-            age = watermark_age(source, receipts[0].watermark)
+        age = age_of(source, receipts[0].watermark)
         return Done(
             receipts, [Around(markers.get(each), described.get(each), age) for each in relations]
         )
@@ -85,3 +82,13 @@ class Work:
         )
         with watched(engine):
             return engine.sync_group(tables)
+
+
+def age_of(source_url: str, watermark: int) -> WatermarkAge | None:
+    """The age of a mark, where it can be told.
+
+    The rows are committed by then: what only decorates the receipt must not fail the run.
+    """
+    with contextlib.suppress(SyncError):
+        return watermark_age(source_url, watermark)
+    return None

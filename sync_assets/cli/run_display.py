@@ -73,7 +73,10 @@ class PlainDisplay(Listener):
     def progressed(self, synced: SyncedTable, progress: Step) -> None:
         """The table moves on."""
         with self._lock:
-            known = self._in_work[synced.address]
+            known = self._in_work.get(synced.address)
+            if known is None:
+                # Done, while those that travel with it are not.
+                return
             if known.step.phase != progress.phase:
                 known.began = time.monotonic()
             known.step = progress
@@ -170,8 +173,9 @@ class LiveDisplay(PlainDisplay):
         """Move its bar."""
         super().progressed(synced, progress)
         task = self._tasks.get(synced.address)
-        if task is not None:
-            told = escape(self._in_work[synced.address].told)
+        known = self._in_work.get(synced.address)
+        if task is not None and known is not None:
+            told = escape(known.told)
             total = progress.chunks or None
             done = progress.chunks_done
             self._bars.update(task, description=told, completed=done, total=total)

@@ -114,15 +114,18 @@ class DataCopyEngine:
 
         return self._guarded(names, work)
 
-    def sync_each(self, tables: Sequence[Table]) -> tuple[Receipt | errors.SyncError, ...]:
+    def sync_each(
+        self, tables: Sequence[Table], on_outcome: OnOutcome[Receipt] | None = None
+    ) -> tuple[Receipt | errors.SyncError, ...]:
         """Run the protocol for many tables, each for itself; outcomes in the order of `tables`.
 
         Small tables travel together, over the same connections. An outcome is a Receipt or the
-        SyncError of that table, which takes no other along; Cancelled alone is raised.
+        SyncError of that table, which takes no other along; Cancelled alone is raised. `on_outcome`
+        hears of each as soon as it is known.
         """
         from sync_assets.engine.run.each import sync_each
 
-        return self._each(tables, sync_each)
+        return self._each(tables, sync_each, on_outcome)
 
     def verify(
         self, table: Table, *, sync: bool = True, repair: bool = False, examples: int = EXAMPLES
@@ -229,11 +232,17 @@ class DataCopyEngine:
         self,
         tables: Sequence[Table],
         do: Callable[[Run, Sequence[Table], OnOutcome[Result]], None],
+        on_outcome: OnOutcome[Result] | None = None,
     ) -> tuple[Result | errors.SyncError, ...]:
         outcomes: dict[Table, Result | errors.SyncError] = {}
 
+        def ended(table: Table, outcome: Result | errors.SyncError) -> None:
+            outcomes[table] = outcome
+            if on_outcome is not None:
+                on_outcome(table, outcome)
+
         def work(sessions: Sessions, report: Reporter) -> None:
-            do(self._run(sessions, report), tables, outcomes.__setitem__)
+            do(self._run(sessions, report), tables, ended)
 
         self._guarded(_different_targets(tables), work)
         return tuple(outcomes[table] for table in tables)

@@ -15,8 +15,9 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.ahead import Ahead, Job
+from sync_assets.assets.ahead import Ahead
 from sync_assets.assets.launchpad import SyncConfig
+from sync_assets.assets.portions import jobs_of
 from sync_assets.assets.work import Work
 from sync_assets.component import by_op
 from sync_assets.config.automation import Checks
@@ -67,20 +68,20 @@ def run_tables(
     job = load_chosen(place, tables).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
     config = SyncConfig(**options)
-    jobs = {
-        specs.op_of(op[0]): _work(
-            Work(op, config, op[0].workers, _urls(op), run_id, rivals), listener
-        )
+    works = [
+        Work(op, config, op[0].workers, _urls(op), run_id, rivals)
         for op in by_op(tables)
         if not _waits(op, tables)
-    }
+    ]
     with opened_instance() as instance:
         end_dead_runs(instance)
         _name_origin(instance, job.name)
         _capture_nothing(instance)
 
+        ahead = Ahead(list(jobs_of(works, listener, parallel)), parallel)
+
         def execute() -> dg.ExecuteInProcessResult:
-            with listening(listener), Ahead(jobs, parallel).working():
+            with listening(listener), ahead.working():
                 return job.execute_in_process(
                     instance=instance,
                     asset_selection=[specs.target_key(synced) for synced in tables],
@@ -108,10 +109,6 @@ def _waits(op: Sequence[SyncedTable], tables: Sequence[SyncedTable]) -> bool:
     """Whether it reads what another table of this run writes, and so has to wait for its turn."""
     written = {specs.target_key(synced) for synced in tables}
     return any(specs.source_key(synced) in written for synced in op)
-
-
-def _work(work: Work, listener: Listener) -> Job:
-    return lambda begun: work.followed(begun.log, begun.watched, listener)
 
 
 def _urls(op: Sequence[SyncedTable]) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Work is done ahead of the op it belongs to: so much at once, never too far, and once."""
 
 import threading
+from collections.abc import Mapping
 
 from sync_assets.assets.ahead import AHEAD, Ahead, Begun, Job, current_ahead
 from sync_assets.assets.work import Done
@@ -18,52 +19,57 @@ class Recorded:
         self.may_end = threading.Event()
 
     def job(self, name: str) -> Job:
-        def work(begun: Begun) -> Done:
+        def work(begun: Mapping[str, Begun]) -> None:
             self.begun.append(name)
-            begun.log(f"{name} begins")
             assert self.may_end.wait(60)
-            return NOTHING
+            for each in begun.values():
+                each.done.set_result(NOTHING)
 
         return work
 
-    def jobs(self, count: int) -> dict[str, Job]:
-        return {name: self.job(name) for name in map(str, range(count))}
+    def jobs(self, count: int) -> list[tuple[list[str], Job]]:
+        return [([name], self.job(name)) for name in map(str, range(count))]
 
 
 def test_so_many_are_done_at_once_and_so_many_wait_for_their_turn() -> None:
     recorded = Recorded()
     with Ahead(recorded.jobs(20), 2).working():
-        assert eventually(lambda: len(recorded.begun) == 2)
-        recorded.may_end.set()
-        assert eventually(lambda: len(recorded.begun) == 2 + AHEAD)
         ahead = current_ahead()
         assert ahead is not None
+        assert recorded.begun == [], "nothing begins before the first op's turn"
         begun = ahead.take("0")
         assert begun is not None
+        assert eventually(lambda: len(recorded.begun) == 2)
+        recorded.may_end.set()
         assert begun.done.result(60) is NOTHING
         assert eventually(lambda: len(recorded.begun) == 3 + AHEAD)
         assert ahead.take("0") is None, "the second attempt is the op's own"
+        assert ahead.take("1") is not None
+        assert eventually(lambda: len(recorded.begun) == 4 + AHEAD)
     assert current_ahead() is None
-    assert len(recorded.begun) == 3 + AHEAD, "what has not begun by the end never does"
+    assert len(recorded.begun) == 4 + AHEAD, "what has not begun by the end never does"
 
 
-def test_an_op_whose_turn_comes_first_does_its_work_by_itself() -> None:
+def test_an_op_whose_turn_comes_before_others_has_its_work_begun_next() -> None:
     recorded = Recorded()
-    ahead = Ahead(recorded.jobs(3), 1)
+    recorded.may_end.set()
+    ahead = Ahead(recorded.jobs(50), 1)
     with ahead.working():
-        assert eventually(lambda: recorded.begun == ["0"])
-        assert ahead.take("1") is None
-        recorded.may_end.set()
-        assert eventually(lambda: recorded.begun == ["0", "2"])
+        for op in ("40", "0", "30", "49"):
+            begun = ahead.take(op)
+            assert begun is not None
+            assert begun.done.result(60) is NOTHING
+    assert recorded.begun[0] == "40"
 
 
 def test_an_error_is_raised_where_the_result_is_asked_for_and_takes_no_other_along() -> None:
-    def fails(_: Begun) -> Done:
+    def fails(_: Mapping[str, Begun]) -> None:
         raise SchemaConflict("it does not fit")
 
-    ahead = Ahead({"bad": fails, "good": lambda _: NOTHING}, 1)
+    recorded = Recorded()
+    recorded.may_end.set()
+    ahead = Ahead([(["bad"], fails), (["good"], recorded.job("good"))], 1)
     with ahead.working():
-        assert eventually(lambda: "good" in ahead.begun)
         bad, good = ahead.take("bad"), ahead.take("good")
         assert bad is not None
         assert isinstance(bad.done.exception(60), SyncError)
