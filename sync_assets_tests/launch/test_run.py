@@ -240,7 +240,7 @@ def test_freshness_counts_from_a_look_as_from_a_run(
     assert then is not None
     assert now is not None
     assert now.tags == then.tags
-    kept = {"sync/source_marker", "dagster/column_schema", "dagster/row_count"}
+    kept = {"sync/source_marker", "sync/watermark", "dagster/column_schema", "dagster/row_count"}
     assert now.metadata.keys() == {"sync/reason", *kept}
 
 
@@ -309,9 +309,9 @@ def test_the_next_run_closes_one_that_was_killed(
     lock.cursor().execute("LOCK TABLE orders")
     process = cli.start("run", "replica.orders")
     wait_for_lock(source_url, connect)
+    assert eventually(lambda: cli.statuses() == ["STARTED"])
     process.kill()
     process.communicate()
-    assert cli.statuses() == ["STARTED"]
     lock.rollback()
     assert cli.run("replica.items")[0] == 0
     assert cli.statuses() == ["SUCCESS", "FAILURE"]
