@@ -12,8 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from sync_assets.cli.alike import SHOWN, alike, named
-from sync_assets.cli.output import say, say_lines
+from sync_assets.cli.output import SHOWN, alike, named, say, say_lines
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.plain_text import shown
 

@@ -1,15 +1,16 @@
-"""Tables on a terminal, plain lines in a pipe, JSON for machines."""
+"""Tables on a terminal, plain lines in a pipe, JSON for machines; what is alike, once."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
 import sys
-from collections.abc import Sequence
-from typing import Any, Literal
+from collections.abc import Callable, Hashable, Iterable, Sequence
+from typing import Any, Literal, TypeVar
 
 import click
 
+from sync_assets.engine.names import listed
 from sync_assets.plain_text import json_shown, lines_shown, shown
 
 GAP = 2
@@ -18,11 +19,19 @@ GAP = 2
 EDGES = 2
 """Blanks left and right of a table on a terminal."""
 
+SHOWN = 40
+"""Lines about tables that a person reads at once; `--all` prints every one."""
+
+NAMED_AT_MOST = 10
+"""Tables that one line names."""
 
 KILO = 1024
 
 JSON_VERSION = 1
 """Raised when a key of any `--json` output is removed or changes its meaning; keys may be added."""
+
+
+Item = TypeVar("Item")
 
 
 def say(text: str, *, err: bool = False, nl: bool = True, **style: Any) -> None:
@@ -88,6 +97,24 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 def number(value: float | None, form: str = "") -> str:
     """A number in the form that a format string names; nothing where there is none."""
     return "" if value is None else format(value, form)
+
+
+def alike(found: Iterable[Item], said: Callable[[Item], Hashable]) -> list[list[Item]]:
+    """The items in groups of which the same is said, in their order."""
+    groups: dict[Hashable, list[Item]] = {}
+    for each in found:
+        groups.setdefault(said(each), []).append(each)
+    return list(groups.values())
+
+
+def named(names: Sequence[str], *, everything: bool = False) -> str:
+    """The first of the names, and how many there are besides."""
+    return listed(names, len(names) if everything else NAMED_AT_MOST)
+
+
+def tables(count: int) -> str:
+    """A number of tables in words."""
+    return f"{count:,} {'table' if count == 1 else 'tables'}"
 
 
 def plain_rows(columns: Sequence[str], rows: Sequence[Sequence[str]], aligns: str) -> list[str]:

@@ -9,8 +9,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import NoReturn
 
-from sync_assets.cli.alike import NAMED_AT_MOST
 from sync_assets.cli.asset_selection import is_selection, selects
+from sync_assets.cli.output import NAMED_AT_MOST
 from sync_assets.config.folder import locate, read_components
 from sync_assets.config.model import SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError

@@ -11,10 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sync_assets.cli.alike import alike, named, tables
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, say
+from sync_assets.cli.output import alike, named, print_json, say, tables
 
 if TYPE_CHECKING:
     from sync_assets.cli.documents import CheckDocument

@@ -8,10 +8,19 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import click
 
-from sync_assets.cli.alike import SHOWN, alike, named, tables
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import number, print_json, print_rows, say, size
+from sync_assets.cli.output import (
+    SHOWN,
+    alike,
+    named,
+    number,
+    print_json,
+    print_rows,
+    say,
+    size,
+    tables,
+)
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:

@@ -15,12 +15,11 @@ from typing import Any
 
 import click
 
-from sync_assets.cli.alike import SHOWN, named
-from sync_assets.cli.alike import tables as in_words
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.errors import tell_of_all
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows, say
+from sync_assets.cli.output import SHOWN, named, print_json, print_rows, say
+from sync_assets.cli.output import tables as in_words
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
 from sync_assets.cli.selection import (
     Address,
