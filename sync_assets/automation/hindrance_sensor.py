@@ -10,7 +10,7 @@ import dagster as dg
 from sync_assets.assets import specs
 from sync_assets.automation.alert_sensors import tell_what_was_not_sent
 from sync_assets.automation.alerts import AlertNotSent, send
-from sync_assets.automation.home import WATCHES, HomeLook, every_op, looked, program
+from sync_assets.automation.home import WATCHES, HomeLook, every_op, note_program
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
 from sync_assets.hindrances.circumstances import look
@@ -70,7 +70,7 @@ def hindrance_sensor(
         kept = runs_kept(os.environ)
         if kept:
             forget_runs(instance, {REQUESTED_BY: home.requested_by()}, kept)
-        instance.run_storage.set_cursor_values({looked(name): program()})
+        note_program(instance, name)
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
         return dg.SensorResult(

@@ -218,6 +218,13 @@ def looked(sensor: str) -> str:
     return f"sync_assets looked {sensor}"
 
 
+def note_program(instance: dg.DagsterInstance, sensor: str) -> None:
+    """Let a command see what runs this hindrance sensor."""
+    kept = instance.run_storage.get_cursor_values({looked(sensor)})
+    if kept.get(looked(sensor)) != program():
+        instance.run_storage.set_cursor_values({looked(sensor): program()})
+
+
 def _starts(requester: Requester) -> bool:
     return bool(requester.default_status.value == SWITCHED_ON)
 
