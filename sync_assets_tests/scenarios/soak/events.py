@@ -46,7 +46,7 @@ KINDS = (
     Kind("a run killed", _of(to_processes.run_killed)),
     Kind("the machine gone", _of(to_processes.killed_at_work, *to_processes.ALL), 10),
     Kind("daemon frozen", _of(to_processes.frozen, "daemon"), 40),
-    Kind("code server frozen", _of(to_processes.frozen, "code server"), 40),
+    Kind("code server frozen", _of(to_processes.code_server_frozen), 40),
     Kind("code server of another version", _of(to_processes.other_version), 20),
     Kind("source restarted", _of(to_servers.restarted, "primary", "fast")),
     Kind("source down", _of(to_servers.down, "primary"), 30),

@@ -169,7 +169,8 @@ def _last_tick(instance: dg.DagsterInstance) -> str:
         states = instance.all_instigator_state()
         (state,) = (each for each in states if each.instigator_name.endswith("_changes"))
         (tick,) = instance.get_ticks(state.instigator_origin_id, state.selector_id, limit=1)
-        return f"{tick.status.value} {tick.skip_reason or tick.error or ''}"
+        said = tick.skip_reason or (tick.error.message if tick.error else "")
+        return f"{tick.status.value} {said.strip().splitlines()[:1]}"
     return "unknown"
 
 

@@ -64,6 +64,12 @@ def frozen(stage: Stage, name: str) -> Happening:
         _signal(held, signal.SIGCONT)
 
 
+def code_server_frozen(stage: Stage) -> Happening:
+    """For longer than Dagster's own heartbeat: what serves the code ends, and is not started again."""
+    yield from frozen(stage, "code server")
+    stage.home.reload()
+
+
 def _signal(processes: Sequence[psutil.Process], number: signal.Signals) -> None:
     for process in processes:
         with contextlib.suppress(psutil.NoSuchProcess):
