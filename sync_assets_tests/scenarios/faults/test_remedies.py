@@ -314,7 +314,8 @@ RUN_BY = {
         "test_wal_is_kept_as_printed"
     ),
     "ALTER TABLE {} OWNER TO {};": TARGET_RIGHTS,
-    "ALTER TABLE {} SET LOGGED;": NEVER_NAMED,
+    "ALTER TABLE {} SET LOGGED": NEVER_NAMED,
+    "GRANT SELECT ON {} TO {}": NEVER_NAMED,
     "ALTER TABLE {} {}; ": MENDED,
     "{}ALTER TABLE {} ADD {} ({})": MENDED,
     "CREATE DATABASE {} ENCODING 'UTF8' TEMPLATE template0;": (
@@ -349,7 +350,7 @@ RUN_BY = {
         "test_the_right_to_read_is_granted_as_printed"
     ),
     "Run on the target: ALTER TABLE {} {}; or sync into another table.{}": MENDED,
-    "To drop that data, run on the target: ALTER TYPE {}.{} {}.": MENDED,
+    "To drop that data, run on the target: ALTER TYPE {} {}.": MENDED,
     "VACUUM (FREEZE, INDEX_CLEANUP off);": "test_an_old_database_warns_and_then_blocks",
     "{} Or have such rows deleted: deletes: hard. Or drop the target, to be loaded anew:"
     " DROP TABLE {}.": MENDED,

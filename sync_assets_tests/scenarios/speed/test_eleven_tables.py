@@ -81,6 +81,6 @@ def test_three_runs_of_eleven_tables(pair: Pair, environment: dict[str, str]) ->
         assert moved == [0, 0, 0]
         assert receipt["rows_exported"] == 0
         assert receipt["max_xmin"] == receipt["source_max_xmin"]
-        assert receipt["seconds"]["total"] > 0
+        assert receipt["seconds"]["total"] >= 0
     assert pair.is_exact(*CHANGES)
     assert pair.leftovers() == []

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
 from typing import Any
 
@@ -140,18 +140,20 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
 def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
     """The mark is the highest xmin that was seen; the window is the right one's."""
     without_summaries(monkeypatch)
-    read = state.recall
+    read = state.recall_all
 
-    def misread(cursor: Cursor, target: RelationName) -> State | None:
-        known = read(cursor, target)
-        start = safe_start(known.positions, known.watermark) if known else None
-        if known is None or known.source_max_xmin is None or start is None:
+    def misread(cursor: Cursor, targets: Sequence[RelationName]) -> dict[RelationName, State]:
+        return {target: betrayed(known) for target, known in read(cursor, targets).items()}
+
+    def betrayed(known: State) -> State:
+        start = safe_start(known.positions, known.watermark)
+        if known.source_max_xmin is None or start is None:
             return known
         return dataclasses.replace(
             known, watermark=known.source_max_xmin, positions=(Position(0, start),)
         )
 
-    monkeypatch.setattr(state, "recall", misread)
+    monkeypatch.setattr(state, "recall_all", misread)
 
 
 def xmax_for_the_next_id(monkeypatch: pytest.MonkeyPatch) -> None:
