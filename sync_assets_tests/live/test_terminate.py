@@ -13,7 +13,7 @@ from sync_assets_tests.fixtures.pair import eventually
 
 pytestmark = pytest.mark.slow
 
-SECONDS = 9.0
+SECONDS = 30.0
 """Less than the lock's time-out, which would end the wait as well."""
 BUSY = "target/shop/busy"
 
