@@ -29,7 +29,7 @@ START_SECONDS = 300.0
 def noted(run_id: str, pid: int | None = None) -> dict[str, str]:
     """The tag for a run that this process executes, or another one of this host."""
     # A process id is used again; with the time at which it began it is not.
-    born = psutil.Process(pid).create_time()
+    born = _born(psutil.Process(pid))
     return {PROCESS: f"{run_id} {_host()} {pid or os.getpid()} {born:.2f}"}
 
 
@@ -75,10 +75,15 @@ def is_alive(run: dg.DagsterRun) -> bool | None:
         return None
     try:
         process = psutil.Process(int(pid))
-        same = abs(process.create_time() - float(born)) < 1
+        same = abs(_born(process) - float(born)) < 1
         return same and process.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
+
+
+def _born(process: psutil.Process) -> float:
+    """Seconds from the machine's start to the process's own, which no change of the clock moves."""
+    return float(process.create_time() - psutil.boot_time())
 
 
 def _host() -> str:

@@ -48,6 +48,17 @@ def test_only_a_run_whose_process_is_known_to_be_gone_is_ended(
     assert ended == {"dead, and its process id used again"}
 
 
+def test_a_clock_that_is_put_right_kills_nobody(
+    instance: dg.DagsterInstance, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = started(instance)
+    # What the system tells: processes and itself began so much earlier or later by the new clock.
+    before = psutil.boot_time()
+    monkeypatch.setattr("psutil._psplatform.boot_time", lambda: before + 3600)
+    end_dead_runs(instance)
+    assert status(instance, run) is dg.DagsterRunStatus.STARTED
+
+
 def test_one_that_was_told_to_stop_has_stopped(instance: dg.DagsterInstance) -> None:
     run_id = started(instance, born="1.0")
     run = instance.get_run_by_id(run_id)
@@ -104,4 +115,5 @@ def test_a_step_notes_the_process_that_executes_its_run(
     assert run is not None
     _, _, pid, born = run.tags[PROCESS].split()
     assert int(pid) == os.getpid()
-    assert float(born) == pytest.approx(psutil.Process().create_time(), abs=0.01)
+    since_boot = psutil.Process().create_time() - psutil.boot_time()
+    assert float(born) == pytest.approx(since_boot, abs=0.01)
