@@ -13,7 +13,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.holders import locked_among
 from sync_assets.engine.names import RelationName
 from sync_assets.runs.failures import of_command
-from sync_assets.runs.process import is_alive, seems_alive
+from sync_assets.runs.process import is_alive, is_gone, seems_alive
 
 REQUESTED_BY = "sync/requested_by"
 """The tag that names the sensor or schedule a run came from."""
@@ -93,7 +93,8 @@ def unfinished(instance: dg.DagsterInstance, part: Part) -> Iterator[Unfinished]
         held = (steps.planned | steps.begun.keys()) & part.ops.keys()
         death = GONE if is_alive(run) is False else None
         if held and not death:
-            death = _death(instance, run, steps, part)
+            vanished = not steps.begun and is_gone(instance, run)
+            death = GONE if vanished else _death(instance, run, steps, part)
         yield Unfinished(run, held, steps.begun, death)
 
 

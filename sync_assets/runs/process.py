@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import multiprocessing
 import os
 import socket
@@ -11,6 +12,7 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
+from dagster._core.storage.tags import GRPC_INFO_TAG
 
 PROCESS = "sync/process"
 """The tag that names run, host, process and when the process began.
@@ -21,6 +23,8 @@ The run too, for one that is tried again inherits the tags of the one before it.
 
 FIRST = 20
 """Engine events at the beginning of a run, of which one names its process."""
+
+OWN_ADDRESSES = ("localhost", "127.0.0.1", "::1")
 
 START_SECONDS = 300.0
 """Within which a run's process has named itself."""
@@ -56,6 +60,19 @@ def seems_alive(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
             if 0 <= at - psutil.Process(pid).create_time() < START_SECONDS:
                 return True
     return False
+
+
+def is_gone(instance: dg.DagsterInstance, run: dg.DagsterRun) -> bool:
+    """Whether a code server of this host started the run's process, which ended without a note.
+
+    So where the daemon reached that server by an address of the host's own: who looks is a child of
+    such a server too.
+    """
+    if run.tags.get(PROCESS, "").startswith(run.run_id):
+        return False
+    server = json.loads(run.tags.get(GRPC_INFO_TAG, "{}"))
+    here = server.get("host") in OWN_ADDRESSES
+    return here and any(_told(instance, run.run_id)) and not seems_alive(instance, run)
 
 
 def _told(instance: dg.DagsterInstance, run_id: str) -> Iterator[tuple[int, float]]:

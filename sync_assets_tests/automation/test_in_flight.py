@@ -18,6 +18,7 @@ from dagster._core.execution.plan.objects import StepFailureData, StepSuccessDat
 from dagster._core.launcher import DefaultRunLauncher, WorkerStatus
 from dagster._core.launcher.base import CheckRunHealthResult
 from dagster._core.remote_origin import RegisteredCodeLocationOrigin, RemoteRepositoryOrigin
+from dagster._core.storage.tags import GRPC_INFO_TAG
 from dagster_shared.error import SerializableErrorInfo
 
 from sync_assets.engine.names import RelationName
@@ -280,6 +281,28 @@ def test_a_run_that_waits_in_silence_lives_while_the_process_does_that_its_log_n
         ticks.instance.report_engine_event("Started process for run.", run, told)
         assert ticks.due(CRON).run_requests == []
     assert tables(ticks.due(CRON).run_requests) == ["abcde"]
+
+
+def test_a_run_that_died_before_its_first_step_holds_nothing_where_a_server_of_this_host_started_it(
+    ticks: Ticks,
+) -> None:
+    run = launched(ticks, asked(ticks)[0])
+    ticks.instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: '{"host": "127.0.0.1", "port": 4000}'})
+    with process() as worker:
+        told = EngineEventData.in_process(worker.pid)
+        ticks.instance.report_engine_event("Started process for run.", run, told)
+        assert ticks.due(CRON).run_requests == []
+    assert tables(ticks.due(CRON).run_requests) == ["abcde"]
+    assert status(ticks, run) == "FAILURE"
+
+
+def test_and_its_tables_for_ten_minutes_where_another_did(ticks: Ticks) -> None:
+    run = launched(ticks, asked(ticks)[0])
+    ticks.instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: '{"host": "code", "port": 4000}'})
+    with process() as worker:
+        told = EngineEventData.in_process(worker.pid)
+        ticks.instance.report_engine_event("Started process for run.", run, told)
+    assert ticks.due(CRON).run_requests == []
 
 
 @pytest.mark.parametrize(
