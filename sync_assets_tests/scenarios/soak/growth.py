@@ -42,6 +42,9 @@ Dagster keeps the events of each run until somebody deletes the run; tables that
 the catalog of the target and in our state.
 """
 
+WARM = 600.0
+"""Seconds after which what is loaded once has been, and as many receipts are kept as may be."""
+
 AT_LEAST = 1800.0
 """Seconds that a series has to span for its rate to mean something."""
 
@@ -89,9 +92,11 @@ def _of_servers(stage: Stage) -> Iterator[tuple[str, float]]:
         ("the target", servers.target, "target"),
         ("Dagster's storage", servers.dagster, "dagster"),
     ):
+        # On the two ends whoever looks and writes is a superuser, and no run is.
         query = (
             "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend'"
             " AND datname = current_database() AND pid <> pg_backend_pid()"
+            " AND (usename <> 'postgres' OR datname = 'dagster')"
         )
         yield f"connections to {name}", execute(server.url(database), query)[0][0]
 
@@ -129,10 +134,10 @@ def rates(samples: Sequence[Sample]) -> dict[str, tuple[float, float, float | No
     for name in samples[0].sizes if samples else ():
         series = _longest_life(name, samples)
         values = [(each.at, each.sizes[name]) for each in series if name in each.sizes]
-        span = values[-1][0] - values[0][0]
+        warm = [(at, size) for at, size in values if at >= values[0][0] + WARM]
         slope = None
-        if span >= AT_LEAST:
-            slope = HOUR * linear_regression(*zip(*values, strict=True)).slope
+        if warm and warm[-1][0] - warm[0][0] >= AT_LEAST:
+            slope = HOUR * linear_regression(*zip(*warm, strict=True)).slope
         found[name] = (values[0][1], values[-1][1], slope)
     return found
 

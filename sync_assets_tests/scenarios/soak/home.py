@@ -56,7 +56,7 @@ class Home:
             "SYNC_SOURCE_URL": servers.source_address.url("reader", "source"),
             "SYNC_TARGET_URL": servers.target_address.url("writer", "target"),
             "SYNC_BATCH_DIR": str(self.batch_dir),
-            "SYNC_RECEIPTS_KEPT": "20",
+            "SYNC_RECEIPTS_KEPT": "5",
             "SYNC_ALERT_WEBHOOK": inbox.webhook,
             "PYTHONPATH": str(ROOT),
         }

@@ -16,16 +16,16 @@ def samples(name: str, *sizes: float, births: tuple[float, ...] = ()) -> list[Sa
 
 
 def test_what_stays_as_it_is_has_not_grown() -> None:
-    assert grown_too_fast(samples(HOME, 90, 91, 89, 90, 91)) == []
+    assert grown_too_fast(samples(HOME, 10, 90, 91, 89, 90, 91)) == []
 
 
 def test_what_grows_faster_than_it_may_is_named() -> None:
-    (said,) = grown_too_fast(samples(HOME, 0, 20, 40, 60))
+    (said,) = grown_too_fast(samples(HOME, 0, 0, 20, 40, 60))
     assert said.startswith(f"{HOME}: 120.0 an hour")
 
 
 def test_a_process_that_was_started_anew_is_another_one() -> None:
-    assert grown_too_fast(samples(DAEMON, 10, 10, 10, 10, 200, births=(0, 0, 0, 0, 2400))) == []
+    assert grown_too_fast(samples(DAEMON, 9, 9, 9, 9, 9, 200, births=(0, 0, 0, 0, 0, 3000))) == []
 
 
 def test_of_a_short_time_nothing_can_be_said() -> None:
