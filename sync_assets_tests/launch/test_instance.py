@@ -45,7 +45,7 @@ def test_what_is_shipped_keeps_everything_in_postgresql(
         # It counts for as many places of a pool as it has steps, before it has taken one.
         assert instance.run_monitoring_poll_interval_seconds == 30
         # Without it a pool stays taken by a run that was killed.
-        assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 300
+        assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 60
         assert instance.managed_python_loggers == ["sync_assets"]
 
 
