@@ -332,13 +332,15 @@ def test_what_would_take_data_along_is_named_with_its_command_and_not_done(
 ) -> None:
     patient.pair.source("CREATE TABLE old (id int PRIMARY KEY)")
     patient.pair.sync("old")
-    strange = staging_name(RelationName("public", "stranger"), temporary=False)
-    patient.pair.target(f"CREATE TABLE {strange} (id int)")
+    strange = staging_name(RelationName("Left over", "stranger"), temporary=False)
+    patient.pair.target('CREATE SCHEMA "Left over"', f"CREATE TABLE {strange.as_sql} (id int)")
     found = printed("doctor", "--fix")["left_behind"]
     assert [each["command"] for each in found] == [
-        f"DROP TABLE {strange};",
+        f"DROP TABLE {strange.as_sql};",
         "sync-assets forget public.old --connection target",
     ]
     forgotten = CliRunner().invoke(main, [*found[1]["command"].split()[1:], "--yes"])
     assert forgotten.exit_code == 0, forgotten.output
     assert [each["command"] for each in printed("doctor")["left_behind"]] == [found[0]["command"]]
+    patient.pair.target(found[0]["command"])
+    assert printed("doctor")["left_behind"] == []

@@ -103,7 +103,7 @@ def _left_behind(every: Sequence[Ends], *, drop: bool) -> Iterator[LeftBehind]:
             yield LeftBehind(f"a staging table of {name}", FIX, target_connection=connection)
         for name in found.others:
             what = f"{name}, a staging table of a table that is not configured here"
-            yield LeftBehind(what, f"DROP TABLE {name};", target_connection=connection)
+            yield LeftBehind(what, f"DROP TABLE {name.as_sql};", target_connection=connection)
         for name in found.remembered:
             what = f"the state of {name}, which is not configured here"
             words = f"sync-assets forget {shlex.quote(str(name))} --connection {connection}"
