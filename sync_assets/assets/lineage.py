@@ -7,6 +7,7 @@ columns changed: what depends on it stays fresh through a sync that found nothin
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import dataclass
 from typing import Any
 
 import dagster as dg
@@ -69,13 +70,30 @@ KEPT = (SCHEMA, "dagster/row_count", MARKER, WATERMARK)
 """What Dagster and the change sensor read of the last materialization, whatever it was."""
 
 
-def tells_of(last: dg.AssetMaterialization, idle: Receipt) -> bool:
-    """Whether an event tells of the last run of a table that a look found idle.
+@dataclass(frozen=True, slots=True)
+class Told:
+    """The event that told of a table's last run, and when, in seconds since 1970."""
 
-    A process that was killed may have published rows that Dagster never heard of.
+    event: dg.AssetMaterialization
+    at: float
+
+
+def told_of(
+    instance: dg.DagsterInstance, idle: Mapping[dg.AssetKey, Receipt]
+) -> dict[dg.AssetKey, Told]:
+    """Those tables that a look found idle of whose last run Dagster knows, by one query.
+
+    Others were never shown as synced, or a process that was killed has published rows that Dagster
+    never heard of.
     """
-    watermark = last.metadata.get(WATERMARK)
-    return watermark is not None and watermark.value == idle.watermark
+    found: dict[dg.AssetKey, Told] = {}
+    for record in instance.get_asset_records(list(idle)) if idle else ():
+        last, key = record.asset_entry.last_materialization_record, record.asset_entry.asset_key
+        event = last.asset_materialization if last else None
+        mark = event.metadata.get(WATERMARK) if event else None
+        if last and event and mark is not None and mark.value == idle[key].watermark:
+            found[key] = Told(event, last.timestamp)
+    return found
 
 
 def looked_at(

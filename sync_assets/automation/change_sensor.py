@@ -12,7 +12,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.lineage import MARKER, looked_at, observation, tells_of
+from sync_assets.assets.lineage import MARKER, Told, looked_at, observation, told_of
 from sync_assets.automation.demand import (
     Asked,
     Candidate,
@@ -142,26 +142,37 @@ class _Tick:
                     doubtful.append(op)
             if demand:
                 asked[name] = demand
-        idle = self._idle(url, doubtful)
+        told = self._idle(url, doubtful)
+        idle = [op for op in doubtful if all(specs.target_key(each) in told for each in op)]
         for op in idle:
             asked.pop(specs.op_of(op[0]))
         due = [(name, each) for name, each in due if each[0] not in idle]
+        # A small event for each table that need not be synced: freshness counts from it.
+        events = [
+            looked_at(key, told[key].event, look.markers[each.table.source])
+            for op in idle
+            for each in op
+            for key in [specs.target_key(each)]
+        ]
         memory = _Memory(asked, look)
-        return self._result(url, beside.shares(due), look, beside, memory, idle)
+        return self._result(url, beside.shares(due), look, beside, memory, events)
 
-    def _idle(self, url: str, ops: Sequence[Op]) -> list[Op]:
-        """Those ops that a run would find nothing for; what is too much to look at is left to a run."""
-        tables = [each.between_sweeps for op in ops for each in op][:LOOKED_AT_ONCE]
+    def _idle(self, url: str, ops: Sequence[Op]) -> Mapping[dg.AssetKey, Told]:
+        """The tables that a run would find nothing for, of whose last run Dagster knows.
+
+        What is too much to look at is left to a run.
+        """
+        tables = [each for op in ops for each in op][:LOOKED_AT_ONCE]
         found: Mapping[RelationName, Receipt] = {}
         with contextlib.suppress(SyncError):  # a run will tell
-            found = idle_among(url, self.part.target_url(), tables) if tables else {}
-        return [op for op in ops if all(self._is_known(each, found) for each in op)]
-
-    def _is_known(self, synced: SyncedTable, idle: Mapping[RelationName, Receipt]) -> bool:
-        """Whether a table is idle, and Dagster knows of its last run."""
-        event = self.context.instance.get_latest_materialization_event(specs.target_key(synced))
-        last, receipt = event and event.asset_materialization, idle.get(synced.table.target)
-        return last is not None and receipt is not None and tells_of(last, receipt)
+            asked = [each.between_sweeps for each in tables]
+            found = idle_among(url, self.part.target_url(), asked) if asked else {}
+        receipts = {
+            specs.target_key(each): found[each.table.target]
+            for each in tables
+            if each.table.target in found
+        }
+        return told_of(self.context.instance, receipts)
 
     def _candidates(self, look: Observed) -> Iterator[tuple[Op, dict[str, Candidate]]]:
         """Each op whose sources exist, with what is known of its tables."""
@@ -193,9 +204,8 @@ class _Tick:
         look: Observed,
         beside: Traffic,
         memory: _Memory,
-        idle: Sequence[Op],
+        events: Sequence[dg.AssetMaterialization],
     ) -> dg.SensorResult:
-        events = list(self._looked_at(idle, look))
         if not runs:
             waiting = f"{len(memory.asked)} wait for another attempt" if memory.asked else "none"
             reason = f"Source tables that differ from their last sync: {waiting}."
@@ -212,14 +222,6 @@ class _Tick:
             asset_events=[*events, *self._observations(url, tables, look)],
             cursor=memory.written(),
         )
-
-    def _looked_at(self, idle: Sequence[Op], look: Observed) -> Iterator[dg.AssetMaterialization]:
-        """A small event for each table that need not be synced: freshness counts from it."""
-        for synced in (each for op in idle for each in op):
-            key = specs.target_key(synced)
-            last = self.context.instance.get_latest_materialization_event(key)
-            if last is not None and last.asset_materialization is not None:
-                yield looked_at(key, last.asset_materialization, look.markers[synced.table.source])
 
     def _request(self, run: Sequence[tuple[Op, str]]) -> dg.RunRequest:
         name, keys = self.part.requester, [key for _, key in run]
