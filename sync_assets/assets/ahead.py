@@ -8,15 +8,16 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future
+from concurrent.futures import Future, wait
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from sync_assets.assets.work import Done
 from sync_assets.engine import DataCopyEngine
+from sync_assets.engine.threads import AGAIN, in_thread
 
 AHEAD = 4
-"""Ops that wait for their turn, above which no job begins: were the process killed, nobody told of them."""
+"""Ops that wait for their turn, above which no job begins: nobody has told Dagster of them yet."""
 
 
 class Begun:
@@ -65,7 +66,7 @@ class Ahead:
         self.begun: dict[str, Begun] = {}
         self._parallel = parallel
         self._wanted: str | None = None
-        self._threads: list[threading.Thread] = []
+        self._threads: list[Future[None]] = []
         self._moved = threading.Condition()
         self._over = False
 
@@ -78,8 +79,9 @@ class Ahead:
         finally:
             _current.reset(token)
             self.cancel()
-            for thread in self._threads:
-                thread.join()
+            while wait(self._threads, AGAIN).not_done:
+                # Again: what has only now come to its servers was not there to be cancelled.
+                self.cancel()
 
     def take(self, op: str) -> Begun | None:
         """The work of an op whose turn has come, begun by now; None the second time, or if unknown."""
@@ -96,11 +98,9 @@ class Ahead:
     def _start(self) -> None:
         if not self._threads:
             self._threads = [
-                threading.Thread(target=self._work, name=f"ahead {number}", daemon=True)
+                in_thread(self._work, f"ahead {number}", daemon=True)
                 for number in range(self._parallel)
             ]
-            for thread in self._threads:
-                thread.start()
 
     def cancel(self) -> None:
         """Begin nothing more, and cancel what runs."""

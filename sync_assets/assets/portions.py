@@ -10,7 +10,7 @@ from sync_assets.assets import specs
 from sync_assets.assets.ahead import Begun, Job
 from sync_assets.assets.metadata import Around
 from sync_assets.assets.work import Done, Work, age_of
-from sync_assets.engine import DataCopyEngine, observe
+from sync_assets.engine import observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import WatermarkAge
@@ -61,7 +61,7 @@ def _each(portion: Sequence[Work], listener: Listener, begun: Mapping[str, Begun
     if not works:
         return
     first, *_ = works.values()
-    source, target = first.urls
+    source, _ = first.urls
     relations = [work.members[0].table.source for work in works.values()]
     # Seen before the snapshots: what changes later asks for another run.
     markers, described = observe(source, relations).markers, describe(source, relations)
@@ -81,17 +81,9 @@ def _each(portion: Sequence[Work], listener: Listener, begun: Mapping[str, Begun
         seen = Around(markers.get(table.source), described.get(table.source), age)
         done.set_result(Done([outcome], [seen]))
 
-    engine = DataCopyEngine(
-        source,
-        target,
-        workers=first.config.limits(first.workers),
-        on_progress=follow,
-        run_id=first.run_id,
-    )
+    engine = first.engine(follow)
     for each in begun.values():
         each.engine = engine
     for work in works.values():
         listener.started(work.members[0])
-    engine.sync_each(
-        [work.config.applied_to(work.members[0]) for work in works.values()], on_outcome=ended
-    )
+    engine.sync_each([table for work in works.values() for table in work.tables], ended)

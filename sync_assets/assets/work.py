@@ -15,7 +15,7 @@ from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import WatermarkAge, watermark_age
 from sync_assets.engine.progress import OnProgress, Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import WorkerConfig
+from sync_assets.engine.table import Table, WorkerConfig
 from sync_assets.runs.listener import Listener
 from sync_assets.runs.progress_log import ProgressLog
 from sync_assets.runs.shared_targets import Rivals, refuse_shared_target
@@ -73,15 +73,23 @@ class Work:
         )
 
     def _receipts(self, on_progress: OnProgress, watched: Watched) -> Sequence[Receipt]:
-        tables = [self.config.applied_to(synced) for synced in self.members]
-        engine = DataCopyEngine(
+        engine = self.engine(on_progress)
+        with watched(engine):
+            return engine.sync_group(self.tables)
+
+    def engine(self, on_progress: OnProgress) -> DataCopyEngine:
+        """The engine for it, and for whatever has the same ends, limits and run."""
+        return DataCopyEngine(
             *self.urls,
             workers=self.config.limits(self.workers),
             on_progress=on_progress,
             run_id=self.run_id,
         )
-        with watched(engine):
-            return engine.sync_group(tables)
+
+    @property
+    def tables(self) -> Sequence[Table]:
+        """What the engine is asked for, in the order of the members."""
+        return [self.config.applied_to(synced) for synced in self.members]
 
 
 def age_of(source_url: str, watermark: int) -> WatermarkAge | None:
