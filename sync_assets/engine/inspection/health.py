@@ -13,7 +13,7 @@ from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.inspection.holders import Holder, holder_of
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.connection import ask
-from sync_assets.engine.postgres.lock import Holding, idle_among, strangers
+from sync_assets.engine.postgres.lock import Holding, idle_holders, strangers
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.snapshot.readable import may_not_read
 
@@ -119,7 +119,7 @@ def look_at_target(url: str, targets: Sequence[RelationName]) -> TargetHealth:
         age, state_there = row(cursor, _TARGET)
         found = rows(cursor, _LAST_SYNCS, parts_of(targets)) if state_there else []
         last = {RelationName(*each[:2]): LastSync(*each[2:]) for each in found}
-        idle = idle_among(cursor, targets)
+        idle = idle_holders(cursor, targets)
         return TargetHealth(last, strangers(cursor, targets), age, idle)
 
     return ask(url, look, "target")

@@ -6,27 +6,21 @@ transaction id alone and there is none to read, and would neither compare keys n
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 from collections.abc import Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
-from sync_assets.engine.context import Run, Work
+from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.plan import Plan
-from sync_assets.engine.plan.planner import plan_tables
-from sync_assets.engine.plan.unchanged import without_unchanged
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.looking import plans_of
 from sync_assets.engine.run.together import OnOutcome, parts, together
-from sync_assets.engine.snapshot import snapshot
-from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.state import state
-from sync_assets.engine.state.state import State, States
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
 from sync_assets.engine.threads import interruptible
 
@@ -78,27 +72,11 @@ def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None])
                 settled(table, None)
         if not asked:
             return
-        with run.sessions.connected("source") as source, contextlib.ExitStack() as nothing_left:
-            plans = _plans(Work(run, source, target, nothing_left), asked, known)
+        # One is worth a question too: its answer may spare a whole run.
+        plans = plans_of(run, target, asked, known, least=1)
     for table, plan in zip(asked, plans, strict=True):
         before = known[table.target]
         settled(table, _receipt(plan, before) if before and _is_idle(plan) else None)
-
-
-def _plans(work: Work, tables: Sequence[Table], known: States) -> list[Plan]:
-    # Looking neither waits for anybody nor has the source write a checkpoint.
-    looking = [dataclasses.replace(table, blocks_wait=0.0) for table in tables]
-    outlook = probe_wal(work.source, looking).without_checkpoint()
-    with (
-        snapshot.taken(work.source, looking) as views,
-        giving_way(work.run.sessions, work.run.max_blocking),
-    ):
-        plans = plan_tables(work, looking, views, known, outlook)
-        if len(plans) == 1:
-            # One is not worth a question to a run, which reads it at once.
-            with work.source.cursor() as cursor:
-                plans = without_unchanged(cursor, plans * 2)[:1]
-    return plans
 
 
 def _is_idle(plan: Plan) -> bool:

@@ -15,7 +15,7 @@ from sync_assets.engine.plan.cursor_range import read_range
 from sync_assets.engine.plan.key_buckets import by_buckets
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.reads import Basis, plan_changes, plan_since
-from sync_assets.engine.plan.unchanged import without_unchanged
+from sync_assets.engine.plan.unchanged import SEVERAL, without_unchanged
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import transaction
@@ -31,16 +31,19 @@ def plan_tables(
     views: Sequence[SourceRelation],
     known: States,
     outlook: WalSources = NOTHING,
+    *,
+    least: int = SEVERAL,
 ) -> list[Plan]:
     """Plan tables on the snapshot that `work.source` is inside of; `outlook` is older than that.
 
-    Raises SyncError where a run could not be right.
+    So many tables, at `least`, are asked about all at once. Raises SyncError where a run could not
+    be right.
     """
     report = work.run.report
     report.begin("plan")
     plans = _decided(work, _bases(work, tables, views, known))
     with work.source.cursor() as cursor:
-        plans = without_unchanged(cursor, plans)
+        plans = without_unchanged(cursor, plans, least)
     plans = [
         by_blocks(work.run.sessions, work.source, plan, known[plan.table.target], outlook)
         for plan in plans

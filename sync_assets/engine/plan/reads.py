@@ -45,7 +45,10 @@ class Basis:
 
 
 def plan_changes(basis: Basis) -> Plan:
-    """Plan the rows that changed since the last run, or all; raises SourceIdentityChanged or SourceBehind where going on would lose rows."""
+    """Plan the rows that changed since the last run, or all.
+
+    Raises SourceIdentityChanged or SourceBehind where going on would lose rows.
+    """
     table, view, layout, cursor = basis.table, basis.view, basis.layout, basis.cursor
     fingerprint = configuration(table, layout)
     why = _why_all(basis, fingerprint) or basis.suspicion

@@ -20,10 +20,17 @@ SMALL = 16 << 20
 """Bytes of a table that is read twice, if it has changed, rather than by a statement of its own."""
 
 
-def without_unchanged(cursor: Cursor, plans: Sequence[Plan]) -> list[Plan]:
-    """The plans, with an empty window where no row lies in it; `cursor` is on their snapshot."""
+SEVERAL = 2
+"""So many tables are worth a question to a run, which reads one by itself just as soon."""
+
+
+def without_unchanged(cursor: Cursor, plans: Sequence[Plan], least: int = SEVERAL) -> list[Plan]:
+    """The plans, with an empty window where no row lies in it; `cursor` is on their snapshot.
+
+    Fewer than `least` are not asked about.
+    """
     asked = {place: plan for place, plan in enumerate(plans) if _can_be_asked(plan)}
-    if len(asked) <= 1:
+    if len(asked) < max(least, 1):
         return list(plans)
     question = SQL(" UNION ALL ").join(_question(*each) for each in asked.items())
     changed = {place for (place,) in rows(cursor, question)}

@@ -123,7 +123,7 @@ SELECT key, coalesce(extract(epoch FROM clock_timestamp() - a.state_change)::flo
 """  # noqa: S608 - constants only
 
 
-def idle_among(cursor: Cursor, targets: Iterable[RelationName]) -> dict[RelationName, Holding]:
+def idle_holders(cursor: Cursor, targets: Iterable[RelationName]) -> dict[RelationName, Holding]:
     """The targets whose lock a session of ours holds that waits for its client, and which."""
     keys = {advisory_key(target): target for target in targets}
     found = rows(cursor, _OURS, {"keys": list(keys)})

@@ -18,6 +18,7 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.load.staging import Staged, drop_staging
 from sync_assets.engine.merge.merge import Merged
+from sync_assets.engine.plan.chunks import WORTH_A_WORKER
 from sync_assets.engine.postgres.catalog import read_sizes
 from sync_assets.engine.postgres.lock import locked, require_locks
 from sync_assets.engine.postgres.session import Connection, transaction
@@ -30,12 +31,12 @@ from sync_assets.engine.state.advance import advance_untouched
 from sync_assets.engine.state.state import State, States
 from sync_assets.engine.table import Table
 
-SEEN = ("version", "watermark", "snapshot_xmax", "lsn", "snapshot_at", "positions", "run_id")
+SEEN = ("version", "watermark", "snapshot_xmax", "lsn", "snapshot_at", "positions")
 """What a state says of how far the source was seen, which is all that `advance_untouched` writes."""
 
 Outcome = Receipt | SyncError
 
-SMALL = 16 << 20
+SMALL = WORTH_A_WORKER
 """Bytes of a table that is read sooner than a second connection is opened for it."""
 
 
@@ -82,7 +83,7 @@ def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> Non
         with contextlib.ExitStack() as cleanup:
             group, flush = stage(run, left, target, known, cleanup)
             ends = [_untouched(run, staged, known[staged.target]) for staged in group]
-            _move_on(target, [end for end in ends if end is not None], flush)
+            _move_on(run, target, [end for end in ends if end is not None], flush)
             for end in filter(None, ends):
                 settled(end.table, end.receipt)
             changed = [staged for staged, end in zip(group, ends, strict=True) if end is None]
@@ -113,7 +114,7 @@ def _untouched(run: Run, staged: Staged, before: State | None) -> _Untouched | N
     return _Untouched(plan.table, before, after, receipt)
 
 
-def _move_on(target: Connection, tables: Sequence[_Untouched], flush: Flush) -> None:
+def _move_on(run: Run, target: Connection, tables: Sequence[_Untouched], flush: Flush) -> None:
     """Let the marks of tables in which nothing was found go on; they get no receipt."""
     if not tables:
         return
@@ -121,7 +122,7 @@ def _move_on(target: Connection, tables: Sequence[_Untouched], flush: Flush) -> 
         require_locks(cursor, [each.table.target for each in tables])
         flush.ensure()
         before = {each.table.target: each.before for each in tables}
-        advance_untouched(cursor, before, [each.after for each in tables])
+        advance_untouched(cursor, run.run_id, before, [each.after for each in tables])
 
 
 def _in_transactions(changed: Sequence[Staged]) -> Iterator[list[Staged]]:

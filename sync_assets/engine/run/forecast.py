@@ -2,27 +2,22 @@
 
 from __future__ import annotations
 
-import contextlib
-import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine.context import Run, Work
+from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError, about
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.types import distinct
 from sync_assets.engine.merge import merge
-from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import How, LeafRead, Plan, Removal
-from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import Schemas
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.run.looking import plans_of
 from sync_assets.engine.run.together import OnOutcome, parts, together
-from sync_assets.engine.snapshot import snapshot
-from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.snapshot.pages import pages_in
 from sync_assets.engine.snapshot.shared import readers
 from sync_assets.engine.state import state
@@ -102,19 +97,9 @@ def forecast_each(run: Run, tables: Sequence[Table], ended: OnOutcome[Forecast])
 
 
 def _forecast(run: Run, tables: Sequence[Table], settled: OnOutcome[Forecast]) -> None:
-    with run.sessions.connected("target") as target, run.sessions.connected("source") as source:
+    with run.sessions.connected("target") as target:
         known = state.peek(target, tables)
-        # Looking neither waits for anybody nor has the source write a checkpoint.
-        looking = [dataclasses.replace(table, blocks_wait=0.0) for table in tables]
-        outlook = probe_wal(source, looking).without_checkpoint()
-        with (
-            snapshot.taken(source, looking, run.report.begin) as views,
-            giving_way(run.sessions, run.max_blocking),
-            contextlib.ExitStack() as nothing_left,
-        ):
-            work = Work(run, source, target, nothing_left)
-            plans = plan_tables(work, looking, views, known, outlook)
-        for table, plan in zip(tables, plans, strict=True):
+        for table, plan in zip(tables, plans_of(run, target, tables, known), strict=True):
             with about(table.target):
                 said = _said(run, plan, known[table.target], target)
             settled(table, said)

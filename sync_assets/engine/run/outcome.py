@@ -117,7 +117,6 @@ def state_after(staged: Staged, known: State | None, receipt: Receipt, storage: 
             plan.layout.key_columns,
             known.columns if known else None,
         ),
-        run_id=receipt.run_id,
     )
 
 

@@ -15,6 +15,7 @@ import itertools
 import time
 from collections.abc import Callable, Iterator, Sequence
 from functools import partial
+from pathlib import Path
 
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import Exported, batch_folder
@@ -129,7 +130,8 @@ def fill(
     for each in staged:
         work.cleanup.push(_dropping_on_failure(work.target, each))
     later = any(plan.keys.later for plan in plans)
-    export = _move(work, plans, chunks, staged, hold=hold or later)
+    folder = work.cleanup.enter_context(batch_folder(work.run.batch_dir))
+    export = _move(work, folder, plans, chunks, staged, hold=hold or later)
     done, workers = export.done, export.workers
     if later:
         staged = [
@@ -139,7 +141,7 @@ def fill(
             for plan, each in zip(plans, staged, strict=True)
         ]
         keys = partial(key_chunks, [each.buckets for each in staged])
-        export = _move(work, plans, keys, staged, hold=hold)
+        export = _move(work, folder, plans, keys, staged, hold=hold)
         done = [rows + keys for rows, keys in zip(done, export.done, strict=True)]
     newest = finish(work.target, staged, plans)
     work.run.report.spent("load")
@@ -152,6 +154,7 @@ def fill(
 
 def _move(
     work: Work,
+    folder: Path,
     plans: Sequence[Plan],
     cutting: Callable[[Sequence[Plan], int, int], Iterator[Chunk]],
     staged: Sequence[Staging],
@@ -168,7 +171,6 @@ def _move(
         name = str(plans[member].table.target)
         report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
 
-    folder = work.cleanup.enter_context(batch_folder(run.batch_dir))
     export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk, hold=hold)
     report.begin("export")
     workers = min(most, useful_workers(cut))

@@ -40,6 +40,7 @@ def advance(
         "source_schema": source.schema,
         "source_table": source.name,
         "mode": receipt.mode,
+        "run_id": receipt.run_id,
     }
     kept = {column: getattr(after, name) for column, name in FIELDS.items() if name != "version"}
     mapping = {"mapped": after.mapped, "map_name": keys_by_page_of(target).as_sql}
@@ -78,7 +79,7 @@ WHERE (s.target_schema, s.target_table, s.version) = (seen.schema, seen.name, se
 
 
 def advance_untouched(
-    cursor: Cursor, before: Mapping[RelationName, State], after: Sequence[State]
+    cursor: Cursor, run_id: str, before: Mapping[RelationName, State], after: Sequence[State]
 ) -> None:
     """Move the marks of targets on in which a run on one snapshot has found nothing to write.
 
@@ -86,7 +87,7 @@ def advance_untouched(
     """
     seen = after[0]
     values = {
-        "run_id": seen.run_id,
+        "run_id": run_id,
         "watermark": seen.watermark,
         "snapshot_xmax": seen.snapshot_xmax,
         "lsn": seen.lsn,

@@ -51,7 +51,7 @@ class State:
     """The state of one table after its last run; `version` guards against a lost update.
 
     `positions` are where the next run's WAL window may start. `mapped` says that the target has a
-    map of the source's keys by page. `run_id` is the last run.
+    map of the source's keys by page.
     """
 
     version: int
@@ -74,7 +74,6 @@ class State:
     positions: tuple[Position, ...] = ()
     mapped: bool = False
     columns: RememberedColumns | None = None
-    run_id: str = ""
 
 
 _COLUMNS = {"lsn": "source_lsn", "database": "source_database", "mapped": "map"}

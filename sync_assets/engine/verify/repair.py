@@ -158,7 +158,6 @@ def _publish(
             known,
             version=known.version + 1,
             rows_in_target=receipt.rows_in_target,
-            run_id=receipt.run_id,
         )
         advance.advance(cursor, table.target, table.source, known, after, receipt)
         run.sessions.check()
