@@ -271,14 +271,21 @@ def test_a_run_leaves_what_a_later_one_was_asked_for(
     assert pair.target("SELECT tablename FROM pg_tables WHERE schemaname = 'public'") == [("a",)]
 
 
+@contextmanager
+def started(ticks: Ticks, run: dg.DagsterRun) -> Iterator[None]:
+    """The process that a run's log names, which lives as long as the block."""
+    with process() as worker:
+        told = EngineEventData.in_process(worker.pid)
+        ticks.instance.report_engine_event("Started process for run.", run, told)
+        yield
+
+
 def test_a_run_that_waits_in_silence_lives_while_the_process_does_that_its_log_names(
     ticks: Ticks, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(in_flight, "SILENCE", 0.0)
     run = launched(ticks, asked(ticks)[0])
-    with process() as worker:
-        told = EngineEventData.in_process(worker.pid)
-        ticks.instance.report_engine_event("Started process for run.", run, told)
+    with started(ticks, run):
         assert ticks.due(CRON).run_requests == []
     assert tables(ticks.due(CRON).run_requests) == ["abcde"]
 
@@ -288,20 +295,19 @@ def test_a_run_that_died_before_its_first_step_holds_nothing_where_a_server_of_t
 ) -> None:
     run = launched(ticks, asked(ticks)[0])
     ticks.instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: '{"host": "127.0.0.1", "port": 4000}'})
-    with process() as worker:
-        told = EngineEventData.in_process(worker.pid)
-        ticks.instance.report_engine_event("Started process for run.", run, told)
+    with started(ticks, run):
         assert ticks.due(CRON).run_requests == []
     assert tables(ticks.due(CRON).run_requests) == ["abcde"]
     assert status(ticks, run) == "FAILURE"
 
 
-def test_and_its_tables_for_ten_minutes_where_another_did(ticks: Ticks) -> None:
+def test_a_run_that_died_before_its_first_step_holds_its_tables_where_another_host_started_it(
+    ticks: Ticks,
+) -> None:
     run = launched(ticks, asked(ticks)[0])
     ticks.instance.add_run_tags(run.run_id, {GRPC_INFO_TAG: '{"host": "code", "port": 4000}'})
-    with process() as worker:
-        told = EngineEventData.in_process(worker.pid)
-        ticks.instance.report_engine_event("Started process for run.", run, told)
+    with started(ticks, run):
+        pass
     assert ticks.due(CRON).run_requests == []
 
 

@@ -31,7 +31,7 @@ BOUND = 240.0
 """Seconds within which all must be well again after an event, on a machine that does other things."""
 
 BURIED = SILENCE + BOUND
-"""The same where a run has died before its first step: only its silence tells, after ten minutes."""
+"""Seconds, where a run died before its first step and only ten minutes of silence tell of that."""
 
 LOOK = 70.0
 """Seconds within which the hindrance sensor has looked."""
