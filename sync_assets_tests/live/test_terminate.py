@@ -57,6 +57,7 @@ def test_a_run_launched_from_the_ui_waiting_on_the_target(live: Live) -> None:
 
 def test_a_run_of_the_command_line_terminated_from_the_ui(live: Live) -> None:
     command = [sys.executable, "-m", "sync_assets.cli", "run", "shop.busy"]
+    before = newest_run(live)
     with locked(live.pair.source_url, "shop.busy"):
         process = subprocess.Popen(
             command,
@@ -66,8 +67,11 @@ def test_a_run_of_the_command_line_terminated_from_the_ui(live: Live) -> None:
             stderr=subprocess.PIPE,
             text=True,
         )
-        assert is_waiting(live.pair.source_url)
+        # The command looks before it runs, which the lock keeps waiting too.
+        assert eventually(lambda: newest_run(live) != before, seconds=60)
         run = newest_run(live)
+        assert run
+        assert is_waiting(live.pair.source_url)
         assert stops_in_time(live, run)
         _, err = process.communicate(timeout=120)
     assert process.returncode == 130
@@ -77,9 +81,9 @@ def test_a_run_of_the_command_line_terminated_from_the_ui(live: Live) -> None:
 
 
 def newest_run(live: Live) -> str:
+    """Its id; empty where there is none yet."""
     found = live.ask("{ runsOrError(limit: 1) { ... on Runs { results { runId } } } }")
-    run: str = found["runsOrError"]["results"][0]["runId"]
-    return run
+    return next((str(run["runId"]) for run in found["runsOrError"]["results"]), "")
 
 
 def test_a_step_in_a_celery_worker(celery: Live) -> None:

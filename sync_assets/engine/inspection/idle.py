@@ -24,6 +24,9 @@ from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
 from sync_assets.engine.threads import interruptible
 
+PATIENCE = 1_000
+"""Milliseconds for a lock on the source: a table that nobody may read now is left to its run."""
+
 NOTHING_NEW = "nothing was written since the last run"
 
 _COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
@@ -73,7 +76,7 @@ def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None])
         if not asked:
             return
         # One is worth a question too: its answer may spare a whole run.
-        plans = plans_of(run, target, asked, known, least=1)
+        plans = plans_of(run, target, asked, known, least=1, patience=PATIENCE)
     for table, plan in zip(asked, plans, strict=True):
         before = known[table.target]
         settled(table, _receipt(plan, before) if before and _is_idle(plan) else None)

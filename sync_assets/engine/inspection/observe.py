@@ -18,6 +18,7 @@ from psycopg2 import sql
 
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import BELOW
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection, row, rows, transaction
 from sync_assets.engine.postgres.time_outs import at_most
@@ -45,7 +46,7 @@ class Observed:
 
 # Counters lag the rows by up to ten seconds and are lost in a crash: good enough to ask for a run,
 # never to decide what it reads.
-_MARKERS = """
+_MARKERS = f"""
 SELECT wanted.schema, wanted.name, pg_is_in_recovery(),
   (CASE WHEN pg_is_in_recovery() THEN pg_last_wal_replay_lsn()
         ELSE pg_current_wal_insert_lsn() END)::text,
@@ -61,16 +62,12 @@ SELECT wanted.schema, wanted.name, pg_is_in_recovery(),
 FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
-CROSS JOIN LATERAL (
-  WITH RECURSIVE tree AS (
-    SELECT c.oid AS oid
-    UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid)
-  SELECT oid FROM tree) AS part
+CROSS JOIN LATERAL ({BELOW}) AS part
 JOIN pg_class l ON l.oid = part.oid
 JOIN pg_namespace place ON place.oid = l.relnamespace
 GROUP BY wanted.schema, wanted.name
 ORDER BY 6
-"""
+"""  # noqa: S608 - constants only
 
 # A row version is its place and its xid; neither vacuum nor freezing changes what these show.
 _VERSIONS = "SELECT count(*), bit_xor(hashtidextended(ctid, xmin::text::bigint)) FROM ONLY {}"

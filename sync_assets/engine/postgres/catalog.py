@@ -77,6 +77,14 @@ _LEAF_OIDS = """
   SELECT c.oid WHERE c.relkind <> 'p'
 """
 
+BELOW = """
+  WITH RECURSIVE tree AS (
+    SELECT c.oid AS oid
+    UNION SELECT i.inhrelid FROM tree JOIN pg_inherits i ON i.inhparent = tree.oid)
+  SELECT oid FROM tree
+"""
+"""The relation `c` and all that are below it, of which none is locked."""
+
 _LEAVES = f"""
 SELECT json_agg(json_build_array(
          l.oid::bigint, n.nspname, l.relname, l.relkind, coalesce(am.amname, ''),
@@ -170,9 +178,14 @@ def _relation(name: RelationName, *values: Any) -> Relation:
     )
 
 
+# What says how large a table is waits for whoever has locked it.
 _SIZES = f"""
+WITH shut AS MATERIALIZED (
+  SELECT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation'
+    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
 SELECT wanted.schema, wanted.name,
-  (SELECT coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint FROM ({_LEAF_OIDS}) AS leaf)
+  CASE WHEN EXISTS (SELECT FROM ({BELOW}) AS part JOIN shut ON shut.relation = part.oid) THEN NULL
+    ELSE (SELECT coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint FROM ({_LEAF_OIDS}) AS leaf) END
 FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relkind IN ('r', 'p')
@@ -180,11 +193,14 @@ JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relk
 
 
 def read_sizes(cursor: Cursor, names: Iterable[RelationName]) -> dict[RelationName, int]:
-    """The bytes of those tables that exist, with their partitions; no relation of another kind."""
+    """The bytes of those tables that exist, with their partitions.
+
+    None of another kind of relation, and of a table that somebody keeps every reader out of now.
+    """
     wanted = sorted(set(names))
     columns = ([each.schema for each in wanted], [each.name for each in wanted])
     found = rows(cursor, _SIZES, columns)
-    return {RelationName(schema, name): size for schema, name, size in found}
+    return {RelationName(schema, name): size for schema, name, size in found if size is not None}
 
 
 def read_storage(cursor: Cursor, name: RelationName) -> str | None:

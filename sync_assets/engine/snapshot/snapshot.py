@@ -14,18 +14,14 @@ from datetime import datetime
 
 import psycopg2
 import psycopg2.extensions
-from psycopg2 import sql
 
 from sync_assets.engine import errors
-from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.session import (
     PINNED,
     READ_SNAPSHOT,
     Connection,
     Cursor,
-    Statement,
     row,
     transaction,
 )
@@ -39,6 +35,7 @@ from sync_assets.engine.snapshot.indirect_reads import (
     reach,
     reaches,
 )
+from sync_assets.engine.snapshot.locks import locks, named_when_shut_out
 from sync_assets.engine.snapshot.readable import require_sources
 from sync_assets.engine.snapshot.scope import own_names, scoped
 from sync_assets.engine.table import Table
@@ -126,12 +123,17 @@ def taken(
     """
     for _ in range(ATTEMPTS):
         begin("identify")
-        with transaction(connection, _MAY_IDENTIFY) as cursor:
+        with (
+            named_when_shut_out(connection, tables),
+            transaction(connection, _MAY_IDENTIFY) as cursor,
+        ):
             ((allowed,),) = cursor.fetchall()
             before = require_sources(cursor, tables)
         begin("lock")
-        settings = (*PINNED, *_locks(before), IN_RECOVERY)
-        with transaction(connection, *settings, begin=READ_SNAPSHOT) as cursor:
+        settings = (*PINNED, *locks(before), IN_RECOVERY)
+        with contextlib.ExitStack() as held:
+            with named_when_shut_out(connection, tables):
+                cursor = held.enter_context(transaction(connection, *settings, begin=READ_SNAPSHOT))
             in_recovery = is_in_recovery(cursor)
             for relation in before:
                 if relation.kind == "v":
@@ -178,27 +180,6 @@ def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) 
         for setting in further.settings:
             cursor.execute(setting)
     return SourceRelation(chosen, relation.columns, types, probe_types, snapshot, further)
-
-
-def _locks(relations: Sequence[Relation]) -> Iterator[Statement]:
-    """What locks all tables that are read by name."""
-    names: set[RelationName] = set()
-    with_children: set[RelationName] = set()
-    for relation in relations:
-        if relation.reads_children or relation.through_parent:
-            # The rights to the parent are enough to lock what is below it.
-            with_children.add(relation.name)
-        elif relation.kind in "rp":
-            leaves = (leaf.name for leaf in relation.leaves if leaf.kind == "r")
-            names |= {relation.name, *leaves}
-    wanted = [
-        sql.SQL(text).format(identifiers.relation(name))
-        for text, chosen in (("ONLY {}", names), ("{}", with_children))
-        for name in sorted(chosen)
-    ]
-    if wanted:
-        statement = sql.SQL("LOCK TABLE {} IN ACCESS SHARE MODE")
-        yield statement.format(sql.SQL(", ").join(wanted))
 
 
 def _take(cursor: Cursor, *, identify: bool, in_recovery: bool) -> Snapshot:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
+import psycopg2
 import pytest
 
 from sync_assets.engine import RelationName, Table
 from sync_assets.engine.inspection.idle import idle_among
+from sync_assets.engine.postgres import time_outs
 from sync_assets.engine.table import Deletes, SyncMode
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect
@@ -42,6 +45,16 @@ def test_a_table_that_nobody_wrote_to_is_idle_whatever_else_was_written(synced: 
     assert is_idle(synced)
     synced.source("INSERT INTO u VALUES (1)", "VACUUM FREEZE t", "ANALYZE t")
     assert is_idle(synced)
+
+
+def test_a_table_that_nobody_may_read_now_is_left_to_its_run_and_not_waited_for(
+    synced: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    synced.sync("u")
+    monkeypatch.setattr(time_outs, "LOCK", 3_600_000)
+    with closing(psycopg2.connect(synced.source_url)) as migration, migration.cursor() as cursor:
+        cursor.execute("LOCK TABLE t")
+        assert idle(synced, table("t"), table("u")) == {"public.u"}
 
 
 @pytest.mark.parametrize(

@@ -3,14 +3,22 @@
 from __future__ import annotations
 
 import random
+import re
 from contextlib import closing
 
 import psycopg2
 import pytest
 
 from sync_assets.engine import Deletes, Receipt, RelationName, SyncError, SyncMode, Table
-from sync_assets.engine.errors import Cancelled, ConcurrentRun, NoSuchRelation, SchemaConflict
+from sync_assets.engine.errors import (
+    Cancelled,
+    ConcurrentRun,
+    LockTimeout,
+    NoSuchRelation,
+    SchemaConflict,
+)
 from sync_assets.engine.plan import unchanged
+from sync_assets.engine.postgres import time_outs
 from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.run import each, together
@@ -113,6 +121,25 @@ def test_a_target_that_another_run_works_on_holds_up_itself_alone(pair: Pair) ->
         outcomes = pair.engine().sync_each(tables)
     assert {n: type(error) for n, error in failures(outcomes).items()} == {2: ConcurrentRun}
     assert pair.is_exact(*(str(each.target) for each in tables if each is not tables[2]))
+
+
+def test_a_source_table_that_is_locked_holds_up_itself_alone_and_is_named_with_who_locks_it(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_outs, "LOCK", 500)
+    tables = made(pair, 9)
+    pair.source("CREATE TABLE parted (id int PRIMARY KEY) PARTITION BY RANGE (id)")
+    pair.source("CREATE TABLE leaf PARTITION OF parted FOR VALUES FROM (0) TO (9)")
+    tables.append(table("parted"))
+    with closing(psycopg2.connect(pair.source_url)) as migration, migration.cursor() as cursor:
+        cursor.execute("LOCK TABLE t04, leaf")
+        told = failures(pair.engine().sync_each(tables))
+        holder = f"server process {migration.info.backend_pid} of the source .*holds a lock on "
+    assert list(told) == [4, 9]
+    for number, name in ((4, "t04"), (9, "parted")):
+        assert isinstance(told[number], LockTimeout)
+        assert re.search(holder + rf"public\.{name} ", str(told[number]))
+    assert pair.target("SELECT count(*) FROM t05") == [(10,)]
 
 
 def test_a_source_that_cannot_be_reached_is_told_of_each(pair: Pair) -> None:
