@@ -1,7 +1,8 @@
 """The body of one target asset: look, run the engine, report, tell failures apart."""
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import AbstractContextManager
+from concurrent.futures import CancelledError
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from types import MappingProxyType
 
@@ -9,13 +10,13 @@ import dagster as dg
 from dagster._core.execution.context.invocation import DirectAssetExecutionContext
 
 from sync_assets.assets import specs
-from sync_assets.assets.ahead import current_ahead
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.lineage import data_version, last_version, observation, provenance
 from sync_assets.assets.metadata import metadata_of
+from sync_assets.assets.same_process import SyncOp, remember, work_ahead
 from sync_assets.assets.work import Done, Work
 from sync_assets.config.model import SyncedTable
-from sync_assets.engine.errors import SyncError
+from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
@@ -36,7 +37,7 @@ def sync_asset(
     `observed` are the source assets that this code location observes, `rivals` the targets that
     it writes through several connections.
     """
-    first = members[0]
+    first, op = members[0], SyncOp(members, workers, rivals)
 
     @dg.multi_asset(
         name=specs.op_of(first),
@@ -47,12 +48,12 @@ def sync_asset(
     def sync(
         context: dg.AssetExecutionContext, config: SyncConfig
     ) -> Iterator[dg.MaterializeResult[None]]:
-        attempt = _Attempt(context, config, members, observed, rivals)
+        attempt = _Attempt(context, config, op, observed)
         listener = current_listener()
         if attempt.is_left():
             return
         try:
-            done = attempt.run(workers)
+            done = attempt.run()
         except SyncError as error:
             for synced in members:
                 listener.failed(synced, error)
@@ -64,7 +65,7 @@ def sync_asset(
             listener.finished(synced, receipt)
         yield from attempt.results(done)
 
-    return sync
+    return remember(sync, op)
 
 
 @dataclass(frozen=True)
@@ -73,9 +74,13 @@ class _Attempt:
 
     context: dg.AssetExecutionContext
     config: SyncConfig
-    members: Sequence[SyncedTable]
+    op: SyncOp
     observed: Collection[dg.AssetKey]
-    rivals: Rivals
+
+    @property
+    def members(self) -> Sequence[SyncedTable]:
+        """The tables."""
+        return self.op.members
 
     def is_left(self) -> bool:
         """Note who works, end who cannot any more, and say whether a later run has taken this over."""
@@ -85,32 +90,41 @@ class _Attempt:
             # A command notes its process, and ends those runs, before it begins its own.
             note_process(instance, run)
             end_dead_runs(instance)
-        later = left_to(instance, run, specs.target_key(self.members[0])) if run else None
-        if later:
-            self.context.log.info("run %s was asked for this while it waited here", later)
-        return later is not None
+        later = left_to(instance, run, [specs.target_key(self.members[0])]) if run else {}
+        for each in later.values():
+            self.context.log.info("run %s was asked for this while it waited here", each)
+        return bool(later)
 
-    def run(self, workers: WorkerConfig) -> Done:
+    def run(self) -> Done:
         """Do the work, or wait for what was begun ahead; tell Dagster what was seen on the source."""
-        ahead = current_ahead()
-        begun = ahead.take(specs.op_of(self.members[0])) if ahead else None
-        if begun is None:
-            done = self._work(workers)
-        else:
-            begun.log_into(self.context.log.info)
-            with self._watched(begun.cancel):
-                done = begun.done.result()
+        source, target = self.op.ends
+        urls = (self._url(source), self._url(target))
+        done = self._done_ahead(urls) if self._in_a_run else None
+        if done is None:
+            run_id = self.context.op_execution_context.run_id
+            work = Work(self.members, self.config, self.op.workers, urls, run_id, self.op.rivals)
+            done = work.followed(
+                self.context.log.info,
+                lambda engine: self._watched(engine.cancel),
+                current_listener(),
+            )
         if not self.config.dry_run:
             self._tell(done)
         return done
 
-    def _work(self, workers: WorkerConfig) -> Done:
-        first, run_id = self.members[0], self.context.op_execution_context.run_id
-        urls = (self._url(first.source_connection), self._url(first.target_connection))
-        work = Work(self.members, self.config, workers, urls, run_id, self.rivals)
-        return work.followed(
-            self.context.log.info, lambda engine: self._watched(engine.cancel), current_listener()
-        )
+    def _done_ahead(self, urls: tuple[str, str]) -> Done | None:
+        ahead = work_ahead(self.context.op_execution_context, self.op, urls)
+        begun = ahead.take(specs.op_of(self.members[0])) if ahead else None
+        if ahead is None or begun is None:
+            return None
+        begun.log_into(self.context.log.info)
+        try:
+            with self._watched(ahead.cancel), suppress(CancelledError):
+                return begun.done.result()
+        except (Cancelled, dg.DagsterExecutionInterruptedError):
+            ahead.end()
+            raise
+        return None
 
     def _watched(self, cancel: Callable[[], None]) -> AbstractContextManager[None]:
         """A block that ends, with its work cancelled, once the run is stopped."""

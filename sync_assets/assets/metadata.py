@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -38,6 +38,10 @@ class Around:
     marker: str | None = None
     described: Described | None = None
     age: WatermarkAge | None = None
+
+    def aged(self, age: WatermarkAge | None) -> Around:
+        """The same, with what was seen of the mark afterwards."""
+        return replace(self, age=age)
 
 
 NOTHING = Around()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack
 from functools import partial
 
 from sync_assets.assets import specs
 from sync_assets.assets.ahead import Begun, Job
-from sync_assets.assets.metadata import Around
-from sync_assets.assets.work import Done, Work, age_of
-from sync_assets.engine import observe
+from sync_assets.assets.work import Done, Work, age_of, seen_before
+from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import WatermarkAge
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import Table, WorkerConfig
 from sync_assets.runs.listener import Listener
 
 PORTION = 50
@@ -25,25 +24,29 @@ that Dagster is not kept waiting for the first."""
 
 
 def jobs_of(
-    works: Sequence[Work], listener: Listener, parallel: int
+    works: Sequence[Work], listener: Listener, parallel: int, kept: ExitStack
 ) -> Iterator[tuple[Sequence[str], Job]]:
     """The works as jobs, each with its ops: those of single tables in portions, a group by itself.
 
-    There are enough of them for `parallel` at once.
+    They have the same ends. There are enough of them for `parallel` at once, and `kept` closes the
+    connections that they share.
     """
-    alike: dict[tuple[object, ...], list[Work]] = {}
+    alike: dict[WorkerConfig, list[Work]] = {}
     for work in works:
         (first, *others) = work.members
         if others or first.table.target in work.rivals:
             yield [specs.op_of(first)], partial(_alone, work, listener)
         else:
-            alike.setdefault((work.urls, work.workers), []).append(work)
+            alike.setdefault(work.limits, []).append(work)
     for those in alike.values():
+        by_target = {str(work.members[0].table.target): work for work in those}
+        engine = those[0].engine(partial(_follow, by_target, listener))
+        kept.enter_context(engine.lending())
         size = min(PORTION, math.ceil(len(those) / parallel))
         for start in range(0, len(those), size):
             portion = those[start : start + size]
             ops = [specs.op_of(work.members[0]) for work in portion]
-            yield ops, partial(_each, portion, listener)
+            yield ops, partial(_each, portion, engine, listener)
 
 
 def _alone(work: Work, listener: Listener, begun: Mapping[str, Begun]) -> None:
@@ -51,39 +54,32 @@ def _alone(work: Work, listener: Listener, begun: Mapping[str, Begun]) -> None:
         each.done.set_result(work.followed(each.log, each.watched, listener))
 
 
-def _each(portion: Sequence[Work], listener: Listener, begun: Mapping[str, Begun]) -> None:
+def _follow(works: Mapping[str, Work], listener: Listener, progress: Progress) -> None:
+    listener.progressed(works[progress.table].members[0], progress)
+
+
+def _each(
+    portion: Sequence[Work], engine: DataCopyEngine, listener: Listener, begun: Mapping[str, Begun]
+) -> None:
     """Each has its outcome as soon as that is known; raises SyncError for all that have none."""
-    works = {
-        str(work.members[0].table.target): work
-        for work in portion
-        if specs.op_of(work.members[0]) in begun
-    }
-    if not works:
-        return
-    first, *_ = works.values()
-    source, _ = first.urls
-    relations = [work.members[0].table.source for work in works.values()]
-    # Seen before the snapshots: what changes later asks for another run.
-    markers, described = observe(source, relations).markers, describe(source, relations)
+    for each in begun.values():
+        each.engine = engine
+    portion = [work for work in portion if specs.op_of(work.members[0]) in begun]
+    for work in portion:
+        listener.started(work.members[0])
+    relations = [work.members[0].table.source for work in portion]
+    seen = engine.ask(partial(seen_before, relations=relations))
+    ops = {work.members[0].table.target: specs.op_of(work.members[0]) for work in portion}
     ages: dict[int, WatermarkAge | None] = {}
 
-    def follow(progress: Progress) -> None:
-        listener.progressed(works[progress.table].members[0], progress)
-
     def ended(table: Table, outcome: Receipt | SyncError) -> None:
-        done = begun[specs.op_of(works[str(table.target)].members[0])].done
+        done = begun[ops[table.target]].done
         if isinstance(outcome, SyncError):
             done.set_exception(outcome)
             return
-        if outcome.watermark not in ages:
-            ages[outcome.watermark] = age_of(source, outcome.watermark)
-        age = ages[outcome.watermark]
-        seen = Around(markers.get(table.source), described.get(table.source), age)
-        done.set_result(Done([outcome], [seen]))
+        mark = outcome.watermark
+        if mark not in ages:
+            ages[mark] = engine.ask(partial(age_of, watermark=mark))
+        done.set_result(Done([outcome], [seen[table.source].aged(ages[mark])]))
 
-    engine = first.engine(follow)
-    for each in begun.values():
-        each.engine = engine
-    for work in works.values():
-        listener.started(work.members[0])
-    engine.sync_each([table for work in works.values() for table in work.tables], ended)
+    engine.sync_each([table for work in portion for table in work.tables], ended)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.metadata import Around
@@ -13,6 +14,8 @@ from sync_assets.engine import DataCopyEngine, observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import WatermarkAge, watermark_age
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.connection import Server
 from sync_assets.engine.progress import OnProgress, Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table, WorkerConfig
@@ -59,32 +62,31 @@ class Work:
             return self._done(follow, watched)
 
     def _done(self, on_progress: OnProgress, watched: Watched) -> Done:
-        source, target = self.urls
+        _, target = self.urls
         for synced in self.members:
             if synced.table.target in self.rivals:
                 refuse_shared_target(synced, target, self.rivals)
         relations = [synced.table.source for synced in self.members]
-        # Seen before the snapshot: what changes later asks for another run.
-        markers, described = observe(source, relations).markers, describe(source, relations)
-        receipts = self._receipts(on_progress, watched)
-        age = age_of(source, receipts[0].watermark)
-        return Done(
-            receipts, [Around(markers.get(each), described.get(each), age) for each in relations]
-        )
-
-    def _receipts(self, on_progress: OnProgress, watched: Watched) -> Sequence[Receipt]:
         engine = self.engine(on_progress)
-        with watched(engine):
-            return engine.sync_group(self.tables)
+        with engine.lending(), watched(engine):
+            seen = engine.ask(partial(seen_before, relations=relations))
+            receipts = engine.sync_group(self.tables)
+            age = engine.ask(partial(age_of, watermark=receipts[0].watermark))
+        return Done(receipts, [seen[each].aged(age) for each in relations])
 
     def engine(self, on_progress: OnProgress) -> DataCopyEngine:
         """The engine for it, and for whatever has the same ends, limits and run."""
         return DataCopyEngine(
             *self.urls,
-            workers=self.config.limits(self.workers),
+            workers=self.limits,
             on_progress=on_progress,
             run_id=self.run_id,
         )
+
+    @property
+    def limits(self) -> WorkerConfig:
+        """The workers as this run may use them; raises ConfigurationError."""
+        return self.config.limits(self.workers)
 
     @property
     def tables(self) -> Sequence[Table]:
@@ -92,11 +94,17 @@ class Work:
         return [self.config.applied_to(synced) for synced in self.members]
 
 
-def age_of(source_url: str, watermark: int) -> WatermarkAge | None:
+def seen_before(source: Server, relations: Sequence[RelationName]) -> Mapping[RelationName, Around]:
+    """What is seen of each relation before the snapshot: what changes later asks for another run."""
+    markers, described = observe(source, relations).markers, describe(source, relations)
+    return {each: Around(markers.get(each), described.get(each)) for each in relations}
+
+
+def age_of(source: Server, watermark: int) -> WatermarkAge | None:
     """The age of a mark, where it can be told.
 
     The rows are committed by then: what only decorates the receipt must not fail the run.
     """
     with contextlib.suppress(SyncError):
-        return watermark_age(source_url, watermark)
+        return watermark_age(source, watermark)
     return None

@@ -4,23 +4,19 @@ from __future__ import annotations
 
 import uuid
 from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from sync_assets.engine import errors
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.connection import Lender, Server, Sessions
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.sync import sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
-from sync_assets.engine.table import (
-    SyncMode,
-    Table,
-    WorkerConfig,
-    table_of,
-)
+from sync_assets.engine.table import SyncMode, Table, WorkerConfig, table_of
 from sync_assets.engine.threads import interruptible
 
 if TYPE_CHECKING:
@@ -67,13 +63,14 @@ class DataCopyEngine:
         max_blocking: float = MAX_BLOCKING,
     ) -> None:
         self._source_url, self._target_url = source_url, target_url
-        self.workers = _worker_config(workers)
+        self.workers = WorkerConfig.of(workers)
         self._on_progress = on_progress
         self._run_id = run_id
         self._batch_dir = Path(batch_dir) if batch_dir else None
         self._max_batch_disk = max_batch_disk
         self._max_blocking = max_blocking
         self._active: set[Sessions] = set()
+        self._lender = Lender()
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__} {self.workers}>"
@@ -176,6 +173,19 @@ class DataCopyEngine:
 
         return self._each(tables, forecast_each)
 
+    def lending(self) -> AbstractContextManager[object]:
+        """A block within which connections are used again by whatever else is asked of this engine."""
+        return self._lender
+
+    def ask(self, question: Callable[[Server], Result]) -> Result:
+        """The answer to a question about the source, as `observe` is one; raises SyncError.
+
+        ::
+
+            markers = engine.ask(lambda source: observe(source, relations)).markers
+        """
+        return question(self._sessions())
+
     def cancel(self) -> None:
         """Cancel what runs now, from any thread; it ends with Cancelled."""
         for sessions in tuple(self._active):
@@ -259,7 +269,7 @@ class DataCopyEngine:
         )
 
     def _sessions(self) -> Sessions:
-        return Sessions(self._source_url, self._target_url)
+        return Sessions(self._source_url, self._target_url, self._lender)
 
     def _guarded(
         self,
@@ -288,13 +298,3 @@ def _different_targets(tables: Sequence[Table]) -> list[str]:
             remedy="Name each target once.",
         )
     return names
-
-
-def _worker_config(workers: WorkerConfig | int | None) -> WorkerConfig:
-    if isinstance(workers, WorkerConfig):
-        return workers
-    if workers is None:
-        return WorkerConfig()
-    return WorkerConfig(
-        default_workers=workers, min_workers=min(workers, 2), max_workers=max(workers, 8)
-    )

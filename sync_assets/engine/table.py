@@ -193,6 +193,17 @@ class WorkerConfig:
                 remedy="Set min_workers to at most max_workers.",
             )
 
+    @classmethod
+    def of(cls, workers: WorkerConfig | int | None) -> WorkerConfig:
+        """Limits from a number of workers; the usual ones for None."""
+        if isinstance(workers, WorkerConfig):
+            return workers
+        if workers is None:
+            return cls()
+        return cls(
+            default_workers=workers, min_workers=min(workers, 2), max_workers=max(workers, 8)
+        )
+
 
 _TOKEN = re.compile(
     r"""(?P<quoted>[eE]'(?:[^'\\]|\\.|'')*'|'(?:[^']|'')*'|"(?:[^"]|"")*"|\$(?P<tag>\w*)\$.*?\$(?P=tag)\$)

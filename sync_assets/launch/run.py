@@ -9,19 +9,14 @@ from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.ahead import Ahead
-from sync_assets.assets.launchpad import SyncConfig
-from sync_assets.assets.portions import jobs_of
-from sync_assets.assets.work import Work
-from sync_assets.component import by_op
+from sync_assets.assets.same_process import parallel_jobs
 from sync_assets.config.automation import Checks
-from sync_assets.config.model import SyncedTable, url_variable
+from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_chosen
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.threads import in_thread
@@ -32,7 +27,6 @@ from sync_assets.runs.in_flight import end_dead_runs
 from sync_assets.runs.listener import Listener, listening
 from sync_assets.runs.process import noted
 from sync_assets.runs.retention import forget_runs
-from sync_assets.runs.shared_targets import Rivals
 from sync_assets.runs.unexported import unexported
 
 REPOSITORY = "__repository__"
@@ -57,31 +51,21 @@ def run_tables(
     tables: Sequence[SyncedTable],
     options: Mapping[str, Any],
     listener: Listener,
-    *,
-    rivals: Rivals = MappingProxyType({}),
     parallel: int = 1,
 ) -> Ended:
     """Materialize `tables` in one run, of which `listener` hears; other tables survive a failure.
 
-    `parallel` of them are worked on at once. `rivals` are the targets that several connections write.
+    `parallel` of them are worked on at once.
     """
     job = load_chosen(place, tables).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
-    config = SyncConfig(**options)
-    works = [
-        Work(op, config, op[0].workers, _urls(op), run_id, rivals)
-        for op in by_op(tables)
-        if not _waits(op, tables)
-    ]
     with opened_instance() as instance:
         end_dead_runs(instance)
         _name_origin(instance, job.name)
         _capture_nothing(instance)
 
-        ahead = Ahead(list(jobs_of(works, listener, parallel)), parallel)
-
         def execute() -> dg.ExecuteInProcessResult:
-            with listening(listener), ahead.working():
+            with listening(listener), parallel_jobs(parallel):
                 return job.execute_in_process(
                     instance=instance,
                     asset_selection=[specs.target_key(synced) for synced in tables],
@@ -103,20 +87,6 @@ def run_tables(
             forget_runs(instance, {LAUNCHED_BY: BY_COMMAND}, kept)
     interrupted = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     return Ended(interrupted, {} if interrupted else _errors_outside(result, tables))
-
-
-def _waits(op: Sequence[SyncedTable], tables: Sequence[SyncedTable]) -> bool:
-    """Whether it reads what another table of this run writes, and so has to wait for its turn."""
-    written = {specs.target_key(synced) for synced in tables}
-    return any(specs.source_key(synced) in written for synced in op)
-
-
-def _urls(op: Sequence[SyncedTable]) -> tuple[str, str]:
-    source, target = (
-        os.environ[url_variable(name)]
-        for name in (op[0].source_connection, op[0].target_connection)
-    )
-    return source, target
 
 
 def _name_origin(instance: dg.DagsterInstance, job: str) -> None:

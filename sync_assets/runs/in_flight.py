@@ -127,16 +127,22 @@ def end_dead_runs(instance: dg.DagsterInstance, part: Part | None = None) -> Non
             _ended(instance, run, GONE)
 
 
-def left_to(instance: dg.DagsterInstance, run: dg.DagsterRun, key: dg.AssetKey) -> str | None:
-    """The later run of the same requester that was asked for this asset while it waited here."""
-    if REQUESTED_BY not in run.tags:
-        return None
-    for record in instance.get_asset_records([key]):
-        last = record.asset_entry.last_run_id
-        other = instance.get_run_by_id(last) if last and last != run.run_id else None
-        if other is not None and other.tags.get(REQUESTED_BY) == run.tags[REQUESTED_BY]:
-            return last
-    return None
+def left_to(
+    instance: dg.DagsterInstance, run: dg.DagsterRun, keys: Collection[dg.AssetKey]
+) -> dict[dg.AssetKey, str]:
+    """The later runs of the same requester that were asked for these assets while they waited here."""
+    requester = run.tags.get(REQUESTED_BY)
+    last = {
+        record.asset_entry.asset_key: record.asset_entry.last_run_id
+        for record in (instance.get_asset_records(list(keys)) if requester else ())
+    }
+    others = {each: instance.get_run_by_id(each) for each in set(last.values()) if each}
+    later = {
+        each
+        for each, other in others.items()
+        if other and each != run.run_id and other.tags.get(REQUESTED_BY) == requester
+    }
+    return {key: each for key, each in last.items() if each in later}
 
 
 @dataclass(frozen=True, slots=True)

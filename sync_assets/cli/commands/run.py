@@ -34,7 +34,6 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept
 from sync_assets.runs.home import runs_kept
-from sync_assets.runs.shared_targets import rivals_among
 
 COUNTS = ("exported", "inserted", "updated", "unchanged", "deleted")
 HEADINGS = ("source", "target", "mode", *COUNTS, "seconds")
@@ -94,10 +93,9 @@ def command(
     options = {
         name: value for name, value in asked.items() if value is not None and value is not False
     }
-    how = {"rivals": rivals_among(configured), "parallel": parallel}
     names = names_of(synced.address for synced in tables)
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
-        work = _Work(place, tables, options, display, how)
+        work = _Work(place, tables, options, display, parallel)
         interrupted = work.do()
     _print_results(work, everything=everything, as_json=as_json)
     say(_total(work), err=True)
@@ -115,12 +113,12 @@ class _Work:
         tables: Sequence[SyncedTable],
         options: Mapping[str, Any],
         display: PlainDisplay,
-        how: Mapping[str, Any],
+        parallel: int,
     ) -> None:
         self.tables, self.display = tables, display
         self.again: list[SyncedTable] = []
         self.errors: dict[Address, SyncError] = {}
-        self._place, self._options, self._how = place, options, how
+        self._place, self._options, self._parallel = place, options, parallel
 
     def do(self) -> bool:
         """Do it, and say whether it was interrupted."""
@@ -145,7 +143,7 @@ class _Work:
         from sync_assets.launch.run import run_tables
         from sync_assets.runs.failures import may_pass
 
-        ended = run_tables(self._place, due, self._options, self.display, **self._how)
+        ended = run_tables(self._place, due, self._options, self.display, self._parallel)
         self.errors |= ended.errors
         if ended.interrupted:
             return True
@@ -154,7 +152,7 @@ class _Work:
             return False
         names = named([self.display.names[each.address] for each in self.again])
         self.display.say(f"Once more, as what they failed for may have passed: {names}")
-        ended = run_tables(self._place, self.again, self._options, self.display, **self._how)
+        ended = run_tables(self._place, self.again, self._options, self.display, self._parallel)
         for each in self.again:
             self.errors.pop(each.address, None)
         self.errors |= ended.errors

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName, parts_of
-from sync_assets.engine.postgres.connection import ask
+from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.session import rows
 from sync_assets.engine.receipt import ColumnShape
 
@@ -32,9 +32,9 @@ ORDER BY c.oid, a.attnum
 """
 
 
-def describe(url: str, relations: Sequence[RelationName]) -> dict[RelationName, Described]:
-    """Describe each relation that exists and has columns, by one query; raises SyncError."""
-    found = ask(url, lambda cursor: rows(cursor, _COLUMNS, parts_of(relations)))
+def describe(source: Server, relations: Sequence[RelationName]) -> dict[RelationName, Described]:
+    """Describe each relation that exists and has columns, by one query to its server; raises SyncError."""
+    found = ask(source, lambda cursor: rows(cursor, _COLUMNS, parts_of(relations)))
     tables: dict[RelationName, list[tuple[object, ...]]] = {}
     for schema, name, *rest in found:
         tables.setdefault(RelationName(schema, name), []).append(tuple(rest))

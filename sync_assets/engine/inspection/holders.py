@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import ask
+from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.lock import end_idle, held_among
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.xid import RING
@@ -64,7 +64,7 @@ FROM pg_prepared_xacts WHERE transaction::text::bigint = {mark} %% {RING}
 LIMIT 1"""  # noqa: S608 - constants only
 
 
-def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
+def watermark_age(source: Server, watermark: int) -> WatermarkAge:
     """The age of a watermark on its source, now; raises SyncError.
 
     A mark is the oldest transaction that its snapshot saw running, in whichever database. A
@@ -76,7 +76,7 @@ def watermark_age(source_url: str, watermark: int) -> WatermarkAge:
         found = rows(cursor, holder_of("%(mark)s"), {"mark": watermark})
         return WatermarkAge(xids, Holder(*found[0]) if found else None)
 
-    return ask(source_url, age)
+    return ask(source, age)
 
 
 def locked_among(target_url: str, targets: Iterable[RelationName]) -> frozenset[RelationName]:

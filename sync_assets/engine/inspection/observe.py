@@ -19,7 +19,7 @@ from psycopg2 import sql
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import BELOW
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.connection import Server, Sessions, sessions_of
 from sync_assets.engine.postgres.session import Connection, row, rows, transaction
 from sync_assets.engine.postgres.time_outs import at_most
 
@@ -96,13 +96,13 @@ class _Seen:
 
 
 def observe(
-    source_url: str, relations: Sequence[RelationName], before: Observed | None = None
+    source: Server, relations: Sequence[RelationName], before: Observed | None = None
 ) -> Observed:
     """A marker for each relation that exists, by one query on a primary; raises SyncError.
 
     `before` is the last look, which saves a standby that replayed nothing since from another.
     """
-    sessions = Sessions(source_url, source_url)
+    sessions = sessions_of(source)
     return sessions.translating(lambda: _observed(sessions, relations, before))
 
 

@@ -46,16 +46,60 @@ class Watching:
     on: threading.Event = field(default_factory=threading.Event)
 
 
+class Lender:
+    """Connections that are kept between their uses while a block of it lasts, and closed after it.
+
+    Outside of one, none is kept. Each is lent to one at a time.
+    """
+
+    def __init__(self) -> None:
+        self._kept: dict[Side, list[Connection]] = {"source": [], "target": []}
+        self._lock = threading.Lock()
+        self.lends = False
+
+    def __enter__(self) -> Lender:
+        self.lends = True
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        with self._lock:
+            self.lends = False
+            kept = [held for those in self._kept.values() for held in those]
+            self._kept = {"source": [], "target": []}
+        for held in kept:
+            held.close()
+
+    def lend(self, side: Side) -> tuple[Connection, Greeting] | None:
+        """One that was given back, with nothing of its last use; None where none is alive."""
+        while True:
+            with self._lock:
+                if not self._kept[side]:
+                    return None
+                connection = self._kept[side].pop()
+            try:
+                with connection.cursor() as cursor:
+                    cursor.execute("DISCARD ALL")
+                return connection, _greet(connection, side)
+            except psycopg2.Error:
+                connection.close()
+
+    def give_back(self, side: Side, connection: Connection) -> bool:
+        """Keep a connection that is at rest; False where it is to be closed."""
+        with self._lock:
+            if self.lends:
+                self._kept[side].append(connection)
+            return self.lends
+
+
 class Sessions:
     """The connections of one run, so that all of them can be cancelled at once."""
 
-    def __init__(self, source_url: str, target_url: str) -> None:
+    def __init__(self, source_url: str, target_url: str, lender: Lender | None = None) -> None:
         self._urls: dict[Side, str] = {"source": source_url, "target": target_url}
         self._open: dict[Connection, Greeting] = {}
         self._met: dict[Connection, Greeting] = {}
         self._lock = threading.Lock()
-        self._lends = False
-        self._given_back: dict[Side, list[Connection]] = {"source": [], "target": []}
+        self._lender = lender or Lender()
         self.cancelled = False
         self.watches: dict[Side, Watching] = {}
         """The sides that `snapshot.give_way` watches over."""
@@ -63,48 +107,29 @@ class Sessions:
     @contextlib.contextmanager
     def connected(self, side: Side) -> Iterator[Connection]:
         """Open an autocommit connection to one side; close it at the end, whatever it is doing."""
-        connection, greeting = self._lent(side) or connect(self._urls[side], side)
+        connection, greeting = self._lender.lend(side) or connect(self._urls[side], side)
         with self._lock:
             self._open[connection] = self._met[connection] = greeting
-        again = False
+        at_rest = False
         try:
             self.check()
             yield connection
             # One that something went wrong on may still be told to cancel what it has left behind.
-            again = self._lends and connection.info.transaction_status == IDLE
+            at_rest = connection.info.transaction_status == IDLE
         finally:
             with self._lock:
                 del self._open[connection]
-                if again:
-                    self._given_back[side].append(connection)
-            if not again:
+            if not (at_rest and self._lender.give_back(side, connection)):
                 connection.close()
 
     @contextlib.contextmanager
     def lending(self) -> Iterator[None]:
         """Within it, a connection that is given back in order is lent again, as good as new."""
-        self._lends = True
-        try:
+        if self._lender.lends:
             yield
-        finally:
-            self._lends = False
-            for kept in self._given_back.values():
-                while kept:
-                    kept.pop().close()
-
-    def _lent(self, side: Side) -> tuple[Connection, Greeting] | None:
-        """One that was given back, with nothing of its last use; None where none is alive."""
-        while True:
-            with self._lock:
-                if not self._given_back[side]:
-                    return None
-                connection = self._given_back[side].pop()
-            try:
-                with connection.cursor() as cursor:
-                    cursor.execute("DISCARD ALL")
-                return connection, _greet(connection, side)
-            except psycopg2.Error:
-                connection.close()
+            return
+        with self._lender:
+            yield
 
     def pids(self, side: Side) -> list[int]:
         """The server processes of the connections to one side."""
@@ -157,9 +182,18 @@ class Sessions:
                 connection.cancel()
 
 
-def ask(url: str, question: Callable[[Cursor], Result], side: Side = "source") -> Result:
+Server = str | Sessions
+"""A server by its URL, or the sessions that are to be used with it."""
+
+
+def sessions_of(server: Server) -> Sessions:
+    """Sessions of the server that a URL names, or those that it was given."""
+    return Sessions(server, server) if isinstance(server, str) else server
+
+
+def ask(server: Server, question: Callable[[Cursor], Result], side: Side = "source") -> Result:
     """The answer to what is asked of one server in one transaction; raises SyncError."""
-    sessions = Sessions(url, url)
+    sessions = sessions_of(server)
 
     def answer() -> Result:
         with sessions.connected(side) as connection, transaction(connection) as cursor:

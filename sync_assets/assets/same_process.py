@@ -1,0 +1,115 @@
+"""The ops of ours that a run executes in one process, and their work, which is done ahead there.
+
+One step after another is executed in the process of a run whose executor is `in_process`, as the
+schedules' and sensors' runs are and those of the command line; elsewhere each has a process.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
+from contextvars import ContextVar
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import dagster as dg
+
+from sync_assets.assets import specs
+from sync_assets.assets.ahead import Ahead, Begun, Job
+from sync_assets.assets.launchpad import SyncConfig
+from sync_assets.assets.portions import jobs_of
+from sync_assets.assets.work import Work
+from sync_assets.config.model import SyncedTable
+from sync_assets.engine.table import WorkerConfig
+from sync_assets.runs.in_flight import left_to
+from sync_assets.runs.listener import current_listener
+from sync_assets.runs.shared_targets import Rivals
+
+
+@dataclass(frozen=True, slots=True)
+class SyncOp:
+    """What an op was made of: the table, or the several of a snapshot group."""
+
+    members: Sequence[SyncedTable]
+    workers: WorkerConfig
+    rivals: Rivals
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The names of its connections."""
+        return self.members[0].source_connection, self.members[0].target_connection
+
+
+_made: WeakKeyDictionary[dg.OpDefinition, SyncOp] = WeakKeyDictionary()
+_ahead: dict[tuple[str, str, str], Ahead | None] = {}
+_lock = threading.Lock()
+_parallel: ContextVar[int] = ContextVar("sync_assets_parallel", default=1)
+
+
+def remember(made: dg.AssetsDefinition, op: SyncOp) -> dg.AssetsDefinition:
+    """Remember what an asset's op was made of, for as long as there is the op."""
+    _made[made.op] = op
+    return made
+
+
+@contextmanager
+def parallel_jobs(number: int) -> Iterator[None]:
+    """Let the runs of this thread, inside the block, do so many jobs at once."""
+    token = _parallel.set(number)
+    try:
+        yield
+    finally:
+        _parallel.reset(token)
+
+
+def work_ahead(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) -> Ahead | None:
+    """What is done ahead in this run and process between an op's ends; None where it is the only one."""
+    key = (context.run_id, *op.ends)
+    with _lock:
+        if key not in _ahead:
+            for over in [each for each in _ahead if each[0] != context.run_id]:
+                del _ahead[over]
+            works = list(_works(context, op, urls))
+            kept, parallel = ExitStack(), _parallel.get()
+            jobs = [
+                (ops, partial(_unless_left, context, works, job))
+                for ops, job in jobs_of(works, current_listener(), parallel, kept)
+            ]
+            _ahead[key] = Ahead(jobs, parallel, kept) if len(works) > 1 else None
+        return _ahead[key]
+
+
+def _works(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) -> Iterator[Work]:
+    """The work of each op between the same ends that waits for no step but those that are done."""
+    step_context = context.get_step_execution_context()
+    plan, configs = step_context.execution_plan, step_context.resolved_run_config.ops
+    done = step_context.step.get_execution_dependency_keys()
+    open_steps = set(plan.step_keys_to_execute) - done
+    for step in map(plan.get_executable_step_by_key, plan.step_keys_to_execute):
+        node = context.job_def.get_node(step.node_handle)
+        made = _made.get(node.definition) if isinstance(node.definition, dg.OpDefinition) else None
+        if made and made.ends == op.ends and not step.get_execution_dependency_keys() & open_steps:
+            given: dict[str, Any] = dict(configs[node.name].config or {})  # type: ignore[call-overload]
+            yield Work(
+                made.members, SyncConfig(**given), made.workers, urls, context.run_id, made.rivals
+            )
+
+
+def _unless_left(
+    context: dg.OpExecutionContext, works: Sequence[Work], job: Job, begun: Mapping[str, Begun]
+) -> None:
+    """Do a job, but for what a later run was asked for meanwhile."""
+    keys = {
+        specs.target_key(work.members[0]): specs.op_of(work.members[0])
+        for work in works
+        if specs.op_of(work.members[0]) in begun
+    }
+    left = {keys[key] for key in left_to(context.instance, context.run, list(keys))}
+    for op in left:
+        begun[op].done.cancel()
+    rest = {op: each for op, each in begun.items() if op not in left}
+    if rest:
+        job(rest)
