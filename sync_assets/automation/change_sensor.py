@@ -1,6 +1,5 @@
 """The change sensor: ask for a run when a source table is not what was synced last."""
 
-import contextlib
 import dataclasses
 import hashlib
 import json
@@ -12,7 +11,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.lineage import MARKER, Told, looked_at, observation, told_of
+from sync_assets.assets.lineage import MARKER, looked_at, observation
 from sync_assets.automation.demand import (
     Asked,
     Candidate,
@@ -21,21 +20,17 @@ from sync_assets.automation.demand import (
     is_due,
     open_demand,
 )
+from sync_assets.automation.idle import idle_ops
 from sync_assets.automation.shares import Op, Traffic, left_out, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import observe
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
-from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.receipt import Receipt
 from sync_assets.hindrances.record import in_the_way
 from sync_assets.runs.in_flight import REQUESTED_BY, Part, in_one_process
-
-LOOKED_AT_ONCE = 200
-"""Tables that one tick looks at before it asks for them: some seconds, of its sixty."""
 
 
 def change_sensor(
@@ -142,37 +137,18 @@ class _Tick:
                     doubtful.append(op)
             if demand:
                 asked[name] = demand
-        told = self._idle(url, doubtful)
-        idle = [op for op in doubtful if all(specs.target_key(each) in told for each in op)]
-        for op in idle:
-            asked.pop(specs.op_of(op[0]))
-        due = [(name, each) for name, each in due if each[0] not in idle]
+        idle = idle_ops(self.context.instance, doubtful, (url, self.part.target_url()))
+        for name in idle:
+            asked.pop(name)
+        due = [(name, each) for name, each in due if name not in idle]
         # A small event for each table that need not be synced: freshness counts from it.
         events = [
-            looked_at(key, told[key].event, look.markers[each.table.source])
-            for op in idle
-            for each in op
-            for key in [specs.target_key(each)]
+            looked_at(specs.target_key(each), last.event, look.markers[each.table.source])
+            for op in doubtful
+            for each, last in zip(op, idle.get(specs.op_of(op[0]), ()), strict=False)
         ]
         memory = _Memory(asked, look)
         return self._result(url, beside.shares(due), look, beside, memory, events)
-
-    def _idle(self, url: str, ops: Sequence[Op]) -> Mapping[dg.AssetKey, Told]:
-        """The tables that a run would find nothing for, of whose last run Dagster knows.
-
-        What is too much to look at is left to a run.
-        """
-        tables = [each for op in ops for each in op][:LOOKED_AT_ONCE]
-        found: Mapping[RelationName, Receipt] = {}
-        with contextlib.suppress(SyncError):  # a run will tell
-            asked = [each.between_sweeps for each in tables]
-            found = idle_among(url, self.part.target_url(), asked) if asked else {}
-        receipts = {
-            specs.target_key(each): found[each.table.target]
-            for each in tables
-            if each.table.target in found
-        }
-        return told_of(self.context.instance, receipts)
 
     def _candidates(self, look: Observed) -> Iterator[tuple[Op, dict[str, Candidate]]]:
         """Each op whose sources exist, with what is known of its tables."""

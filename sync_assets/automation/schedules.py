@@ -1,12 +1,13 @@
 """Schedules: syncs by the clock, sweeps for deleted rows, and full passes that reconcile."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.automation.shares import Op, left_out, part_of, traffic
+from sync_assets.automation.idle import idle_ops, keep_fresh
+from sync_assets.automation.shares import Op, Traffic, left_out, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
 from sync_assets.runs.in_flight import REQUESTED_BY, in_one_process
@@ -70,7 +71,7 @@ def _schedule(
     chosen, running = chosen_and_status(ops, lambda op: op[0].automation.running)
     keys = [specs.target_key(each) for op in chosen for each in op]
     names = {specs.op_of(op[0]): op for op in chosen}
-    target = chosen[0][0].target_connection
+    source, target = chosen[0][0].source_connection, chosen[0][0].target_connection
     status = dg.DefaultScheduleStatus.RUNNING if running else dg.DefaultScheduleStatus.STOPPED
 
     @dg.schedule(
@@ -79,17 +80,23 @@ def _schedule(
         execution_timezone=timezone,
         target=dg.AssetSelection.assets(*keys),
         default_status=status,
-        required_resource_keys={target},
+        required_resource_keys={source, target},
         description=f"{words} {', '.join(str(each.table.target) for op in chosen for each in op)}.",
         metadata=left_out(ops, chosen),
     )
     def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
-        part = part_of(name, chosen, lambda: getattr(context.resources, target).connection_url())
-        now = traffic(context.instance, part, specs.pool(chosen[0][0]))
-        # What is left out is in flight, and comes with the next tick.
-        runs = now.shares([(each, each) for each in names if now.is_free(each)])
+        databases = (getattr(context.resources, each) for each in (source, target))
+        source_url, target_url = (each.connection_url for each in databases)
+        part, pool = part_of(name, chosen, target_url), specs.pool(chosen[0][0])
+        now = traffic(context.instance, part, pool)
+        free = {name: op for name, op in names.items() if now.is_free(name)}
+        idle: Collection[str] = ()
+        if config is None:
+            idle = _left_idle(context.instance, free, (source_url(), target_url()))
+        # What is left out comes with the next tick: it is in flight, or nothing was written to it.
+        runs = now.shares([(each, each) for each in free if each not in idle])
         if not runs:
-            return dg.SkipReason(now.in_words)
+            return dg.SkipReason(_why_none(now, idle))
         return [
             dg.RunRequest(
                 run_key=str(number) if len(runs) > 1 else None,
@@ -101,6 +108,22 @@ def _schedule(
         ]
 
     return due
+
+
+def _left_idle(
+    instance: dg.DagsterInstance, ops: Mapping[str, Op], urls: tuple[str, str]
+) -> Collection[str]:
+    found = idle_ops(instance, list(ops.values()), urls)
+    keep_fresh(
+        instance,
+        (each for name, told in found.items() for each in zip(ops[name], told, strict=True)),
+    )
+    return found
+
+
+def _why_none(now: Traffic, idle: Collection[str]) -> str:
+    said = [f"Nothing new since the last run: {len(idle)}."] if idle else []
+    return " ".join([*said, *([now.in_words] if now.flying else [])])
 
 
 def _told(config: Mapping[str, bool] | None, ops: Sequence[str]) -> dict[str, Any]:

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Sequence
 
 from sync_assets.assets import specs
-from sync_assets.assets.lineage import looked_at, told_of
+from sync_assets.assets.lineage import told_of
+from sync_assets.automation.idle import keep_fresh
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.receipt import Receipt
 from sync_assets.launch.instance import opened_instance
@@ -17,8 +17,5 @@ def left_out(idle: Sequence[tuple[SyncedTable, Receipt]]) -> set[tuple[str, str]
     tables = {specs.target_key(synced): synced for synced, _ in idle}
     with opened_instance() as instance:
         told = told_of(instance, {specs.target_key(synced): receipt for synced, receipt in idle})
-        for key, last in told.items():
-            freshness = tables[key].automation.freshness_seconds
-            if freshness is not None and time.time() - last.at >= freshness / 2:
-                instance.report_runless_asset_event(looked_at(key, last.event))
+        keep_fresh(instance, ((tables[key], last) for key, last in told.items()))
     return {tables[key].address for key in told}

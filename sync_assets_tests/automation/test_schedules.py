@@ -81,10 +81,30 @@ def test_deletes_are_looked_for_at_their_own_times_only(
     ticks = Ticks(instance, pair.source_url, pair.target_url, {"tables": TABLES[:1]})
     assert ticks.run().success
     pair.source("DELETE FROM a WHERE id = 1")
+    assert request_of(ticks, "*/15 * * * *") is None
+    pair.source("INSERT INTO a VALUES (3)")
     assert ticks.run(request_of(ticks, "*/15 * * * *")).success
-    assert pair.target("SELECT id FROM a ORDER BY id") == [(1,), (2,)]
+    assert pair.target("SELECT id FROM a ORDER BY id") == [(1,), (2,), (3,)]
     assert ticks.run(request_of(ticks, "@daily")).success
-    assert pair.target("SELECT id FROM a") == [(2,)]
+    assert pair.target("SELECT id FROM a ORDER BY id") == [(2,), (3,)]
+
+
+def test_a_table_that_nobody_wrote_to_takes_no_part(
+    instance: dg.DagsterInstance, pair: Pair
+) -> None:
+    pair.source("CREATE TABLE a (id int PRIMARY KEY)", "CREATE TABLE b (id int PRIMARY KEY)")
+    tables = [{"source": name, "schedule": "@hourly", "freshness": "2 hours"} for name in "ab"]
+    ticks = Ticks(instance, pair.source_url, pair.target_url, {"tables": tables})
+    (both,) = ticks.due("@hourly").run_requests or ()
+    assert ticks.run(both).success
+    assert ticks.due("@hourly").run_requests == []
+    pair.source("INSERT INTO b VALUES (1)")
+    (one,) = ticks.due("@hourly").run_requests or ()
+    assert one.asset_selection == [dg.AssetKey(["target", "public", "b"])]
+    assert ticks.run(one).success
+    pair.target("TRUNCATE a")
+    (other,) = ticks.due("@hourly").run_requests or ()
+    assert other.asset_selection == [dg.AssetKey(["target", "public", "a"])]
 
 
 def test_a_reconciliation_corrects_what_no_xid_shows(
@@ -94,7 +114,7 @@ def test_a_reconciliation_corrects_what_no_xid_shows(
     ticks = Ticks(instance, pair.source_url, pair.target_url, {"tables": TABLES[1:2]})
     assert ticks.run().success
     pair.target("UPDATE b SET v = 2")
-    assert ticks.run(request_of(ticks, "*/15 * * * *")).success
+    assert request_of(ticks, "*/15 * * * *") is None
     assert pair.target("SELECT v FROM b") == [(2,)]
     assert ticks.run(request_of(ticks, "0 3 * * sun")).success
     assert pair.target("SELECT v FROM b") == [(1,)]
