@@ -40,7 +40,7 @@ class Around:
     age: WatermarkAge | None = None
 
     def aged(self, age: WatermarkAge | None) -> Around:
-        """The same, with what was seen of the mark afterwards."""
+        """What was seen before a sync, with the age of its mark after it."""
         return replace(self, age=age)
 
 
