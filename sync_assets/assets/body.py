@@ -21,7 +21,7 @@ from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
 from sync_assets.runs.listener import current_listener
-from sync_assets.runs.process import note_process
+from sync_assets.runs.process import is_first_here, note_process
 from sync_assets.runs.run_watch import stopped_with_run
 from sync_assets.runs.shared_targets import Rivals
 
@@ -84,13 +84,14 @@ class _Attempt:
 
     def is_left(self) -> bool:
         """Note who works, end who cannot any more, and say whether a later run has taken this over."""
-        instance, run_id = self.context.instance, self.context.op_execution_context.run_id
-        run = instance.get_run_by_id(run_id)
-        if run is not None and not of_command(run):
-            # A command notes its process, and ends those runs, before it begins its own.
-            note_process(instance, run)
+        if not self._in_a_run:
+            return False
+        instance, run = self.context.instance, self.context.run
+        # A command notes its process, and ends those runs, before it begins its own.
+        if not of_command(run) and is_first_here(run.run_id):
+            note_process(instance, instance.get_run_by_id(run.run_id) or run)
             end_dead_runs(instance)
-        later = left_to(instance, run, [specs.target_key(self.members[0])]) if run else {}
+        later = left_to(instance, run, [specs.target_key(self.members[0])])
         for each in later.values():
             self.context.log.info("run %s was asked for this while it waited here", each)
         return bool(later)
@@ -118,6 +119,8 @@ class _Attempt:
         if ahead is None or begun is None:
             return None
         begun.log_into(self.context.log.info)
+        if begun.done.done() and not begun.done.cancelled():
+            return begun.done.result()
         try:
             with self._watched(ahead.cancel), suppress(CancelledError):
                 return begun.done.result()
@@ -138,8 +141,6 @@ class _Attempt:
             if receipt.dry_run:
                 self.context.log_event(dg.AssetObservation(key, metadata=metadata))
                 continue
-            event = self.context.instance.get_latest_materialization_event(key)
-            before = event.asset_materialization if event else None
             known = seen.marker is not None and specs.source_key(synced) in self.observed
             if self._in_a_run:
                 # What comes with the result is also written into the event of the op's output.
@@ -147,7 +148,7 @@ class _Attempt:
             yield dg.MaterializeResult(
                 asset_key=key,
                 metadata={} if self._in_a_run else metadata,
-                data_version=data_version(before, receipt),
+                data_version=data_version(self.context.instance, key, receipt),
                 tags=provenance(synced, seen.marker or "") if known else None,
             )
 
@@ -173,4 +174,6 @@ class _Attempt:
                 and marker
                 and marker != last_version(self.context.instance, key)
             ):
-                self.context.log_event(observation(key, marker, seen.described))
+                # Outside of the run, whose own events are stored twice.
+                event = observation(key, marker, seen.described)
+                self.context.instance.report_runless_asset_event(event)

@@ -56,10 +56,14 @@ def provenance(synced: SyncedTable, marker: str) -> dict[str, str]:
     return {f"dagster/input_data_version/{specs.source_key(synced).to_user_string()}": marker}
 
 
-def data_version(before: dg.AssetMaterialization | None, receipt: Receipt) -> dg.DataVersion:
+def data_version(
+    instance: dg.DagsterInstance, key: dg.AssetKey, receipt: Receipt
+) -> dg.DataVersion:
     """The target's version after a sync: the one before, if the sync changed nothing."""
+    event = None if receipt.rows_written else instance.get_latest_materialization_event(key)
+    before = event.asset_materialization if event else None
     tags = (before.tags or {}) if before else {}
-    if before and DATA_VERSION in tags and not receipt.rows_written:
+    if before and DATA_VERSION in tags:
         shown = before.metadata.get(SCHEMA)
         if shown is not None and _names(shown.value) == _names(table_schema(receipt.columns)):
             return dg.DataVersion(tags[DATA_VERSION])

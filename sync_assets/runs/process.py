@@ -37,6 +37,17 @@ def noted(run_id: str, pid: int | None = None) -> dict[str, str]:
     return {PROCESS: f"{run_id} {_host()} {pid or os.getpid()} {born:.2f}"}
 
 
+_executed: list[str] = []
+
+
+def is_first_here(run_id: str) -> bool:
+    """Whether this process has not been asked about that run before, or about another one since."""
+    if run_id in _executed:
+        return False
+    _executed[:] = [run_id]
+    return True
+
+
 def note_process(instance: dg.DagsterInstance, run: dg.DagsterRun) -> None:
     """Note who executes the run of this step, once, where it is this process or its parent.
 

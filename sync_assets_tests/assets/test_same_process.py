@@ -80,7 +80,6 @@ def test_a_table_that_reads_what_another_one_of_the_run_writes_waits_for_it(pair
         {"source": "one", "target": "copy.z"},
         {"source": "copy.z", "target": "copy.a", "xmin_column": "seen"},
     ]
-    ends = {"source_connection": "source", "target_connection": "source"}
-    result = executed(pair, tables, **ends)
+    result = executed(pair, tables, source_connection="source", target_connection="source")
     assert synced(result) == ["a", "z"]
     assert pair.source("SELECT id FROM copy.a") == [(1,)]
