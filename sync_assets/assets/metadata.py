@@ -101,7 +101,7 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
     workers = "1 worker" if receipt.workers == 1 else f"{receipt.workers} workers"
     work = (
         f"{receipt.bytes:,} bytes in {total:,.2f} s by {workers}."
-        f" The next run starts at transaction {receipt.watermark:,}."
+        f" The next run starts at transaction {receipt.watermark}."
     )
     lines = [
         f"**{in_markdown(receipt.source)} → {in_markdown(receipt.target)}**, {receipt.mode}: {in_markdown(receipt.reason)}",

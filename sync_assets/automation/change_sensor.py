@@ -62,7 +62,7 @@ def change_sensor(
             return tick.evaluate(url)
         except SyncError as error:
             # Nothing is lost: what changes meanwhile still differs from the last success.
-            return dg.SkipReason(f"The source {connection} cannot be asked: {error}")
+            return dg.SkipReason(f"The connection {connection} cannot be asked: {error}")
 
     return changes
 

@@ -117,7 +117,9 @@ def _result(
 def _key(synced: SyncedTable, _source: str, target: str) -> Verdict:
     found = check_key(target, synced.table)
     key = ", ".join(found.columns)
-    sentence = f"{found.duplicates:,} keys ({key}) are there twice, {found.nulls:,} have a NULL."
+    sentence = (
+        f"Keys ({key}) that are there twice: {found.duplicates:,}; with a NULL: {found.nulls:,}."
+    )
     numbers = {"key": key, "rows": found.rows, "nulls": found.nulls}
     return (
         not (found.duplicates or found.nulls),
@@ -133,7 +135,7 @@ def _row_count(synced: SyncedTable, source: str, target: str) -> Verdict:
     extra = max(found.target - found.source, 0) if _removes(synced) else 0
     options = synced.automation.checks.row_count or RowCountOptions()
     passed = missing + extra <= options.tolerance * found.source
-    sentence = f"{missing:,} rows are missing, {extra:,} are there that the source has not."
+    sentence = f"Rows that are missing: {missing:,}; that the source has not: {extra:,}."
     numbers = {"rows_in_source": found.source, "rows_in_target": found.target}
     numbers |= {"rows_missing": missing, "rows_extra": extra}
     return _told(sentence, numbers, passed=passed, tells=found.tells)

@@ -184,12 +184,12 @@ class HomeLook:
             last = heard[daemon].timestamp if daemon in heard else None
             targets = frozenset(awaited.get(daemon, ()))
             if targets and (last is None or time.time() - last > SIGN_OF_LIFE):
-                ever = (
-                    f"since {datetime.fromtimestamp(last, timezone.utc):%Y-%m-%d %H:%M} UTC"
+                said = (
+                    f"no sign of life since {datetime.fromtimestamp(last, timezone.utc):%Y-%m-%d %H:%M} UTC"
                     if last
-                    else "ever"
+                    else "no sign of life yet"
                 )
-                what = f"Dagster's daemon {daemon} has given no sign of life {ever}"
+                what = f"Dagster's daemon {daemon} has given {said}"
                 mend = "Start it, with this DAGSTER_HOME."
                 yield Trouble("daemon_down", what, mend, targets, daemon, "dagster-daemon run")
 

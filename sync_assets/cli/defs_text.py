@@ -7,6 +7,7 @@ import re
 import textwrap
 from collections.abc import Iterable, Iterator
 
+from sync_assets.cli.output import size
 from sync_assets.engine.inspection.inventory import Found
 from sync_assets.plain_text import shown
 
@@ -49,7 +50,7 @@ def _size(found: Found) -> str:
     what = "partitioned, " if found.kind == "p" else ""
     count = "never analyzed" if found.rows is None else f"about {found.rows:,} rows"
     key = ", ".join(found.key)
-    return f"{what}{count}, {found.bytes / 1e6:,.1f} MB, key {_one_line(key)}"
+    return f"{what}{count}, {size(found.bytes)}, key {_one_line(key)}"
 
 
 def _commented(found: Found) -> Iterator[str]:

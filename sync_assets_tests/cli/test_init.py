@@ -57,6 +57,31 @@ def test_the_file_runs_as_it_is(
     assert pair.is_exact("public.orders", "public.parts")
 
 
+@pytest.mark.parametrize(
+    ("known", "file", "place"),
+    [
+        (None, "defs.yaml", ""),
+        (None, "shop/defs.yaml", "shop"),
+        (None, "defs/shop/defs.yaml", "defs"),
+        ("elsewhere", "defs/shop/defs.yaml", "defs"),
+        ("defs", "defs/shop/defs.yaml", None),
+    ],
+)
+def test_it_says_where_its_file_is_found_unless_that_is_said(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, known: str | None, file: str, place: str | None
+) -> None:
+    if known:
+        monkeypatch.setenv("SYNC_DEFS", str(tmp_path / known))
+    said = _init("public", "--output", file).stderr.splitlines()
+    exported = [] if place is None else [f"  export SYNC_DEFS={tmp_path / place}"]
+    assert said == [
+        f"Wrote {file}. Next:",
+        *exported,
+        "  sync-assets check",
+        "  sync-assets run",
+    ]
+
+
 def test_what_is_left_out_says_why_and_what_to_do() -> None:
     text = _init("public").stdout
     assert "DELETED ROWS STAY BEHIND" in text
@@ -66,7 +91,7 @@ def test_what_is_left_out_says_why_and_what_to_do() -> None:
         assert text[at:].splitlines()[1] == "    #   sync_mode: full_sync"
     assert "parts_1" not in text
     assert "Sales" not in text
-    assert "    # partitioned, " in text
+    assert "    # partitioned, never analyzed, 0 B, key id\n" in text
 
 
 def test_what_is_commented_out_also_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import closing
 from pathlib import Path
 
@@ -58,7 +59,7 @@ def test_of_many_tables_the_stalest_are_shown_and_a_total(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sync_assets.cli.commands.status.SHOWN", 1)
-    assert "… and 1 table that are fresher; --all prints every line." in _status().stdout
+    assert "… and 1 table of fresher data; --all prints every line." in _status().stdout
     assert "fresher" not in _status("--all").stdout
     assert "2 tables" not in _status("public.never").stdout
     tables = printed("status")["tables"]
@@ -104,8 +105,10 @@ def test_a_synced_table_has_its_rows_mark_and_lag(
     later = printed("status")["tables"][0]
     assert later["lag_bytes"] > orders["lag_bytes"] >= 0
     assert later["lag_xids"] > orders["lag_xids"] >= 0
-    line = next(line for line in _status().stdout.splitlines() if "replica.orders" in line)
+    *lines, total = _status().stdout.splitlines()
+    line = next(line for line in lines if "replica.orders" in line)
     assert str(receipt.watermark) in line
+    assert re.search(r" never synced, 2 rows, data \d+ s old\.$", total)
 
 
 def test_what_is_in_the_way_stands_below_the_table(project: Path, source_url: str) -> None:

@@ -48,6 +48,11 @@ NOT_RUN = {
     ("docs/index.md", "make demo"),
     ("docs/scale-out.md", "export DAGSTER_HOME=$PWD"),
     ("docs/scale-out.md", "export SYNC_EXECUTOR=celery"),
+    ("docs/scale-out.md", "docker compose --file deploy/docker/compose.yaml restart code"),
+    (
+        "docs/scale-out.md",
+        "kubectl create configmap sync-assets-defs --from-file defs.yaml --dry-run=client -o yaml \\",
+    ),
     ("docs/scale-out.md", "kubectl create secret generic sync-assets \\"),
     ("docs/scale-out.md", "mkdir -p /srv/sync-assets/defs"),
     ("docs/scale-out.md", "pip install sync-assets"),

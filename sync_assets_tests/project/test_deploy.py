@@ -1,23 +1,35 @@
-"""What stands in `deploy/` fits the schemas of those who read it; nothing here runs a container."""
+"""What stands in `deploy/` fits the schemas of those who read it, and the image's command serves.
+
+Nothing here runs a container.
+"""
 
 from __future__ import annotations
 
 import json
 import re
+import sys
+from collections.abc import Iterator
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
 import jsonschema
+import psutil
 import pytest
 import yaml
+from dagster._api.list_repositories import sync_list_repositories_grpc
 from dagster._config import process_config
+from dagster._core.errors import DagsterUserCodeProcessError
+from dagster._grpc.client import DagsterGrpcClient
 from dagster_docker import DockerRunLauncher
 from dagster_k8s import K8sRunLauncher
 
 from sync_assets.definitions import load_tables
-from sync_assets.private_server.instance import dagster_url
+from sync_assets.private_server.instance import child_environment, dagster_url
+from sync_assets.private_server.processes import free_port, leashed
+from sync_assets_tests.fixtures.live import quiet
+from sync_assets_tests.fixtures.pair import eventually
 
 ROOT = Path(__file__).parents[2]
 DEPLOY = ROOT / "deploy"
@@ -140,6 +152,49 @@ def test_the_image_is_made_of_what_is_there() -> None:
     extras = re.search(r"'\.\[(.*)\]'", text)
     assert extras
     assert set(extras[1].split(",")) == {"celery", "docker", "k8s"}
+
+
+@pytest.fixture
+def served(tmp_path: Path, defs: str) -> Iterator[tuple[psutil.Process, DagsterGrpcClient]]:
+    """The image's command at work on a defs.yaml, without the image."""
+    (tmp_path / "defs.yaml").write_text(defs)
+    found = re.search(r"^CMD (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
+    assert found
+    program, *words = json.loads(found[1])
+    assert program == "dagster"
+    port = free_port()
+    words[words.index("--port") + 1] = str(port)
+    own = {"SYNC_DEFS": str(tmp_path), "PYTHONPATH": str(ROOT), "DAGSTER_HOME": str(tmp_path)}
+    environment = child_environment(own, drop=("SYNC_", "DAGSTER_", "PG"))
+    command = [sys.executable, "-m", "dagster", *words]
+    with leashed(command, cwd=tmp_path, env=environment, **quiet()) as process:
+        client = DagsterGrpcClient(port=port)
+        assert eventually(lambda: _serves(client), seconds=60)
+        yield psutil.Process(process.pid), client
+
+
+def _serves(client: DagsterGrpcClient) -> bool:
+    status: str = client.health_check_query()  # type: ignore[no-untyped-call]
+    return status == "SERVING"
+
+
+@pytest.mark.parametrize("defs", [TABLE], ids=["right"])
+def test_the_image_serves_in_the_process_that_its_container_lives_by(
+    served: tuple[psutil.Process, DagsterGrpcClient],
+) -> None:
+    process, client = served
+    [repository] = sync_list_repositories_grpc(client).repository_symbols
+    assert repository.repository_name == "__repository__"
+    assert process.children() == []
+
+
+@pytest.mark.parametrize("defs", [TABLE.replace("source", "sauce")], ids=["wrong"])
+def test_the_image_says_why_a_file_does_not_load(
+    served: tuple[psutil.Process, DagsterGrpcClient],
+) -> None:
+    _, client = served
+    with pytest.raises(DagsterUserCodeProcessError, match="sauce"):
+        sync_list_repositories_grpc(client)
 
 
 def test_the_container_s_location_has_the_same_name() -> None:

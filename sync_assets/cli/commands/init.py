@@ -58,11 +58,22 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     output.parent.mkdir(parents=True, exist_ok=True)
     with output.open("x", encoding="utf-8") as file:
         file.write(text)
-    say_lines(
-        f"Wrote {output}. Next:\n  export SYNC_DEFS={output.parent.absolute()}\n"
-        "  sync-assets check\n  sync-assets run\n",
-        err=True,
-    )
+    next_ = ["sync-assets check", "sync-assets run"]
+    if not _is_found(output):
+        next_.insert(0, f"export SYNC_DEFS={_place(output)}")
+    say_lines("".join([f"Wrote {output}. Next:\n", *(f"  {each}\n" for each in next_)]), err=True)
+
+
+def _is_found(output: Path) -> bool:
+    """Whether SYNC_DEFS names a folder that the file is in."""
+    named = os.environ.get("SYNC_DEFS")
+    return named is not None and output.absolute().is_relative_to(named)
+
+
+def _place(output: Path) -> Path:
+    """The folder for SYNC_DEFS: a component below `defs` is called by its own folder."""
+    folder = output.parent.absolute()
+    return folder.parent if folder.parent.name == "defs" else folder
 
 
 def _require_new(output: Path | None) -> None:

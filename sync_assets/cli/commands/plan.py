@@ -162,13 +162,15 @@ def _called(group: Group) -> str:
 
 
 def _total(planned: list[Forecast], failed: int) -> str:
-    rows = sum(each.rows_at_most or 0 for each in planned)
+    rows = [each.rows_at_most for each in planned if each.rows_at_most is not None]
+    # Of a table that was never analyzed the source knows none.
+    counted = f"{sum(rows):,} rows in " if len(rows) == len(planned) else ""
     seconds = [each.seconds_expected for each in planned if each.seconds_expected is not None]
     parts = (
         f"{tables(len(planned) + failed)}",
         f"{failed:,} would fail" if failed else "",
         f"{sum(each.full for each in planned):,} read whole",
-        f"at most {rows:,} rows in {size(sum(each.bytes_at_most for each in planned))}",
+        f"at most {counted}{size(sum(each.bytes_at_most for each in planned))}",
         f"about {duration(sum(seconds))}" if seconds else "",
     )
     return ", ".join(filter(None, parts)) + "."

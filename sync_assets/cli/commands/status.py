@@ -81,7 +81,7 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         print_rows(HEADINGS, [_row(names[at], each) for at, each in shown], NUMBERS, spare=SPARE)
         if len(shown) < len(found):
             left = tables(len(found) - len(shown))
-            say(f"… and {left} that are fresher; --all prints every line.")
+            say(f"… and {left} of fresher data; --all prints every line.")
         say(_total([each for _, each in found]))
         for line in lines(
             ((names[at], kind, about), known) for at, (_, kind, about), known in hindrances
@@ -100,14 +100,16 @@ def _stalest(found: Sequence[tuple[Address, TableStatus]]) -> list[tuple[Address
 
 
 def _total(found: Sequence[TableStatus]) -> str:
-    ages = [each.age_seconds for each in found if each.age_seconds is not None]
+    ages = sorted(each.age_seconds for each in found if each.age_seconds is not None)
+    # As people read them, two may be the same.
+    told = dict.fromkeys(map(duration, (*ages[:1], *ages[-1:])))
     never = sum(each.synced_at is None for each in found)
     rows = sum(each.rows_in_target or 0 for each in found)
     parts = (
         tables(len(found)),
         f"{never:,} never synced" if never else "",
         f"{rows:,} rows",
-        f"data {duration(min(ages))} to {duration(max(ages))} old" if ages else "",
+        f"data {' to '.join(told)} old" if told else "",
     )
     return ", ".join(filter(None, parts)) + "."
 
