@@ -83,6 +83,11 @@ class Ahead:
         self._moved = threading.Condition()
         self._over = False
 
+    @property
+    def is_over(self) -> bool:
+        """Whether nothing of it works, nor will."""
+        return not self._under_way and (self._over or not self._waiting)
+
     def take(self, op: str) -> Begun | None:
         """The work of an op whose turn has come, begun by now; None the second time, or if unknown."""
         with self._moved:

@@ -119,10 +119,8 @@ class _Attempt:
         if ahead is None or begun is None:
             return None
         begun.log_into(self.context.log.info)
-        if begun.done.done() and not begun.done.cancelled():
-            return begun.done.result()
         try:
-            with self._watched(ahead.cancel), suppress(CancelledError):
+            with suppress(CancelledError):
                 return begun.done.result()
         except (Cancelled, dg.DagsterExecutionInterruptedError):
             ahead.end()

@@ -26,7 +26,12 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.in_flight import left_to
 from sync_assets.runs.listener import current_listener
+from sync_assets.runs.run_watch import stopped_with_run
 from sync_assets.runs.shared_targets import Rivals
+from sync_assets.runs.unexported import unexported
+
+with unexported():
+    from dagster._core.execution.plan.step import ExecutionStep
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,12 +75,12 @@ def work_ahead(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]
     key = (context.run_id, *op.ends)
     with _lock:
         if key not in _ahead:
-            for over in [each for each in _ahead if each[0] != context.run_id]:
+            for over in [each for each, it in _ahead.items() if it is None or it.is_over]:
                 del _ahead[over]
             works = list(_works(context, op, urls))
             kept, parallel = ExitStack(), _parallel.get()
             jobs = [
-                (ops, partial(_unless_left, context, works, job))
+                (ops, partial(_watched, context, works, job))
                 for ops, job in jobs_of(works, current_listener(), parallel, kept)
             ]
             _ahead[key] = Ahead(jobs, parallel, kept) if len(works) > 1 else None
@@ -88,7 +93,9 @@ def _works(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) ->
     plan, configs = step_context.execution_plan, step_context.resolved_run_config.ops
     done = step_context.step.get_execution_dependency_keys()
     open_steps = set(plan.step_keys_to_execute) - done
-    for step in map(plan.get_executable_step_by_key, plan.step_keys_to_execute):
+    for step in map(plan.get_step_by_key, plan.step_keys_to_execute):
+        if not isinstance(step, ExecutionStep):
+            continue  # how many there will be is not known yet
         node = context.job_def.get_node(step.node_handle)
         made = _made.get(node.definition) if isinstance(node.definition, dg.OpDefinition) else None
         if made and made.ends == op.ends and not step.get_execution_dependency_keys() & open_steps:
@@ -98,10 +105,10 @@ def _works(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) ->
             )
 
 
-def _unless_left(
+def _watched(
     context: dg.OpExecutionContext, works: Sequence[Work], job: Job, begun: Mapping[str, Begun]
 ) -> None:
-    """Do a job, but for what a later run was asked for meanwhile."""
+    """Do a job for as long as its run lives, but for what a later run was asked for meanwhile."""
     keys = {
         specs.target_key(work.members[0]): specs.op_of(work.members[0])
         for work in works
@@ -111,5 +118,11 @@ def _unless_left(
     for op in left:
         begun[op].done.cancel()
     rest = {op: each for op, each in begun.items() if op not in left}
+
+    def cancel() -> None:
+        for each in rest.values():
+            each.cancel()
+
     if rest:
-        job(rest)
+        with stopped_with_run(context.instance, context.run_id, cancel):
+            job(rest)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -18,18 +19,15 @@ from sync_assets.engine.run.sync import sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
 from sync_assets.engine.table import SyncMode, Table, WorkerConfig, table_of
 from sync_assets.engine.threads import interruptible
+from sync_assets.engine.verification import EXAMPLES, Verification
 
 if TYPE_CHECKING:
     from sync_assets.engine.merge.merge import Merged
     from sync_assets.engine.run.forecast import Forecast
     from sync_assets.engine.run.steps import ExportedFiles, TempTable
     from sync_assets.engine.run.together import OnOutcome
-    from sync_assets.engine.verification import Verification
 
 Result = TypeVar("Result")
-
-EXAMPLES = 20
-"""So many rows that differ are named where nobody asks for more."""
 
 
 class DataCopyEngine:
@@ -104,12 +102,11 @@ class DataCopyEngine:
         They are read on one snapshot of the source and published in one transaction of the
         target, all or none.
         """
-        names = _different_targets(tables)
 
         def work(sessions: Sessions, report: Reporter) -> tuple[Receipt, ...]:
             return sync_tables(self._run(sessions, report), tables)
 
-        return self._guarded(names, work)
+        return self._guarded(_different_targets(tables), work)
 
     def sync_each(
         self, tables: Sequence[Table], on_outcome: OnOutcome[Receipt] | None = None
@@ -178,13 +175,9 @@ class DataCopyEngine:
         return self._lender
 
     def ask(self, question: Callable[[Server], Result]) -> Result:
-        """The answer to a question about the source, as `observe` is one; raises SyncError.
-
-        ::
-
-            markers = engine.ask(lambda source: observe(source, relations)).markers
-        """
-        return question(self._sessions())
+        """The answer to a question about the source, as `observe` is one; raises SyncError."""
+        with self._cancellable(self._sessions()) as sessions:
+            return question(sessions)
 
     def cancel(self) -> None:
         """Cancel what runs now, from any thread; it ends with Cancelled."""
@@ -280,14 +273,21 @@ class DataCopyEngine:
         """Run `work` off this thread, with every error turned into a located SyncError."""
         used = sessions or self._sessions()
         report = Reporter(tuple(places), self._on_progress)
-        self._active.add(used)
         try:
-            return used.translating(lambda: interruptible(lambda: work(used, report), used.cancel))
+            with self._cancellable(used):
+                call = partial(work, used, report)
+                return used.translating(lambda: interruptible(call, used.cancel))
         except errors.SyncError as error:
             error.located(table=", ".join(places), phase=report.phase)
             raise
+
+    @contextmanager
+    def _cancellable(self, sessions: Sessions) -> Iterator[Sessions]:
+        self._active.add(sessions)
+        try:
+            yield sessions
         finally:
-            self._active.discard(used)
+            self._active.discard(sessions)
 
 
 def _different_targets(tables: Sequence[Table]) -> list[str]:

@@ -13,6 +13,9 @@ Verdict = Literal["wrong", "pending", "kept"]
 """What a difference means: a fault; a change that the next run brings; or a row that the source
 does not have, on a target that keeps those (`deletes: ignore`)."""
 
+EXAMPLES = 20
+"""So many rows that differ are named where nobody asks for more."""
+
 VERDICTS: tuple[Verdict, ...] = get_args(Verdict)
 
 

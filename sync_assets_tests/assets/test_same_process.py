@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import closing
+from threading import Thread
+from typing import Any
 
 import dagster as dg
+import psycopg2
 import pytest
 
 from sync_assets import PostgresResource, TableSync
 from sync_assets.assets import specs
 from sync_assets.assets.portions import PORTION
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets.engine.postgres import time_outs
+from sync_assets_tests.fixtures.live import lock_waits
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.sessions import end_idle
 
 SESSIONS = "SELECT sessions FROM pg_stat_database WHERE datname = current_database()"
@@ -18,7 +24,13 @@ MANY = PORTION + 10
 
 
 def executed(
-    pair: Pair, tables: Sequence[dict[str, str]], *, sources_too: bool = False, **attributes: object
+    pair: Pair,
+    tables: Sequence[dict[str, str]],
+    *,
+    sources_too: bool = False,
+    beside: Sequence[dg.AssetsDefinition] = (),
+    instance: dg.DagsterInstance | None = None,
+    **attributes: object,
 ) -> dg.ExecuteInProcessResult:
     """A run as the daemon starts one: no command is in front of it."""
     component = TableSync.from_attributes_dict(attributes={"tables": tables, **attributes})
@@ -27,11 +39,13 @@ def executed(
         "target": PostgresResource(url=pair.target_url),
     }
     job = dg.Definitions.merge(
-        dg.build_defs_for_component(component), dg.Definitions(resources=resources)
+        dg.build_defs_for_component(component), dg.Definitions(beside, resources=resources)
     ).resolve_implicit_global_asset_job_def()
-    targets = [specs.target_key(each) for each in component.tables]
+    targets = [*map(specs.target_key, component.tables), *(each.key for each in beside)]
     return job.execute_in_process(
-        raise_on_error=False, asset_selection=None if sources_too else targets
+        raise_on_error=False,
+        instance=instance,
+        asset_selection=None if sources_too else targets,
     )
 
 
@@ -83,3 +97,43 @@ def test_a_table_that_reads_what_another_one_of_the_run_writes_waits_for_it(pair
     result = executed(pair, tables, source_connection="source", target_connection="source")
     assert synced(result) == ["a", "z"]
     assert pair.source("SELECT id FROM copy.a") == [(1,)]
+
+
+def test_steps_whose_number_is_not_known_yet_may_be_in_the_same_run(pair: Pair) -> None:
+    @dg.op(out=dg.DynamicOut())
+    def each() -> Iterator[dg.DynamicOutput[int]]:
+        yield dg.DynamicOutput(1, "one")
+
+    @dg.op
+    def twice(number: int) -> int:
+        return 2 * number
+
+    @dg.op
+    def all_of(numbers: list[int]) -> int:
+        return sum(numbers)
+
+    @dg.graph_asset
+    def total() -> Any:
+        return all_of(each().map(twice).collect())
+
+    result = executed(pair, made(pair, 3), beside=[total])
+    assert synced(result) == ["t00", "t01", "t02", "total"]
+
+
+def test_a_run_that_is_cancelled_leaves_nothing_of_its_work_ahead(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(time_outs, "LOCK", 3_600_000)
+    tables = made(pair, PORTION + 1)
+    instance = dg.DagsterInstance.ephemeral()
+    with closing(psycopg2.connect(pair.source_url)) as held, held.cursor() as cursor:
+        cursor.execute(f"LOCK TABLE t{PORTION:02d}")
+        run = Thread(target=executed, args=[pair, tables], kwargs={"instance": instance})
+        run.start()
+        assert eventually(lambda: lock_waits(pair.source_url) == 1, seconds=60)
+        (found,) = instance.get_runs()
+        instance.report_run_canceling(found)
+        assert eventually(lambda: lock_waits(pair.source_url) == 0, seconds=60)
+        run.join(60)
+    assert instance.get_runs()[0].status is dg.DagsterRunStatus.CANCELED
+    assert pair.leftovers() == []
