@@ -75,16 +75,20 @@ def work_ahead(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]
     key = (context.run_id, *op.ends)
     with _lock:
         if key not in _ahead:
-            for over in [each for each, it in _ahead.items() if it is None or it.is_over]:
-                del _ahead[over]
+            others = [each for each in _ahead.items() if each[0][0] != context.run_id]
+            for other, ahead in others:
+                if ahead is None or ahead.is_over:
+                    del _ahead[other]
             works = list(_works(context, op, urls))
-            kept, parallel = ExitStack(), _parallel.get()
-            jobs = [
-                (ops, partial(_watched, context, works, job))
-                for ops, job in jobs_of(works, current_listener(), parallel, kept)
-            ]
-            _ahead[key] = Ahead(jobs, parallel, kept) if len(works) > 1 else None
+            _ahead[key] = _begin(context, works) if len(works) > 1 else None
         return _ahead[key]
+
+
+def _begin(context: dg.OpExecutionContext, works: Sequence[Work]) -> Ahead:
+    kept, parallel = ExitStack(), _parallel.get()
+    jobs = jobs_of(works, current_listener(), parallel, kept)
+    watched = [(ops, partial(_watched, context, works, job)) for ops, job in jobs]
+    return Ahead(watched, parallel, kept)
 
 
 def _works(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) -> Iterator[Work]:
