@@ -86,7 +86,7 @@ class Ahead:
     @property
     def is_over(self) -> bool:
         """Whether nothing of it works, nor will."""
-        return not self._under_way and (self._over or not self._waiting)
+        return not self._under_way and not self._waiting
 
     def take(self, op: str) -> Begun | None:
         """The work of an op whose turn has come, begun by now; None the second time, or if unknown."""
@@ -104,6 +104,7 @@ class Ahead:
         """Begin nothing more, and cancel what runs."""
         with self._moved:
             self._over = True
+            self._waiting.clear()
             begun = [each for those in self._under_way for each in those.values()]
             self._moved.notify_all()
         for each in begun:
@@ -140,7 +141,7 @@ class Ahead:
                 self._kept.close()
 
     def _next(self) -> tuple[Mapping[str, Begun], Job] | None:
-        if self._over or not self._waiting or not self._may_begin():
+        if not self._waiting or not self._may_begin():
             return None
         places = (place for place, (ops, _) in enumerate(self._waiting) if self._wanted in ops)
         ops, job = self._waiting.pop(next(places, 0))

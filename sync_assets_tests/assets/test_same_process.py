@@ -125,15 +125,15 @@ def test_a_run_that_is_cancelled_leaves_nothing_of_its_work_ahead(
 ) -> None:
     monkeypatch.setattr(time_outs, "LOCK", 3_600_000)
     tables = made(pair, PORTION + 1)
-    instance = dg.DagsterInstance.ephemeral()
-    with closing(psycopg2.connect(pair.source_url)) as held, held.cursor() as cursor:
-        cursor.execute(f"LOCK TABLE t{PORTION:02d}")
-        run = Thread(target=executed, args=[pair, tables], kwargs={"instance": instance})
-        run.start()
-        assert eventually(lambda: lock_waits(pair.source_url) == 1, seconds=60)
-        (found,) = instance.get_runs()
-        instance.report_run_canceling(found)
-        assert eventually(lambda: lock_waits(pair.source_url) == 0, seconds=60)
-        run.join(60)
-    assert instance.get_runs()[0].status is dg.DagsterRunStatus.CANCELED
+    with dg.instance_for_test() as instance:
+        with closing(psycopg2.connect(pair.source_url)) as held, held.cursor() as cursor:
+            cursor.execute(f"LOCK TABLE t{PORTION:02d}")
+            run = Thread(target=executed, args=[pair, tables], kwargs={"instance": instance})
+            run.start()
+            assert eventually(lambda: lock_waits(pair.source_url) == 1, seconds=60)
+            (found,) = instance.get_runs()
+            instance.report_run_canceling(found)
+            assert eventually(lambda: lock_waits(pair.source_url) == 0, seconds=60)
+            run.join(60)
+        assert instance.get_runs()[0].status is dg.DagsterRunStatus.CANCELED
     assert pair.leftovers() == []
