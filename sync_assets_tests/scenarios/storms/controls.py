@@ -43,7 +43,7 @@ def xip_list(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
 def no_lock(rounds: Rounds, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nothing keeps the table as it was when the snapshot was taken."""
     rounds.watch.rewrites_awaited = 1.0
-    monkeypatch.setattr(snapshot, "_locks", lambda _: ())
+    monkeypatch.setattr(snapshot, "locks", lambda _: ())
 
 
 CONTROLS: tuple[Control, ...] = (max_xmin, xip_list, no_lock)

@@ -67,11 +67,12 @@ def test_every_round_equals_its_own_snapshot(rounds: Rounds) -> None:
 def test_every_round_of_tables_that_travel_together_equals_its_own_snapshot(
     rounds: Rounds,
 ) -> None:
-    while rounds.done < len(TABLES) * ROUNDS:
+    # One that the storm rewrites just then travels alone.
+    while rounds.watch.together < ROUNDS:
         rounds.sync_together(TABLES)
         assert rounds.wrong == []
         assert rounds.retried <= 30 * (rounds.done + 1)
-    assert rounds.watch.together >= ROUNDS
+        assert rounds.done <= PATIENCE * len(TABLES) * ROUNDS
 
 
 @pytest.mark.skipif(not LONG, reason="make storm")
