@@ -17,8 +17,10 @@ import dagster as dg
 from sync_assets.assets import specs
 from sync_assets.assets.body import sync_asset
 from sync_assets.automation.checks import checks_of
+from sync_assets.automation.loading import told_where_it_fails
 from sync_assets.automation.switches import tell_lost_switches
 from sync_assets.component import by_op
+from sync_assets.config.automation import Alerts
 from sync_assets.config.folder import SHIPPED, locate, read_components, read_written
 from sync_assets.config.model import SyncedTable
 from sync_assets.executors import executor_from
@@ -32,10 +34,18 @@ warnings.filterwarnings("ignore", category=dg.BetaWarning)
 @dg.definitions
 def defs() -> dg.Definitions:
     """Everything that is configured; connects to nothing."""
-    executor = dg.Definitions(executor=executor_from(os.environ))
-    definitions = dg.Definitions.merge(load_tables(locate(os.environ)), executor)
+    with told_where_it_fails(_alerts):
+        executor = dg.Definitions(executor=executor_from(os.environ))
+        definitions = dg.Definitions.merge(load_tables(locate(os.environ)), executor)
     tell_lost_switches(definitions)
     return definitions
+
+
+def _alerts() -> list[Alerts]:
+    """Where the components tell of failures, each place once."""
+    configs = [component.config for component in read_components(locate(os.environ))]
+    every = [each.alerts for each in configs if each.alerts.webhook or each.alerts.email]
+    return [each for number, each in enumerate(every) if each not in every[:number]]
 
 
 @cache

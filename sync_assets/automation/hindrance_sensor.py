@@ -16,7 +16,9 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.hindrances.circumstances import look
 from sync_assets.hindrances.record import record, recorded
 from sync_assets.hindrances.telling import (
+    BEGUN,
     NAMED_AT_MOST,
+    OVER,
     Judged,
     Known,
     Place,
@@ -94,8 +96,8 @@ def _send(component: str, alerts: Alerts, judged: Judged) -> None:
     if not alerts.webhook and alerts.email is None:
         return
     for subject, told in (
-        ("something is in the way of a sync", judged.begun),
-        ("no longer in the way", judged.over),
+        (BEGUN, judged.begun),
+        (OVER, judged.over),
     ):
         if told:
             text = "\n".join(lines(told.items(), NAMED_AT_MOST))

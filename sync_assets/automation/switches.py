@@ -115,7 +115,7 @@ def tell_lost_switches(definitions: dg.Definitions) -> None:
     Beside the load, which neither waits for Dagster's storage nor fails with it.
     """
     try:
-        location = _loaded_location()
+        location = loaded_location()
     except ConfigurationError as error:
         # Nothing else needs it.
         logger.error("What a change switches off is not told: %s", error)  # noqa: TRY400 (it is said)
@@ -136,7 +136,7 @@ def tell_lost_switches(definitions: dg.Definitions) -> None:
     threading.Thread(target=tell, name="lost-switches", daemon=True).start()
 
 
-def _loaded_location() -> str | None:
+def loaded_location() -> str | None:
     """The code location that is being loaded; None in a run, or where nothing serves it."""
     # Dagster's own components ask it; what it exports has no word for it.
     with unexported():

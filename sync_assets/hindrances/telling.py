@@ -15,6 +15,9 @@ AGAIN = (1 * HOUR, 4 * HOUR, 24 * HOUR)
 
 NAMED_AT_MOST = 20
 
+BEGUN, OVER = "something is in the way of a sync", "no longer in the way"
+"""What an alert's subject says."""
+
 Place = tuple[str, str, str]
 """The target, the kind's name, and what tells two of a kind apart."""
 

@@ -9,6 +9,7 @@ import json
 import re
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from importlib.resources import files
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ from dagster_k8s import K8sRunLauncher
 from sync_assets.definitions import load_tables
 from sync_assets.private_server.instance import child_environment, dagster_url
 from sync_assets.private_server.processes import free_port, leashed
+from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.live import quiet
 from sync_assets_tests.fixtures.pair import eventually
 
@@ -157,6 +159,14 @@ def test_the_image_is_made_of_what_is_there() -> None:
 @pytest.fixture
 def served(tmp_path: Path, defs: str) -> Iterator[tuple[psutil.Process, DagsterGrpcClient]]:
     """The image's command at work on a defs.yaml, without the image."""
+    with serving(tmp_path, defs) as found:
+        yield found
+
+
+@contextmanager
+def serving(
+    tmp_path: Path, defs: str, **variables: str
+) -> Iterator[tuple[psutil.Process, DagsterGrpcClient]]:
     (tmp_path / "defs.yaml").write_text(defs)
     found = re.search(r"^CMD (.*)$", (DEPLOY / "Dockerfile").read_text(), re.MULTILINE)
     assert found
@@ -165,6 +175,7 @@ def served(tmp_path: Path, defs: str) -> Iterator[tuple[psutil.Process, DagsterG
     port = free_port()
     words[words.index("--port") + 1] = str(port)
     own = {"SYNC_DEFS": str(tmp_path), "PYTHONPATH": str(ROOT), "DAGSTER_HOME": str(tmp_path)}
+    own |= variables
     environment = child_environment(own, drop=("SYNC_", "DAGSTER_", "PG"))
     command = [sys.executable, "-m", "dagster", *words]
     with leashed(command, cwd=tmp_path, env=environment, **quiet()) as process:
@@ -195,6 +206,30 @@ def test_the_image_says_why_a_file_does_not_load(
     _, client = served
     with pytest.raises(DagsterUserCodeProcessError, match="sauce"):
         sync_list_repositories_grpc(client)
+
+
+def test_definitions_that_do_not_load_are_told_once_and_once_that_they_do_again(
+    tmp_path: Path, inbox: Inbox
+) -> None:
+    def loads(defs: str) -> None:
+        with serving(tmp_path, defs, SYNC_ALERT_WEBHOOK=inbox.webhook) as (_, client):
+            with suppress(DagsterUserCodeProcessError):
+                sync_list_repositories_grpc(client)
+            # What is told of a load that went well is told beside it.
+            assert eventually(lambda: len(inbox.posts) >= expected, seconds=60)
+
+    expected = 0
+    loads(TABLE)
+    expected = 1
+    loads(TABLE.replace("source", "sauce"))
+    loads(TABLE.replace("source", "sauce"))
+    expected = 2
+    loads(TABLE)
+    (begun, over) = (post["text"] for post in inbox.posts)
+    assert "something is in the way of a sync" in begun
+    assert "every table: ConfigurationError: " in begun
+    assert "sauce" in begun
+    assert "no longer in the way" in over
 
 
 def test_the_container_s_location_has_the_same_name() -> None:
