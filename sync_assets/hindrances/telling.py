@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timezone
@@ -15,8 +16,13 @@ AGAIN = (1 * HOUR, 4 * HOUR, 24 * HOUR)
 
 NAMED_AT_MOST = 20
 
-BEGUN, OVER = "something is in the way of a sync", "no longer in the way"
-"""What an alert's subject says."""
+BEGUN = "something is in the way of a sync"
+"""What the subject of an alert says."""
+
+OVER = "no longer in the way"
+"""What the subject of the alert says that tells an end."""
+
+END = re.compile(r" the (source|target)\b")
 
 Place = tuple[str, str, str]
 """The target, the kind's name, and what tells two of a kind apart."""
@@ -39,8 +45,12 @@ class Known:
 
     @property
     def cause(self) -> str:
-        """The error's kind, with which its text begins; of what is none, the text up to its detail."""
-        return self.what.partition(": ")[0]
+        """The error's kind and end; of what is no error, the text up to its detail.
+
+        Its text begins with the one, and names the other first.
+        """
+        end = END.search(self.what)
+        return self.what.partition(": ")[0] + (end[0] if end else "")
 
     @property
     def next_time(self) -> float:

@@ -378,6 +378,22 @@ def test_another_error_of_the_same_table_is_told_at_once(stage: Stage) -> None:
     stage.pair.target("ALTER TABLE orders DROP CONSTRAINT small")
 
 
+def test_an_error_of_the_other_end_is_told_though_the_first_end_s_was(stage: Stage) -> None:
+    with role_refused(stage):
+        assert not stage.run()
+    assert stage.run()
+    stage.look()
+    before = len(stage.told)
+    url = stage.ticks.target_url
+    stage.ticks.target_url = url.replace("postgres@", "nobody@")
+    stage.look()
+    assert ["the target" in each for each in stage.told[before:]] == [True]
+    stage.ticks.target_url = url
+    stage.look()
+    assert "over: ConnectionFailed" in stage.told[-1]
+    assert "the target" in stage.told[-1]
+
+
 def test_what_a_run_fails_with_stands_until_the_table_is_synced(stage: Stage) -> None:
     with table_gone(stage):
         assert not stage.run()
