@@ -6,7 +6,7 @@ transaction id alone and there is none to read, and would neither compare keys n
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
 from typing import Any
 
@@ -14,7 +14,9 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.postgres.catalog import read_sizes
 from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.postgres.session import transaction
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.looking import plans_of
@@ -23,9 +25,6 @@ from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
 from sync_assets.engine.threads import interruptible
-
-PATIENCE = 1_000
-"""Milliseconds for a lock on the source: a table that nobody may read now is left to its run."""
 
 NOTHING_NEW = "nothing was written since the last run"
 
@@ -69,17 +68,23 @@ def _may_be_idle(table: Table) -> bool:
 def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None]) -> None:
     with run.sessions.connected("target") as target:
         known = state.peek(target, tables)
-        asked = [table for table in tables if known[table.target] is not None]
-        for table in tables:
-            if known[table.target] is None:
-                settled(table, None)
+        free = _free(run, tables)
+        asked = [table for table in tables if known[table.target] and table.source in free]
+        for table in set(tables).difference(asked):
+            settled(table, None)
         if not asked:
             return
         # One is worth a question too: its answer may spare a whole run.
-        plans = plans_of(run, target, asked, known, least=1, patience=PATIENCE)
+        plans = plans_of(run, target, asked, known, least=1)
     for table, plan in zip(asked, plans, strict=True):
         before = known[table.target]
         settled(table, _receipt(plan, before) if before and _is_idle(plan) else None)
+
+
+def _free(run: Run, tables: Sequence[Table]) -> Collection[RelationName]:
+    """The sources that can be read now: what somebody keeps every reader out of is left to its run."""
+    with run.sessions.connected("source") as source, transaction(source) as cursor:
+        return read_sizes(cursor, (table.source for table in tables))
 
 
 def _is_idle(plan: Plan) -> bool:

@@ -12,11 +12,14 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.plan.unchanged import SEVERAL
 from sync_assets.engine.postgres.session import Connection
-from sync_assets.engine.postgres.time_outs import LOCK, at_most
+from sync_assets.engine.postgres.time_outs import at_most
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.state.state import States
 from sync_assets.engine.table import Table
+
+PATIENCE = 1_000
+"""Milliseconds; a run waits ten times as long."""
 
 
 def plans_of(
@@ -26,18 +29,16 @@ def plans_of(
     known: States,
     *,
     least: int = SEVERAL,
-    patience: int = LOCK,
 ) -> list[Plan]:
     """The plans of the next runs, on a snapshot that is gone by then; raises SyncError.
 
-    So many tables, at `least`, are asked about all at once. A lock on the source is waited for so
-    many milliseconds (`patience`), a summary of the WAL not at all, and the source writes no
-    checkpoint for it.
+    So many tables, at `least`, are asked about all at once. A lock on the source is waited for
+    PATIENCE, a summary of the WAL not at all, and the source writes no checkpoint for it.
     """
     looking = [dataclasses.replace(table, blocks_wait=0.0) for table in tables]
     with run.sessions.connected("source") as source:
         with source.cursor() as cursor:
-            cursor.execute(f"SELECT {at_most('lock_timeout', patience, local=False)}")
+            cursor.execute(f"SELECT {at_most('lock_timeout', PATIENCE, local=False)}")
         outlook = probe_wal(source, looking).without_checkpoint()
         with (
             snapshot.taken(source, looking, run.report.begin) as views,

@@ -11,6 +11,7 @@ import pytest
 from sync_assets.engine import RelationName, Table
 from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.postgres import time_outs
+from sync_assets.engine.run import looking
 from sync_assets.engine.table import Deletes, SyncMode
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect
@@ -51,10 +52,13 @@ def test_a_table_that_nobody_may_read_now_is_left_to_its_run_and_not_waited_for(
     synced: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     synced.sync("u")
+    synced.source("CREATE TABLE w (id int PRIMARY KEY)")
+    synced.sync("w")
+    monkeypatch.setattr(looking, "PATIENCE", 3_600_000)
     monkeypatch.setattr(time_outs, "LOCK", 3_600_000)
     with closing(psycopg2.connect(synced.source_url)) as migration, migration.cursor() as cursor:
-        cursor.execute("LOCK TABLE t")
-        assert idle(synced, table("t"), table("u")) == {"public.u"}
+        cursor.execute("LOCK TABLE t, w")
+        assert idle(synced, table("t"), table("u"), table("w")) == {"public.u"}
 
 
 @pytest.mark.parametrize(
