@@ -22,7 +22,7 @@ from sync_assets.automation.switches import tell_lost_switches
 from sync_assets.component import by_op
 from sync_assets.config.automation import Alerts
 from sync_assets.config.folder import SHIPPED, locate, read_components, read_written
-from sync_assets.config.model import SyncedTable
+from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.executors import executor_from
 from sync_assets.resources import bound_from_environment
 from sync_assets.runs.shared_targets import rivals_among
@@ -43,16 +43,21 @@ def defs() -> dg.Definitions:
 
 def _alerts() -> list[Alerts]:
     """Where the components tell of failures, each place once."""
-    configs = [component.config for component in read_components(locate(os.environ))]
+    configs = _configs(locate(os.environ))
     every = [each.alerts for each in configs if each.alerts.webhook or each.alerts.email]
     return [each for number, each in enumerate(every) if each not in every[:number]]
+
+
+@cache
+def _configs(place: Path) -> Sequence[TableSyncConfig]:
+    return [component.config for component in read_components(place)]
 
 
 @cache
 def load_tables(place: Path) -> dg.Definitions:
     """The assets of every component in `place` with their databases; read once per process."""
     # Dagster would bury a mistake under its tree of components: ours are read, and told, first.
-    configs = [component.config for component in read_components(place)]
+    configs = _configs(place)
     connections = {c for each in configs for c in (each.source_connection, each.target_connection)}
     folder = place if place.is_dir() else place.parent
     tree = dg.ComponentTree.from_module(defs_module=_module(folder), project_root=folder)

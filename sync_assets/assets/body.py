@@ -13,8 +13,8 @@ from sync_assets.assets import specs
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.lineage import data_version, last_version, observation, provenance
 from sync_assets.assets.metadata import metadata_of
-from sync_assets.assets.same_process import SyncOp, remember, work_ahead
-from sync_assets.assets.work import Done, Work
+from sync_assets.assets.same_process import remember, work_ahead
+from sync_assets.assets.work import Done, SyncOp, Work
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.table import WorkerConfig
@@ -103,8 +103,7 @@ class _Attempt:
         done = self._done_ahead(urls) if self._in_a_run else None
         if done is None:
             run_id = self.context.op_execution_context.run_id
-            work = Work(self.members, self.config, self.op.workers, urls, run_id, self.op.rivals)
-            done = work.followed(
+            done = Work(self.op, self.config, urls, run_id).followed(
                 self.context.log.info,
                 lambda engine: self._watched(engine.cancel),
                 current_listener(),
@@ -115,7 +114,7 @@ class _Attempt:
 
     def _done_ahead(self, urls: tuple[str, str]) -> Done | None:
         ahead = work_ahead(self.context.op_execution_context, self.op, urls)
-        begun = ahead.take(specs.op_of(self.members[0])) if ahead else None
+        begun = ahead.take(self.op.name) if ahead else None
         if ahead is None or begun is None:
             return None
         begun.log_into(self.context.log.info)

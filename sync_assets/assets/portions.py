@@ -7,7 +7,6 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from sync_assets.assets import specs
 from sync_assets.assets.ahead import Begun, Job
 from sync_assets.assets.work import Done, Work, age_of, seen_before
 from sync_assets.engine import DataCopyEngine
@@ -34,8 +33,8 @@ def jobs_of(
     alike: dict[WorkerConfig, list[Work]] = {}
     for work in works:
         (first, *others) = work.members
-        if others or first.table.target in work.rivals:
-            yield [specs.op_of(first)], partial(_alone, work, listener)
+        if others or first.table.target in work.op.rivals:
+            yield [work.op.name], partial(_alone, work, listener)
         else:
             alike.setdefault(work.limits, []).append(work)
     for those in alike.values():
@@ -45,8 +44,7 @@ def jobs_of(
         size = min(PORTION, math.ceil(len(those) / parallel))
         for start in range(0, len(those), size):
             portion = those[start : start + size]
-            ops = [specs.op_of(work.members[0]) for work in portion]
-            yield ops, partial(_each, portion, engine, listener)
+            yield [work.op.name for work in portion], partial(_each, portion, engine, listener)
 
 
 def _alone(work: Work, listener: Listener, begun: Mapping[str, Begun]) -> None:
@@ -64,12 +62,12 @@ def _each(
     """Each has its outcome as soon as that is known; raises SyncError for all that have none."""
     for each in begun.values():
         each.engine = engine
-    portion = [work for work in portion if specs.op_of(work.members[0]) in begun]
+    portion = [work for work in portion if work.op.name in begun]
     for work in portion:
         listener.started(work.members[0])
     relations = [work.members[0].table.source for work in portion]
     seen = engine.ask(partial(seen_before, relations=relations))
-    ops = {work.members[0].table.target: specs.op_of(work.members[0]) for work in portion}
+    ops = {work.members[0].table.target: work.op.name for work in portion}
     ages: dict[int, WatermarkAge | None] = {}
 
     def ended(table: Table, outcome: Receipt | SyncError) -> None:

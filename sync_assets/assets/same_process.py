@@ -10,7 +10,6 @@ import threading
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -21,31 +20,14 @@ from sync_assets.assets import specs
 from sync_assets.assets.ahead import Ahead, Begun, Job
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.portions import jobs_of
-from sync_assets.assets.work import Work
-from sync_assets.config.model import SyncedTable
-from sync_assets.engine.table import WorkerConfig
+from sync_assets.assets.work import SyncOp, Work
 from sync_assets.runs.in_flight import left_to
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.run_watch import stopped_with_run
-from sync_assets.runs.shared_targets import Rivals
 from sync_assets.runs.unexported import unexported
 
 with unexported():
     from dagster._core.execution.plan.step import ExecutionStep
-
-
-@dataclass(frozen=True, slots=True)
-class SyncOp:
-    """What an op was made of: the table, or the several of a snapshot group."""
-
-    members: Sequence[SyncedTable]
-    workers: WorkerConfig
-    rivals: Rivals
-
-    @property
-    def ends(self) -> tuple[str, str]:
-        """The names of its connections."""
-        return self.members[0].source_connection, self.members[0].target_connection
 
 
 _made: WeakKeyDictionary[dg.OpDefinition, SyncOp] = WeakKeyDictionary()
@@ -87,7 +69,8 @@ def work_ahead(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]
 def _begin(context: dg.OpExecutionContext, works: Sequence[Work]) -> Ahead:
     kept, parallel = ExitStack(), _parallel.get()
     jobs = jobs_of(works, current_listener(), parallel, kept)
-    watched = [(ops, partial(_watched, context, works, job)) for ops, job in jobs]
+    keys = {work.op.name: specs.target_key(work.members[0]) for work in works}
+    watched = [(ops, partial(_watched, context, keys, job)) for ops, job in jobs]
     return Ahead(watched, parallel, kept)
 
 
@@ -104,24 +87,23 @@ def _works(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) ->
         made = _made.get(node.definition) if isinstance(node.definition, dg.OpDefinition) else None
         if made and made.ends == op.ends and not step.get_execution_dependency_keys() & open_steps:
             given: dict[str, Any] = dict(configs[node.name].config or {})  # type: ignore[call-overload]
-            yield Work(
-                made.members, SyncConfig(**given), made.workers, urls, context.run_id, made.rivals
-            )
+            yield Work(made, SyncConfig(**given), urls, context.run_id)
 
 
 def _watched(
-    context: dg.OpExecutionContext, works: Sequence[Work], job: Job, begun: Mapping[str, Begun]
+    context: dg.OpExecutionContext,
+    keys: Mapping[str, dg.AssetKey],
+    job: Job,
+    begun: Mapping[str, Begun],
 ) -> None:
-    """Do a job for as long as its run lives, but for what a later run was asked for meanwhile."""
-    keys = {
-        specs.target_key(work.members[0]): specs.op_of(work.members[0])
-        for work in works
-        if specs.op_of(work.members[0]) in begun
-    }
-    left = {keys[key] for key in left_to(context.instance, context.run, list(keys))}
-    for op in left:
+    """Do a job for as long as its run lives, but for what a later run was asked for meanwhile.
+
+    `keys` are the first assets of the run's ops, by their names.
+    """
+    left = left_to(context.instance, context.run, [keys[op] for op in begun])
+    rest = {op: each for op, each in begun.items() if keys[op] not in left}
+    for op in begun.keys() - rest.keys():
         begun[op].done.cancel()
-    rest = {op: each for op, each in begun.items() if op not in left}
 
     def cancel() -> None:
         for each in rest.values():

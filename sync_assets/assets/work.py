@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
+from sync_assets.assets import specs
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.metadata import Around
 from sync_assets.config.model import SyncedTable
@@ -36,15 +37,37 @@ class Done:
 
 
 @dataclass(frozen=True, slots=True)
+class SyncOp:
+    """What an op was made of: the table, or the several of a snapshot group."""
+
+    members: Sequence[SyncedTable]
+    workers: WorkerConfig
+    rivals: Rivals
+
+    @property
+    def name(self) -> str:
+        """What Dagster calls it."""
+        return specs.op_of(self.members[0])
+
+    @property
+    def ends(self) -> tuple[str, str]:
+        """The names of its connections."""
+        return self.members[0].source_connection, self.members[0].target_connection
+
+
+@dataclass(frozen=True, slots=True)
 class Work:
     """One op's work in one run."""
 
-    members: Sequence[SyncedTable]
+    op: SyncOp
     config: SyncConfig
-    workers: WorkerConfig
     urls: tuple[str, str]
     run_id: str
-    rivals: Rivals
+
+    @property
+    def members(self) -> Sequence[SyncedTable]:
+        """The tables."""
+        return self.op.members
 
     def followed(
         self, write: Callable[[str], object], watched: Watched, listener: Listener
@@ -64,8 +87,8 @@ class Work:
     def _done(self, on_progress: OnProgress, watched: Watched) -> Done:
         _, target = self.urls
         for synced in self.members:
-            if synced.table.target in self.rivals:
-                refuse_shared_target(synced, target, self.rivals)
+            if synced.table.target in self.op.rivals:
+                refuse_shared_target(synced, target, self.op.rivals)
         relations = [synced.table.source for synced in self.members]
         engine = self.engine(on_progress)
         with engine.lending(), watched(engine):
@@ -86,7 +109,7 @@ class Work:
     @property
     def limits(self) -> WorkerConfig:
         """The workers as this run may use them; raises ConfigurationError."""
-        return self.config.limits(self.workers)
+        return self.config.limits(self.op.workers)
 
     @property
     def tables(self) -> Sequence[Table]:

@@ -85,6 +85,12 @@ BELOW = """
 """
 """The relation `c` and all that are below it, of which none is locked."""
 
+KEEPS_OUT = """
+  l.locktype = 'relation' AND l.mode = 'AccessExclusiveLock'
+  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+"""
+"""What holds of a lock `l` that keeps every reader out, or will: what is waited for stands before us."""
+
 _LEAVES = f"""
 SELECT json_agg(json_build_array(
          l.oid::bigint, n.nspname, l.relname, l.relkind, coalesce(am.amname, ''),
@@ -181,8 +187,7 @@ def _relation(name: RelationName, *values: Any) -> Relation:
 # What says how large a table is waits for whoever has locked it.
 _SIZES = f"""
 WITH shut AS MATERIALIZED (
-  SELECT relation FROM pg_locks WHERE mode = 'AccessExclusiveLock' AND locktype = 'relation'
-    AND database = (SELECT oid FROM pg_database WHERE datname = current_database()))
+  SELECT l.relation FROM pg_locks l WHERE {KEEPS_OUT})
 SELECT wanted.schema, wanted.name,
   CASE WHEN EXISTS (SELECT FROM ({BELOW}) AS part JOIN shut ON shut.relation = part.oid) THEN NULL
     ELSE (SELECT coalesce(sum(pg_table_size(leaf.oid)), 0)::bigint FROM ({_LEAF_OIDS}) AS leaf) END

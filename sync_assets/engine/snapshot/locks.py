@@ -11,7 +11,7 @@ from psycopg2 import sql
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres import identifiers
-from sync_assets.engine.postgres.catalog import BELOW
+from sync_assets.engine.postgres.catalog import BELOW, KEEPS_OUT
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import (
     Connection,
@@ -62,7 +62,6 @@ def locks(relations: Sequence[Relation]) -> Iterator[Statement]:
         yield statement.format(sql.SQL(", ").join(wanted))
 
 
-# Nothing but ACCESS EXCLUSIVE conflicts with our lock; one that is waited for stands before it.
 _WHO = f"""
 SELECT wanted.schema, wanted.name, l.granted, l.pid, a.usename, nullif(a.application_name, ''),
   round(extract(epoch FROM clock_timestamp() - a.xact_start))
@@ -70,9 +69,7 @@ FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 CROSS JOIN LATERAL ({BELOW}) AS part
-JOIN pg_locks l ON l.relation = part.oid AND l.locktype = 'relation'
-  AND l.mode = 'AccessExclusiveLock'
-  AND l.database = (SELECT oid FROM pg_database WHERE datname = current_database())
+JOIN pg_locks l ON l.relation = part.oid AND {KEEPS_OUT}
 LEFT JOIN pg_stat_activity a ON a.pid = l.pid
 ORDER BY l.granted DESC, a.xact_start LIMIT 1
 """  # noqa: S608 - constants only
@@ -80,16 +77,16 @@ ORDER BY l.granted DESC, a.xact_start LIMIT 1
 
 def _shut_out(cursor: Cursor, tables: Sequence[Table]) -> errors.LockTimeout | None:
     targets = {table.source: table.target for table in tables}
-    for schema, name, granted, pid, role, application, seconds in rows(
-        cursor, _WHO, parts_of(targets)
-    ):
-        source = RelationName(schema, name)
-        who = f"server process {pid} of the source ({role or '?'}, {application or 'unnamed'})"
-        who = who if pid else "a prepared transaction of the source"
-        since = "" if seconds is None else f", whose transaction began {seconds:,.0f} s ago,"
-        return errors.LockTimeout(
-            f"{who}{since} {'holds' if granted else 'waits for'} a lock on {source} that keeps every"
-            " reader out",
-            table=str(targets[source]),
-        )
-    return None
+    found = rows(cursor, _WHO, parts_of(targets))
+    if not found:
+        return None
+    ((schema, name, granted, pid, role, application, seconds),) = found
+    source = RelationName(schema, name)
+    who = f"server process {pid} of the source ({role or '?'}, {application or 'unnamed'})"
+    who = who if pid else "a prepared transaction of the source"
+    since = "" if seconds is None else f", whose transaction began {seconds:,.0f} s ago,"
+    return errors.LockTimeout(
+        f"{who}{since} {'holds' if granted else 'waits for'} a lock on {source} that keeps every"
+        " reader out",
+        table=str(targets[source]),
+    )
