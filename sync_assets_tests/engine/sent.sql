@@ -551,17 +551,16 @@ WITH RECURSIVE tree AS ( SELECT c.oid
   ON n.oid = c.relnamespace
   WHERE (n.nspname, c.relname) IN %s UNION SELECT i.inhrelid
   FROM tree JOIN pg_catalog.pg_inherits i
-  ON i.inhparent = tree.oid ), actor AS ( SELECT 'trigger' AS kind, tgname AS name, tgrelid AS relation, tgenabled AS enabled
+  ON i.inhparent = tree.oid ) SELECT kind, actor.name, n.nspname, c.relname
+  FROM tree CROSS JOIN LATERAL ( SELECT 'trigger', tgname, tgenabled
   FROM pg_catalog.pg_trigger
-  WHERE NOT tgisinternal AND tgtype & 28 <> 0
-  UNION ALL SELECT 'rule', rulename, ev_class, ev_enabled
+  WHERE tgrelid = tree.oid AND NOT tgisinternal AND tgtype & 28 <> 0
+  UNION ALL SELECT 'rule', rulename, ev_enabled
   FROM pg_catalog.pg_rewrite
-  WHERE rulename <> '_RETURN'
-  UNION ALL SELECT 'constraint', conname, conrelid, 'A'
+  WHERE ev_class = tree.oid AND rulename <> '_RETURN'
+  UNION ALL SELECT 'constraint', conname, 'A'
   FROM pg_catalog.pg_constraint
-  WHERE contype IN ('u', 'x') AND condeferrable ) SELECT kind, actor.name, n.nspname, c.relname
-  FROM tree JOIN actor
-  ON actor.relation = tree.oid JOIN pg_catalog.pg_class c
+  WHERE conrelid = tree.oid AND contype IN ('u', 'x') AND condeferrable ) AS actor (kind, name, enabled) JOIN pg_catalog.pg_class c
   ON c.oid = tree.oid JOIN pg_catalog.pg_namespace n
   ON n.oid = c.relnamespace
   WHERE enabled IN ('A', CASE pg_catalog.current_setting('session_replication_role') WHEN 'replica' THEN 'R' ELSE 'O' END) ORDER BY c.relispartition, n.nspname, c.relname, actor.name
@@ -801,13 +800,8 @@ ALTER TABLE "shop"."sync_assets_staging_<digest>" RENAME TO "orders"
 -- merge.merge.free_constraint
 
 SELECT candidate
-  FROM (SELECT %(wanted)s AS candidate, 0 AS n
-  UNION ALL SELECT left(%(wanted)s, 55) || n, n
-  FROM generate_series(1, 1000) AS n) AS candidates
-  WHERE NOT EXISTS (SELECT
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s
-  ON s.oid = c.relnamespace
-  WHERE s.nspname = %(schema)s AND c.relname = candidate) ORDER BY n LIMIT 1
+  FROM generate_series(0, 1000) AS n CROSS JOIN LATERAL (SELECT CASE n WHEN 0 THEN %(wanted)s ELSE left(%(wanted)s, 55) || n END) AS c (candidate)
+  WHERE to_regclass(format('%%I.%%I', %(schema)s, candidate)) IS NULL LIMIT 1
 
 
 -- merge.merge.lock_target
@@ -824,39 +818,6 @@ LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE
 <UNPINNED>
 
 ROLLBACK TO collision
-
-
--- merge.violations._of_foreign_key
-
-SELECT child.*, parent.*
-  FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class p
-  ON p.oid = k.conrelid JOIN pg_catalog.pg_namespace pn
-  ON pn.oid = p.relnamespace CROSS JOIN LATERAL ( SELECT n.nspname, c.relname
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
-  ON n.oid = c.relnamespace
-  WHERE c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid), k.conrelid) ) AS child CROSS JOIN LATERAL ( SELECT n.nspname, c.relname
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
-  ON n.oid = c.relnamespace
-  WHERE c.oid = coalesce(pg_catalog.pg_partition_root(k.confrelid), k.confrelid) ) AS parent
-  WHERE k.contype = 'f' AND (pn.nspname, p.relname, k.conname) = (%s, %s, %s)
-
-
--- merge.violations._of_not_null
-
-SELECT named.*
-  FROM pg_catalog.pg_class p JOIN pg_catalog.pg_namespace pn
-  ON pn.oid = p.relnamespace CROSS JOIN LATERAL ( SELECT n.nspname, c.relname
-  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
-  ON n.oid = c.relnamespace
-  WHERE c.oid = coalesce(pg_catalog.pg_partition_root(p.oid), p.oid) ) AS named
-  WHERE (pn.nspname, p.relname) = (%s, %s)
-
-
--- merge.violations.explained
-
-<BEGIN>
-
-COMMIT
 
 
 -- merge.still_there.still_there
@@ -895,5 +856,39 @@ SELECT n.nspname, c.relname, x.relname, pg_get_constraintdef(k.oid), NOT i.indim
   ON c.oid = i.indrelid JOIN pg_namespace n
   ON n.oid = c.relnamespace
   LEFT JOIN pg_constraint k
-  ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+  ON k.conrelid = i.indrelid -- has an index;
+conindid has none AND k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
   WHERE i.indrelid = %s AND i.indisvalid AND (i.indisunique OR i.indisexclusion) ORDER BY x.relname
+
+
+-- merge.violations._of_foreign_key
+
+SELECT child.*, parent.*
+  FROM pg_catalog.pg_constraint k JOIN pg_catalog.pg_class p
+  ON p.oid = k.conrelid JOIN pg_catalog.pg_namespace pn
+  ON pn.oid = p.relnamespace CROSS JOIN LATERAL ( SELECT n.nspname, c.relname
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+  ON n.oid = c.relnamespace
+  WHERE c.oid = coalesce(pg_catalog.pg_partition_root(k.conrelid), k.conrelid) ) AS child CROSS JOIN LATERAL ( SELECT n.nspname, c.relname
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+  ON n.oid = c.relnamespace
+  WHERE c.oid = coalesce(pg_catalog.pg_partition_root(k.confrelid), k.confrelid) ) AS parent
+  WHERE k.contype = 'f' AND (pn.nspname, p.relname, k.conname) = (%s, %s, %s)
+
+
+-- merge.violations._of_not_null
+
+SELECT named.*
+  FROM pg_catalog.pg_class p JOIN pg_catalog.pg_namespace pn
+  ON pn.oid = p.relnamespace CROSS JOIN LATERAL ( SELECT n.nspname, c.relname
+  FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace n
+  ON n.oid = c.relnamespace
+  WHERE c.oid = coalesce(pg_catalog.pg_partition_root(p.oid), p.oid) ) AS named
+  WHERE (pn.nspname, p.relname) = (%s, %s)
+
+
+-- merge.violations.explained
+
+<BEGIN>
+
+COMMIT

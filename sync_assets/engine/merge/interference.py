@@ -49,18 +49,19 @@ WITH RECURSIVE tree AS (
   WHERE (n.nspname, c.relname) IN %s
   UNION
   SELECT i.inhrelid FROM tree JOIN pg_catalog.pg_inherits i ON i.inhparent = tree.oid
-), actor AS (
-  SELECT 'trigger' AS kind, tgname AS name, tgrelid AS relation, tgenabled AS enabled
-  FROM pg_catalog.pg_trigger WHERE NOT tgisinternal AND tgtype & 28 <> 0
-  UNION ALL
-  SELECT 'rule', rulename, ev_class, ev_enabled
-  FROM pg_catalog.pg_rewrite WHERE rulename <> '_RETURN'
-  UNION ALL
-  SELECT 'constraint', conname, conrelid, 'A'
-  FROM pg_catalog.pg_constraint WHERE contype IN ('u', 'x') AND condeferrable
 )
 SELECT kind, actor.name, n.nspname, c.relname
-FROM tree JOIN actor ON actor.relation = tree.oid JOIN pg_catalog.pg_class c ON c.oid = tree.oid
+FROM tree CROSS JOIN LATERAL (
+  SELECT 'trigger', tgname, tgenabled FROM pg_catalog.pg_trigger
+  WHERE tgrelid = tree.oid AND NOT tgisinternal AND tgtype & 28 <> 0
+  UNION ALL
+  SELECT 'rule', rulename, ev_enabled FROM pg_catalog.pg_rewrite
+  WHERE ev_class = tree.oid AND rulename <> '_RETURN'
+  UNION ALL
+  SELECT 'constraint', conname, 'A' FROM pg_catalog.pg_constraint
+  WHERE conrelid = tree.oid AND contype IN ('u', 'x') AND condeferrable
+) AS actor (kind, name, enabled)
+JOIN pg_catalog.pg_class c ON c.oid = tree.oid
 JOIN pg_catalog.pg_namespace n ON n.oid = c.relnamespace
 WHERE enabled IN ('A', CASE pg_catalog.current_setting('session_replication_role')
                        WHEN 'replica' THEN 'R' ELSE 'O' END)

@@ -64,11 +64,10 @@ def free_constraint(cursor: Cursor, target: RelationName) -> str:
     """What the key of a table that we create will be called there."""
     (name,) = row(
         cursor,
-        "SELECT candidate FROM (SELECT %(wanted)s AS candidate, 0 AS n UNION ALL "
-        "SELECT left(%(wanted)s, 55) || n, n FROM generate_series(1, 1000) AS n) AS candidates "
-        "WHERE NOT EXISTS (SELECT FROM pg_catalog.pg_class c JOIN pg_catalog.pg_namespace s "
-        "ON s.oid = c.relnamespace WHERE s.nspname = %(schema)s AND c.relname = candidate) "
-        "ORDER BY n LIMIT 1",
+        # One name after the other: as a join this reads all of pg_class.
+        "SELECT candidate FROM generate_series(0, 1000) AS n CROSS JOIN LATERAL "
+        "(SELECT CASE n WHEN 0 THEN %(wanted)s ELSE left(%(wanted)s, 55) || n END) AS c (candidate) "
+        "WHERE to_regclass(format('%%I.%%I', %(schema)s, candidate)) IS NULL LIMIT 1",
         {"wanted": constraint_name(target.name), "schema": target.schema},
     )
     return str(name)

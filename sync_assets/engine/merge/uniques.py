@@ -89,7 +89,8 @@ SELECT n.nspname, c.relname, x.relname, pg_get_constraintdef(k.oid), NOT i.indim
              AND a.attnum = ANY ((i.indkey::int2[])[0:i.indnkeyatts - 1]) AND a.attnum > 0)
 FROM pg_index i JOIN pg_class x ON x.oid = i.indexrelid
 JOIN pg_class c ON c.oid = i.indrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_constraint k ON k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
+LEFT JOIN pg_constraint k ON k.conrelid = i.indrelid  -- has an index; conindid has none
+  AND k.conindid = i.indexrelid AND k.contype IN ('p', 'u', 'x')
 WHERE i.indrelid = %s AND i.indisvalid AND (i.indisunique OR i.indisexclusion)
 ORDER BY x.relname
 """

@@ -58,7 +58,8 @@ FROM (
          i.indisprimary, i.indnkeyatts, ic.relname, con.conname::text AS conname
   FROM pg_index i
   JOIN pg_class ic ON ic.oid = i.indexrelid
-  LEFT JOIN pg_constraint con ON con.conindid = i.indexrelid AND con.contype IN ('p', 'u')
+  LEFT JOIN pg_constraint con ON con.conrelid = i.indrelid  -- has an index; conindid has none
+    AND con.conindid = i.indexrelid AND con.contype IN ('p', 'u')
   CROSS JOIN LATERAL unnest(i.indkey::int2[], i.indclass::oid[], con.conexclop)
        WITH ORDINALITY AS k (attnum, opclass, excludes, ord)
   JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.attnum
@@ -119,7 +120,9 @@ SELECT json_agg(json_build_array(
           LEFT JOIN pg_attrdef d ON d.adrelid = a.attrelid AND d.adnum = a.attnum
           WHERE a.attrelid = l.oid AND a.attnum > 0 AND NOT a.attisdropped)
        ) ORDER BY l.oid)
-FROM ({_LEAF_OIDS}) AS leaf JOIN pg_class l ON l.oid = leaf.oid
+FROM ({_LEAF_OIDS}) AS leaf
+-- Looked up one by one: a partition tree is taken for 500 leaves, so all of pg_class would be read.
+CROSS JOIN LATERAL (SELECT * FROM pg_class l WHERE l.oid = leaf.oid OFFSET 0) AS l
 JOIN pg_namespace n ON n.oid = l.relnamespace
 LEFT JOIN pg_am am ON am.oid = l.relam
 """  # noqa: S608 - constants only
