@@ -22,6 +22,7 @@ from sync_assets.automation.checks import checks_of
 from sync_assets.automation.hindrance_sensor import hindrance_sensor
 from sync_assets.automation.schedules import schedules_of
 from sync_assets.config.automation import Alerts
+from sync_assets.config.folder import group_name
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import parse_attributes
 from sync_assets.config.yaml_file import Document, read_documents
@@ -76,7 +77,7 @@ class TableSync(dg.Component):
         config = parse_attributes(document)
         tables = [
             dataclasses.replace(synced, defined_at=_place(document, position))
-            for position, synced in enumerate(config.synced_tables(specs.group_name(context.path)))
+            for position, synced in enumerate(config.synced_tables(group_name(context.path)))
         ]
         name = config.name or _named_by_its_place(context)
         return cls(tables, config.worker_config(), config.sensor_seconds(), config.alerts, name)

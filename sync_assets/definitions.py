@@ -21,7 +21,7 @@ from sync_assets.automation.loading import told_where_it_fails
 from sync_assets.automation.switches import tell_lost_switches
 from sync_assets.component import by_op
 from sync_assets.config.automation import Alerts
-from sync_assets.config.folder import SHIPPED, locate, read_components, read_written
+from sync_assets.config.folder import SHIPPED, Written, locate, read_components
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.executors import executor_from
 from sync_assets.resources import bound_from_environment
@@ -65,20 +65,15 @@ def load_tables(place: Path) -> dg.Definitions:
     return dg.Definitions.merge(tree.build_defs(), dg.Definitions(resources=resources))
 
 
-def load_chosen(place: Path, tables: Sequence[SyncedTable]) -> dg.Definitions:
+def load_chosen(written: Written, tables: Sequence[SyncedTable]) -> dg.Definitions:
     """What a run of these tables needs, and nothing else: a thousand definitions take seconds.
 
-    All of it where something else in `place` may have a say in their assets: a component of another
+    All of it where something else in its place may have a say in their assets: a component of another
     kind, a key that changes ours afterwards, a module.
     """
-    written = read_written(place)
     if written.more:
-        return load_tables(place)
-    everyone = [
-        synced
-        for component in written.components
-        for synced in component.config.synced_tables(specs.group_name(component.folder))
-    ]
+        return load_tables(written.place)
+    everyone = written.tables
     connections = {c for each in tables for c in (each.source_connection, each.target_connection)}
     targets = {specs.target_key(synced) for synced in everyone}
     observed, rivals = {specs.source_key(each) for each in tables} - targets, rivals_among(everyone)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -35,11 +34,6 @@ def sanitized(name: str) -> str:
 def code_location(environment: Mapping[str, str]) -> str:
     """The code location's name: Dagster's own variable, where a workspace names it otherwise."""
     return environment.get("DAGSTER_LOCATION_NAME") or LOCATION
-
-
-def group_name(folder: Path) -> str:
-    """The group of tables that name none: their folder."""
-    return re.sub(r"[^A-Za-z0-9_]", "_", folder.name) or "default"
 
 
 def asset_key(connection: str, relation: RelationName) -> dg.AssetKey:

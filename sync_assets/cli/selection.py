@@ -11,7 +11,7 @@ from typing import NoReturn
 
 from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.cli.output import NAMED_AT_MOST
-from sync_assets.config.folder import locate, read_components
+from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.connection import check_url
@@ -22,23 +22,25 @@ Address = tuple[str, str]
 
 def written_tables() -> tuple[Path, list[SyncedTable]]:
     """Where the tables are written down, and all of them, if any."""
-    place = locate(os.environ)
-    return place, [
-        synced
-        for component in read_components(place)
-        for synced in component.config.synced_tables(component.folder.name)
-    ]
+    written = read_written(locate(os.environ))
+    return written.place, written.tables
 
 
 def configured_tables() -> tuple[Path, list[SyncedTable]]:
     """Where the tables are written down, and all of them; raises ConfigurationError if none is."""
-    place, tables = written_tables()
-    if not tables:
+    written = configured()
+    return written.place, written.tables
+
+
+def configured() -> Written:
+    """All that is written down; raises ConfigurationError if no table is."""
+    written = read_written(locate(os.environ))
+    if not written.tables:
         raise ConfigurationError(
             "no tables are configured",
             remedy="Name the folder or defs.yaml that lists them in SYNC_DEFS.",
         )
-    return place, tables
+    return written
 
 
 def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[SyncedTable]:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 
-from sync_assets.config.model import TableSyncConfig
+from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import TYPE, parse_component, target_path
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.errors import ConfigurationError
@@ -24,6 +26,16 @@ class Component:
     document: Document
     config: TableSyncConfig
 
+    @property
+    def tables(self) -> list[SyncedTable]:
+        """Its tables; those that name no group are in that of the folder."""
+        return self.config.synced_tables(group_name(self.folder))
+
+
+def group_name(folder: Path) -> str:
+    """The group of tables that name none: their folder."""
+    return re.sub(r"[^A-Za-z0-9_]", "_", folder.name) or "default"
+
 
 def locate(environment: Mapping[str, str]) -> Path:
     """The folder or file that holds the tables: what SYNC_DEFS names, else the shipped `defs`."""
@@ -36,12 +48,18 @@ def locate(environment: Mapping[str, str]) -> Path:
     return path
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Written:
     """Every component of ours, and whether anything else there may have a say in their assets."""
 
+    place: Path
     components: list[Component]
     more: bool
+
+    @cached_property
+    def tables(self) -> list[SyncedTable]:
+        """The tables of all components."""
+        return [synced for component in self.components for synced in component.tables]
 
 
 def read_components(place: Path) -> list[Component]:
@@ -66,7 +84,7 @@ def read_written(place: Path) -> Written:
                 components.append(component)
     if not components and place != SHIPPED:
         raise ConfigurationError(f"{place}: holds no defs.yaml with type: {TYPE}", remedy="")
-    return Written(components, more)
+    return Written(place, components, more)
 
 
 def _is_defs_file(path: Path) -> bool:

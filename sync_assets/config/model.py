@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any
 
 from pydantic import Field
@@ -230,8 +231,17 @@ class TableSyncConfig(StrictModel):
         return max(1, round(interval(self.sensor_interval).total_seconds()))
 
     def synced_tables(self, group: str) -> list[SyncedTable]:
-        """Every table with the defaults filled in; `group` holds for those that name none."""
-        tables = [self.synced_table(entry, group) for entry in self.tables]
+        """Every table with the defaults filled in; `group` holds for those that name none.
+
+        Raises ConfigurationError where the options of one contradict each other.
+        """
+        return [
+            each if each.group else dataclasses.replace(each, group=group) for each in self._tables
+        ]
+
+    @cached_property
+    def _tables(self) -> list[SyncedTable]:
+        tables = [self.synced_table(entry) for entry in self.tables]
         members: dict[str | None, list[RelationName]] = {}
         for synced in tables:
             members.setdefault(synced.snapshot_group, []).append(synced.table.target)
@@ -242,8 +252,8 @@ class TableSyncConfig(StrictModel):
             for synced in tables
         ]
 
-    def synced_table(self, entry: TableEntry, group: str) -> SyncedTable:
-        """One table; raises ConfigurationError where its options contradict each other."""
+    def synced_table(self, entry: TableEntry) -> SyncedTable:
+        """One table, without a group if none is written; raises ConfigurationError where its options contradict each other."""
         chosen = _set_values(self.defaults) | _set_values(entry)
         if chosen.get("sync_mode") is not SyncMode.INCREMENTAL_SYNC:
             # As defaults these are for the tables that have a cursor.
@@ -256,7 +266,7 @@ class TableSyncConfig(StrictModel):
             table=_engine_table(chosen),
             source_connection=self.source_connection,
             target_connection=self.target_connection,
-            group=chosen.get("group") or self.group or group,
+            group=chosen.get("group") or self.group or "",
             owners=tuple(chosen.get("owners", ())),
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
             description=entry.description,

@@ -10,7 +10,7 @@ from typing import Any, get_args
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from sync_assets.config.model import SyncedTable, TableSyncConfig
+from sync_assets.config.model import SyncedTable, TableEntry, TableSyncConfig
 from sync_assets.config.yaml_file import Document, KeyPath
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
@@ -86,13 +86,8 @@ def _check_tables(document: Document, config: TableSyncConfig) -> None:
         raise document.error(("attributes", "tables"), "the list is empty; name a table's source")
     same_database = config.source_connection == config.target_connection
     seen: dict[RelationName, KeyPath] = {}
-    for position, entry in enumerate(config.tables):
-        try:
-            table = config.synced_table(entry, "").table
-        except ConfigurationError as error:
-            place = ("attributes", "tables", position)
-            raise document.error(place, f"{error.message}; {error.remedy.rstrip('.')}") from None
-        path = target_path(config, position)
+    for position, synced in enumerate(_tables(document, config)):
+        table, path = synced.table, target_path(config, position)
         if same_database and table.source == table.target:
             raise document.error(path, f"{str(table.target)!r} would be copied onto itself")
         if table.target in seen:
@@ -102,6 +97,26 @@ def _check_tables(document: Document, config: TableSyncConfig) -> None:
             )
         seen[table.target] = path
     _check_automation(document, config)
+
+
+def _tables(document: Document, config: TableSyncConfig) -> list[SyncedTable]:
+    try:
+        return config.synced_tables("")
+    except ConfigurationError:
+        # Which one it was is only asked when it matters: all are made at once, and kept.
+        for position, entry in enumerate(config.tables):
+            _require_table(document, config, position, entry)
+        raise
+
+
+def _require_table(
+    document: Document, config: TableSyncConfig, position: int, entry: TableEntry
+) -> None:
+    try:
+        config.synced_table(entry)
+    except ConfigurationError as error:
+        place = ("attributes", "tables", position)
+        raise document.error(place, f"{error.message}; {error.remedy.rstrip('.')}") from None
 
 
 def _check_automation(document: Document, config: TableSyncConfig) -> None:

@@ -8,7 +8,6 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import dagster as dg
@@ -16,6 +15,7 @@ import dagster as dg
 from sync_assets.assets import specs
 from sync_assets.assets.same_process import parallel_jobs
 from sync_assets.config.automation import Checks
+from sync_assets.config.folder import Written
 from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_chosen
 from sync_assets.engine.errors import Cancelled, SyncError
@@ -47,7 +47,7 @@ class Ended:
 
 
 def run_tables(
-    place: Path,
+    written: Written,
     tables: Sequence[SyncedTable],
     options: Mapping[str, Any],
     listener: Listener,
@@ -57,7 +57,7 @@ def run_tables(
 
     `parallel` of them are worked on at once.
     """
-    job = load_chosen(place, tables).resolve_implicit_global_asset_job_def()
+    job = load_chosen(written, tables).resolve_implicit_global_asset_job_def()
     run_id = str(uuid.uuid4())
     with opened_instance() as instance:
         end_dead_runs(instance)

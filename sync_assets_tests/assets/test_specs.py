@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from pathlib import Path
 
 import dagster as dg
 import pytest
@@ -95,10 +94,3 @@ def test_the_target_depends_on_its_source_and_carries_what_the_operator_wrote() 
 
 def test_a_pool_bounds_the_syncs_of_one_source() -> None:
     assert specs.pool(synced()) == "sync_source"
-
-
-@pytest.mark.parametrize(
-    ("folder", "group"), [("shop", "shop"), ("my-shop", "my_shop"), ("", "default")]
-)
-def test_the_folder_names_the_group(folder: str, group: str) -> None:
-    assert specs.group_name(Path("/") / folder) == group

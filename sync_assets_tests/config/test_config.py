@@ -11,7 +11,7 @@ import dagster as dg
 import pytest
 
 from sync_assets.assets.launchpad import SyncConfig
-from sync_assets.config.folder import locate, read_components
+from sync_assets.config.folder import group_name, locate, read_components
 from sync_assets.config.model import TableSyncConfig
 from sync_assets.config.parsing import parse_component
 from sync_assets.config.value_types import OWNER, TAG_KEY, TAG_VALUE
@@ -415,3 +415,10 @@ def test_deletes_wait_for_their_schedule_in_runs_that_need_not_read_all_keys(
     entry = {"source": "a", "sync_mode": mode, "deletes": "soft", "delete_schedule": "@daily"}
     (synced,) = TableSyncConfig.model_validate({"tables": [entry]}).synced_tables("g")
     assert SyncConfig(**asked).applied_to(synced).deletes.value == deletes
+
+
+@pytest.mark.parametrize(
+    ("folder", "group"), [("shop", "shop"), ("my-shop", "my_shop"), ("", "default")]
+)
+def test_the_folder_names_the_group(folder: str, group: str) -> None:
+    assert group_name(Path("/") / folder) == group

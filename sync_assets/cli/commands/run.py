@@ -10,7 +10,6 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -23,11 +22,12 @@ from sync_assets.cli.output import tables as in_words
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
 from sync_assets.cli.selection import (
     Address,
-    configured_tables,
+    configured,
     names_of,
     require_urls,
     selected,
 )
+from sync_assets.config.folder import Written
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
@@ -85,8 +85,8 @@ def command(
     """
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    place, configured = configured_tables()
-    tables = selected(configured, select)
+    written = configured()
+    tables = selected(written.tables, select)
     require_urls(tables)
     receipts_kept()
     runs_kept(os.environ)
@@ -95,7 +95,7 @@ def command(
     }
     names = names_of(synced.address for synced in tables)
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
-        work = _Work(place, tables, options, display, parallel)
+        work = _Work(written, tables, options, display, parallel)
         interrupted = work.do()
     _print_results(work, everything=everything, as_json=as_json)
     say(_total(work), err=True)
@@ -109,7 +109,7 @@ class _Work:
 
     def __init__(
         self,
-        place: Path,
+        written: Written,
         tables: Sequence[SyncedTable],
         options: Mapping[str, Any],
         display: PlainDisplay,
@@ -118,7 +118,7 @@ class _Work:
         self.tables, self.display = tables, display
         self.again: list[SyncedTable] = []
         self.errors: dict[Address, SyncError] = {}
-        self._place, self._options, self._parallel = place, options, parallel
+        self._written, self._options, self._parallel = written, options, parallel
 
     def do(self) -> bool:
         """Do it, and say whether it was interrupted."""
@@ -143,7 +143,7 @@ class _Work:
         from sync_assets.launch.run import run_tables
         from sync_assets.runs.failures import may_pass
 
-        ended = run_tables(self._place, due, self._options, self.display, self._parallel)
+        ended = run_tables(self._written, due, self._options, self.display, self._parallel)
         self.errors |= ended.errors
         if ended.interrupted:
             return True
@@ -152,7 +152,7 @@ class _Work:
             return False
         names = named([self.display.names[each.address] for each in self.again])
         self.display.say(f"Once more, as what they failed for may have passed: {names}")
-        ended = run_tables(self._place, self.again, self._options, self.display, self._parallel)
+        ended = run_tables(self._written, self.again, self._options, self.display, self._parallel)
         for each in self.again:
             self.errors.pop(each.address, None)
         self.errors |= ended.errors
