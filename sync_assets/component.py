@@ -25,6 +25,7 @@ from sync_assets.config.automation import Alerts
 from sync_assets.config.folder import group_name
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import parse_attributes
+from sync_assets.config.templates import Environment, Scope
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.table import WorkerConfig
@@ -35,9 +36,8 @@ from sync_assets.scaffolder import TableSyncScaffolder
 class RawAttributes(RootModel[dict[str, Any]]):
     """The attributes as they stand in the file.
 
-    Dagster validates a component's model before the component knows its file, and templates what
-    it resolves; checking in `load` instead gives one error with the exact line, and leaves braces
-    alone. Tools still see the real schema.
+    Dagster validates a component's model before the component knows its file; checking in `load`
+    instead gives one error with the exact line. Tools still see the real schema.
     """
 
     @classmethod
@@ -74,7 +74,7 @@ class TableSync(dg.Component):
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> TableSync:
         """Read the attributes; raises ConfigurationError naming file, line and key."""
         document = _document(attributes, context)
-        config = parse_attributes(document)
+        config = parse_attributes(document, _scope(context))
         tables = [
             dataclasses.replace(synced, defined_at=_place(document, position))
             for position, synced in enumerate(config.synced_tables(group_name(context.path)))
@@ -173,6 +173,11 @@ def _document(attributes: BaseModel | None, context: dg.ComponentLoadContext) ->
         return read_documents(Path(tree.position.filename))[position]
     values = attributes.root if isinstance(attributes, RawAttributes) else {}
     return Document(None, {"attributes": values}, {})
+
+
+def _scope(context: dg.ComponentLoadContext) -> Scope:
+    """What Dagster lets a template use, but for a variable that is not set."""
+    return {**context.resolution_context.scope, "env": Environment()}
 
 
 def _instance_key(context: dg.ComponentLoadContext) -> int | str | None:

@@ -7,11 +7,13 @@ import importlib
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
+import yaml
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
+from sync_assets.config import templates
 from sync_assets.config.model import SyncedTable, TableEntry, TableSyncConfig
-from sync_assets.config.yaml_file import Document, KeyPath
+from sync_assets.config.yaml_file import Document, KeyPath, replaced
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Deletes
@@ -21,6 +23,9 @@ OUR_TYPES = (TYPE, "sync_assets.component.TableSync")
 COMPONENT_KEYS = ("type", "attributes", "requirements", "template_vars_module", "post_processing")
 
 LONGEST_SHOWN = 80
+
+NO_TEXT = ("int_type", "float_type", "bool_type")
+"""What pydantic says of text where a number, or true or false, is wanted."""
 
 EXPECTED = {
     "string_type": "write text, in quotes if it looks like something else",
@@ -55,16 +60,18 @@ def parse_component(document: Document) -> TableSyncConfig | None:
     return parse_attributes(document)
 
 
-def parse_attributes(document: Document) -> TableSyncConfig:
-    """Read the `attributes` of a document whose type is already known to be ours."""
-    attributes = document.value.get("attributes")
-    if attributes is None:
+def parse_attributes(document: Document, scope: templates.Scope | None = None) -> TableSyncConfig:
+    """Read the `attributes` of a document whose type is already known to be ours.
+
+    `scope` is what its templates may use; by default what can be known without Dagster.
+    """
+    if document.value.get("attributes") is None:
         path = ("attributes",) if "attributes" in document.value else ()
         raise document.error(path, "attributes are missing; write attributes: and below it tables:")
-    try:
-        config = TableSyncConfig.model_validate(attributes)
-    except ValidationError as error:
-        raise _first(document, error) from None
+    document = templates.resolved(
+        document, templates.scope_of(document) if scope is None else scope
+    )
+    config = _validated(document)
     workers = config.workers
     if workers.min_workers > workers.max_workers:
         raise document.error(
@@ -73,6 +80,22 @@ def parse_attributes(document: Document) -> TableSyncConfig:
         )
     _check_tables(document, config)
     return config
+
+
+def _validated(document: Document) -> TableSyncConfig:
+    values = document.value["attributes"]
+    try:
+        return TableSyncConfig.model_validate(values)
+    except ValidationError as error:
+        # An environment variable is text, also where a number is wanted.
+        texts = {_path(each): each["input"] for each in error.errors() if each["type"] in NO_TEXT}
+        known = {path: yaml.safe_load(texts[path]) for path in document.templates & texts.keys()}
+        try:
+            if not known:
+                raise
+            return TableSyncConfig.model_validate(replaced(values, ("attributes",), known))
+        except ValidationError as last:
+            raise _first(document, last) from None
 
 
 def target_path(config: TableSyncConfig, position: int) -> KeyPath:
@@ -155,29 +178,33 @@ def _first(document: Document, error: ValidationError) -> ConfigurationError:
         return document.line(_path(details)), details["type"] != "extra_forbidden"
 
     details = min(error.errors(include_url=False), key=place)
-    return document.error(_path(details), _problem(details))
+    path = _path(details)
+    # A variable's value may be a secret.
+    hidden = any(path[: len(each)] == each for each in document.templates)
+    value = "what the template stands for" if hidden else _shown(details["input"])
+    return document.error(path, _problem(details, value))
 
 
 def _path(details: ErrorDetails) -> KeyPath:
     return ("attributes", *details["loc"])
 
 
-def _problem(details: ErrorDetails) -> str:
-    kind, value, context = details["type"], details["input"], details.get("ctx", {})
+def _problem(details: ErrorDetails, value: str) -> str:
+    kind, context = details["type"], details.get("ctx", {})
     location = details["loc"]
     if kind == "extra_forbidden":
         return _unknown(location[-1], _known_keys(location[:-1]))
     if kind == "missing":
         return "is missing"
     if kind == "refused":
-        return f"{_shown(value)} is not allowed; {context['problem']}"
+        return f"{value} is not allowed; {context['problem']}"
     if kind in ("enum", "literal_error"):
         allowed = context["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{_shown(value)} is not allowed; use one of {allowed}"
+        return f"{value} is not allowed; use one of {allowed}"
     if kind in ("greater_than_equal", "less_than_equal"):
         word = "at least" if "ge" in context else "at most"
-        return f"{value!r} is not allowed; use {word} {context.get('ge', context.get('le'))}"
-    return f"{_shown(value)} is not allowed; {EXPECTED.get(kind, details['msg'])}"
+        return f"{value} is not allowed; use {word} {context.get('ge', context.get('le'))}"
+    return f"{value} is not allowed; {EXPECTED.get(kind, details['msg'])}"
 
 
 def _known_keys(location: tuple[str | int, ...]) -> Iterable[str]:

@@ -20,11 +20,15 @@ KeyPath = tuple[str | int, ...]
 
 @dataclass(frozen=True, slots=True)
 class Document:
-    """One document of a YAML file; `file` is None when the values never were in one."""
+    """One document of a YAML file; `file` is None when the values never were in one.
+
+    `templates` are the places whose value a template stood for.
+    """
 
     file: str | None
     value: Any
     lines: Mapping[KeyPath, int]
+    templates: frozenset[KeyPath] = frozenset()
 
     def line(self, path: KeyPath) -> int:
         """The line of the key at `path`, or of the nearest thing around it that exists."""
@@ -40,6 +44,17 @@ class Document:
         """Complain about the value at `path`."""
         key = f"{_dotted(path)}: " if path else ""
         return ConfigurationError(f"{self.place(path)}: {key}{problem}", remedy="")
+
+
+def replaced(value: Any, path: KeyPath, by: Mapping[KeyPath, Any]) -> Any:
+    """The value that stands at `path`, with other values at some places within."""
+    if path in by:
+        return by[path]
+    if isinstance(value, dict):
+        return {key: replaced(inner, (*path, key), by) for key, inner in value.items()}
+    if isinstance(value, list):
+        return [replaced(inner, (*path, at), by) for at, inner in enumerate(value)]
+    return value
 
 
 def read_documents(file: Path) -> list[Document]:

@@ -338,7 +338,7 @@ def test_a_table_takes_the_defaults_and_its_own_words_win(tmp_path: Path) -> Non
             group: own
             owners: [b@example.org]
             tags: {y: "2"}
-            description: "{{ not a template }}"
+            description: "{not} a template"
         """)
         .replace("\n", "\n  ")
         .join(["  ", "\n"]),
@@ -352,7 +352,7 @@ def test_a_table_takes_the_defaults_and_its_own_words_win(tmp_path: Path) -> Non
     assert second.table.max_delete_ratio == 0.5, "what nobody names is the engine's default"
     assert (second.group, second.owners) == ("own", ("b@example.org",))
     assert second.tags == {"x": "1", "y": "2"}
-    assert second.description == "{{ not a template }}"
+    assert second.description == "{not} a template"
 
 
 def test_the_folder_is_the_group_of_those_that_name_none(tmp_path: Path) -> None:

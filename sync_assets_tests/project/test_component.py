@@ -107,10 +107,19 @@ def test_a_target_that_is_the_next_sync_s_source_is_one_asset(folder: Path) -> N
     assert keys(definitions) == ["source/public/a", "target/public/a", "w/public/a"]
 
 
-def test_braces_are_not_templates(folder: Path) -> None:
-    write(folder, "shop", HEAD + "  tables: [{source: a, description: '{{ nothing }}'}]\n")
+def test_templates_are_resolved_as_in_every_component(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TABLE", "orders")
+    (folder / "shop").mkdir()
+    (folder / "shop" / "words.py").write_text(
+        "import dagster as dg\n@dg.template_var\ndef about(): return 'what is sold'\n"
+    )
+    text = HEAD.replace("attributes:", "template_vars_module: .words\nattributes:")
+    table = "  tables: [{source: '{{ env.TABLE }}', description: '{{ about }}'}]\n"
+    write(folder, "shop", text + table)
     (target,) = (s for s in load(folder).resolve_all_asset_specs() if s.key.path[0] == "target")
-    assert target.description == "{{ nothing }}"
+    assert (target.key.path[-1], target.description) == ("orders", "what is sold")
 
 
 def test_post_processing_still_works(folder: Path) -> None:
