@@ -41,7 +41,7 @@ def sync_asset(
 
     @dg.multi_asset(
         name=specs.op_of(first),
-        specs=[specs.target_spec(synced) for synced in members],
+        specs=[specs.plainly(specs.target_spec(synced)) for synced in members],
         pool=specs.pool(first),
         required_resource_keys={first.source_connection, first.target_connection},
     )
@@ -65,7 +65,8 @@ def sync_asset(
             listener.finished(synced, receipt)
         yield from attempt.results(done)
 
-    return remember(sync, op)
+    keys = [key(synced) for synced in members for key in (specs.source_key, specs.target_key)]
+    return remember(specs.with_true_keys(sync, keys), op)
 
 
 @dataclass(frozen=True)

@@ -24,7 +24,7 @@ def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefiniti
 
     @dg.multi_observable_source_asset(  # type: ignore[untyped-decorator]  # not annotated
         name=name,
-        specs=[specs.source_spec(synced) for synced in tables],
+        specs=[specs.plainly(specs.source_spec(synced)) for synced in tables],
         can_subset=True,
         required_resource_keys={connection},
     )
@@ -48,4 +48,4 @@ def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefiniti
             raise failure_of(NoSuchRelation(f"the database {connection} has no {missing}"))
 
     assert isinstance(observe_sources, dg.AssetsDefinition)  # noqa: S101 (for mypy)
-    return observe_sources
+    return specs.with_true_keys(observe_sources, relations)

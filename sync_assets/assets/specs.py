@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import dagster as dg
@@ -17,10 +17,14 @@ LOCATION = "sync_assets"
 """Our code location, as workspace.yaml and pyproject.toml name it."""
 
 CHANGED = re.compile(r".*_[0-9a-f]{8}")
+LOST_IN_KEYS = re.compile(r'[\x00-\x1f\x7f"%/\\]|^\.\.?$|~(?=[0-9a-f]{8}$)')
+"""What a key cannot hold that Dagster writes as text: a slash parts it, a selection has no way to
+write a quote, a backslash or a control character, and the UI's addresses lose percent signs and dots
+that stand alone. The last is how a name ends that had to change."""
 
 
 def sanitized(name: str) -> str:
-    """Fit a name into `[A-Za-z0-9_]`; different names stay different.
+    """Fit a name into `[A-Za-z0-9_]`, as ops and pools need it; different names stay different.
 
     A name that had to change gets a digest of the true one, and so does a name that looks as if it
     already had one.
@@ -37,8 +41,8 @@ def code_location(environment: Mapping[str, str]) -> str:
 
 
 def asset_key(connection: str, relation: RelationName) -> dg.AssetKey:
-    """`<resource key>/<schema>/<table>`."""
-    return dg.AssetKey([connection, sanitized(relation.schema), sanitized(relation.name)])
+    """`<resource key>/<schema>/<table>`, by their true names."""
+    return dg.AssetKey([connection, _in_key(relation.schema), _in_key(relation.name)])
 
 
 def source_key(synced: SyncedTable) -> dg.AssetKey:
@@ -52,10 +56,25 @@ def target_key(synced: SyncedTable) -> dg.AssetKey:
 
 
 def op_name(key: dg.AssetKey) -> str:
-    """The op behind an asset: unique, although `a__b` and `a`, `b` join to the same text."""
-    name = "__".join(key.path)
-    plain = not any("__" in part or part.startswith("_") or part.endswith("_") for part in key.path)
-    return name if plain else f"{name}_{_digest('/'.join(key.path))}"
+    """The op behind an asset, in `[A-Za-z0-9_]`: unique, as keys are."""
+    connection, *names = key.path
+    return _joined([connection, *map(sanitized, names)])
+
+
+def plainly(spec: dg.AssetSpec) -> dg.AssetSpec:
+    """A spec for Dagster's decorators, which name inputs and outputs after keys: see `with_true_keys`."""
+    deps = [plain_key(dep.asset_key) for dep in spec.deps]
+    return spec.replace_attributes(key=plain_key(spec.key), deps=deps)
+
+
+def plain_key(key: dg.AssetKey) -> dg.AssetKey:
+    """What stands for a key until the names are made."""
+    return dg.AssetKey(op_name(key))
+
+
+def with_true_keys(made: dg.AssetsDefinition, keys: Iterable[dg.AssetKey]) -> dg.AssetsDefinition:
+    """What was made under plain keys, under its own and with those of what it depends on."""
+    return made.with_attributes(asset_key_replacements={plain_key(key): key for key in keys})
 
 
 def observation_name(place: str, number: int | str | None) -> str:
@@ -92,8 +111,9 @@ def schedule_name(component: str, purpose: str, first_of_its_own: SyncedTable | 
     base = f"{component}_{purpose}"
     if first_of_its_own is None:
         return base
-    schema, name = target_key(first_of_its_own).path[1:]
-    return f"{base}__{op_name(dg.AssetKey([name] if schema == 'public' else [schema, name]))}"
+    target = first_of_its_own.table.target
+    names = [target.name] if target.schema == "public" else [target.schema, target.name]
+    return f"{base}__{_joined([sanitized(name) for name in names])}"
 
 
 def pool(synced: SyncedTable) -> str:
@@ -148,6 +168,18 @@ def _reference(synced: SyncedTable) -> dict[str, dg.CodeReferencesMetadataValue]
     file, line = synced.defined_at
     reference = dg.LocalFileCodeReference(file_path=file, line_number=line)
     return {"dagster/code_references": dg.CodeReferencesMetadataValue(code_references=[reference])}
+
+
+def _in_key(name: str) -> str:
+    kept = LOST_IN_KEYS.sub("_", name)
+    return name if kept == name else f"{kept}~{_digest(name)}"
+
+
+def _joined(parts: Sequence[str]) -> str:
+    """One name of several: `a__b` and `a`, `b`, which join to the same text, get a digest."""
+    name = "__".join(parts)
+    plain = not any("__" in part or part.startswith("_") or part.endswith("_") for part in parts)
+    return name if plain else f"{name}_{_digest('/'.join(parts))}"
 
 
 def _digest(text: str) -> str:

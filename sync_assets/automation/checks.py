@@ -31,15 +31,16 @@ class ContentConfig(dg.Config):
     whole: bool = Field(default=False, description="Compare every row, not a sample.")
 
 
-def checks_of(synced: SyncedTable) -> list[dg.AssetChecksDefinition]:
+def checks_of(synced: SyncedTable) -> list[dg.AssetsDefinition]:
     """The checks a table asks for."""
-    return [
+    made = (
         _content_check(synced, options)
         if isinstance(options, ContentOptions)
         else _check(synced, name, options)
         for name, options in synced.automation.checks
         if options is not None
-    ]
+    )
+    return [specs.with_true_keys(each, [specs.target_key(synced)]) for each in made]
 
 
 DESCRIPTIONS = {
@@ -76,7 +77,8 @@ def _content_check(synced: SyncedTable, options: ContentOptions) -> dg.AssetChec
 
 def _definition(synced: SyncedTable, name: str, options: CheckOptions) -> dict[str, Any]:
     key, said = specs.target_key(synced), DESCRIPTIONS[name]
-    spec = dg.AssetCheckSpec(name, asset=key, description=said, blocking=options.blocking)
+    asset = specs.plain_key(key)
+    spec = dg.AssetCheckSpec(name, asset=asset, description=said, blocking=options.blocking)
     return {
         # Dagster's own name for the step joins key and check, and then two may be the same.
         "name": specs.check_op(key, name),

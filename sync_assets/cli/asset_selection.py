@@ -14,6 +14,9 @@ from sync_assets.engine.errors import ConfigurationError
 SYNTAX = re.compile(r"[:+()/ ]")
 """What no plain glob has, and every selection that is more than a name."""
 
+BARE_KEY = re.compile(r'\bkey:([^\s"()+]+)')
+"""A key without quotes, in which Dagster takes nothing but ASCII letters, digits and few signs."""
+
 
 def is_selection(word: str) -> bool:
     """Whether a word that names no table may be a selection."""
@@ -36,7 +39,8 @@ def _paths(place: Path, word: str) -> list[list[str]]:
 
     graph = load_tables(place).resolve_asset_graph()
     try:
-        return [list(key.path) for key in dg.AssetSelection.from_string(word).resolve(graph)]
+        selection = dg.AssetSelection.from_string(BARE_KEY.sub(r'key:"\1"', word))
+        return [list(key.path) for key in selection.resolve(graph)]
     except dg.DagsterInvalidSubsetError:
         return []
     except dg.DagsterError as error:

@@ -19,6 +19,7 @@ attributes:
     - {source: orders, tags: {tier: gold}}
     - {source: items, group: other, owners: ["team:x"]}
     - {source: sales.orders, target: "replica.or ders"}
+    - {source: 상점.주문, target: 공개.주문, group: korean}
 """
 
 
@@ -31,7 +32,7 @@ def _defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "targets"),
     [
-        ((), ["public.orders", "public.items", "replica.or ders"]),
+        ((), ["public.orders", "public.items", "replica.or ders", "공개.주문"]),
         (("orders",), ["public.orders"]),
         (("public.*",), ["public.orders", "public.items"]),
         (("*or*ders",), ["public.orders", "replica.or ders"]),
@@ -39,8 +40,13 @@ def _defs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (("group:shop",), ["public.orders", "replica.or ders"]),
         (("key:target/public/*",), ["public.orders", "public.items"]),
         (('key:"target/public/items"',), ["public.items"]),
+        (("key:target/공개/주문",), ["공개.주문"]),
+        (('key:"target/공개/주문"',), ["공개.주문"]),
+        (("not key:target/*/*ders and key:*/*주*",), ["공개.주문"]),
+        (('key:"target/replica/or ders"',), ["replica.or ders"]),
         (("+target/public/orders",), ["public.orders"]),
         (("source/public/items+",), ["public.items"]),
+        (("source/상점/주문+",), ["공개.주문"]),
         (("tag:tier=gold", 'owner:"team:x"'), ["public.orders", "public.items"]),
         (("group:shop and not tag:tier=gold",), ["replica.or ders"]),
         (("items", "group:shop"), ["public.orders", "public.items", "replica.or ders"]),

@@ -67,7 +67,7 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         )
         for ends in by_connections(chosen)
     ]
-    beside = (*_shared_targets(chosen, configured), *_of_dagster(place, configs))
+    beside = (*_shared_targets(chosen, configured), *_of_dagster(place, configs, configured))
     found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
     if as_json:
         print_json(_document(found))
@@ -103,10 +103,13 @@ def _shared_targets(
             yield Finding(Severity.BLOCKING, where, error.message, error.remedy, "shared_targets")
 
 
-def _of_dagster(place: Path, configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
-    """Pools that let all syncs together open more than a source allows, and lost switches."""
+def _of_dagster(
+    place: Path, configs: Sequence[TableSyncConfig], configured: Sequence[SyncedTable]
+) -> Iterator[Finding]:
+    """Pools that let all syncs together open more than a source allows; what a change has lost."""
     if not os.environ.get("DAGSTER_HOME"):
         return
+    from sync_assets.assets.moved import moved_assets
     from sync_assets.assets.specs import code_location
     from sync_assets.automation.switches import lost_switches
     from sync_assets.definitions import load_tables
@@ -116,6 +119,7 @@ def _of_dagster(place: Path, configs: Sequence[TableSyncConfig]) -> Iterator[Fin
     with opened_instance() as instance:
         yield from filter(None, (use.finding for use in pool_uses(instance, configs)))
         yield from lost_switches(instance, code_location(os.environ), load_tables(place))
+        yield from moved_assets(instance, configured)
 
 
 def _is_blocking(finding: Finding) -> bool:
