@@ -14,8 +14,9 @@ from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from sync_assets.assets import specs
-from sync_assets.assets.body import sync_asset
+from sync_assets.assets.body import Results, Seams, Sync, sync_asset
 from sync_assets.assets.sources import source_assets
+from sync_assets.assets.translation import Translate, translation
 from sync_assets.automation.alert_sensors import alert_sensors
 from sync_assets.automation.change_sensor import change_sensor
 from sync_assets.automation.checks import checks_of
@@ -49,7 +50,11 @@ class RawAttributes(RootModel[dict[str, Any]]):
 
 @dg.scaffold_with(TableSyncScaffolder)
 class TableSync(dg.Component):
-    """Keep tables of a PostgreSQL database in step with those of another one."""
+    """Keep tables of a PostgreSQL database in step with those of another one.
+
+    A class of your own that extends it may say otherwise what Dagster shows of a target, by
+    `get_asset_spec`, and what happens around a sync, by `execute`.
+    """
 
     def __init__(
         self,
@@ -58,12 +63,41 @@ class TableSync(dg.Component):
         sensor_seconds: int,
         alerts: Alerts,
         name: str | None = None,
+        translate: Translate | None = None,
     ) -> None:
-        self.tables = tuple(tables)
         self.workers = workers
         self.sensor_seconds = sensor_seconds
         self.alerts = alerts
         self.name = name
+        self._translate = translate
+        self.tables = tuple(self._keyed(synced) for synced in tables)
+        _refuse_one_key(self.tables)
+
+    def get_asset_spec(self, table: SyncedTable) -> dg.AssetSpec:
+        """What Dagster shows of a target, its key among it: ours, as `translation` changes it.
+
+        To be overridden; what depends on it, and all commands, follow the key.
+        """
+        spec = specs.target_spec(table)
+        return self._translate(spec, table) if self._translate else spec
+
+    def execute(self, context: dg.AssetExecutionContext, sync: Sync) -> Results:  # noqa: ARG002
+        """Sync the tables of one op, and yield a result for each.
+
+        To be overridden, for what is to happen around `sync.results()`, which does the work; it
+        raises dg.Failure, with the engine's error, where that fails.
+        """
+        yield from sync.results()
+
+    def _keyed(self, synced: SyncedTable) -> SyncedTable:
+        if self._translate is None and type(self).get_asset_spec is TableSync.get_asset_spec:
+            return synced
+        return dataclasses.replace(synced, key=tuple(self.get_asset_spec(synced).key.path))
+
+    def _spec(self, synced: SyncedTable) -> dg.AssetSpec:
+        # Asked about the table as it was, so that a prefix is there once; a dry run materializes nothing.
+        spec = self.get_asset_spec(dataclasses.replace(synced, key=None))
+        return spec.replace_attributes(skippable=True)
 
     @classmethod
     def get_model_cls(cls) -> type[BaseModel]:
@@ -79,8 +113,14 @@ class TableSync(dg.Component):
             dataclasses.replace(synced, defined_at=_place(document, position))
             for position, synced in enumerate(config.synced_tables(group_name(context.path)))
         ]
-        name = config.name or _named_by_its_place(context)
-        return cls(tables, config.worker_config(), config.sensor_seconds(), config.alerts, name)
+        return cls(
+            tables,
+            config.worker_config(),
+            config.sensor_seconds(),
+            config.alerts,
+            config.name or _named_by_its_place(context),
+            translation(document, config.translation, context) if config.translation else None,
+        )
 
     @classmethod
     def get_code_references_for_yaml(
@@ -107,7 +147,8 @@ class TableSync(dg.Component):
         observed = {specs.source_key(synced) for synced in self.tables} - written
         ops = by_op(self.tables)
         rivals = rivals_among(synced for each in components for synced in each.tables)
-        assets = [sync_asset(members, self.workers, observed, rivals) for members in ops]
+        seams = Seams(self._spec, self.execute)
+        assets = [sync_asset(members, self.workers, observed, rivals, seams) for members in ops]
         sources = list(_shown_first_by(self, components, written))
         if sources:
             name = specs.observation_name(_folder(context), _instance_key(context))
@@ -154,6 +195,20 @@ def _refuse_twins(component: TableSync, components: Sequence[TableSync]) -> None
                 f"{' and '.join(places)}: both components are called {component.name!r}, by `name` or"
                 " folder, and so would be their sensors and schedules",
                 remedy="Give one of them another `name`.",
+            )
+
+
+def _refuse_one_key(tables: Sequence[SyncedTable]) -> None:
+    """Raise ConfigurationError where two tables were given one key."""
+    seen: dict[dg.AssetKey, SyncedTable] = {}
+    for each in tables:
+        key = specs.target_key(each)
+        other = seen.setdefault(key, each)
+        if other is not each:
+            both = f"{other.table.source} and {each.table.source}"
+            raise ConfigurationError(
+                f"both {both} would be the asset {key.to_user_string()}",
+                remedy="Let `translation` or `get_asset_spec` name the table in the key.",
             )
 
 

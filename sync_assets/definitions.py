@@ -1,10 +1,12 @@
 """The code location: the tables written in `defs/` or $SYNC_DEFS, their databases, the executor."""
 
+import dataclasses
 import importlib
 import os
 import sys
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cache
 from hashlib import sha256
 from importlib.machinery import ModuleSpec
@@ -19,10 +21,11 @@ from sync_assets.assets.body import sync_asset
 from sync_assets.automation.checks import checks_of
 from sync_assets.automation.loading import told_where_it_fails
 from sync_assets.automation.switches import tell_lost_switches
-from sync_assets.component import by_op
+from sync_assets.component import TableSync, by_op
 from sync_assets.config.automation import Alerts
 from sync_assets.config.folder import SHIPPED, Written, locate, read_components
 from sync_assets.config.model import SyncedTable, TableSyncConfig
+from sync_assets.engine.errors import ConfigurationError
 from sync_assets.executors import executor_from
 from sync_assets.resources import bound_from_environment
 from sync_assets.runs.shared_targets import rivals_among
@@ -54,15 +57,45 @@ def _configs(place: Path) -> Sequence[TableSyncConfig]:
 
 
 @cache
+def _tree(place: Path) -> dg.ComponentTree:
+    folder = place if place.is_dir() else place.parent
+    return dg.ComponentTree.from_module(defs_module=_module(folder), project_root=folder)
+
+
+def with_keys(written: Written) -> Written:
+    """What is written, with the keys that the components give their assets."""
+    _configs(written.place)
+    with _without_the_tree():
+        components = _tree(written.place).get_all_components(TableSync)
+    tables = [each for component in components for each in component.tables]
+    keys = {each.address: each.key for each in tables if each.key is not None}
+    return dataclasses.replace(written, keys=keys)
+
+
+@cache
 def load_tables(place: Path) -> dg.Definitions:
     """The assets of every component in `place` with their databases; read once per process."""
     # Dagster would bury a mistake under its tree of components: ours are read, and told, first.
     configs = _configs(place)
     connections = {c for each in configs for c in (each.source_connection, each.target_connection)}
-    folder = place if place.is_dir() else place.parent
-    tree = dg.ComponentTree.from_module(defs_module=_module(folder), project_root=folder)
     resources = bound_from_environment(connections | {"source", "target"})
-    return dg.Definitions.merge(tree.build_defs(), dg.Definitions(resources=resources))
+    with _without_the_tree():
+        loaded = _tree(place).build_defs()
+    return dg.Definitions.merge(loaded, dg.Definitions(resources=resources))
+
+
+@contextmanager
+def _without_the_tree() -> Iterator[None]:
+    """Let a mistake in what is written be told alone, not below Dagster's tree of components."""
+    try:
+        yield
+    except Exception as error:
+        cause: BaseException = error
+        while cause.__cause__ is not None:
+            cause = cause.__cause__
+        if isinstance(cause, ConfigurationError):
+            raise cause from None
+        raise
 
 
 def load_chosen(written: Written, tables: Sequence[SyncedTable]) -> dg.Definitions:

@@ -25,12 +25,23 @@ from sync_assets.runs.process import is_first_here, note_process
 from sync_assets.runs.run_watch import stopped_with_run
 from sync_assets.runs.shared_targets import Rivals
 
+Results = Iterator[dg.MaterializeResult[None]]
+
+
+@dataclass(frozen=True, slots=True)
+class Seams:
+    """What a component may say otherwise: what Dagster shows of a target, and what its op does."""
+
+    spec: Callable[[SyncedTable], dg.AssetSpec] = specs.target_spec
+    execute: "Callable[[dg.AssetExecutionContext, Sync], Results]" = lambda _, sync: sync.results()
+
 
 def sync_asset(
     members: Sequence[SyncedTable],
     workers: WorkerConfig,
     observed: Collection[dg.AssetKey] = (),
     rivals: Rivals = MappingProxyType({}),
+    seams: Seams = Seams(),
 ) -> dg.AssetsDefinition:
     """The asset that keeps one target table in step, or the several of a snapshot group.
 
@@ -38,40 +49,24 @@ def sync_asset(
     it writes through several connections.
     """
     first, op = members[0], SyncOp(members, workers, rivals)
+    shown = [seams.spec(synced) for synced in members]
 
     @dg.multi_asset(
         name=specs.op_of(first),
-        specs=[specs.plainly(specs.target_spec(synced)) for synced in members],
+        specs=[specs.plainly(spec) for spec in shown],
         pool=specs.pool(first),
         required_resource_keys={first.source_connection, first.target_connection},
     )
-    def sync(
-        context: dg.AssetExecutionContext, config: SyncConfig
-    ) -> Iterator[dg.MaterializeResult[None]]:
-        attempt = _Attempt(context, config, op, observed)
-        listener = current_listener()
-        if attempt.is_left():
-            return
-        try:
-            done = attempt.run()
-        except SyncError as error:
-            for synced in members:
-                listener.failed(synced, error)
-            retry = attempt.retry_after(error)
-            if retry:
-                raise retry from failure_of(error)
-            raise failure_of(error) from None
-        for synced, receipt in zip(members, done.receipts, strict=True):
-            listener.finished(synced, receipt)
-        yield from attempt.results(done)
+    def sync(context: dg.AssetExecutionContext, config: SyncConfig) -> Results:
+        yield from seams.execute(context, Sync(context, config, op, observed))
 
-    keys = [key(synced) for synced in members for key in (specs.source_key, specs.target_key)]
+    keys = [key for spec in shown for key in (spec.key, *(dep.asset_key for dep in spec.deps))]
     return remember(specs.with_true_keys(sync, keys), op)
 
 
 @dataclass(frozen=True)
-class _Attempt:
-    """One attempt of a run at the tables of one op."""
+class Sync:
+    """One attempt of a run at the tables of one op: a table, or those of a snapshot group."""
 
     context: dg.AssetExecutionContext
     config: SyncConfig
@@ -83,7 +78,28 @@ class _Attempt:
         """The tables."""
         return self.op.members
 
-    def is_left(self) -> bool:
+    def results(self) -> Results:
+        """Sync the tables, and say of each what was committed.
+
+        Raises dg.Failure with the error of the engine, or dg.RetryRequested where that may pass.
+        """
+        listener = current_listener()
+        if self._is_left():
+            return
+        try:
+            done = self._run()
+        except SyncError as error:
+            for synced in self.members:
+                listener.failed(synced, error)
+            retry = self._retry_after(error)
+            if retry:
+                raise retry from failure_of(error)
+            raise failure_of(error) from None
+        for synced, receipt in zip(self.members, done.receipts, strict=True):
+            listener.finished(synced, receipt)
+        yield from self._committed(done)
+
+    def _is_left(self) -> bool:
         """Note who works, end who cannot any more, and say whether a later run has taken this over."""
         if not self._in_a_run:
             return False
@@ -97,7 +113,7 @@ class _Attempt:
             self.context.log.info("run %s was asked for this while it waited here", each)
         return bool(later)
 
-    def run(self) -> Done:
+    def _run(self) -> Done:
         """Do the work, or wait for what was begun ahead; tell Dagster what was seen on the source."""
         source, target = self.op.ends
         urls = (self._url(source), self._url(target))
@@ -132,7 +148,7 @@ class _Attempt:
         run_id = self.context.op_execution_context.run_id
         return stopped_with_run(self.context.instance, run_id, cancel)
 
-    def results(self, done: Done) -> Iterator[dg.MaterializeResult[None]]:
+    def _committed(self, done: Done) -> Results:
         """What was committed; of a dry run, only what it would have been."""
         for synced, receipt, seen in zip(self.members, done.receipts, done.around, strict=True):
             key, metadata = specs.target_key(synced), metadata_of(synced, receipt, seen)
@@ -150,7 +166,7 @@ class _Attempt:
                 tags=provenance(synced, seen.marker or "") if known else None,
             )
 
-    def retry_after(self, error: SyncError) -> dg.RetryRequested | None:
+    def _retry_after(self, error: SyncError) -> dg.RetryRequested | None:
         """The next attempt, if there is one."""
         op = self.context.op_execution_context
         return retry_of(error, self.context.instance.get_run_by_id(op.run_id), op.retry_number)

@@ -52,13 +52,14 @@ def source_key(synced: SyncedTable) -> dg.AssetKey:
 
 def target_key(synced: SyncedTable) -> dg.AssetKey:
     """The asset that a sync materializes."""
+    if synced.key is not None:
+        return dg.AssetKey(synced.key)
     return asset_key(synced.target_connection, synced.table.target)
 
 
 def op_name(key: dg.AssetKey) -> str:
     """The op behind an asset, in `[A-Za-z0-9_]`: unique, as keys are."""
-    connection, *names = key.path
-    return _joined([connection, *map(sanitized, names)])
+    return _joined([sanitized(part) for part in key.path])
 
 
 def plainly(spec: dg.AssetSpec) -> dg.AssetSpec:
@@ -86,7 +87,7 @@ def observation_name(place: str, number: int | str | None) -> str:
 def op_of(synced: SyncedTable) -> str:
     """The op that syncs a table: its own, or that of its snapshot group."""
     if not synced.snapshot_group:
-        return op_name(target_key(synced))
+        return op_name(asset_key(synced.target_connection, synced.table.target))
     first = asset_key(synced.target_connection, synced.snapshot_targets[0])
     return f"{op_name(first)}__{sanitized(synced.snapshot_group)}"
 

@@ -22,7 +22,7 @@ Address = tuple[str, str]
 
 def written_tables() -> tuple[Path, list[SyncedTable]]:
     """Where the tables are written down, and all of them, if any."""
-    written = read_written(locate(os.environ))
+    written = _read()
     return written.place, written.tables
 
 
@@ -34,13 +34,23 @@ def configured_tables() -> tuple[Path, list[SyncedTable]]:
 
 def configured() -> Written:
     """All that is written down; raises ConfigurationError if no table is."""
-    written = read_written(locate(os.environ))
+    written = _read()
     if not written.tables:
         raise ConfigurationError(
             "no tables are configured",
             remedy="Name the folder or defs.yaml that lists them in SYNC_DEFS.",
         )
     return written
+
+
+def _read() -> Written:
+    written = read_written(locate(os.environ))
+    if not any(each.names_assets for each in written.components):
+        return written
+    # Only the component itself knows; Dagster takes a second or two to import.
+    from sync_assets.definitions import with_keys
+
+    return with_keys(written)
 
 
 def selected(tables: Sequence[SyncedTable], patterns: Sequence[str]) -> list[SyncedTable]:

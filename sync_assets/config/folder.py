@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 
 from sync_assets.config.model import SyncedTable, TableSyncConfig
-from sync_assets.config.parsing import TYPE, parse_component, target_path
+from sync_assets.config.parsing import OUR_TYPES, TYPE, parse_component, target_path
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.errors import ConfigurationError
 
@@ -25,6 +26,11 @@ class Component:
     folder: Path
     document: Document
     config: TableSyncConfig
+
+    @property
+    def names_assets(self) -> bool:
+        """Whether it may give its assets other keys than their tables have."""
+        return self.config.translation is not None or self.document.value["type"] not in OUR_TYPES
 
     @property
     def tables(self) -> list[SyncedTable]:
@@ -50,16 +56,26 @@ def locate(environment: Mapping[str, str]) -> Path:
 
 @dataclass(frozen=True)
 class Written:
-    """Every component of ours, and whether anything else there may have a say in their assets."""
+    """Every component of ours, and whether anything else there may have a say in their assets.
+
+    `keys` are those that the components gave their assets, by the addresses of the tables.
+    """
 
     place: Path
     components: list[Component]
     more: bool
+    keys: Mapping[tuple[str, str], tuple[str, ...]] = field(default_factory=dict)
 
     @cached_property
     def tables(self) -> list[SyncedTable]:
         """The tables of all components."""
-        return [synced for component in self.components for synced in component.tables]
+        every = [synced for component in self.components for synced in component.tables]
+        return [
+            dataclasses.replace(each, key=self.keys[each.address])
+            if each.address in self.keys
+            else each
+            for each in every
+        ]
 
 
 def read_components(place: Path) -> list[Component]:
@@ -81,6 +97,7 @@ def read_written(place: Path) -> Written:
                 component = Component(file.parent, document, config)
                 _claim_targets(component, targets)
                 _claim_name(component, names)
+                more = more or component.names_assets
                 components.append(component)
     if not components and place != SHIPPED:
         raise ConfigurationError(f"{place}: holds no defs.yaml with type: {TYPE}", remedy="")

@@ -17,6 +17,7 @@ from sync_assets.config.automation import (
     Interval,
     interval,
 )
+from sync_assets.config.chosen import engine_table, set_values
 from sync_assets.config.strict import StrictModel, Word
 from sync_assets.config.value_types import (
     Column,
@@ -30,6 +31,7 @@ from sync_assets.config.value_types import (
     Owners,
     Relation,
     Tags,
+    Target,
     Workers,
 )
 from sync_assets.engine.names import RelationName
@@ -50,6 +52,11 @@ CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
 class TableOptions(AutomationOptions):
     """What `defaults` may say for every table, and a table for itself."""
 
+    target: Target | None = Field(
+        None,
+        description="the table on the target; `{schema}` and `{table}` stand for the source's; else"
+        " as `source`",
+    )
     sync_mode: Word[SyncMode] | None = Field(
         None,
         description="`xmin_incremental` reads what changed; `incremental_sync` also reads from a"
@@ -122,7 +129,6 @@ class TableEntry(TableOptions):
         description="`schema.table`, written as the catalog stores it; a part with a dot or a"
         " double quote goes in double quotes"
     )
-    target: Relation | None = Field(None, description="the same for the target; else as `source`")
     key: Key | None = Field(
         None,
         description="the columns that identify a row; they must contain those of a unique index"
@@ -156,7 +162,8 @@ class SyncedTable:
     """A table as the engine takes it, with what Dagster shows about it.
 
     `snapshot_targets` are the targets of its snapshot group, itself among them, in their order;
-    `defined_at` is the file and line it is written on.
+    `defined_at` is the file and line it is written on; `key` that of its asset, where a translation
+    has given it another than connection, schema and table.
     """
 
     table: Table
@@ -170,6 +177,7 @@ class SyncedTable:
     snapshot_group: str | None = None
     snapshot_targets: tuple[RelationName, ...] = ()
     defined_at: tuple[str, int] | None = None
+    key: tuple[str, ...] | None = None
     workers: WorkerConfig = field(default_factory=WorkerConfig)
 
     @property
@@ -211,6 +219,11 @@ class TableSyncConfig(StrictModel):
     )
     group: Group | None = Field(
         None, description="Dagster's asset group, unless a table names its own; else the folder"
+    )
+    translation: dict[str, Any] | None = Field(
+        None,
+        description="what Dagster shows of the targets, as templates over `source`, `target`, `table`"
+        " and `spec`; see docs/dagster.md",
     )
     name: Name | None = Field(
         None,
@@ -254,44 +267,26 @@ class TableSyncConfig(StrictModel):
 
     def synced_table(self, entry: TableEntry) -> SyncedTable:
         """One table, without a group if none is written; raises ConfigurationError where its options contradict each other."""
-        chosen = _set_values(self.defaults) | _set_values(entry)
+        chosen = set_values(self.defaults) | set_values(entry)
         if chosen.get("sync_mode") is not SyncMode.INCREMENTAL_SYNC:
             # As defaults these are for the tables that have a cursor.
-            for name in CURSOR_OPTIONS - _set_values(entry).keys():
+            for name in CURSOR_OPTIONS - set_values(entry).keys():
                 chosen.pop(name, None)
         if entry.delete_schedule is None and chosen.get("deletes") in (None, Deletes.IGNORE):
             # As a default it is for the tables that look for deletes.
             chosen.pop("delete_schedule", None)
         return SyncedTable(
-            table=_engine_table(chosen),
+            table=engine_table(chosen),
             source_connection=self.source_connection,
             target_connection=self.target_connection,
             group=chosen.get("group") or self.group or "",
             owners=tuple(chosen.get("owners", ())),
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
             description=entry.description,
-            automation=Automation.of(chosen, _set_values(entry)),
+            automation=Automation.of(chosen, set_values(entry)),
             snapshot_group=entry.snapshot_group,
             workers=self.worker_config(),
         )
-
-
-def _set_values(options: TableOptions) -> dict[str, Any]:
-    return {name: value for name, value in options if value is not None}
-
-
-def _engine_table(chosen: Mapping[str, Any]) -> Table:
-    # Only what was set is passed on: the engine's own defaults stay the only ones.
-    names = {field.name for field in dataclasses.fields(Table)} - {"source", "target"}
-    options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
-    options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
-    if "sync_mode" in chosen:
-        options["mode"] = chosen["sync_mode"]
-    if "expressions" in chosen:
-        options["expressions"] = tuple(chosen["expressions"].items())
-    source = RelationName.parse(chosen["source"])
-    target = RelationName.parse(chosen.get("target", source))
-    return Table(source=source, target=target, **options)
 
 
 def url_variable(connection: str) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import difflib
-import importlib
+import enum
 from collections.abc import Iterable, Iterator
 from typing import Any, get_args
 
@@ -51,9 +51,12 @@ def parse_component(document: Document) -> TableSyncConfig | None:
     if "type" not in value:
         raise document.error((), f"type is missing; write type: {TYPE}")
     if value["type"] not in OUR_TYPES:
-        if _is_foreign(value["type"]):
+        kind = _kind(document, value["type"])
+        if kind is Kind.FOREIGN:
             return None
-        raise document.error(("type",), f"{_shown(value['type'])} is not a component; use {TYPE}")
+        if kind is Kind.UNKNOWN:
+            problem = f"{_shown(value['type'])} is not a component; use {TYPE}"
+            raise document.error(("type",), problem)
     for key in value:
         if key not in COMPONENT_KEYS:
             raise document.error((str(key),), _unknown(key, COMPONENT_KEYS))
@@ -160,16 +163,26 @@ def _check_automation(document: Document, config: TableSyncConfig) -> None:
             )
 
 
-def _is_foreign(name: object) -> bool:
+class Kind(enum.Enum):
+    """What a component's type is to us."""
+
+    OURS, FOREIGN, UNKNOWN = range(3)
+
+
+def _kind(document: Document, name: object) -> Kind:
+    """Whether a type other than our own extends it, is another project's, or is nothing at all."""
     if not isinstance(name, str) or name.split(".")[0] == "sync_assets":
-        return False
-    if name.startswith("."):
-        return True
+        return Kind.UNKNOWN
     module, _, attribute = name.rpartition(".")
     try:
-        return bool(module) and hasattr(importlib.import_module(module), attribute)
-    except ImportError:
-        return False
+        found = getattr(templates.imported(document, module), attribute, None) if module else None
+    except Exception:  # noqa: BLE001 - whatever their code raises, Dagster will tell
+        return Kind.FOREIGN if name.startswith(".") else Kind.UNKNOWN
+    if found is None:
+        return Kind.UNKNOWN
+    # By name: what is written is read without Dagster, which the class itself would import.
+    above = {f"{each.__module__}.{each.__name__}" for each in getattr(found, "__mro__", ())}
+    return Kind.OURS if above.intersection(OUR_TYPES) else Kind.FOREIGN
 
 
 def _first(document: Document, error: ValidationError) -> ConfigurationError:

@@ -61,7 +61,7 @@ def scope_of(document: Document) -> Scope:
     if name is None:
         return scope
     try:
-        module = _imported(document, str(name))
+        module = imported(document, str(name))
     except Exception as error:  # noqa: BLE001 - whatever their code raises
         problem = f"{name} cannot be imported: {type(error).__name__}: {error}"
         raise document.error(("template_vars_module",), problem) from None
@@ -72,7 +72,7 @@ def scope_of(document: Document) -> Scope:
     }
 
 
-def _imported(document: Document, name: str) -> ModuleType:
+def imported(document: Document, name: str) -> ModuleType:
     """The module of that name; with a dot before it, the one beside the file."""
     if not name.startswith(".") or document.file is None:
         return importlib.import_module(name)

@@ -16,6 +16,9 @@ from sync_assets.engine.table import require_expression
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
 TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
+PLACE = re.compile(r"\{(\w*)\}")
+"""What a target may take from its source's name."""
+
 OWNER = rf"{EMAIL}|team:(?s:.+)"
 
 
@@ -35,6 +38,15 @@ def _accepted_by(check: Callable[[str], object]) -> AfterValidator:
 def _column(text: str) -> str:
     if not text or "\0" in text or len(text.encode()) > IDENTIFIER_BYTES:
         raise refuse(f"a column's name has 1 to {IDENTIFIER_BYTES} bytes")
+    return text
+
+
+def _places(text: str) -> str:
+    unknown = [each for each in PLACE.findall(text) if each not in ("schema", "table")]
+    if unknown:
+        raise refuse(
+            f"{{{unknown[0]}}} stands for nothing; use {{schema}} and {{table}}, the source's"
+        )
     return text
 
 
@@ -64,6 +76,7 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
 
 
 Relation = Annotated[str, _accepted_by(RelationName.parse)]
+Target = Annotated[str, AfterValidator(_places), _accepted_by(RelationName.parse)]
 Column = Annotated[str, AfterValidator(_column)]
 Key = Annotated[
     list[Column],
