@@ -20,9 +20,10 @@ from pydantic_core import PydanticUndefined
 
 from sync_assets.cli.documents import DOCUMENTS
 from sync_assets.cli.output import JSON_VERSION
-from sync_assets.config import automation
+from sync_assets.config import automation, entries
 from sync_assets.config import model as configuration
 from sync_assets.config.parsing import COMPONENT_KEYS, OUR_TYPES
+from sync_assets.config.strict import keys_of
 from sync_assets.engine.table import Table
 
 DOCS = Path(__file__).parent.parent / "docs"
@@ -55,10 +56,10 @@ def _model(name: str) -> Any:
 
 def _rows(model: type[BaseModel]) -> Iterator[str]:
     for name in _ordered(model):
-        field = model.model_fields[name]
+        field = keys_of(model)[name]
         mark = (
             " ¹"
-            if model is configuration.TableEntry and name in configuration.TableOptions.model_fields
+            if model is entries.TableEntry and name in entries.TableOptions.model_fields
             else ""
         )
         meaning = (field.description or "").replace("|", "\\|")
@@ -68,14 +69,15 @@ def _rows(model: type[BaseModel]) -> Iterator[str]:
 
 def _ordered(model: type[BaseModel]) -> list[str]:
     """What must be written first, then what the model adds to the one it extends."""
-    fields, own = model.model_fields, model.__annotations__
+    fields = keys_of(model)
+    own = {name.rstrip("_") for name in model.__annotations__}  # `except_` is written `except`
     return sorted(fields, key=lambda name: (not fields[name].is_required(), name not in own))
 
 
 def default_of(model: type[BaseModel], name: str) -> Any:
     """What holds where a key is not written; None if only the key's description can say it."""
-    default = model.model_fields[name].get_default(call_default_factory=True)
-    if default is None and issubclass(model, configuration.TableOptions):
+    default = keys_of(model)[name].get_default(call_default_factory=True)
+    if default is None and issubclass(model, entries.TableOptions):
         engine = {field.name: field.default for field in dataclasses.fields(Table)}
         default = engine.get(ENGINE_NAMES.get(name, name))
     empty = (dataclasses.MISSING, PydanticUndefined, ())

@@ -3,33 +3,35 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Sequence
-from collections.abc import Set as AbstractSet
+import os
+from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import dagster as dg
+from dagster.components.utils.defs_state import DefsStateConfig
 from pydantic import BaseModel, RootModel
 from pydantic.annotated_handlers import GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from sync_assets.assets import specs
 from sync_assets.assets.body import Results, Seams, Sync, sync_asset
-from sync_assets.assets.sources import source_assets
+from sync_assets.assets.discovery import Discovery, NewTables, discovered, new_tables, state_config
+from sync_assets.assets.sources import shown_first_by, source_assets
 from sync_assets.assets.translation import Translate, translation
 from sync_assets.automation.alert_sensors import alert_sensors
 from sync_assets.automation.change_sensor import change_sensor
 from sync_assets.automation.checks import checks_of
 from sync_assets.automation.hindrance_sensor import hindrance_sensor
 from sync_assets.automation.schedules import schedules_of
-from sync_assets.config.automation import Alerts
 from sync_assets.config.folder import group_name
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import parse_attributes
+from sync_assets.config.refresh import refresh
 from sync_assets.config.templates import Environment, Scope
 from sync_assets.config.yaml_file import Document, read_documents
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import WorkerConfig
 from sync_assets.runs.shared_targets import rivals_among
 from sync_assets.scaffolder import TableSyncScaffolder
 
@@ -49,7 +51,7 @@ class RawAttributes(RootModel[dict[str, Any]]):
 
 
 @dg.scaffold_with(TableSyncScaffolder)
-class TableSync(dg.Component):
+class TableSync(dg.StateBackedComponent):
     """Keep tables of a PostgreSQL database in step with those of another one.
 
     A class of your own that extends it may say otherwise what Dagster shows of a target, by
@@ -58,20 +60,18 @@ class TableSync(dg.Component):
 
     def __init__(
         self,
+        config: TableSyncConfig,
         tables: Sequence[SyncedTable],
-        workers: WorkerConfig,
-        sensor_seconds: int,
-        alerts: Alerts,
         name: str | None = None,
         translate: Translate | None = None,
+        discovery: Discovery | None = None,
     ) -> None:
-        self.workers = workers
-        self.sensor_seconds = sensor_seconds
-        self.alerts = alerts
+        self.config = config
         self.name = name
         self._translate = translate
+        self._discovery = discovery
         self.tables = tuple(self._keyed(synced) for synced in tables)
-        _refuse_one_key(self.tables)
+        specs.refuse_one_key(self.tables)
 
     def get_asset_spec(self, table: SyncedTable) -> dg.AssetSpec:
         """What Dagster shows of a target, its key among it: ours, as `translation` changes it.
@@ -88,6 +88,12 @@ class TableSync(dg.Component):
         raises dg.Failure, with the engine's error, where that fails.
         """
         yield from sync.results()
+
+    def _new_tables(self) -> NewTables | None:
+        found = self._discovery
+        if found is None or not found.is_local or not found.config.has_patterns:
+            return None
+        return new_tables(found.config, found.file)
 
     def _keyed(self, synced: SyncedTable) -> SyncedTable:
         if self._translate is None and type(self).get_asset_spec is TableSync.get_asset_spec:
@@ -108,19 +114,24 @@ class TableSync(dg.Component):
     def load(cls, attributes: BaseModel | None, context: dg.ComponentLoadContext) -> TableSync:
         """Read the attributes; raises ConfigurationError naming file, line and key."""
         document = _document(attributes, context)
-        config = parse_attributes(document, _scope(context))
+        config = parse_attributes(document, partial(discovered, context), _scope(context))
         tables = [
-            dataclasses.replace(synced, defined_at=_place(document, position))
-            for position, synced in enumerate(config.synced_tables(group_name(context.path)))
+            dataclasses.replace(synced, defined_at=_place(document, placed.position))
+            for synced, placed in zip(
+                config.synced_tables(group_name(context.path)), config.placed, strict=True
+            )
         ]
-        return cls(
-            tables,
-            config.worker_config(),
-            config.sensor_seconds(),
-            config.alerts,
-            config.name or _named_by_its_place(context),
-            translation(document, config.translation, context) if config.translation else None,
+        discovery = None
+        if _instance_key(context) is not None:
+            discovery = Discovery(config, state_config(config, context), context.defs_module_path)
+            context.component_tree.mark_component_defs_state_key(
+                loc=context.component_loc, defs_state_key=discovery.state.key
+            )
+        translate = (
+            translation(document, config.translation, context) if config.translation else None
         )
+        name = config.name or _named_by_its_place(context)
+        return cls(config, tables, name, translate, discovery)
 
     @classmethod
     def get_code_references_for_yaml(
@@ -132,7 +143,29 @@ class TableSync(dg.Component):
         """None for the component as a whole: each asset names the line of its own table."""
         return []
 
+    @property
+    def defs_state_config(self) -> DefsStateConfig:
+        """Where Dagster keeps what the source was found to have."""
+        if self._discovery is None:
+            raise AssertionError("a component without a file has no state")
+        return self._discovery.state
+
+    def write_state_to_path(self, state_path: Path) -> None:
+        """Look at the source, for `dg utils refresh-defs-state`; raises SyncError."""
+        if self._discovery is not None:
+            refresh(self._discovery.config, state_path, os.environ)
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
+        """What keeps the tables in step; a local state was read when the component was."""
+        if self._discovery is None or self._discovery.is_local:
+            return self.build_defs_from_state(context, None)
+        return super().build_defs(context)
+
+    def build_defs_from_state(
+        self,
+        context: dg.ComponentLoadContext,
+        state_path: Path | None,  # noqa: ARG002 (read by `load`, for all components know of each other)
+    ) -> dg.Definitions:
         """What keeps the tables in step.
 
         - one asset for each target table, and one for each source table not shown elsewhere
@@ -142,39 +175,36 @@ class TableSync(dg.Component):
         - a sensor that looks for what stands in the way of a sync
         - where alerts are configured, a sensor that tells of failures
         """
+        if not self.tables:
+            return dg.Definitions()
         components = _all_components(self, context)
         written = {specs.target_key(synced) for each in components for synced in each.tables}
         observed = {specs.source_key(synced) for synced in self.tables} - written
-        ops = by_op(self.tables)
+        ops = specs.by_op(self.tables)
         rivals = rivals_among(synced for each in components for synced in each.tables)
         seams = Seams(self._spec, self.execute)
-        assets = [sync_asset(members, self.workers, observed, rivals, seams) for members in ops]
-        sources = list(_shown_first_by(self, components, written))
+        assets = [
+            sync_asset(members, self.config.worker_config(), observed, rivals, seams)
+            for members in ops
+        ]
+        sources = list(shown_first_by(self.tables, [each.tables for each in components], written))
         if sources:
             name = specs.observation_name(_folder(context), _instance_key(context))
             assets.append(source_assets(name, sources))
         name = self.name or _named_by_its_place(context)
         _refuse_twins(self, components)
-        changes = change_sensor(name, ops, self.sensor_seconds, observed)
+        changes = change_sensor(name, ops, self.config.sensor_seconds(), observed)
         schedules = schedules_of(name, ops)
         return dg.Definitions(
             assets=assets,
             asset_checks=[check for synced in self.tables for check in checks_of(synced)],
             sensors=[
                 changes,
-                hindrance_sensor(name, self.tables, self.alerts),
-                *alert_sensors(name, self.tables, self.alerts),
+                hindrance_sensor(name, self.tables, self.config.alerts, self._new_tables()),
+                *alert_sensors(name, self.tables, self.config.alerts),
             ],
             schedules=schedules,
         )
-
-
-def by_op(tables: Sequence[SyncedTable]) -> list[tuple[SyncedTable, ...]]:
-    """The tables that are synced together: each alone, but for the snapshot groups."""
-    groups: dict[str, list[SyncedTable]] = {}
-    for synced in tables:
-        groups.setdefault(specs.op_of(synced), []).append(synced)
-    return [tuple(members) for members in groups.values()]
 
 
 def _place(document: Document, position: int) -> tuple[str, int] | None:
@@ -198,23 +228,10 @@ def _refuse_twins(component: TableSync, components: Sequence[TableSync]) -> None
             )
 
 
-def _refuse_one_key(tables: Sequence[SyncedTable]) -> None:
-    """Raise ConfigurationError where two tables were given one key."""
-    seen: dict[dg.AssetKey, SyncedTable] = {}
-    for each in tables:
-        key = specs.target_key(each)
-        other = seen.setdefault(key, each)
-        if other is not each:
-            both = f"{other.table.source} and {each.table.source}"
-            raise ConfigurationError(
-                f"both {both} would be the asset {key.to_user_string()}",
-                remedy="Let `translation` or `get_asset_spec` name the table in the key.",
-            )
-
-
 def _first_line(component: TableSync) -> str:
     """Where a component's tables begin."""
-    file, line = component.tables[0].defined_at or ("TableSync", 1)
+    first = component.tables[0] if component.tables else None
+    file, line = (first and first.defined_at) or ("TableSync", 1)
     return f"{file}:{line}"
 
 
@@ -244,23 +261,3 @@ def _all_components(component: TableSync, context: dg.ComponentLoadContext) -> l
     if _instance_key(context) is None:
         return [component]
     return context.component_tree.get_all_components(TableSync)
-
-
-def _shown_first_by(
-    shower: TableSync, components: Sequence[TableSync], written: AbstractSet[dg.AssetKey]
-) -> Iterator[SyncedTable]:
-    """The source tables that this component is the one to show.
-
-    A key is unique in a code location: of several components that read a table the first shows it,
-    and a table that some component writes is shown as that.
-    """
-    shown = set(written)
-    for component in components:
-        for synced in component.tables:
-            key = specs.source_key(synced)
-            if key not in shown:
-                shown.add(key)
-                if component is shower:
-                    yield synced
-        if component is shower:
-            return

@@ -21,7 +21,7 @@ from sync_assets.assets.body import sync_asset
 from sync_assets.automation.checks import checks_of
 from sync_assets.automation.loading import told_where_it_fails
 from sync_assets.automation.switches import tell_lost_switches
-from sync_assets.component import TableSync, by_op
+from sync_assets.component import TableSync
 from sync_assets.config.automation import Alerts
 from sync_assets.config.folder import SHIPPED, Written, locate, read_components
 from sync_assets.config.model import SyncedTable, TableSyncConfig
@@ -111,7 +111,7 @@ def load_chosen(written: Written, tables: Sequence[SyncedTable]) -> dg.Definitio
     targets = {specs.target_key(synced) for synced in everyone}
     observed, rivals = {specs.source_key(each) for each in tables} - targets, rivals_among(everyone)
     return dg.Definitions(
-        assets=[sync_asset(op, op[0].workers, observed, rivals) for op in by_op(tables)],
+        assets=[sync_asset(op, op[0].workers, observed, rivals) for op in specs.by_op(tables)],
         asset_checks=[check for synced in tables for check in checks_of(synced)],
         resources=bound_from_environment(connections),
     )

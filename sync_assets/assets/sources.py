@@ -1,6 +1,7 @@
 """The tables on the source as observable assets, so that lineage and staleness start there."""
 
 from collections.abc import Iterator, Sequence
+from collections.abc import Set as AbstractSet
 
 import dagster as dg
 
@@ -49,3 +50,25 @@ def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefiniti
 
     assert isinstance(observe_sources, dg.AssetsDefinition)  # noqa: S101 (for mypy)
     return specs.with_true_keys(observe_sources, relations)
+
+
+def shown_first_by(
+    own: Sequence[SyncedTable],
+    everyone: Sequence[Sequence[SyncedTable]],
+    written: AbstractSet[dg.AssetKey],
+) -> Iterator[SyncedTable]:
+    """The source tables that the component of the tables `own` is the one to show.
+
+    A key is unique in a code location: of several components that read a table the first shows it,
+    and a table that some component writes is shown as that.
+    """
+    shown = set(written)
+    for tables in everyone:
+        for synced in tables:
+            key = specs.source_key(synced)
+            if key not in shown:
+                shown.add(key)
+                if tables is own:
+                    yield synced
+        if tables is own:
+            return

@@ -10,6 +10,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.config.model import SyncedTable
+from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.plain_text import in_markdown
 
@@ -92,6 +93,28 @@ def op_of(synced: SyncedTable) -> str:
     return f"{op_name(first)}__{sanitized(synced.snapshot_group)}"
 
 
+def by_op(tables: Sequence[SyncedTable]) -> list[tuple[SyncedTable, ...]]:
+    """The tables that are synced together: each alone, but for the snapshot groups."""
+    groups: dict[str, list[SyncedTable]] = {}
+    for synced in tables:
+        groups.setdefault(op_of(synced), []).append(synced)
+    return [tuple(members) for members in groups.values()]
+
+
+def refuse_one_key(tables: Sequence[SyncedTable]) -> None:
+    """Raise ConfigurationError where two tables were given one key."""
+    seen: dict[dg.AssetKey, SyncedTable] = {}
+    for each in tables:
+        key = target_key(each)
+        other = seen.setdefault(key, each)
+        if other is not each:
+            both = f"{other.table.source} and {each.table.source}"
+            raise ConfigurationError(
+                f"both {both} would be the asset {key.to_user_string()}",
+                remedy="Let `translation` or `get_asset_spec` name the table in the key.",
+            )
+
+
 def check_op(key: dg.AssetKey, check: str) -> str:
     """The op that runs a check of a target."""
     return f"{op_name(key)}__check_{check}"
@@ -132,7 +155,8 @@ def source_spec(synced: SyncedTable) -> dg.AssetSpec:
     relation, connection = synced.table.source, synced.source_connection
     return dg.AssetSpec(
         source_key(synced),
-        description=f"The table {in_markdown(str(relation))} in the database {connection}.",
+        description=_comment(synced)
+        or f"The table {in_markdown(str(relation))} in the database {connection}.",
         **_either_end(synced, connection, relation),
     )
 
@@ -143,6 +167,7 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
     return dg.AssetSpec(
         target_key(synced),
         description=synced.description
+        or _comment(synced)
         or f"A copy of {in_markdown(str(table.source))} in the database {synced.source_connection}.",
         deps=[source_key(synced)],
         owners=list(synced.owners),
@@ -158,8 +183,27 @@ def _either_end(synced: SyncedTable, connection: str, relation: RelationName) ->
     """What the specs of both ends say alike."""
     # The connection's name sets two tables of the same name apart.
     name = {"dagster/table_name": f"{connection}.{relation}"}
-    metadata = {**name, **_reference(synced)}
+    metadata = {**name, **_reference(synced), **_columns(synced)}
     return {"metadata": metadata, "group_name": synced.group, "kinds": {"postgres"}}
+
+
+def _comment(synced: SyncedTable) -> str | None:
+    """What the source says of the table, as words and not as Markdown."""
+    said = synced.discovered.comment if synced.discovered else None
+    return in_markdown(said) if said else None
+
+
+def _columns(synced: SyncedTable) -> dict[str, dg.TableSchemaMetadataValue]:
+    """The source's columns as they were found last; a sync shows those of the target."""
+    found = synced.discovered
+    if found is None or not found.columns:
+        return {}
+    key = dg.TableColumnConstraints(nullable=False, other=["key"])
+    columns = [
+        dg.TableColumn(name, kind, constraints=key if name in found.key else None)
+        for name, kind in found.columns
+    ]
+    return {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns))}
 
 
 def _reference(synced: SyncedTable) -> dict[str, dg.CodeReferencesMetadataValue]:

@@ -8,11 +8,13 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
+from sync_assets.assets.discovery import NewTables
 from sync_assets.automation.alert_sensors import tell_what_was_not_sent
 from sync_assets.automation.alerts import AlertNotSent, send
 from sync_assets.automation.home import WATCHES, HomeLook, every_op, note_program
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
+from sync_assets.engine.errors import SyncError
 from sync_assets.hindrances.circumstances import look
 from sync_assets.hindrances.record import record, recorded
 from sync_assets.hindrances.telling import (
@@ -33,12 +35,16 @@ from sync_assets.runs.retention import forget_runs
 
 LOOK_SECONDS = 60
 NOTHING = "Nothing is in the way of a sync."
+NEW = "new tables on the source"
 
 
 def hindrance_sensor(
-    component: str, tables: Sequence[SyncedTable], alerts: Alerts
+    component: str,
+    tables: Sequence[SyncedTable],
+    alerts: Alerts,
+    new_tables: NewTables | None = None,
 ) -> dg.SensorDefinition:
-    """One for a component."""
+    """One for a component; `new_tables` looks for what the source has only now."""
     source, target = tables[0].source_connection, tables[0].target_connection
     name = f"{component}_hindrances"
     watched = [specs.target_key(synced).to_user_string() for synced in tables]
@@ -75,11 +81,23 @@ def hindrance_sensor(
         note_program(instance, name)
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
+        if new_tables and (new := _found_new(context, new_tables, source_url)):
+            told = f"{new} {told}"
+            _send_text(component, alerts, NEW, new)
         return dg.SensorResult(
             skip_reason=dg.SkipReason(told), asset_events=list(_observations(tables, judged))
         )
 
     return look_around
+
+
+def _found_new(context: dg.SensorEvaluationContext, new_tables: NewTables, source_url: str) -> str:
+    try:
+        return new_tables(source_url)
+    except SyncError as error:
+        # Of a source that does not answer the look around has told.
+        context.log.warning("the source was not asked for new tables: %s", error)
+        return ""
 
 
 def _home(
@@ -93,15 +111,17 @@ def _home(
 
 
 def _send(component: str, alerts: Alerts, judged: Judged) -> None:
-    if not alerts.webhook and alerts.email is None:
-        return
     for subject, told in (
         (BEGUN, judged.begun),
         (OVER, judged.over),
     ):
         if told:
-            text = "\n".join(lines(told.items(), NAMED_AT_MOST))
-            send(alerts, os.environ, f"{component}: {subject}", text)
+            _send_text(component, alerts, subject, "\n".join(lines(told.items(), NAMED_AT_MOST)))
+
+
+def _send_text(component: str, alerts: Alerts, subject: str, text: str) -> None:
+    if alerts.webhook or alerts.email is not None:
+        send(alerts, os.environ, f"{component}: {subject}", text)
 
 
 def _observations(tables: Sequence[SyncedTable], judged: Judged) -> Iterator[dg.AssetObservation]:

@@ -20,6 +20,7 @@ from sync_assets.cli.examples import examples
 
 COMMANDS = {
     "init": "Write a first defs.yaml from what the source has.",
+    "refresh": "Look anew at what the source has, where tables are patterns.",
     "check": "Find what will hurt a sync before it hurts; change nothing.",
     "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",

@@ -9,7 +9,9 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar
 
+from sync_assets.config.folder import Component
 from sync_assets.config.model import SyncedTable
+from sync_assets.config.refresh import Difference
 from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.errors import SyncError
@@ -227,8 +229,11 @@ class FoundRelation:
     @classmethod
     def of(cls, found: Found) -> FoundRelation:
         """As machines read it."""
-        known = {field.name: getattr(found, field.name) for field in fields(found)}
-        return cls(**known | {"name": str(found.name), "syncs": found.problem is None})
+        own: dict[str, Any] = {"name": str(found.name), "syncs": found.problem is None}
+        known = {
+            each.name: getattr(found, each.name) for each in fields(cls) if each.name not in own
+        }
+        return cls(**known, **own)
 
 
 @dataclass(frozen=True)
@@ -236,6 +241,38 @@ class InitDocument:
     """`init --json`."""
 
     tables: list[FoundRelation]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What one component's source was found to have; `left_out` says of a relation why."""
+
+    file: str | None
+    relations: int
+    tables: list[str]
+    new: list[str]
+    gone: list[str]
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(cls, component: Component, difference: Difference) -> Refreshed:
+        """As machines read it."""
+        config = component.config
+        return cls(
+            component.document.file,
+            len(config.catalog.relations) if config.catalog else 0,
+            [each.entry.source for each in config.placed],
+            list(difference.new),
+            list(difference.gone),
+            {str(each.name): each.why for each in config.left_out()},
+        )
+
+
+@dataclass(frozen=True)
+class RefreshDocument:
+    """`refresh --json`."""
+
+    components: list[Refreshed]
 
 
 @dataclass(frozen=True)
@@ -277,6 +314,7 @@ DOCUMENTS: dict[str, type] = {
     "forget": ForgetDocument,
     "init": InitDocument,
     "plan": PlanDocument,
+    "refresh": RefreshDocument,
     "run": RunDocument,
     "state-export": StateExportDocument,
     "state-import": StateImportDocument,

@@ -32,9 +32,13 @@ def configured_tables() -> tuple[Path, list[SyncedTable]]:
     return written.place, written.tables
 
 
-def configured() -> Written:
-    """All that is written down; raises ConfigurationError if no table is."""
-    written = _read()
+def configured(*, anew: bool = False) -> Written:
+    """All that is written down; raises ConfigurationError if no table is.
+
+    What patterns stand for is what the source was found to have last, or has now where that is asked
+    for `anew`.
+    """
+    written = _read(anew=anew)
     if not written.tables:
         raise ConfigurationError(
             "no tables are configured",
@@ -43,8 +47,19 @@ def configured() -> Written:
     return written
 
 
-def _read() -> Written:
+def _read(*, anew: bool = False) -> Written:
     written = read_written(locate(os.environ))
+    unknown = [
+        each
+        for each in written.components
+        if each.config.has_patterns and (anew or each.config.catalog is None)
+    ]
+    if unknown:
+        from sync_assets.config.refresh import refresh
+
+        for component in unknown:
+            refresh(component.config, component.catalog_file, os.environ)
+        written = read_written(locate(os.environ))
     if not any(each.names_assets for each in written.components):
         return written
     # Only the component itself knows; Dagster takes a second or two to import.

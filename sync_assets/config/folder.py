@@ -6,9 +6,10 @@ import dataclasses
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 
+from sync_assets.config.catalog import Catalog, place_of, read_catalog
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import OUR_TYPES, TYPE, parse_component, target_path
 from sync_assets.config.yaml_file import Document, read_documents
@@ -21,11 +22,18 @@ PLACE = "SYNC_DEFS is {value!r}; give the absolute path of a folder, or of a def
 
 @dataclass(frozen=True, slots=True)
 class Component:
-    """One `sync_assets.TableSync` and where it is written."""
+    """One `sync_assets.TableSync`: the file in a folder below the root, and its number there."""
 
+    root: Path
     folder: Path
+    number: int
     document: Document
     config: TableSyncConfig
+
+    @property
+    def catalog_file(self) -> Path:
+        """Where what its source has is kept."""
+        return place_of(self.root, state_key(self.config, self.root, self.folder, self.number))
 
     @property
     def names_assets(self) -> bool:
@@ -36,6 +44,18 @@ class Component:
     def tables(self) -> list[SyncedTable]:
         """Its tables; those that name no group are in that of the folder."""
         return self.config.synced_tables(group_name(self.folder))
+
+
+def state_key(config: TableSyncConfig, root: Path, folder: Path, number: int) -> str:
+    """What Dagster calls the state of a component, which is what its source was found to have."""
+    below = folder.relative_to(root).as_posix() + (f"[{number}]" if number else "")
+    return config.defs_state.key or f"TableSync[{config.name or below}]"
+
+
+def _local_catalog(
+    root: Path, folder: Path, number: int, config: TableSyncConfig
+) -> Catalog | None:
+    return read_catalog(place_of(root, state_key(config, root, folder, number)))
 
 
 def group_name(folder: Path) -> str:
@@ -85,16 +105,18 @@ def read_components(place: Path) -> list[Component]:
 
 def read_written(place: Path) -> Written:
     """Read all that is written in a file or below a folder; the first mistake is raised."""
-    more = next((place if place.is_dir() else place.parent).rglob("*.py"), None) is not None
+    root = place if place.is_dir() else place.parent
+    more = next(root.rglob("*.py"), None) is not None
     components: list[Component] = []
     targets: dict[tuple[str, str], str] = {}
     names: dict[str, str] = {}
     for file in [place] if place.is_file() else _files(place):
-        for document in read_documents(file):
-            config = parse_component(document)
+        for number, document in enumerate(read_documents(file)):
+            catalog_of = partial(_local_catalog, root, file.parent, number)
+            config = parse_component(document, catalog_of)
             more = more or config is None or document.value.keys() > {"type", "attributes"}
             if config is not None:
-                component = Component(file.parent, document, config)
+                component = Component(root, file.parent, number, document, config)
                 _claim_targets(component, targets)
                 _claim_name(component, names)
                 more = more or component.names_assets

@@ -6,155 +6,21 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
-from typing import Any
+from typing import Any, Literal
 
-from pydantic import Field
+from pydantic import Field, PrivateAttr
 
-from sync_assets.config.automation import (
-    Alerts,
-    Automation,
-    AutomationOptions,
-    Interval,
-    interval,
-)
+from sync_assets.config import patterns
+from sync_assets.config.automation import Alerts, Automation, Interval, interval
+from sync_assets.config.catalog import Catalog, Discovered
 from sync_assets.config.chosen import engine_table, set_values
-from sync_assets.config.strict import StrictModel, Word
-from sync_assets.config.value_types import (
-    Column,
-    Connection,
-    Expression,
-    Group,
-    Key,
-    Lookback,
-    Name,
-    Names,
-    Owners,
-    Relation,
-    Tags,
-    Target,
-    Workers,
-)
+from sync_assets.config.entries import TableEntry, TableOptions
+from sync_assets.config.strict import StrictModel
+from sync_assets.config.value_types import Connection, Group, Name, Workers
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.table import (
-    ChangedBlocks,
-    Deletes,
-    LateCommits,
-    OnSchemaChange,
-    SyncMode,
-    Table,
-    WorkerConfig,
-)
+from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
 
 CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
-
-
-# Each field is a key in defs.yaml.
-class TableOptions(AutomationOptions):
-    """What `defaults` may say for every table, and a table for itself."""
-
-    target: Target | None = Field(
-        None,
-        description="the table on the target; `{schema}` and `{table}` stand for the source's; else"
-        " as `source`",
-    )
-    sync_mode: Word[SyncMode] | None = Field(
-        None,
-        description="`xmin_incremental` reads what changed; `incremental_sync` also reads from a"
-        " `cursor` on; `full_sync` reads everything and removes what the source no longer has",
-    )
-    deletes: Word[Deletes] | None = Field(
-        None,
-        description="`ignore` leaves rows whose key is gone from the source; `hard` reads all keys"
-        " in each run and deletes them; `soft` does too, and marks them in `deleted_column`",
-    )
-    cursor: Column | None = Field(
-        None, description="the column that grows with every change; for `incremental_sync`"
-    )
-    lookback: Lookback | None = Field(
-        None,
-        description="how far before the last cursor to read again: `10 minutes` for a time, a"
-        " number for a number",
-    )
-    late_commits: Word[LateCommits] | None = Field(
-        None,
-        description="`xid` also reads what newer transactions wrote, whatever the cursor says, and"
-        " misses nothing; `lookback` trusts cursor and lookback, which reads less of the source",
-    )
-    on_schema_change: Word[OnSchemaChange] | None = Field(
-        None,
-        description="`evolve` follows the source's columns; `fail` stops when they change",
-    )
-    changed_blocks: Word[ChangedBlocks] | None = Field(
-        None,
-        description="`auto` asks the source's WAL which pages changed, where it can tell and that"
-        " pays, and reads only those; `require` fails where it can't; `off` never asks",
-    )
-    blocks_wait: float | None = Field(
-        None,
-        ge=0,
-        description="how many seconds `changed_blocks` may wait, the snapshot held, for a WAL"
-        " summary that reaches it",
-    )
-    max_delete_ratio: float | None = Field(
-        None, ge=0, le=1, description="the share of the target's rows that one run may delete"
-    )
-    min_deletes: int | None = Field(
-        None, ge=0, description="below this many deletes, the ratio is not asked"
-    )
-    allow_empty: bool | None = Field(None, description="let an emptied source empty the target")
-    xmin_column: Column | None = Field(
-        None, description="the target's column for the source row's transaction id"
-    )
-    deleted_column: Column | None = Field(
-        None, description="the target's column for the time a row was found to be gone"
-    )
-    trust_source_identity: bool | None = Field(
-        None,
-        description="sync by xid although the source's role may not call `pg_control_system()`,"
-        " so that another server in its place would not be noticed",
-    )
-    group: Group | None = Field(None, description="Dagster's asset group")
-    owners: Owners | None = Field(
-        None, description="as Dagster shows them: e-mail addresses, or `team:` and a name"
-    )
-    tags: Tags | None = Field(
-        None, description="as Dagster shows them; a table's own are added to those of `defaults`"
-    )
-
-
-class TableEntry(TableOptions):
-    """One table to keep in step."""
-
-    source: Relation = Field(
-        description="`schema.table`, written as the catalog stores it; a part with a dot or a"
-        " double quote goes in double quotes"
-    )
-    key: Key | None = Field(
-        None,
-        description="the columns that identify a row; they must contain those of a unique index"
-        " and be NOT NULL; else the primary key, else the smallest such index",
-    )
-    columns: Names | None = Field(None, description="only these columns travel")
-    exclude: Names | None = Field(None, description="all columns but these travel")
-    expressions: dict[Column, Expression] | None = Field(
-        None,
-        description="SQL computed on the source in a column's place, or as a column of that name:"
-        " `{email: md5(email)}`",
-    )
-    where: Expression | None = Field(
-        None, description="an SQL condition on the source's rows; only those travel"
-    )
-    only: bool | None = Field(
-        None, description="leave out the rows of tables that inherit from this one"
-    )
-    description: str | None = Field(
-        None, description="as Dagster shows it; else what the source's comment on the table says"
-    )
-    snapshot_group: Group | None = Field(
-        None,
-        description="tables of the same name here are synced at once: one snapshot of the source,"
-        " one transaction on the target, one op in Dagster",
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +29,8 @@ class SyncedTable:
 
     `snapshot_targets` are the targets of its snapshot group, itself among them, in their order;
     `defined_at` is the file and line it is written on; `key` that of its asset, where a translation
-    has given it another than connection, schema and table.
+    has given it another than connection, schema and table; `discovered` what its source was when it
+    was looked at last.
     """
 
     table: Table
@@ -178,6 +45,7 @@ class SyncedTable:
     snapshot_targets: tuple[RelationName, ...] = ()
     defined_at: tuple[str, int] | None = None
     key: tuple[str, ...] | None = None
+    discovered: Discovered | None = None
     workers: WorkerConfig = field(default_factory=WorkerConfig)
 
     @property
@@ -196,8 +64,21 @@ class SyncedTable:
         return dataclasses.replace(self.table, deletes=Deletes.IGNORE)
 
 
+class DefsState(StrictModel):
+    """Where the state of definitions is kept, as all components of Dagster say it."""
+
+    key: str | None = Field(None, description="the name it is kept under; else the component's")
+    management_type: Literal["LOCAL_FILESYSTEM", "VERSIONED_STATE_STORAGE"] = Field(
+        "LOCAL_FILESYSTEM",
+        description="`LOCAL_FILESYSTEM`: a file below the folder of definitions;"
+        " `VERSIONED_STATE_STORAGE`: the `defs_state_storage` of dagster.yaml",
+    )
+
+
 class TableSyncConfig(StrictModel):
     """The `attributes` of a `sync_assets.TableSync`."""
+
+    _catalog: Catalog | None = PrivateAttr(None)
 
     tables: list[TableEntry] = Field(description="the tables, see below")
     defaults: TableOptions = Field(
@@ -219,6 +100,14 @@ class TableSyncConfig(StrictModel):
     )
     group: Group | None = Field(
         None, description="Dagster's asset group, unless a table names its own; else the folder"
+    )
+    on_new_table: Literal["add", "ask", "ignore"] = Field(
+        "add",
+        description="what becomes of a table that the source has only now and that a pattern matches:"
+        " `add` syncs it, `ask` tells of it, `ignore` does neither",
+    )
+    defs_state: DefsState = Field(
+        DefsState(), description="where Dagster keeps what the source was found to have, see below"
     )
     translation: dict[str, Any] | None = Field(
         None,
@@ -252,9 +141,37 @@ class TableSyncConfig(StrictModel):
             each if each.group else dataclasses.replace(each, group=group) for each in self._tables
         ]
 
+    @property
+    def has_patterns(self) -> bool:
+        """Whether what its tables are depends on what the source has."""
+        return any(patterns.is_pattern(entry.source) for entry in self.tables)
+
+    def with_catalog(self, catalog: Catalog | None) -> TableSyncConfig:
+        """The configuration over a source that has these relations."""
+        copy = TableSyncConfig.model_construct(**dict(self))
+        copy._catalog = catalog  # noqa: SLF001 (its own)
+        return copy
+
+    @property
+    def catalog(self) -> Catalog | None:
+        """What the source was found to have, None where nobody has looked."""
+        return self._catalog
+
+    @cached_property
+    def placed(self) -> list[patterns.Placed]:
+        """The tables in the order of `synced_tables`, each with the entry that speaks of it."""
+        return list(patterns.placed(self.tables, self.defaults, self._catalog))
+
+    def left_out(self) -> list[patterns.LeftOut]:
+        """What patterns match and is no table of ours, and why."""
+        return list(patterns.left_out(self.tables, self.defaults, self._catalog))
+
     @cached_property
     def _tables(self) -> list[SyncedTable]:
-        tables = [self.synced_table(entry) for entry in self.tables]
+        tables = [
+            dataclasses.replace(self.synced_table(each.entry), discovered=each.discovered)
+            for each in self.placed
+        ]
         members: dict[str | None, list[RelationName]] = {}
         for synced in tables:
             members.setdefault(synced.snapshot_group, []).append(synced.table.target)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import difflib
 import enum
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
 
 import yaml
@@ -12,7 +12,10 @@ from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
 from sync_assets.config import templates
-from sync_assets.config.model import SyncedTable, TableEntry, TableSyncConfig
+from sync_assets.config.catalog import Catalog
+from sync_assets.config.entries import TableEntry
+from sync_assets.config.model import SyncedTable, TableSyncConfig
+from sync_assets.config.strict import keys_of
 from sync_assets.config.yaml_file import Document, KeyPath, replaced
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
@@ -40,7 +43,10 @@ EXPECTED = {
 }
 
 
-def parse_component(document: Document) -> TableSyncConfig | None:
+Discovery = Callable[[TableSyncConfig], Catalog | None]
+
+
+def parse_component(document: Document, discovered: Discovery) -> TableSyncConfig | None:
     """Read a component's document; None if it is another project's component.
 
     Raises ConfigurationError naming file, line, key, the wrong value and what is allowed.
@@ -60,13 +66,16 @@ def parse_component(document: Document) -> TableSyncConfig | None:
     for key in value:
         if key not in COMPONENT_KEYS:
             raise document.error((str(key),), _unknown(key, COMPONENT_KEYS))
-    return parse_attributes(document)
+    return parse_attributes(document, discovered)
 
 
-def parse_attributes(document: Document, scope: templates.Scope | None = None) -> TableSyncConfig:
+def parse_attributes(
+    document: Document, discovered: Discovery, scope: templates.Scope | None = None
+) -> TableSyncConfig:
     """Read the `attributes` of a document whose type is already known to be ours.
 
-    `scope` is what its templates may use; by default what can be known without Dagster.
+    `discovered` says what the source was found to have, `scope` what the templates may use; by
+    default what can be known without Dagster.
     """
     if document.value.get("attributes") is None:
         path = ("attributes",) if "attributes" in document.value else ()
@@ -75,6 +84,7 @@ def parse_attributes(document: Document, scope: templates.Scope | None = None) -
         document, templates.scope_of(document) if scope is None else scope
     )
     config = _validated(document)
+    config = config.with_catalog(discovered(config))
     workers = config.workers
     if workers.min_workers > workers.max_workers:
         raise document.error(
@@ -102,9 +112,10 @@ def _validated(document: Document) -> TableSyncConfig:
 
 
 def target_path(config: TableSyncConfig, position: int) -> KeyPath:
-    """Where a table's target is written: its own key, or the source it follows."""
-    named = config.tables[position].target is not None
-    return ("attributes", "tables", position, "target" if named else "source")
+    """Where the target of the table at a position of all is written, or the source it follows."""
+    at = config.placed[position].position
+    named = config.tables[at].target is not None
+    return ("attributes", "tables", at, "target" if named else "source")
 
 
 def _check_tables(document: Document, config: TableSyncConfig) -> None:
@@ -130,8 +141,8 @@ def _tables(document: Document, config: TableSyncConfig) -> list[SyncedTable]:
         return config.synced_tables("")
     except ConfigurationError:
         # Which one it was is only asked when it matters: all are made at once, and kept.
-        for position, entry in enumerate(config.tables):
-            _require_table(document, config, position, entry)
+        for each in config.placed:
+            _require_table(document, config, each.position, each.entry)
         raise
 
 
@@ -149,7 +160,7 @@ def _check_automation(document: Document, config: TableSyncConfig) -> None:
     """Keys that need one another, or that the members of a snapshot group must share."""
     first: dict[str, SyncedTable] = {}
     for position, synced in enumerate(config.synced_tables("")):
-        path = ("attributes", "tables", position)
+        path = ("attributes", "tables", config.placed[position].position)
         if synced.automation.delete_schedule and synced.table.deletes is Deletes.IGNORE:
             problem = "needs deletes: hard or soft; with ignore there is nothing to sweep"
             raise document.error((*path, "delete_schedule"), problem)
@@ -225,8 +236,8 @@ def _known_keys(location: tuple[str | int, ...]) -> Iterable[str]:
     model: type[BaseModel] = TableSyncConfig
     for part in location:
         if isinstance(part, str):
-            model = next(_models_in(model.model_fields[part].annotation))
-    return model.model_fields
+            model = next(_models_in(keys_of(model)[part].annotation))
+    return keys_of(model)
 
 
 def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:

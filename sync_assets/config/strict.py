@@ -7,6 +7,7 @@ import re
 from typing import Annotated, TypeVar
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Strict
+from pydantic.fields import FieldInfo
 from pydantic_core import PydanticCustomError
 
 
@@ -14,6 +15,11 @@ class StrictModel(BaseModel):
     """Strict: "4" is not 4, true is not 1, and an unknown key is an error."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+def keys_of(model: type[BaseModel]) -> dict[str, FieldInfo]:
+    """The fields of a model by the keys they are written with."""
+    return {field.alias or name: field for name, field in model.model_fields.items()}
 
 
 Choice = TypeVar("Choice", bound=enum.Enum)

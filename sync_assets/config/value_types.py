@@ -76,6 +76,7 @@ def _tags(tags: dict[str, str]) -> dict[str, str]:
 
 
 Relation = Annotated[str, _accepted_by(RelationName.parse)]
+Relations = Annotated[list[Relation], BeforeValidator(_columns)]
 Target = Annotated[str, AfterValidator(_places), _accepted_by(RelationName.parse)]
 Column = Annotated[str, AfterValidator(_column)]
 Key = Annotated[

@@ -36,6 +36,13 @@ TABLES = [
     {"source": "idle", "schedule": "* * * * *"},
 ]
 SENSOR = "shop_changes"
+PARTS = {
+    "sensor_interval": "1 second",
+    "alerts": {"webhook": True},
+    "defaults": {"automation": "running"},
+    "tables": [{"source": "parts.*"}],
+}
+"""A component whose tables are what the source has."""
 
 
 @dataclass
@@ -76,6 +83,7 @@ def key(table: str) -> dg.AssetKey:
 def daemon(tmp_path: Path, pair: Pair, inbox: Inbox) -> Iterator[Daemon]:
     for name in ("watched", "scheduled", "reconciled", "idle"):
         pair.source(f"CREATE TABLE {name} (id int PRIMARY KEY)", f"INSERT INTO {name} VALUES (1)")
+    pair.source("CREATE SCHEMA parts", "CREATE TABLE parts.old (id int PRIMARY KEY)")
     # So that its first reconciliation is a full pass, and not a first load.
     pair.sync("reconciled")
     home, folder = tmp_path / "home", tmp_path / "defs" / "shop"
@@ -85,6 +93,9 @@ def daemon(tmp_path: Path, pair: Pair, inbox: Inbox) -> Iterator[Daemon]:
     attributes = {"sensor_interval": "1 second", "alerts": {"webhook": True}, "tables": TABLES}
     document = {"type": "sync_assets.TableSync", "attributes": attributes}
     (folder / "defs.yaml").write_text(yaml.safe_dump(document))
+    (folder.parent / "parts").mkdir()
+    parts = {"type": "sync_assets.TableSync", "attributes": PARTS}
+    (folder.parent / "parts" / "defs.yaml").write_text(yaml.safe_dump(parts))
     environment = child_environment(
         {
             "DAGSTER_HOME": str(home),
@@ -114,7 +125,7 @@ def daemon(tmp_path: Path, pair: Pair, inbox: Inbox) -> Iterator[Daemon]:
 @pytest.mark.slow
 def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) -> None:
     def target_holds(table: str, number: int) -> bool:
-        if pair.target(f"SELECT to_regclass('{table}')") == [(None,)]:
+        if not _is_there(pair, table):
             return False
         return pair.target(f"SELECT count(*) FROM {table} WHERE id = {number}") == [(1,)]
 
@@ -138,6 +149,21 @@ def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) 
     assert pair.target("SELECT to_regclass('idle')") == [(None,)], "it was told to stay stopped"
     assert _piled_up(daemon) == []
     assert len(_posts(inbox, "no table public.missing")) == 1
+
+
+def test_a_new_table_that_a_pattern_matches_is_synced_without_an_edit(
+    daemon: Daemon, pair: Pair, inbox: Inbox
+) -> None:
+    daemon.await_("what a pattern matches", lambda: _is_there(pair, "parts.old"))
+    pair.source("CREATE TABLE parts.new (id int PRIMARY KEY)")
+    # The sensor looks once a minute, and so does the daemon for other definitions.
+    daemon.await_("the alert", lambda: bool(_posts(inbox, "loaded anew: parts.new")))
+    daemon.await_("the new table", lambda: _is_there(pair, "parts.new"))
+    assert len(_posts(inbox, "parts.new")) == 1
+
+
+def _is_there(pair: Pair, table: str) -> bool:
+    return pair.target(f"SELECT to_regclass('{table}')") != [(None,)]
 
 
 def _posts(inbox: Inbox, part: str) -> list[str]:

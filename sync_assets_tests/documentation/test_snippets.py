@@ -147,5 +147,5 @@ def _load(snippet: Snippet, place: Place) -> None:
         return
     file = place.defs / "defs.yaml"
     file.write_text(snippet.text, encoding="utf-8")
-    found = [parse_component(document) for document in read_documents(file)]
+    found = [parse_component(document, lambda _: None) for document in read_documents(file)]
     assert all(found), f"{snippet.name} holds another project's component"

@@ -67,7 +67,11 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         )
         for ends in by_connections(chosen)
     ]
-    beside = (*_shared_targets(chosen, configured), *_of_dagster(place, configs, configured))
+    beside = (
+        *_shared_targets(chosen, configured),
+        *_left_out(configs),
+        *_of_dagster(place, configs, configured),
+    )
     found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
     if as_json:
         print_json(_document(found))
@@ -83,6 +87,17 @@ def _runs_at_once(synced: SyncedTable) -> int:
     from sync_assets.launch.pools import runs_at_once
 
     return runs_at_once(synced)
+
+
+def _left_out(configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
+    """What patterns match and no run syncs."""
+    from sync_assets.engine.check.finding import Finding, Severity
+
+    for config in configs:
+        for each in config.left_out():
+            what = f"a pattern matches it, and it is left out: {each.why}"
+            mend = each.remedy or "Name it in `except`, or at a table of its own."
+            yield Finding(Severity.NOTE, str(each.name), what, mend, "left_out")
 
 
 def _shared_targets(

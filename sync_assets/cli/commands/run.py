@@ -85,7 +85,7 @@ def command(
     """
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
-    written = configured()
+    written = configured(anew=True)
     tables = selected(written.tables, select)
     require_urls(tables)
     receipts_kept()

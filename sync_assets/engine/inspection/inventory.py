@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.connection import ask
+from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.snapshot.readable import require_source
@@ -21,6 +21,7 @@ class Found:
 
     `whole` says that it can be synced by reading all of it. `rows` is the planner's estimate, None
     where there is none; `xmin_column` another name for our column where the relation has ours.
+    `columns` are names and types, in their order.
     """
 
     name: RelationName
@@ -32,6 +33,8 @@ class Found:
     problem: str | None = None
     remedy: str | None = None
     whole: bool = False
+    columns: tuple[tuple[str, str], ...] = ()
+    comment: str | None = None
 
 
 _RELATIONS = """
@@ -58,6 +61,12 @@ def inventory(source_url: str, schemas: Sequence[str] = ()) -> list[Found]:
     A partitioned table counts once; what belongs to an extension does not.
     """
     return ask(source_url, lambda cursor: _inventory(cursor, schemas))
+
+
+def relations_of(server: Server) -> list[RelationName]:
+    """The names of all that `inventory` would look at, by one query; raises SyncError."""
+    found = ask(server, lambda cursor: rows(cursor, _RELATIONS, {"schemas": None}))
+    return [RelationName(schema, name) for schema, name, _ in found]
 
 
 def _inventory(cursor: Cursor, schemas: Sequence[str]) -> list[Found]:
@@ -92,6 +101,8 @@ def _look_at(cursor: Cursor, name: RelationName, kind: str) -> Found:
         sum(leaf.bytes for leaf in relation.leaves),
         key=key.columns if key else (),
         xmin_column=_other_name(relation),
+        columns=tuple((column.name, column.type) for column in relation.columns),
+        comment=relation.comment,
     )
 
 

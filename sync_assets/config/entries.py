@@ -1,0 +1,136 @@
+"""What `defaults` and a table may say in YAML: the keys and their types."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from sync_assets.config.automation import AutomationOptions
+from sync_assets.config.strict import Word
+from sync_assets.config.value_types import (
+    Column,
+    Expression,
+    Group,
+    Key,
+    Lookback,
+    Names,
+    Owners,
+    Relation,
+    Relations,
+    Tags,
+    Target,
+)
+from sync_assets.engine.table import ChangedBlocks, Deletes, LateCommits, OnSchemaChange, SyncMode
+
+
+# Each field is a key in defs.yaml.
+class TableOptions(AutomationOptions):
+    """What `defaults` may say for every table, and a table for itself."""
+
+    target: Target | None = Field(
+        None,
+        description="the table on the target; `{schema}` and `{table}` stand for the source's; else"
+        " as `source`",
+    )
+    sync_mode: Word[SyncMode] | None = Field(
+        None,
+        description="`xmin_incremental` reads what changed; `incremental_sync` also reads from a"
+        " `cursor` on; `full_sync` reads everything and removes what the source no longer has",
+    )
+    deletes: Word[Deletes] | None = Field(
+        None,
+        description="`ignore` leaves rows whose key is gone from the source; `hard` reads all keys"
+        " in each run and deletes them; `soft` does too, and marks them in `deleted_column`",
+    )
+    cursor: Column | None = Field(
+        None, description="the column that grows with every change; for `incremental_sync`"
+    )
+    lookback: Lookback | None = Field(
+        None,
+        description="how far before the last cursor to read again: `10 minutes` for a time, a"
+        " number for a number",
+    )
+    late_commits: Word[LateCommits] | None = Field(
+        None,
+        description="`xid` also reads what newer transactions wrote, whatever the cursor says, and"
+        " misses nothing; `lookback` trusts cursor and lookback, which reads less of the source",
+    )
+    on_schema_change: Word[OnSchemaChange] | None = Field(
+        None,
+        description="`evolve` follows the source's columns; `fail` stops when they change",
+    )
+    changed_blocks: Word[ChangedBlocks] | None = Field(
+        None,
+        description="`auto` asks the source's WAL which pages changed, where it can tell and that"
+        " pays, and reads only those; `require` fails where it can't; `off` never asks",
+    )
+    blocks_wait: float | None = Field(
+        None,
+        ge=0,
+        description="how many seconds `changed_blocks` may wait, the snapshot held, for a WAL"
+        " summary that reaches it",
+    )
+    max_delete_ratio: float | None = Field(
+        None, ge=0, le=1, description="the share of the target's rows that one run may delete"
+    )
+    min_deletes: int | None = Field(
+        None, ge=0, description="below this many deletes, the ratio is not asked"
+    )
+    allow_empty: bool | None = Field(None, description="let an emptied source empty the target")
+    xmin_column: Column | None = Field(
+        None, description="the target's column for the source row's transaction id"
+    )
+    deleted_column: Column | None = Field(
+        None, description="the target's column for the time a row was found to be gone"
+    )
+    trust_source_identity: bool | None = Field(
+        None,
+        description="sync by xid although the source's role may not call `pg_control_system()`,"
+        " so that another server in its place would not be noticed",
+    )
+    group: Group | None = Field(None, description="Dagster's asset group")
+    owners: Owners | None = Field(
+        None, description="as Dagster shows them: e-mail addresses, or `team:` and a name"
+    )
+    tags: Tags | None = Field(
+        None, description="as Dagster shows them; a table's own are added to those of `defaults`"
+    )
+
+
+class TableEntry(TableOptions):
+    """One table to keep in step."""
+
+    source: Relation = Field(
+        description="`schema.table`, written as the catalog stores it; a part with a dot or a"
+        " double quote goes in double quotes; with `*` or `?` every table that matches"
+    )
+    except_: Relations | None = Field(
+        None,
+        alias="except",
+        description="of a pattern: the tables, or patterns, that it leaves out",
+    )
+    key: Key | None = Field(
+        None,
+        description="the columns that identify a row; they must contain those of a unique index"
+        " and be NOT NULL; else the primary key, else the smallest such index",
+    )
+    columns: Names | None = Field(None, description="only these columns travel")
+    exclude: Names | None = Field(None, description="all columns but these travel")
+    expressions: dict[Column, Expression] | None = Field(
+        None,
+        description="SQL computed on the source in a column's place, or as a column of that name:"
+        " `{email: md5(email)}`",
+    )
+    where: Expression | None = Field(
+        None, description="an SQL condition on the source's rows; only those travel"
+    )
+    only: bool | None = Field(
+        None, description="leave out the rows of tables that inherit from this one"
+    )
+    description: str | None = Field(
+        None, description="as Dagster shows it; else what the source's comment on the table says"
+    )
+    snapshot_group: Group | None = Field(
+        None,
+        description="tables of the same name here are synced at once: one snapshot of the source,"
+        " one transaction on the target, one op in Dagster",
+    )

@@ -1,0 +1,53 @@
+"""Look at what the source of a component has, and keep it beside the definitions."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from sync_assets.config.catalog import Catalog, discover, taking, write_catalog
+from sync_assets.config.model import TableSyncConfig, url_variable
+from sync_assets.engine.errors import ConfigurationError
+
+
+@dataclass(frozen=True, slots=True)
+class Difference:
+    """What a look found otherwise than the last one: names as they are written in `source`."""
+
+    new: tuple[str, ...]
+    gone: tuple[str, ...]
+
+
+def refresh(
+    config: TableSyncConfig,
+    file: Path,
+    environment: Mapping[str, str],
+    take: Collection[str] = (),
+) -> Difference:
+    """Write the catalog anew, those that `take` matches taken; raises SyncError."""
+    found = looked_at(config, environment)
+    found = taking(found, take) if take else found
+    write_catalog(file, found)
+    return difference(config.catalog, found)
+
+
+def looked_at(config: TableSyncConfig, environment: Mapping[str, str]) -> Catalog:
+    """What the source has now; raises SyncError."""
+    variable = url_variable(config.source_connection)
+    url = environment.get(variable, "").strip()
+    if not url:
+        raise ConfigurationError(
+            f"{variable} is not set, and what {config.source_connection} has is not known yet",
+            remedy="Set it to the database's URL, for example postgresql://user@host/database.",
+        )
+    return discover(url, config.catalog, takes_new=config.on_new_table == "add")
+
+
+def difference(before: Catalog | None, after: Catalog) -> Difference:
+    """What is new, and what is gone; at a first look nothing is either."""
+    old = {each.source for each in before.relations} if before else None
+    now = {each.source for each in after.relations}
+    if old is None:
+        return Difference((), ())
+    return Difference(tuple(sorted(now - old)), tuple(sorted(old - now)))
