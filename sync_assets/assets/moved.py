@@ -16,11 +16,14 @@ NAMED_AT_MOST = 5
 
 def moved_assets(instance: dg.DagsterInstance, tables: Sequence[SyncedTable]) -> Iterator[Finding]:
     """The assets whose history is under another key, until somebody wipes it there."""
-    ends = [(each.target_connection, each.table.target) for each in tables]
-    ends += [(each.source_connection, each.table.source) for each in tables]
-    moved = {_former_key(*end): specs.asset_key(*end) for end in ends}
-    asked = [former for former, key in moved.items() if former != key]
-    found = [former for former in asked if instance.has_asset_key(former)]
+    ends = {(each.source_connection, each.table.source): specs.source_key(each) for each in tables}
+    ends |= {(each.target_connection, each.table.target): specs.target_key(each) for each in tables}
+    moved = {
+        _former_key(*end): key
+        for end, key in ends.items()
+        if _former_key(*end) != specs.asset_key(*end)
+    }
+    found = [former for former in moved if instance.has_asset_key(former)]
     if found:
         pairs = [f"{old.to_user_string()} is {moved[old].to_user_string()}" for old in found]
         yield Finding(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Iterable, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 import dagster as dg
@@ -58,6 +59,7 @@ def target_key(synced: SyncedTable) -> dg.AssetKey:
     return asset_key(synced.target_connection, synced.table.target)
 
 
+@cache
 def op_name(key: dg.AssetKey) -> str:
     """The op behind an asset, in `[A-Za-z0-9_]`: unique, as keys are."""
     return _joined([sanitized(part) for part in key.path])

@@ -101,7 +101,7 @@ def test_a_check_that_fails_is_seen(live: Live, browser: Browser) -> None:
 
 def test_a_korean_table_is_found_by_its_name(live: Live, browser: Browser) -> None:
     assert live.ends(live.launch(["target/shop/주문"], in_one_process=True), "SUCCESS")
-    browser.open("automation", "shop_changes", height=1800)
+    browser.open("automation", "sync_changes", height=1800)
     browser.search("주문", "/assets/target/shop/주문")
     browser.see("sync/rows_inserted")
     assert browser.rows()["sync/rows_inserted"] == "250"
