@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection, Iterator, Sequence
 from concurrent.futures import CancelledError
 from contextlib import AbstractContextManager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from types import MappingProxyType
 
 import dagster as dg
@@ -11,7 +11,13 @@ from dagster._core.execution.context.invocation import DirectAssetExecutionConte
 
 from sync_assets.assets import specs
 from sync_assets.assets.launchpad import SyncConfig
-from sync_assets.assets.lineage import data_version, last_version, observation, provenance
+from sync_assets.assets.lineage import (
+    data_version,
+    last_marker,
+    last_version,
+    observation,
+    provenance,
+)
 from sync_assets.assets.metadata import metadata_of
 from sync_assets.assets.same_process import remember, work_ahead
 from sync_assets.assets.work import Done, SyncOp, Work
@@ -150,8 +156,12 @@ class Sync:
 
     def _committed(self, done: Done) -> Results:
         """What was committed; of a dry run, only what it would have been."""
-        for synced, receipt, seen in zip(self.members, done.receipts, done.around, strict=True):
-            key, metadata = specs.target_key(synced), metadata_of(synced, receipt, seen)
+        for synced, receipt, around in zip(self.members, done.receipts, done.around, strict=True):
+            key, seen = specs.target_key(synced), around
+            if self.config.rows is not None:
+                # All other rows are still those of the sync before.
+                seen = replace(around, marker=last_marker(self.context.instance, key))
+            metadata = metadata_of(synced, receipt, seen)
             if receipt.dry_run:
                 self.context.log_event(dg.AssetObservation(key, metadata=metadata))
                 continue

@@ -9,6 +9,7 @@ import dagster as dg
 from pydantic import Field
 
 from sync_assets.config.model import SyncedTable
+from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.table import SyncMode, Table, WorkerConfig
 
 
@@ -30,10 +31,16 @@ class SyncConfig(dg.Config):
     sweep_deletes: bool = Field(
         default=False, description="Look for deleted rows, which delete_schedule else does."
     )
+    rows: str | None = Field(
+        default=None,
+        description="An SQL condition on the source's rows: those are read again, compared and put"
+        " right, whatever changed; the next run reads what it would have read anyway.",
+    )
     dry_run: bool = Field(default=False, description="Do all of the work and publish nothing.")
 
     def applied_to(self, synced: SyncedTable) -> Table:
         """The table as this run treats it; raises ConfigurationError."""
+        self._require_possible()
         options: dict[str, Any] = {}
         if self.sync_mode != "as configured":
             options["mode"] = SyncMode.parse(self.sync_mode)
@@ -43,13 +50,27 @@ class SyncConfig(dg.Config):
             full_refresh=self.full_refresh,
             accept_source=self.accept_source,
             confirm_deletes=self.confirm_deletes,
+            rows=self.rows,
             dry_run=self.dry_run,
         )
 
     @property
     def _sweeps(self) -> bool:
-        # Who confirms deletes wants them done.
-        return self.sweep_deletes or self.full_refresh or self.confirm_deletes is not None
+        # Who confirms deletes wants them done, and of a part that is put right they are.
+        asked = self.confirm_deletes is not None or self.rows is not None
+        return self.sweep_deletes or self.full_refresh or asked
+
+    def _require_possible(self) -> None:
+        contrary = {
+            "sync_mode": self.sync_mode != "as configured",
+            "sweep_deletes": self.sweep_deletes,
+        }
+        for name, asked in contrary.items():
+            if asked and self.rows is not None:
+                raise ConfigurationError(
+                    f"rows and {name} contradict each other: {name} is about the whole table",
+                    remedy="Ask for one of the two.",
+                )
 
     def limits(self, workers: WorkerConfig) -> WorkerConfig:
         """The workers as this run may use them; raises ConfigurationError."""

@@ -41,6 +41,14 @@ def last_version(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
     return None
 
 
+def last_marker(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
+    """The version of its source that a target was synced to last; None where Dagster does not know."""
+    event = instance.get_latest_materialization_event(key)
+    found = event.asset_materialization if event else None
+    marker = found.metadata.get(MARKER) if found else None
+    return str(marker.value) if marker else None
+
+
 def source_metadata(described: Described) -> dict[str, Any]:
     """What the source's catalog says about a table."""
     comment = {"sync/description": lines_shown(described.comment)} if described.comment else {}

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import NoReturn
+from typing import Any, NoReturn
 
 from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.cli.output import NAMED_AT_MOST
@@ -129,6 +130,22 @@ def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
         f"no target table matches {pattern!r}",
         remedy=f"Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
     )
+
+
+def require_rows(tables: Sequence[SyncedTable], asked: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError where `rows` are asked for and these tables do not go together."""
+    if asked["rows"] is None:
+        return
+    first, *others = tables
+    if {each.table.target for each in others} - {*first.snapshot_targets}:
+        raise ConfigurationError(
+            f"--rows is for one table or one snapshot group, and {len(tables)} tables are chosen",
+            remedy=f"Name one, such as {first.table.target}.",
+        )
+    given = {
+        name: asked[name] for name in ("rows", "full_refresh", "accept_source") if name in asked
+    }
+    dataclasses.replace(first.table, **given)
 
 
 def require_urls(tables: Sequence[SyncedTable]) -> None:

@@ -99,7 +99,8 @@ class Table:
     the source in the column's place; `where` is an SQL condition on the source's rows. `only`
     reads a table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
     number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
-    many seconds `changed_blocks` may wait for the source's WAL to be summarized. A `dry_run`
+    many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
+    an SQL condition, reads the source's rows again that fulfil it, and no others. A `dry_run`
     does all of the work and publishes nothing.
     """
 
@@ -128,12 +129,14 @@ class Table:
     accept_source: bool = False
     trust_source_identity: bool = False
     full_refresh: bool = False
+    rows: str | None = None
     dry_run: bool = False
 
     def __post_init__(self) -> None:
         for name in (self.xmin_column, self.deleted_column):
             check_part(name, name)
         self._check_cursor()
+        self._check_rows()
         limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
         for name, value in limits.items():
             if value < 0:
@@ -167,6 +170,18 @@ class Table:
                 "lookback and late_commits belong to incremental_sync",
                 remedy="Set sync_mode: incremental_sync and a cursor, or leave them out.",
             )
+
+    def _check_rows(self) -> None:
+        if self.rows is None:
+            return
+        require_expression(self.rows, "rows")
+        contrary = {"full_refresh": self.full_refresh, "accept_source": self.accept_source}
+        for name, asked in contrary.items():
+            if asked:
+                raise ConfigurationError(
+                    f"rows and {name} contradict each other: {name} is about every row",
+                    remedy="Ask for one of the two.",
+                )
 
 
 @dataclass(frozen=True, slots=True)

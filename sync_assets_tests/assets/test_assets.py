@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import pytest
@@ -112,6 +113,38 @@ def test_a_full_refresh_reads_every_row_again(
     run(definitions, instance, "orders")
     again = run(definitions, instance, "orders", config=SyncConfig(full_refresh=True))
     assert metadata(again)["sync/rows_exported"] == 50
+
+
+def test_a_part_is_read_again_and_put_right(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, target_url: str
+) -> None:
+    run(definitions, instance, "orders")
+    execute(target_url, "UPDATE orders SET item = 'by hand' WHERE id IN (1, 30)")
+    again = run(definitions, instance, "orders", config=SyncConfig(rows="id > 20"))
+    shown = metadata(again)
+    assert (shown["sync/mode"], shown["sync/reason"]) == ("rows", "rows again: id > 20")
+    assert (shown["sync/rows_exported"], shown["sync/rows_updated"]) == (30, 1)
+    assert execute(target_url, "SELECT id FROM orders WHERE item = 'by hand'") == [(1,)]
+
+
+@pytest.mark.parametrize(
+    ("name", "asked"),
+    [
+        ("full_refresh", True),
+        ("sync_mode", "full_sync"),
+        ("sweep_deletes", True),
+        ("accept_source", True),
+    ],
+)
+def test_a_part_is_not_asked_for_with_what_is_about_the_whole_table(
+    definitions: dg.Definitions, instance: dg.DagsterInstance, name: str, asked: Any
+) -> None:
+    run(definitions, instance, "orders")
+    config = SyncConfig(rows="id > 20", **{name: asked})
+    told = failure(run(definitions, instance, "orders", config=config))
+    assert told.step_failure_data.user_failure_data is not None
+    message = told.step_failure_data.user_failure_data.metadata["message"].value
+    assert f"rows and {name} contradict" in str(message)
 
 
 def test_one_table_s_failure_leaves_the_others_alone(

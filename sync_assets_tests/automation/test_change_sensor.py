@@ -85,6 +85,17 @@ def test_tables_that_change_together_are_one_run(ticks: Ticks, pair: Pair) -> No
     assert ticks.tick() == []
 
 
+def test_a_part_that_is_read_again_answers_for_no_other_row(ticks: Ticks, pair: Pair) -> None:
+    pair.source("UPDATE orders SET note = 'new' WHERE id IN (7, 70)")
+    part = {"ops": {"target__public__orders": {"config": {"rows": "id = 7"}}}}
+    key = dg.AssetKey(["target", "public", "orders"])
+    result = ticks.run(dg.RunRequest(asset_selection=[key], run_config=part))
+    (event,) = result.get_asset_materialization_events()
+    assert event.materialization.metadata["sync/rows_updated"].value == 1
+    assert ticks.tick() == [["orders"]]
+    assert pair.is_exact("public.orders")
+
+
 def test_a_sync_that_failed_is_asked_for_again_but_not_at_once(ticks: Ticks, pair: Pair) -> None:
     pair.source("INSERT INTO items VALUES (2)")
     pair.target("ALTER TABLE items RENAME id TO other", "ALTER TABLE items ADD CHECK (other < 2)")

@@ -83,6 +83,22 @@ def test_after_a_run_it_says_what_is_read_and_how_long_that_took(configured: Pai
     assert configured.target("SELECT count(*) FROM sync_assets.receipt") == [(2,)]
 
 
+def test_a_part_is_planned_as_it_would_be_read(configured: Pair) -> None:
+    configured.sync(deletes="hard")
+    (table,) = printed("plan", "t", "--rows", "id > 7")["tables"]
+    assert (table["mode"], table["reason"]) == ("rows", "rows again: id > 7")
+    assert table["compares_keys"]
+    (view,) = printed("plan", "v", "--rows", "id > 7")["tables"]
+    assert "never synced" in view["error"]["message"]
+    for words, said in {
+        ("--rows", "id > 7"): "one table or one snapshot group, and 3 tables are chosen",
+        ("t", "--rows", "id >> ("): "not one SQL expression",
+        ("t", "--rows", "id > 7", "--full-refresh"): "contradict each other",
+    }.items():
+        result = CliRunner().invoke(main, ["plan", *words])
+        assert (result.exit_code, said in result.stderr) == (2, True)
+
+
 def test_people_read_a_table_and_a_line_for_each(configured: Pair) -> None:
     result = CliRunner().invoke(main, ["plan"])
     assert result.exit_code == 0

@@ -77,6 +77,8 @@ CREATE TYPE "kinds"."mood" AS ENUM ('a', 'b')
 
 -- load.immutable._prove
 
+ALTER TABLE "pg_temp"."sync_assets_probe" ADD CHECK (( total < 20 )) NOT VALID
+
 ALTER TABLE "pg_temp"."sync_assets_probe" ADD CHECK ((( id > 0 ) IS NOT NULL)) NOT VALID
 
 ALTER TABLE "pg_temp"."sync_assets_probe" ADD CHECK ((( mood > 'a' ) IS NOT NULL)) NOT VALID
@@ -88,6 +90,10 @@ CREATE INDEX
 CREATE INDEX
   ON "pg_temp"."sync_assets_probe" ((1))
   WHERE ((mood > 'a'::kinds.mood) IS NOT NULL)
+
+CREATE INDEX
+  ON "pg_temp"."sync_assets_probe" ((1))
+  WHERE (total < 20)
 
 SELECT p.oid::regprocedure::text, quote_ident(r.rolname), quote_ident(current_user)
   FROM pg_constraint c JOIN pg_depend d
@@ -106,19 +112,19 @@ SELECT pg_get_expr(conbin, conrelid)
 SET LOCAL search_path = pg_catalog
 
 
--- load.immutable._refusal
-
-RELEASE attempt
-
-SAVEPOINT attempt
-
-
--- load.immutable.require_immutable
+-- load.immutable._read
 
 ROLLBACK TO probe;
 RELEASE probe
 
 SAVEPOINT probe
+
+
+-- load.immutable._refusal
+
+RELEASE attempt
+
+SAVEPOINT attempt
 
 
 -- load.newest.newest
@@ -174,6 +180,14 @@ WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
   WHERE "source_xmin" = (SELECT xid
   FROM floor) AND (SELECT count(*)
   FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+
+
+-- load.preconditions.parts_told
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off
+
+COMMIT
 
 
 -- load.preconditions.require_collations

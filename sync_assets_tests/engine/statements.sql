@@ -49,6 +49,18 @@ COPY (SELECT "id", CASE WHEN (( total > 0 ) IS TRUE) THEN "total" END, CASE WHEN
   WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')
 
+-- export_chunk: a part
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND ( total > 0 ) AND ( id < 9 ))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
+-- export_chunk: keys alone beside a part
+COPY (SELECT "id"
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND ( total > 0 ))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
 -- export_chunk: keys alone
 COPY (SELECT "id"
   FROM ONLY "shop"."orders"
@@ -245,6 +257,20 @@ DELETE
 DELETE
   FROM "shop"."orders" AS t
   WHERE pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- remove_others: of a part
+DELETE
+  FROM "shop"."orders" AS t
+  WHERE ("id" < 9) AND NOT EXISTS (SELECT
+  FROM "pg_temp"."keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+-- remove_others: of a part, in some buckets
+DELETE
+  FROM "shop"."orders" AS t
+  WHERE ("id" < 9) AND pg_catalog.left(pg_catalog.md5(pg_catalog.convert_to(pg_catalog.format('%L,', t."id"), CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII' THEN 'SQL_ASCII' ELSE 'UTF8' END)), 2) OPERATOR(pg_catalog.=) ANY (ARRAY['0f','a1']) AND NOT EXISTS (SELECT
   FROM "pg_temp"."keys" AS s
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 

@@ -174,6 +174,14 @@ def keys_by_bucket(shop: Shop) -> None:
         shop.sync(changed_blocks="off")
 
 
+def rows_read_again(shop: Shop) -> None:
+    shop.open(CREATE, FILL)
+    shop.sync()
+    shop.source(*CHANGE)
+    shop.target("UPDATE shop.orders SET email = 'by hand' WHERE id = 3")
+    shop.sync(rows="total < 20")
+
+
 def rows_without_a_key(shop: Shop) -> None:
     shop.open(CREATE.replace("PRIMARY KEY", ""), FILL)
     for _ in range(2):
@@ -267,6 +275,7 @@ STORIES = (
     columns_that_change,
     keys_by_page,
     keys_by_bucket,
+    rows_read_again,
     rows_without_a_key,
     values_that_rows_take_over,
     values_that_rows_of_a_view_take_over,

@@ -18,7 +18,7 @@ from typing import Any
 
 import psycopg2
 import pytest
-from psycopg2.sql import Composable, Identifier
+from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import Deletes, RelationName, SyncMode, Table
 from sync_assets.engine.export import copy_statements
@@ -34,6 +34,7 @@ from sync_assets.engine.plan.plan import (
     KeysByPage,
     KeySearch,
     LeafRead,
+    Part,
     Plan,
 )
 from sync_assets.engine.plan.reads import Basis, plan_changes
@@ -112,6 +113,11 @@ SINCE = changed(
     cursor=CursorRange("id", "bigint", "7", "9"),
     reads=(LeafRead(LEAF, How.CURSOR, ""),),
 )
+AGAIN = dataclasses.replace(
+    changed(dataclasses.replace(HARD, where="total > 0")),
+    table=dataclasses.replace(HARD, where="total > 0", rows="id < 9"),
+    part=Part(SQL('("id" < 9)')),
+)
 TWO = Key(("id", "total"), (KEY.operators[0],) * 2, primary=False)
 BUCKETS = KeyBuckets(("0f", "a1"), 500, 256)
 
@@ -137,6 +143,8 @@ def of_export() -> dict[str, Composable]:
         "a computed column": (computed, WHOLE),
         "filtered": (planned(SCOPED), WHOLE),
         "filtered, by xid, with what left the scope": (SCOPE, XID),
+        "a part": (AGAIN, WHOLE),
+        "keys alone beside a part": (AGAIN, KEYS_ALONE),
         "keys alone": (PLAN, KEYS_ALONE),
         "keys alone, filtered": (planned(SCOPED), KEYS_ALONE),
         "keys with their pages": (PLACED, KEYS_ALONE),
@@ -206,6 +214,10 @@ def of_merge() -> dict[str, Composable]:
         "within_buckets": within,
         "remove_others": m.remove_others(PLAN, KEY, KEYS),
         "remove_others: in some buckets": m.remove_others(PLAN, KEY, KEYS, within),
+        "remove_others: of a part": m.remove_others(AGAIN, KEY, KEYS, m.within(AGAIN, KEY, None)),
+        "remove_others: of a part, in some buckets": m.remove_others(
+            AGAIN, KEY, KEYS, m.within(AGAIN, KEY, BUCKETS)
+        ),
         "remove_others: where rows are marked": m.remove_others(MARKED, KEY, KEYS),
         "remove_others: where rows are marked, in some buckets": m.remove_others(
             MARKED, KEY, KEYS, within

@@ -106,6 +106,24 @@ def tables(out: str) -> list[dict[str, Any]]:
     return found
 
 
+def test_rows_that_are_asked_for_are_read_again_and_put_right(
+    cli: CommandLine, target_url: str, connect: Connect
+) -> None:
+    assert cli.run("replica.orders")[0] == 0
+    target = connect(target_url).cursor()
+    target.execute("UPDATE replica.orders SET note = 'by hand' WHERE id IN (1, 20)")
+    code, out, _ = cli.run("replica.orders", "--rows", "id > 10 AND note <> ''", "--json")
+    (table,) = tables(out)
+    assert (code, table["mode"]) == (0, "rows")
+    assert (table["rows_exported"], table["rows_updated"]) == (10, 1)
+    target.execute("SELECT id FROM replica.orders WHERE note = 'by hand'")
+    assert target.fetchall() == [(1,)]
+    code, _, err = cli.run("--rows", "id > 10")
+    assert (code, "--rows is for one table" in err) == (2, True)
+    code, _, err = cli.run("replica.orders", "--rows", "nowhere > 10")
+    assert (code, 'column "nowhere" does not exist' in err) == (1, True)
+
+
 def test_every_table_is_brought_up_to_date_and_a_failed_one_is_one_line(
     cli: CommandLine, target_url: str, connect: Connect
 ) -> None:

@@ -90,7 +90,10 @@ TARGET = {
     )
 }
 SOURCE: Mapping[str, Render] = {**DML, **STORAGE, **COLUMNS, **PARTITIONS, **PLAIN}
-KINDS = (*SOURCE, *TARGET)
+AGAIN = "read_again"
+"""A part of the table is read again, once somebody has changed it on the target."""
+
+KINDS = (*SOURCE, *TARGET, AGAIN)
 """Every kind of operation, by name."""
 
 MODES: Mapping[str, Mapping[str, Any]] = {
@@ -151,7 +154,7 @@ def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
     anywhere = (*DML, *STORAGE, *TARGET)
     if calm:
         own = (*PARTITIONS,) * 4 if partitioned else (*PLAIN,) * 10
-        return (*_SYNCS, *anywhere * 5, *own)
+        return (*_SYNCS, *anywhere * 5, *own, *[AGAIN] * 12)
     own = (*PARTITIONS,) * 4 if partitioned else (*PLAIN,) * 3
     rare = (*types.TYPE_CHANGES, columns.set_expression.__name__, columns.drop_not_null.__name__)
     rarest = (
@@ -161,7 +164,7 @@ def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
         "lengthen_varchar",
         "shorten_varchar",
     )
-    return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2)
+    return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2, *[AGAIN] * 12)
 
 
 def stories() -> st.SearchStrategy[Story]:

@@ -17,8 +17,9 @@ from sync_assets.engine import Receipt
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.random_changes import rows, shape
+from sync_assets_tests.random_changes import again, rows, shape
 from sync_assets_tests.random_changes.sequences import (
+    AGAIN,
     DML,
     KINDS,
     MODES,
@@ -41,6 +42,15 @@ from sync_assets_tests.random_changes.shape import (
 from sync_assets_tests.random_changes.values import TIMES, TYPES
 
 COMPANION = f"{SCHEMA}.companion"
+
+
+NO_PART = (
+    "must read every row",
+    "must follow its source first",
+    "never synced",
+    "asked by the same",
+)
+"""Why a part is not read: what is said then."""
 
 
 class StoryFailed(AssertionError):
@@ -117,6 +127,9 @@ class Telling:
     def operate(self, operation: Operation) -> None:
         """Do one operation, if there is anything to do it to."""
         chance = Random(operation.seed)
+        if operation.kind == AGAIN:
+            self.read_again(chance)
+            return
         statements: list[str] = []
         if operation.kind in SOURCE:
             end, statements = self.source, SOURCE[operation.kind](self.shape(), chance)
@@ -176,15 +189,60 @@ class Telling:
             self.tally.exact.update(self.since)
         self.since.clear()
 
-    def _sync(self, mode: str) -> None:
-        self.tally.syncs += 1
-        self.script.append(f"-- sync {mode}")
+    def read_again(self, chance: Random) -> None:
+        """Read a part again, and see that what it has put right is right, and the mark where it was.
+
+        The sync that follows sees that all the rest is. Where a part may not be read it is left
+        alone, and the sync says why.
+        """
+        wanted, mode = again.rows(self.shape(), chance), chance.choice(list(MODES))
+        try:
+            self._part(mode, wanted)
+        except SyncError as error:
+            if not any(words in error.message for words in NO_PART):
+                raise
+            self.script.append(f"-- no part: {error}")
+            return
+        there = shape.read(self.target)
+        assert there is not None
+        synced = [column.name for column in self.shape().columns]
+        self.do(self.target, *again.tampering(there, chance, wanted, synced))
+        before = self._mark()
+        try:
+            self._part(mode, wanted)
+        except SyncError as error:
+            self.refuse(error)
+            self.do(self.target, f"DROP TABLE {TABLE}")
+            return
+        assert self._mark() == before, "the mark has moved"
+        assert self._part(mode, wanted).rows_written == 0, "the part differs"
+        self.since.append(AGAIN)
+        self.ever.add(AGAIN)
+
+    def _part(self, mode: str, wanted: str) -> Receipt:
+        self.script.append(f"-- {mode}, rows again: {wanted}")
         self.flush()
+        return self._receipt(rows=wanted, **self._options(mode))
+
+    def _mark(self) -> list[tuple[Any, ...]]:
+        return self.pair.target(
+            "SELECT watermark, snapshot_xmax, cursor_mark, positions, configuration, target_storage, s.columns, "
+            "l.* FROM sync_assets.state AS s JOIN sync_assets.state_leaf AS l "
+            "USING (target_schema, target_table) WHERE target_table = 't' ORDER BY leaf"
+        )
+
+    def _options(self, mode: str) -> dict[str, Any]:
         options = dict(MODES[mode])
         if "changed_blocks" in options and self._is_unlogged():
             # Of such a table no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
-        receipt = self._receipt(deletes="hard", allow_empty=True, max_delete_ratio=1, **options)
+        return {"deletes": "hard", "allow_empty": True, "max_delete_ratio": 1, **options}
+
+    def _sync(self, mode: str) -> None:
+        self.tally.syncs += 1
+        self.script.append(f"-- sync {mode}")
+        self.flush()
+        receipt = self._receipt(**self._options(mode))
         self.script.append(f"-- {receipt.reason}")
         assert self.pair.is_exact(TABLE), "the ends differ"
 

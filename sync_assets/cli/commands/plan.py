@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from typing import TYPE_CHECKING, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
@@ -24,10 +24,10 @@ from sync_assets.cli.output import (
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Mapping
 
     from sync_assets.config.model import SyncedTable
-    from sync_assets.engine import Forecast, SyncError, Table
+    from sync_assets.engine import Forecast, SyncError
 
 Planned: TypeAlias = "tuple[SyncedTable, Forecast | SyncError]"
 Group: TypeAlias = "list[tuple[str, Forecast]]"
@@ -39,28 +39,37 @@ SPARE = ("seconds", "pages")
 
 @click.command(
     epilog=examples(
-        "sync-assets plan", "sync-assets plan 'sales.*'", "sync-assets plan --full-refresh"
+        "sync-assets plan",
+        "sync-assets plan 'sales.*'",
+        "sync-assets plan --full-refresh",
+        "sync-assets plan public.orders --rows \"created_at >= '2026-01-01'\"",
     )
 )
 @click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--full-refresh", is_flag=True, help="Plan a run that reads every row.")
+@click.option("--rows", metavar="SQL", help="Plan a run that reads these rows again.")
 @click.option("--all", "everything", is_flag=True, help="Print every table and statement.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def command(
-    select: tuple[str, ...], *, full_refresh: bool, everything: bool, as_json: bool
-) -> None:
+def command(select: tuple[str, ...], *, everything: bool, as_json: bool, **asked: Any) -> None:
     """Show what the next run would do; SELECT names target tables (schema.table, with * and ?).
 
     For each table: what is read and why, how much of it, every statement that would define or change
     what is on the target, and what becomes of deleted rows; of many tables, those of which the same
     is said together. Reads no row and changes nothing. Exit code 0, whatever it finds.
     """
-    from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
+    from sync_assets.cli.selection import (
+        configured_tables,
+        names_of,
+        require_rows,
+        require_urls,
+        selected,
+    )
 
     _, everyone = configured_tables()
     chosen = selected(everyone, select)
+    require_rows(chosen, asked)
     require_urls(chosen)
-    found = _once(list(_planned(chosen, full_refresh=full_refresh)))
+    found = _once(list(_planned(chosen, asked)))
     if as_json:
         from sync_assets.cli.documents import PlanDocument, PlanTable, table_or_error
 
@@ -70,29 +79,26 @@ def command(
         _print(found, names, everything=everything)
 
 
-def _planned(chosen: list[SyncedTable], *, full_refresh: bool) -> Iterator[Planned]:
+def _planned(chosen: list[SyncedTable], asked: Mapping[str, Any]) -> Iterator[Planned]:
     from sync_assets.cli.connections import by_connections
     from sync_assets.engine import DataCopyEngine
 
     found: dict[tuple[str, str], Planned] = {}
     for ends in by_connections(chosen):
-        asked = [_asked(synced, full_refresh=full_refresh) for synced in ends.tables]
-        planned = DataCopyEngine(ends.source_url, ends.target_url).plan_each(asked)
+        sweeps = any(asked.values())
+        # Reading everything looks for deleted rows, too, and so does reading a part again.
+        tables = [synced.table if sweeps else synced.between_sweeps for synced in ends.tables]
+        wanted = [dataclasses.replace(table, **asked) for table in tables]
+        planned = DataCopyEngine(ends.source_url, ends.target_url).plan_each(wanted)
         for synced, outcome in zip(ends.tables, planned, strict=True):
-            found[synced.address] = synced, _said(synced, outcome, full_refresh=full_refresh)
+            found[synced.address] = synced, _said(synced, outcome, sweeps=sweeps)
     yield from (found[synced.address] for synced in chosen)
 
 
-def _asked(synced: SyncedTable, *, full_refresh: bool) -> Table:
-    # Reading everything looks for deleted rows, too.
-    table = synced.table if full_refresh else synced.between_sweeps
-    return dataclasses.replace(table, full_refresh=full_refresh)
-
-
 def _said(
-    synced: SyncedTable, outcome: Forecast | SyncError, *, full_refresh: bool
+    synced: SyncedTable, outcome: Forecast | SyncError, *, sweeps: bool
 ) -> Forecast | SyncError:
-    if full_refresh or synced.between_sweeps is synced.table or isinstance(outcome, Exception):
+    if sweeps or synced.between_sweeps is synced.table or isinstance(outcome, Exception):
         return outcome
     until = f"{outcome.deletes} until delete_schedule: {synced.automation.delete_schedule}"
     return dataclasses.replace(outcome, deletes=until)

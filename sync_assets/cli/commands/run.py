@@ -24,6 +24,7 @@ from sync_assets.cli.selection import (
     Address,
     configured,
     names_of,
+    require_rows,
     require_urls,
     selected,
 )
@@ -50,6 +51,7 @@ LAUNCH = "sync_assets.launch.run"
         "sync-assets run group:shop",
         "sync-assets run 'key:target/public/*'",
         "sync-assets run public.orders --confirm-deletes 5000",
+        "sync-assets run public.orders --rows \"created_at >= '2026-01-01'\"",
         "sync-assets run --json | jq '.tables[].rows_inserted'",
     )
 )
@@ -57,6 +59,7 @@ LAUNCH = "sync_assets.launch.run"
 @click.option("--full-refresh", is_flag=True, help="Read every row, whatever changed.")
 @click.option("--accept-source", is_flag=True, help="Accept another source database, this once.")
 @click.option("--confirm-deletes", type=click.IntRange(0), metavar="N", help="Allow N deletes.")
+@click.option("--rows", metavar="SQL", help="Read only the rows again that fulfil this condition.")
 @click.option("--dry-run", is_flag=True, help="Count what would change, and publish nothing.")
 @click.option(
     "--parallel", type=click.IntRange(1), metavar="N", default=1, help="N tables at once."
@@ -77,6 +80,9 @@ def command(
     selection of assets as Dagster writes it: group:shop, key:target/public/*, tag:tier=gold,
     source/public/orders+.
 
+    With --rows the rows of one table, or of one snapshot group, that fulfil an SQL condition on the
+    source are read again, compared with the target and put right; what the next run reads stays as it is.
+
     Tables are looked at first: those of which the source proves that nothing was written since their
     last run take no part in this one.
 
@@ -87,6 +93,7 @@ def command(
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     written = configured(anew=True)
     tables = selected(written.tables, select)
+    require_rows(tables, asked)
     require_urls(tables)
     receipts_kept()
     runs_kept(os.environ)

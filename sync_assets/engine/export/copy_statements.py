@@ -31,9 +31,11 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     )
 
 
-def reading(chunk: Chunk) -> tuple[str, ...]:
-    """Settings under which a chunk of a large leaf is read through a ring."""
+def reading(plan: Plan, chunk: Chunk) -> tuple[str, ...]:
+    """Settings under which a chunk of a large leaf is read through a ring; of a part an index tells."""
     scanned = chunk.leaf is not None and chunk.leaf.is_large
+    if plan.part is not None and not chunk.keys_only:
+        return ()
     if not scanned or chunk.runs or chunk.how not in (How.WHOLE, How.XID):
         return ()
     return SCANNED
@@ -83,6 +85,8 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
 def _filter(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     if plan.table.where is not None and (chunk.keys_only or not plan.flags_scope):
         yield written(plan.table.where)
+    if plan.part is not None and not chunk.keys_only:
+        yield written(plan.table.rows or "true")
     if chunk.buckets is not None:
         key = [Identifier(name) for name in plan.layout.key_columns]
         yield has_key_hash(key, chunk.buckets.prefixes)

@@ -164,10 +164,14 @@ class Export:
         A lock on every leaf of a large table, held by every worker, would be more than the server
         has room for.
         """
-        by = copy_statements.reading(chunk)
-        if before and leaf_of(before) == leaf_of(chunk) and copy_statements.reading(before) == by:
-            return
         plan = self._plans[chunk.member]
+        by = copy_statements.reading(plan, chunk)
+        if (
+            before
+            and leaf_of(before) == leaf_of(chunk)
+            and copy_statements.reading(self._plans[before.member], before) == by
+        ):
+            return
         lock = locking(plan, chunk, connection)
         if before and before.member == chunk.member and plan.view.reach:
             # Its locks are all kept for the proof, which is made once.

@@ -1,4 +1,4 @@
-"""Prove at the target that `where` and `expressions` depend on nothing but the row.
+"""Prove at the target that SQL of the operator's depends on nothing but the row.
 
 The source lets us create nothing, so its proof is made on an empty table at the target. There the
 operator's SQL is only read and never run: PostgreSQL runs immutable functions while it plans, and
@@ -14,6 +14,7 @@ import psycopg2
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
+from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.load.types import creations
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import CATALOG_NAMES, Cursor, row, rows
@@ -63,14 +64,8 @@ def require_immutable(
     if not found:
         return
     conditions = [SQL("({} IS NOT NULL)").format(written(text)) for _, text in found]
-    paths = (CATALOG_NAMES, _CATALOG_FIRST) if own_names else (CATALOG_NAMES,)
-    cursor.execute("SAVEPOINT probe")
-    problem = _refusal(cursor, partial(_create_probe, cursor, columns, types))
-    for path in paths if problem is None else ():
-        problem = _refusal(cursor, partial(_prove, cursor, SQL(" AND ").join(conditions), path))
-        if problem is None:
-            break
-    cursor.execute("ROLLBACK TO probe; RELEASE probe")
+    probe = partial(_create_probe, cursor, columns, types)
+    _, problem = _read(cursor, SQL(" AND ").join(conditions), probe, own_names=own_names)
     if problem is not None:
         raise errors.ConfigurationError(
             f"{' and '.join(place for place, _ in found)} of {table.source} must depend on the row "
@@ -78,6 +73,41 @@ def require_immutable(
             remedy="Use only the row's own columns and immutable functions that the target has "
             "too, or sync_mode: full_sync.",
         )
+
+
+def rows_on_target(
+    cursor: Cursor, table: Table, columns: Iterable[Field], *, own_names: bool
+) -> Composable:
+    """The condition `rows` as the target reads it over these columns of its own, once proven.
+
+    It says which rows are removed there, if they are gone. Raises ConfigurationError.
+    """
+    probe = partial(_create_probe, cursor, columns, ())
+    as_read, problem = _read(cursor, written(table.rows or ""), probe, own_names=own_names)
+    if problem is not None:
+        raise errors.ConfigurationError(
+            f"which rows are gone from {table.source}, {table.target} is asked by the same condition, "
+            f"and the target could not prove that it depends on the row alone: {problem}",
+            remedy="Use only columns that travel as they are, and immutable functions that the "
+            "target has too, as in created_at >= '2026-01-01'.",
+        )
+    return SQL("({})").format(SQL(as_read))
+
+
+def _read(
+    cursor: Cursor, condition: Composable, probe: Callable[[], None], *, own_names: bool
+) -> tuple[str, str | None]:
+    """A condition as the target reads it, every name with its schema, and what is against it."""
+    paths = (CATALOG_NAMES, _CATALOG_FIRST) if own_names else (CATALOG_NAMES,)
+    as_read = [""]
+    cursor.execute("SAVEPOINT probe")
+    problem = _refusal(cursor, probe)
+    for path in paths if problem is None else ():
+        problem = _refusal(cursor, partial(_prove, cursor, condition, path, as_read))
+        if problem is None:
+            break
+    cursor.execute("ROLLBACK TO probe; RELEASE probe")
+    return as_read[-1], problem
 
 
 def _refusal(cursor: Cursor, work: Callable[[], str | None]) -> str | None:
@@ -93,7 +123,9 @@ def _refusal(cursor: Cursor, work: Callable[[], str | None]) -> str | None:
     return said
 
 
-def _create_probe(cursor: Cursor, columns: Iterable[Column], types: Iterable[UserType]) -> None:
+def _create_probe(
+    cursor: Cursor, columns: Iterable[Column | Field], types: Iterable[UserType]
+) -> None:
     for statement in creations(cursor, missing_types(cursor, types)):
         cursor.execute(statement)
     definitions = SQL(", ").join(
@@ -107,8 +139,8 @@ def _create_probe(cursor: Cursor, columns: Iterable[Column], types: Iterable[Use
     cursor.execute(SQL("CREATE TEMP TABLE sync_assets_probe ({})").format(definitions))
 
 
-def _prove(cursor: Cursor, condition: Composable, path: str) -> str | None:
-    """Say what is against it, with names found in `path`.
+def _prove(cursor: Cursor, condition: Composable, path: str, as_read: list[str]) -> str | None:
+    """Say what is against it, with names found in `path`; `as_read` gets how it is understood.
 
     A constraint that nothing is checked against is read and not planned, so that it is known what
     would be called before any of it is. An index's predicate takes no subquery and, planned, only
@@ -124,6 +156,6 @@ def _prove(cursor: Cursor, condition: Composable, path: str) -> str | None:
             f"{function} belongs to the role {owner} there, whose code is not run; if it may be, "
             f"run on the target: ALTER ROUTINE {function} OWNER TO {role}"
         )
-    (as_read,) = row(cursor, _AS_READ)
-    cursor.execute(SQL("CREATE INDEX ON {} ((1)) WHERE {}").format(_PROBE, SQL(as_read)))
+    as_read += row(cursor, _AS_READ)
+    cursor.execute(SQL("CREATE INDEX ON {} ((1)) WHERE {}").format(_PROBE, SQL(as_read[-1])))
     return None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import dataclasses
+from collections.abc import Iterable, Sequence
 
 from sync_assets.engine import errors
-from sync_assets.engine.load.immutable import require_immutable
+from sync_assets.engine.load.immutable import require_immutable, rows_on_target
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.lock import lock_ddl
-from sync_assets.engine.postgres.session import Cursor, rows
+from sync_assets.engine.postgres.session import UNFLUSHED, Connection, Cursor, rows, transaction
 from sync_assets.engine.postgres.types import missing_types
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.table import SyncMode
@@ -22,6 +23,29 @@ def require_followed(cursor: Cursor, plan: Plan) -> None:
             lock_ddl(cursor)
         own = own_names(table, view.relation, view.types) != ()
         require_immutable(cursor, table, view.columns, view.probe_types, own_names=own)
+
+
+def parts_told(connection: Connection, plans: Sequence[Plan]) -> Sequence[Plan]:
+    """The plans, in which the target's rows of each part are told if any of them may have to go.
+
+    Raises ConfigurationError where the target cannot tell them.
+    """
+    if not any(plan.part and plan.compares_keys for plan in plans):
+        return plans
+    with transaction(connection, UNFLUSHED) as cursor:
+        return [_told(cursor, plan) if plan.compares_keys else plan for plan in plans]
+
+
+def _told(cursor: Cursor, plan: Plan) -> Plan:
+    if plan.part is None:
+        return plan
+    table, view = plan.table, plan.view
+    own = own_names(table, view.relation, view.types) != ()
+    # A column that is computed has other values on the target than those that are asked for.
+    plain = [field for field in plan.layout.fields if field.expression is None]
+    with errors.about(table.target):
+        within = rows_on_target(cursor, table, plain, own_names=own)
+    return dataclasses.replace(plan, part=dataclasses.replace(plan.part, within=within))
 
 
 def require_collations(cursor: Cursor, names: Iterable[str | None]) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import dataclass
 
@@ -47,20 +48,18 @@ def _remove_lacking(
     cursor: Cursor, plan: Plan, key: Key, staging: Staging, staged: Exported
 ) -> Removed:
     """Delete or mark what is not among all keys, or has gone from the buckets that differ."""
-    keys, buckets = staging.all_keys, staging.buckets
-    if buckets is None:
-        cursor.execute(merge_statements.remove_others(plan, key, keys))
+    buckets, part = staging.buckets, plan.part
+    if buckets is not None and not buckets.prefixes:
+        return Removed(0, None if part else 0)
+    within = merge_statements.within(plan, key, buckets)
+    with pinned(cursor) if within else contextlib.nullcontext():
+        cursor.execute(merge_statements.remove_others(plan, key, staging.all_keys, within))
         deleted = cursor.rowcount
-        guard(cursor, plan, deleted, staged.keys if plan.compares_keys else staged.rows)
-    elif not buckets.prefixes:
-        deleted = 0
-    else:
-        with pinned(cursor):
-            within = merge_statements.within_buckets(key, buckets)
-            cursor.execute(merge_statements.remove_others(plan, key, keys, within))
-            deleted = cursor.rowcount
-        guard(cursor, plan, deleted, buckets.rows)
-    return Removed(deleted, 0)
+    left = staged.keys if plan.compares_keys else staged.rows
+    if part is not None and part.rows_in_source is not None:
+        left = part.rows_in_source
+    guard(cursor, plan, deleted, left if buckets is None else buckets.rows)
+    return Removed(deleted, None if part else 0)
 
 
 def _remove_gone(

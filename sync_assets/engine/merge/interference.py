@@ -15,7 +15,6 @@ from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.merge import keys_by_page, merge_statements
-from sync_assets.engine.merge.merge_statements import within_buckets
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.plan.plan import KeysByPage, Plan, Removal
 from sync_assets.engine.postgres import identifiers
@@ -129,11 +128,10 @@ def left(plan: Plan, staging: Staging) -> Composable | None:
             if keys_by_page.reads_pages(plan)
             else None
         )
-    if buckets is None:
-        return merge_statements.count_missing(plan, key, staging.all_keys)
-    if not buckets.prefixes:
+    if buckets is not None and not buckets.prefixes:
         return None
-    return merge_statements.count_missing(plan, key, staging.all_keys, within_buckets(key, buckets))
+    within = merge_statements.within(plan, key, buckets)
+    return merge_statements.count_missing(plan, key, staging.all_keys, within)
 
 
 def conflict(cursor: Cursor, plan: Plan, wrong: int, staying: int = 0) -> errors.SchemaConflict:

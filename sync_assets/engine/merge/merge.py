@@ -32,7 +32,8 @@ class Merged:
 
     `deleted` counts rows that were marked, too. `only_in_target` and `left_scope` count rows that
     stay although the source does not have them, or no longer in scope; None where nobody looked.
-    `out_of_scope` are rows that were exported only to say so.
+    `out_of_scope` are rows that were exported only to say so. `live` are all rows of the target, where
+    they were counted.
     """
 
     inserted: int
@@ -41,6 +42,7 @@ class Merged:
     only_in_target: int | None = None
     left_scope: int | None = None
     out_of_scope: int = 0
+    live: int | None = None
     events: tuple[str, ...] = ()
 
 

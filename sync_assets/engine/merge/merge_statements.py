@@ -108,6 +108,17 @@ def live(plan: Plan) -> Composable:
     return _is_marked(plan, negated=SQL(""))
 
 
+def within(plan: Plan, key: Key, buckets: KeyBuckets | None) -> Composable | None:
+    """The condition that a target row `t` is of the part, and in a bucket that differs.
+
+    None where all rows are meant; settings must be pinned.
+    """
+    conditions = [] if plan.part is None or plan.part.within is None else [plan.part.within]
+    if buckets is not None:
+        conditions.append(within_buckets(key, buckets))
+    return SQL(" AND ").join(conditions) if conditions else None
+
+
 def within_buckets(key: Key, buckets: KeyBuckets) -> Composable:
     """The condition that a target row `t` is in a bucket that differs; settings must be pinned."""
     hashed = [SQL("t.{}").format(Identifier(name)) for name in key.columns]

@@ -6,7 +6,13 @@ import dataclasses
 from collections.abc import Mapping, Sequence
 
 from sync_assets.engine.load.staging import Staged
-from sync_assets.engine.merge import deletes, interference, keys_by_page, merge
+from sync_assets.engine.merge import (
+    deletes,
+    interference,
+    keys_by_page,
+    merge,
+    merge_statements,
+)
 from sync_assets.engine.merge.collisions import StillThere, Written
 from sync_assets.engine.merge.deletes import Removed
 from sync_assets.engine.merge.foreign_keys import (
@@ -17,8 +23,8 @@ from sync_assets.engine.merge.foreign_keys import (
 )
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan.plan import Removal
-from sync_assets.engine.postgres.session import Cursor
+from sync_assets.engine.plan.plan import Plan, Removal
+from sync_assets.engine.postgres.session import Cursor, row
 
 
 def publish_rows(
@@ -46,10 +52,26 @@ def publish_rows(
         merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
         merge.alter_target(cursor, staged.plan, staged.staging)
-    merged |= _write(cursor, there, still_there)
+    merged |= {
+        target: _counted(cursor, there[target].plan, written)
+        for target, written in _write(cursor, there, still_there).items()
+    }
     for staged in there.values():
-        keys_by_page.renew(cursor, staged.plan, staged.staging)
+        if staged.plan.part is None or _may_be_new(staged):
+            keys_by_page.renew(cursor, staged.plan, staged.staging)
     return merged
+
+
+def _counted(cursor: Cursor, plan: Plan, merged: Merged) -> Merged:
+    """With the target's rows, if a part has more or fewer now: others may have removed or added some."""
+    if plan.part is None or not (merged.inserted or merged.deleted):
+        return merged
+    return dataclasses.replace(merged, live=row(cursor, merge_statements.count_live(plan))[0])
+
+
+def _may_be_new(staged: Staged) -> bool:
+    """Whether a row may have come before the run whose map of keys will know of it: that map must go."""
+    return staged.highest_xid is not None and staged.highest_xid >= staged.plan.window.start
 
 
 def _write(

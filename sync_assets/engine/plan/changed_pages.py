@@ -52,7 +52,8 @@ def probe_wal(source: Connection, tables: Sequence[Table]) -> WalSources:
 
 def asks(table: Table) -> bool:
     """Whether its runs ask for changed pages at all."""
-    return table.changed_blocks is not ChangedBlocks.OFF and table.mode is not SyncMode.FULL_SYNC
+    by_change = table.mode is not SyncMode.FULL_SYNC and table.rows is None
+    return by_change and table.changed_blocks is not ChangedBlocks.OFF
 
 
 def by_blocks(
@@ -66,9 +67,9 @@ def by_blocks(
 
     Raises ChangesUnknown where they are required, ConfigurationError where they can never be had.
     """
-    _require_possible(source, plan, outlook.tools)
     if not asks(plan.table):
         return plan
+    _require_possible(source, plan, outlook.tools)
     plan = dataclasses.replace(plan, position=outlook.position)
     if known is None or not _is_worth_asking(plan):
         return plan

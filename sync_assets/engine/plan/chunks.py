@@ -71,7 +71,7 @@ def chunks(plans: Sequence[Plan], workers: int, batch_size: int) -> Iterator[Chu
 def _member_chunks(plan: Plan, pages: int, workers: int, batch_size: int) -> Iterator[Chunk]:
     relation = plan.view.relation
     if relation.through_parent:
-        how = How.WHOLE if plan.full else How.XID
+        how = How.WHOLE if plan.full or plan.part else How.XID
         yield from _with_keys(plan, Chunk(0, 0, None, how))
         return
     for leaf in relation.leaves:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import enum
 from dataclasses import dataclass, field
 
+from psycopg2.sql import Composable
+
 from sync_assets.engine.layout.layout import Field, Layout
 from sync_assets.engine.plan.batch_format import BatchFormat
 from sync_assets.engine.plan.cursor_range import CursorRange
@@ -68,6 +70,19 @@ class KeySearch:
 
 
 @dataclass(frozen=True, slots=True)
+class Part:
+    """The rows that a run reads again, whatever their xid, and the only ones: what `Table.rows` says.
+
+    `within` is the condition on the target's, of which those are removed that are gone; None as long
+    as the target has not proven it. Where the key alone tells them, no other keys are read, and
+    `rows_in_source` are all rows that the source has.
+    """
+
+    within: Composable | None = None
+    rows_in_source: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class LeafRead:
     """One leaf and how it is read. A leaf may be read both by xid and by cursor.
 
@@ -107,7 +122,7 @@ class Plan:
     """A run, decided: it does not change any more. `full` says that every row of the source is read.
 
     `events` is what happened to leaves since the last run. `position` is where a later run's WAL
-    window may start.
+    window may start. With a `part` the run leaves the mark where it is.
     """
 
     table: Table
@@ -123,6 +138,12 @@ class Plan:
     position: Position | None = None
     keys: KeySearch = KeySearch()
     format: BatchFormat = field(default_factory=BatchFormat)
+    part: Part | None = None
+
+    @property
+    def mode(self) -> str:
+        """How rows are found: in the table's mode, or as a part of them."""
+        return self.table.mode.value if self.part is None else "rows"
 
     def sends_binary(self, *, keys_only: bool) -> bool:
         """Whether a batch of its rows, or of their keys alone, is binary COPY data."""
@@ -153,7 +174,8 @@ class Plan:
     @property
     def compares_keys(self) -> bool:
         """Whether keys are read besides the changed rows, to find what is gone."""
-        return self.removal is not Removal.NONE and not self.full
+        by_key = self.part is not None and self.part.rows_in_source is not None
+        return self.removal is not Removal.NONE and not self.full and not by_key
 
     @property
     def reads_all_keys(self) -> bool:
@@ -182,7 +204,8 @@ class Plan:
 
         Nobody else would notice that a row has left the scope.
         """
-        return self.table.where is not None and not self.full and not self.compares_keys
+        whole = self.full or self.part is not None
+        return self.table.where is not None and not whole and not self.compares_keys
 
     @property
     def loads(self) -> bool:

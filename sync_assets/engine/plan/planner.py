@@ -13,8 +13,8 @@ from sync_assets.engine.plan.batch_format import format_between
 from sync_assets.engine.plan.changed_pages import NOTHING, WalSources, by_blocks
 from sync_assets.engine.plan.cursor_range import read_range
 from sync_assets.engine.plan.key_buckets import by_buckets
-from sync_assets.engine.plan.plan import Plan
-from sync_assets.engine.plan.reads import Basis, plan_changes, plan_since
+from sync_assets.engine.plan.plan import Part, Plan
+from sync_assets.engine.plan.reads import Basis, plan_changes, plan_part, plan_since
 from sync_assets.engine.plan.unchanged import SEVERAL, without_unchanged
 from sync_assets.engine.postgres import catalog
 from sync_assets.engine.postgres.relation import Relation
@@ -61,6 +61,14 @@ def plan_rows_since(
     return plan_since(basis, since)
 
 
+def plan_rows_of(
+    work: Work, table: Table, view: SourceRelation, known: States, part: Part, reason: str
+) -> Plan:
+    """Plan the rows of a part that is told by the key alone, however far the last run has read."""
+    (basis,) = _bases(work, [table], [view], known)
+    return plan_part(basis, part, reason)
+
+
 def _bases(
     work: Work, tables: Sequence[Table], views: Sequence[SourceRelation], known: States
 ) -> list[Basis]:
@@ -82,7 +90,7 @@ def _basis(
     layout = lay_out(table, view.relation, view.types, there, known)
     travels = format_between(work.source, work.target, view.relation.columns, layout.fields)
     basis = Basis(table, view, layout, known, there, travels)
-    if table.mode is not SyncMode.INCREMENTAL_SYNC:
+    if table.mode is not SyncMode.INCREMENTAL_SYNC or table.rows is not None:
         return basis
     with work.source.cursor() as cursor:
         return dataclasses.replace(basis, cursor=read_range(cursor, table, view, known))

@@ -10,7 +10,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.plan.batch_format import BatchFormat
 from sync_assets.engine.plan.cursor_range import CursorRange
-from sync_assets.engine.plan.plan import How, KeySearch, LeafRead, Plan
+from sync_assets.engine.plan.plan import How, KeySearch, LeafRead, Part, Plan
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source
@@ -24,6 +24,8 @@ REASONS = 3
 """How many leaves a receipt's reason names."""
 
 ASKED_FOR = "asked for"
+
+ALL_AROUND = "full pass: the last run is 2^32 or more transactions ago"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,17 +47,21 @@ class Basis:
 
 
 def plan_changes(basis: Basis) -> Plan:
-    """Plan the rows that changed since the last run, or all.
+    """Plan the rows that changed since the last run, or all, or those that are to be read again.
 
-    Raises SourceIdentityChanged or SourceBehind where going on would lose rows.
+    Raises SourceIdentityChanged or SourceBehind where going on would lose rows, ConfigurationError
+    where a part is asked for and all must be read.
     """
+    if basis.table.rows is not None:
+        _require_in_step(basis)
+        return plan_part(basis, Part(), f"rows again: {' '.join(basis.table.rows.split())}")
     table, view, layout, cursor = basis.table, basis.view, basis.layout, basis.cursor
     fingerprint = configuration(table, layout)
     why = _why_all(basis, fingerprint) or basis.suspicion
     start = basis.known.watermark if basis.known and not why else 0
     window = XidWindow(start, view.snapshot.xmax)
     if not why and window.covers_ring:
-        why = "full pass: the last run is 2^32 or more transactions ago"
+        why = ALL_AROUND
     reads = tuple(
         read
         for leaf in view.relation.leaves
@@ -83,6 +89,10 @@ def plan_since(basis: Basis, since: int) -> Plan:
     They travel as text. It is told what to read, and so asks nothing of the last run but its source.
     """
     _require_accepted(basis)
+    if basis.table.rows is not None:
+        raise errors.ConfigurationError(
+            "rows is for a whole run, not for a step of one", remedy="Say `where` instead."
+        )
     layout, end = basis.layout, basis.view.snapshot.xmax
     why = layout.full or next(iter(layout.full_leaves.values()), None)
     if since and why is not None:
@@ -109,6 +119,66 @@ def plan_since(basis: Basis, since: int) -> Plan:
         # A map that there may be would not know of the rows: merging them drops it.
         keys=KeySearch(mapped=True),
     )
+
+
+def plan_part(basis: Basis, part: Part, reason: str) -> Plan:
+    """The plan of the rows that `Table.rows` says; raises UnusableKey or SchemaConflict.
+
+    Its window holds what the last run may not have seen, of which a map of keys cannot know.
+    """
+    table, view, layout, known = basis.table, basis.view, basis.layout, basis.known
+    if layout.key is None:
+        raise errors.UnusableKey(
+            f"{table.source} has no key, so some of its rows cannot be read again without the others",
+            remedy="Name the columns that identify a row, key: [id], or read every row: --full-refresh.",
+        )
+    if layout.alterations:
+        # A column that changes is written in every row, and here only some are sent.
+        changes = "; ".join(each.says for each in layout.alterations)
+        raise errors.SchemaConflict(
+            f"the target {table.target} must follow its source first: {changes}",
+            remedy="Sync the table first.",
+        )
+    seen = {leaf.oid for leaf in known.leaves} if known else set()
+    unseen = any(leaf.oid not in seen for leaf in view.relation.leaves)
+    return Plan(
+        table,
+        view,
+        layout,
+        XidWindow(known.watermark if known and not unseen else 0, view.snapshot.xmax),
+        tuple(LeafRead(leaf, How.WHOLE, ASKED_FOR) for leaf in view.relation.leaves),
+        full=False,
+        reason=reason,
+        fingerprint=configuration(table, layout),
+        keys=KeySearch(mapped=known is not None and known.mapped),
+        format=basis.format,
+        part=part,
+    )
+
+
+def _require_in_step(basis: Basis) -> None:
+    """Refuse to read a part of a table of which the next run must read every row.
+
+    What else it has is not what the mark says, and a part that is newer would hide that.
+    """
+    table, known = basis.table, basis.known
+    _require_accepted(basis)
+    if known is None or basis.there is None:
+        raise errors.ConfigurationError(
+            f"{table.target} was never synced, so there are no rows of it to read again",
+            remedy="Run it once without --rows.",
+        )
+    layout = basis.layout
+    void = _why_mark_is_void(table, basis.view, known, basis.there, configuration(table, layout))
+    why = f"full pass: {layout.full}" if layout.full and not layout.alterations else None
+    if XidWindow(known.watermark, basis.view.snapshot.xmax).covers_ring:
+        why = ALL_AROUND
+    why = why or void or basis.suspicion
+    if why is not None:
+        raise errors.ConfigurationError(
+            f"the next run of {table.target} must read every row, not a part ({why})",
+            remedy="Run it without --rows.",
+        )
 
 
 def configuration(table: Table, layout: Layout) -> str:

@@ -112,12 +112,12 @@ def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Fore
     workers = choose_workers(run.workers, run.workers.max_workers)
     cut = list(chunks([plan], workers, run.workers.batch_size))
     with transaction(target) as cursor:
-        past = state.past_seconds(cursor, plan.table.target, plan.table.mode.value, full=plan.full)
+        past = state.past_seconds(cursor, plan.table.target, plan.mode, full=plan.full)
         ddl = tuple(_statements(cursor, plan))
     return Forecast(
         source=str(plan.table.source),
         target=str(plan.table.target),
-        mode=plan.table.mode.value,
+        mode=plan.mode,
         reason=plan.reason,
         full=plan.full,
         exact=plan.exact,

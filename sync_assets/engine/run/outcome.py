@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from datetime import datetime, timezone
 
 from sync_assets.engine.context import Run
@@ -26,7 +27,7 @@ def make_receipt(
     return Receipt(
         source=str(plan.table.source),
         target=str(plan.table.target),
-        mode=plan.table.mode.value,
+        mode=plan.mode,
         reason=_reason(staged),
         source_max_xmin=max((xid for xid in seen if xid is not None), default=None),
         watermark_before=known.watermark if known else None,
@@ -47,7 +48,7 @@ def make_receipt(
         changed_pages=plan.changed_pages,
         exact=plan.exact,
         dry_run=plan.table.dry_run,
-        cursor_mark=plan.cursor.mark if plan.cursor else None,
+        cursor_mark=_cursor_mark(plan, known),
         events=(*plan.events, *merged.events),
         snapshot_at=plan.view.snapshot.taken_at.isoformat(),
         finished_at=datetime.now(timezone.utc).isoformat(),
@@ -69,27 +70,39 @@ def _reason(staged: Staged) -> str:
 
 def _watermark(plan: Plan, known: State | None) -> int:
     """The mark that this run leaves: only one that reads by xid may move it on."""
+    if known is not None and plan.part is not None:
+        return known.watermark
     if known is None or plan.full or plan.reads_by_xid or not plan.view.relation.has_versions:
         return plan.view.snapshot.xmin
     return known.watermark
 
 
+def _cursor_mark(plan: Plan, known: State | None) -> str | None:
+    if plan.part is not None:
+        return known.cursor_mark if known else None
+    return plan.cursor.mark if plan.cursor else None
+
+
 def _rows_in_target(staged: Staged, merged: Merged, known: State | None) -> int | None:
     """Live rows: exact after a pass over every row; later what our own writes made of it."""
     plan, done, buckets = staged.plan, staged.done, staged.staging.buckets
+    before = known.rows_in_target if known else None
+    if plan.part is not None:
+        return before if merged.live is None else merged.live
     if buckets is not None:
         return buckets.rows
     if plan.reads_all_keys:
         return done.keys
     if plan.full:
         return done.rows + (merged.only_in_target or 0)
-    before = known.rows_in_target if known else None
     return None if before is None else before + merged.inserted - merged.deleted
 
 
 def state_after(staged: Staged, known: State | None, receipt: Receipt, storage: str) -> State:
     """What the next run goes on from; `storage` is where the target's rows now are."""
     plan, seen = staged.plan, staged.plan.view.snapshot
+    if known is not None and plan.part is not None:
+        return _state_beside(staged, known, receipt)
     before = known.samples if known and not plan.full else ()
     return State(
         version=(known.version if known else 0) + 1,
@@ -117,6 +130,17 @@ def state_after(staged: Staged, known: State | None, receipt: Receipt, storage: 
             plan.layout.key_columns,
             known.columns if known else None,
         ),
+    )
+
+
+def _state_beside(staged: Staged, known: State, receipt: Receipt) -> State:
+    """The state after a part: what the next run reads is as before, and what no source may fall behind."""
+    return dataclasses.replace(
+        known,
+        version=known.version + 1,
+        lsn=staged.plan.view.snapshot.lsn,
+        rows_in_target=receipt.rows_in_target,
+        samples=kept(known.samples, staged.newest),
     )
 
 

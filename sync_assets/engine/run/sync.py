@@ -21,6 +21,7 @@ from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import Exported, batch_folder
 from sync_assets.engine.export.export import Export
 from sync_assets.engine.load.loaders import Loaders
+from sync_assets.engine.load.preconditions import parts_told
 from sync_assets.engine.load.staging import (
     Staged,
     Staging,
@@ -123,6 +124,7 @@ def fill(
     `held_from` is the moment, in seconds of the monotonic clock, since when the snapshot is held.
     """
     tables = [plan.table for plan in plans]
+    plans = parts_told(work.target, plans)
     if not all(table.dry_run for table in tables):
         prepare(work.target)
     drop_leftovers(work.target, tables)
@@ -253,6 +255,10 @@ def _publish(
 
 
 def _expected_storage(group: Sequence[Staged], known: States) -> dict[RelationName, str]:
-    """What targets that are not read whole must still be, since rows below the mark are not read."""
-    states = {staged.target: known[staged.target] for staged in group if not staged.plan.full}
+    """What targets that are not read whole must still be, since rows below the mark are not read.
+
+    Of a part they are, and the state says as before what all the others are worth.
+    """
+    marked = [each for each in group if not each.plan.full and each.plan.part is None]
+    states = {staged.target: known[staged.target] for staged in marked}
     return {name: before.target_storage for name, before in states.items() if before}

@@ -20,7 +20,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import CATALOG_NAMES, Cursor, row, rows
-from sync_assets.engine.snapshot.scope import written
+from sync_assets.engine.snapshot.scope import computed, condition, written
 from sync_assets.engine.table import SyncMode, Table
 
 ALONE = "SET LOCAL max_parallel_workers_per_gather = 0"
@@ -38,10 +38,11 @@ class Reach:
 def reaches(table: Table, relation: Relation) -> bool:
     """Whether what is read may be more than heap tables that are locked by name.
 
-    Outside full_sync, filter and expressions are proven to depend on the row alone.
+    Outside full_sync, filter and expressions are proven to depend on the row alone; what was
+    asked of one run is not.
     """
-    computed = table.where is not None or bool(table.expressions)
-    return not relation.has_versions or (computed and table.mode is SyncMode.FULL_SYNC)
+    proven = table.rows is None and table.mode is not SyncMode.FULL_SYNC
+    return not relation.has_versions or (any(computed(table)) and not proven)
 
 
 def lock_view(cursor: Cursor, name: RelationName) -> None:
@@ -83,7 +84,7 @@ def reach(cursor: Cursor, table: Table, relation: Relation, names: Sequence[str]
         SQL(", ").join([SQL("*"), *values]),
         SQL("ONLY " if relation.has_versions else ""),
         identifiers.relation(relation.name),
-        written(table.where or "true"),
+        condition(table),
     )
     cursor.execute(SQL("; ").join([*map(SQL, names), statement, SQL(CATALOG_NAMES)]))
     parallel, remote = row(cursor, _HOW)

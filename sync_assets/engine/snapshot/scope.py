@@ -54,7 +54,7 @@ def own_names(table: Table, relation: Relation, types: Iterable[UserType]) -> tu
     unless the text of a value that is read beside them depends on that: then they must name their
     schemas. What is ours in such a statement does so in any case.
     """
-    if table.where is None and not table.expressions and relation.kind not in CALLING:
+    if not any(computed(table)) and relation.kind not in CALLING:
         return ()
     columns = relation.columns
     parts = (part for each in types for part in (each.base, *(type_ for _, type_ in each.parts)))
@@ -95,12 +95,12 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     for place, text in texts(table):
         require_expression(text, place)
     travelling = [column for column in relation.columns if _travels(table, column.name)]
-    computed = _computed_columns(cursor, table, relation, travelling)
+    made = _computed_columns(cursor, table, relation, travelling)
     columns = [
-        dataclasses.replace(computed.pop(column.name, column), number=column.number)
+        dataclasses.replace(made.pop(column.name, column), number=column.number)
         for column in travelling
     ]
-    columns += computed.values()
+    columns += made.values()
     names = {column.name for column in columns}
     keys = tuple(key for key in relation.keys if names.issuperset(key.columns))
     return dataclasses.replace(relation, columns=tuple(columns), keys=keys)
@@ -141,19 +141,32 @@ def texts(table: Table) -> Iterator[tuple[str, str]]:
         yield f"the expression for {name!r}", text
 
 
+def computed(table: Table) -> Iterator[str]:
+    """All SQL that a run has the source compute: the table's own, and what was asked of the run."""
+    yield from (text for _, text in texts(table))
+    if table.rows is not None:
+        yield table.rows
+
+
+def condition(table: Table) -> Composable:
+    """The condition on the rows that a run reads."""
+    wanted = [written(text) for text in (table.where, table.rows) if text is not None]
+    return SQL(" AND ").join(wanted) if wanted else SQL("true")
+
+
 def _computed_columns(
     cursor: Cursor, table: Table, relation: Relation, travelling: Iterable[Column]
 ) -> dict[str, Column]:
     """What the source makes of the expressions and the filter, without reading a row."""
-    if not table.expressions and table.where is None:
+    if not any(computed(table)):
         return {}
     replaced = {name for name, _ in table.expressions}
     kept = [column for column in travelling if column.name not in replaced]
     names = _own_names(cursor, table, relation, kept)
-    computed = _computed(cursor, table, names)
-    if names and not _own_names(cursor, table, relation, computed.values()):
-        computed = _computed(cursor, table, ())
-    return computed
+    found = _computed(cursor, table, names)
+    if names and not _own_names(cursor, table, relation, found.values()):
+        found = _computed(cursor, table, ())
+    return found
 
 
 def _own_names(
@@ -169,7 +182,7 @@ def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, C
     statement = SQL("SELECT {} FROM {} WHERE {} LIMIT 0").format(
         SQL(", ").join(chosen),
         identifiers.relation(table.source),
-        written(table.where or "true"),
+        condition(table),
     )
     problem = None
     cursor.execute("; ".join(("SAVEPOINT scope", *names)))
@@ -182,9 +195,11 @@ def _computed(cursor: Cursor, table: Table, names: Sequence[str]) -> dict[str, C
         problem = error.diag.message_primary
     cursor.execute("ROLLBACK TO scope; RELEASE scope")
     if problem is not None:
+        asked = "the rows asked for, " if table.rows is not None else ""
         raise errors.ConfigurationError(
-            f"the source {table.source} refuses its filter or an expression: {problem}",
-            remedy="Correct where or expressions; both are SQL over the source's own columns."
+            f"the source {table.source} refuses {asked}its filter or an expression: {problem}",
+            remedy=f"Correct {'rows, ' if asked else ''}where or expressions; they are SQL over the"
+            " source's own columns."
             + (
                 " Beside values of types like regclass they name the schemas of functions."
                 * (not names)

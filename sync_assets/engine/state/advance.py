@@ -23,7 +23,10 @@ WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s AND 
 """
 
 
-_WRITTEN = {"map": f"CASE WHEN %(mapped)s THEN {MAP.format('%(map_name)s')} END"}
+_WRITTEN = {
+    "map": f"CASE WHEN %(mapped)s THEN {MAP.format('%(map_name)s')} END",
+    "synced_at": "clock_timestamp()",
+}
 """What a column is written as where it is not a plain value."""
 
 
@@ -35,13 +38,13 @@ def advance(
     after: State,
     receipt: Receipt,
 ) -> None:
-    """Write state and receipt inside the publishing transaction; raises ConcurrentRun."""
-    values: dict[str, object] = {
-        "source_schema": source.schema,
-        "source_table": source.name,
-        "mode": receipt.mode,
-        "run_id": receipt.run_id,
-    }
+    """Write state and receipt inside the publishing transaction; raises ConcurrentRun.
+
+    Where the data as a whole is no newer than it was, that is still the last sync.
+    """
+    values: dict[str, object] = {"source_schema": source.schema, "source_table": source.name}
+    if before is None or before.snapshot_at != after.snapshot_at:
+        values |= {"mode": receipt.mode, "run_id": receipt.run_id, "synced_at": None}
     kept = {column: getattr(after, name) for column, name in FIELDS.items() if name != "version"}
     mapping = {"mapped": after.mapped, "map_name": keys_by_page_of(target).as_sql}
     values |= kept | {
@@ -123,7 +126,7 @@ def _execute_update(
     assignments = ", ".join(f"{name} = {_WRITTEN.get(name, f'%({name})s')}" for name in values)
     cursor.execute(
         f"UPDATE sync_assets.state SET {assignments}, "  # noqa: S608 - our own column names
-        "version = version + 1, synced_at = clock_timestamp() "
+        "version = version + 1 "
         "WHERE target_schema = %(target_schema)s AND target_table = %(target_table)s "
         "AND version = %(read_version)s",
         values | place | {"read_version": version},

@@ -20,13 +20,15 @@ RUN = """
 import os, signal, sys
 from sync_assets.engine import DataCopyEngine
 
-source, target, folder, phase, how = sys.argv[1:]
+source, target, folder, phase, how, *rows = sys.argv[1:]
+options = {"rows": rows[0]} if rows else {}
 
 def stop(progress, done=[]):
     if progress.phase == phase and not done:
         done.append(os.kill(os.getpid(), getattr(signal, how)))
 
-DataCopyEngine(source, target, batch_dir=folder, on_progress=stop).copy_table_data_with_xmin("t", "t")
+engine = DataCopyEngine(source, target, batch_dir=folder, on_progress=stop)
+engine.copy_table_data_with_xmin("t", "t", **options)
 """
 
 CREATE = (
@@ -39,9 +41,10 @@ CHANGE = (
 )
 
 
-def run_until(pair: Pair, folder: Path, phase: str, how: str) -> int:
+def run_until(pair: Pair, folder: Path, phase: str, how: str, *rows: str) -> int:
     """Sync in a process of its own that signals itself when it reaches a phase."""
-    command = [sys.executable, "-c", RUN, pair.source_url, pair.target_url, str(folder), phase, how]
+    ends = (pair.source_url, pair.target_url)
+    command = [sys.executable, "-c", RUN, *ends, str(folder), phase, how, *rows]
     return subprocess.run(command, check=False, capture_output=True).returncode
 
 
@@ -92,3 +95,27 @@ def test_rows_and_mark_commit_together_or_not_at_all(pair: Pair, tmp_path: Path)
         assert pair.target("SELECT count(*) FROM sync_assets.receipt") == [(1,)]
     assert pair.sync().rows_updated == 2857
     assert pair.is_exact()
+
+
+@pytest.mark.parametrize("phase", ["export", "load", "merge", "state", "commit"])
+def test_a_part_that_was_killed_is_as_it_was_and_so_is_the_next_run(
+    pair: Pair, tmp_path: Path, phase: str
+) -> None:
+    pair.source(*CREATE)
+    pair.sync()
+    pair.source(*CHANGE)
+    pair.target("UPDATE t SET v = 'by hand' WHERE id = 20000")
+    left = "SELECT count(*), count(*) FILTER (WHERE v = 'changed') FROM t"
+    before = (pair.target("TABLE sync_assets.state"), pair.target(left))
+    rows = "id > 19990"
+    assert run_until(pair, tmp_path, phase, "SIGKILL", rows) == -signal.SIGKILL
+    assert (pair.target("TABLE sync_assets.state"), pair.target(left)) == before
+    receipt = pair.engine(batch_dir=tmp_path).copy_table_data_with_xmin("t", "t", rows=rows)
+    assert (receipt.rows_inserted, receipt.rows_updated) == (1000, 3)
+    assert pair.target("SELECT v FROM t WHERE id = 20000") == pair.source(
+        "SELECT v FROM t WHERE id = 20000"
+    )
+    receipt = pair.sync()
+    assert (receipt.rows_updated, receipt.rows_unchanged) == (2855, 1002)
+    assert pair.is_exact()
+    assert pair.leftovers() == []

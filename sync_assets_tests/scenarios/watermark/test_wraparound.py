@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.xid import RING
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
@@ -111,5 +112,7 @@ def test_a_table_not_synced_for_billions_of_transactions_is_brought_up_to_date(
     advance(cluster, first.watermark + 3_000_001_000, first.watermark + 2 * RING)
     pair = Pair(cluster.url("source"), target_url)
     pair.source("INSERT INTO t VALUES (301, 'newest')")
+    with pytest.raises(ConfigurationError, match=r"must read every row, not a part .*2\^32"):
+        pair.sync(rows="id = 301")
     assert "2^32" in pair.sync().reason
     assert pair.is_exact()
