@@ -77,8 +77,10 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
 
 
 def _runs_at_once(synced: SyncedTable) -> int:
-    if not os.environ.get("DAGSTER_HOME"):
-        # Then there is no instance but ours, where `run` takes one table after another.
+    from sync_assets.runs.home import has_home
+
+    if not has_home(os.environ):
+        # Then nothing has run yet but `run`, which takes one table after another.
         return 1
     from sync_assets.launch.pools import runs_at_once
 
@@ -107,7 +109,9 @@ def _of_dagster(
     place: Path, configs: Sequence[TableSyncConfig], configured: Sequence[SyncedTable]
 ) -> Iterator[Finding]:
     """Pools that let all syncs together open more than a source allows; what a change has lost."""
-    if not os.environ.get("DAGSTER_HOME"):
+    from sync_assets.runs.home import has_home
+
+    if not has_home(os.environ):
         return
     from sync_assets.assets.moved import moved_assets
     from sync_assets.assets.specs import code_location
