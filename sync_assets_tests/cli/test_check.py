@@ -91,6 +91,18 @@ def test_pools_of_a_dagster_home_multiply_the_connections(
     assert crowded["mend"] == "set it with: dagster instance concurrency set sync_source 1"
 
 
+def test_checks_that_do_not_apply_to_a_table_are_named(tmp_path: Path, pair: Pair) -> None:
+    checks = "defaults: {sync_mode: full_sync, checks: {key: true, content: true, row_count: true}}"
+    (tmp_path / "defs.yaml").write_text(
+        DEFS.replace("workers: {max_workers: 90}", checks).replace(", deletes: hard", "")
+    )
+    found = [each for each in printed("check")["findings"] if each["check"] == "idle_checks"]
+    assert [(each["where"], each["severity"]) for each in found] == [
+        ("target public.keyless", "note")
+    ]
+    assert found[0]["what"].endswith("as it is synced without a key: key, content")
+
+
 def test_a_home_of_our_own_counts_once_it_is_there() -> None:
     def room() -> list[str]:
         found = printed("check", "good")["findings"]

@@ -58,12 +58,15 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
     configs = [component.config for component in read_components(place)]
     most = max(config.workers.max_workers for config in configs)
     found = [
-        check(
-            ends.source_url,
-            ends.target_url,
-            [synced.table for synced in ends.tables],
-            max_workers=most,
-            runs=_runs_at_once(ends.tables[0]),
+        _with_idle_checks(
+            check(
+                ends.source_url,
+                ends.target_url,
+                [synced.table for synced in ends.tables],
+                max_workers=most,
+                runs=_runs_at_once(ends.tables[0]),
+            ),
+            ends.tables,
         )
         for ends in by_connections(chosen)
     ]
@@ -85,6 +88,24 @@ def _runs_at_once(synced: SyncedTable) -> int:
     from sync_assets.launch.pools import runs_at_once
 
     return runs_at_once(synced)
+
+
+def _with_idle_checks(checked: Checked, tables: Sequence[SyncedTable]) -> Checked:
+    """What was found, and the asset checks that have nothing to say of a table without a key."""
+    from sync_assets.engine.check.finding import note
+
+    def idle() -> Iterator[Finding]:
+        for synced in tables:
+            asked = synced.automation.checks
+            sampled = asked.content is not None and asked.content.share < 1
+            names = [*["key"] * (asked.key is not None), *["content"] * sampled]
+            if synced.table.target in checked.keyless and names:
+                what = f"does not apply to it, as it is synced without a key: {', '.join(names)}"
+                mend = "leave it out, or name the key: [id]; content: {share: 1} compares all rows"
+                found = note(f"target {synced.table.target}", f"among its checks {what}", mend)
+                yield dataclasses.replace(found, check="idle_checks")
+
+    return dataclasses.replace(checked, findings=(*checked.findings, *idle()))
 
 
 def _shared_targets(
