@@ -103,6 +103,16 @@ def test_checks_that_do_not_apply_to_a_table_are_named(tmp_path: Path, pair: Pai
     assert found[0]["what"].endswith("as it is synced without a key: key, content")
 
 
+def test_a_freshness_that_the_schedule_cannot_keep_is_named(tmp_path: Path) -> None:
+    hasty = 'defaults: {schedule: "0 6 * * mon-fri", freshness: 26 hours}'
+    (tmp_path / "defs.yaml").write_text(DEFS.replace("workers: {max_workers: 90}", hasty))
+    (found,) = [
+        each for each in printed("check", "good")["findings"] if each["check"] == "freshness"
+    ]
+    assert (found["where"], found["severity"]) == ("target public.good", "warning")
+    assert "may leave 3 d between two syncs, and its freshness allows 1 d 2 h" in found["what"]
+
+
 def test_a_home_of_our_own_counts_once_it_is_there() -> None:
     def room() -> list[str]:
         found = printed("check", "good")["findings"]

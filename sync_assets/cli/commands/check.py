@@ -70,7 +70,11 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         )
         for ends in by_connections(chosen)
     ]
-    beside = (*_shared_targets(chosen, configured), *_of_dagster(place, configs, configured))
+    beside = (
+        *_shared_targets(chosen, configured),
+        *_aging(chosen),
+        *_of_dagster(place, configs, configured),
+    )
     found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
     if as_json:
         print_json(_document(found))
@@ -124,6 +128,23 @@ def _shared_targets(
         except ConfigurationError as error:  # noqa: PERF203 (one finding for each table)
             where = f"target {error.table}"
             yield Finding(Severity.BLOCKING, where, error.message, error.remedy, "shared_targets")
+
+
+def _aging(chosen: Sequence[SyncedTable]) -> Iterator[Finding]:
+    """The tables that get too old by their own schedule."""
+    from sync_assets.config.automation import longest_gap
+    from sync_assets.engine.check.finding import warning
+    from sync_assets.runs.progress_log import duration
+
+    for synced in chosen:
+        how = synced.automation
+        if how.schedule and how.freshness and how.is_freshness_too_short:
+            gap, allowed = longest_gap(how.schedule), how.freshness.total_seconds()
+            what = f"its schedule may leave {duration(gap)} between two syncs, and its freshness"
+            what += f" allows {duration(allowed)}: it is told as too old after both"
+            mend = "write a longer freshness, or a schedule that comes more often"
+            found = warning(f"target {synced.table.target}", what, mend)
+            yield dataclasses.replace(found, check="freshness")
 
 
 def _of_dagster(
