@@ -76,8 +76,14 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
 
 
+@pytest.fixture(scope="session")
+def _state_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("state")
+
+
 @pytest.fixture(autouse=True)
-def _clean_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+def _clean_environment(monkeypatch: pytest.MonkeyPatch, _state_files: Path) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(_state_files))
     for name in list(os.environ):
         if name.startswith(OURS) and not name.startswith(FOR_TESTS):
             monkeypatch.delenv(name)

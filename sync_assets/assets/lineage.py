@@ -6,7 +6,7 @@ columns changed: what depends on it stays fresh through a sync that found nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -78,6 +78,7 @@ def data_version(
     return dg.DataVersion(f"{receipt.watermark}-{receipt.run_id[:8]}")
 
 
+REASON = "sync/reason"
 KEPT = (SCHEMA, "dagster/row_count", MARKER, WATERMARK)
 """What Dagster and the change sensor read of the last materialization, whatever it was."""
 
@@ -118,8 +119,22 @@ def looked_at(
     metadata: dict[str, Any] = {
         name: before.metadata[name] for name in KEPT if name in before.metadata
     }
-    metadata |= {"sync/reason": NOTHING_NEW} | ({MARKER: marker} if marker else {})
+    metadata |= {REASON: NOTHING_NEW} | ({MARKER: marker} if marker else {})
     return dg.AssetMaterialization(key, metadata=metadata, tags=before.tags)
+
+
+def last_looks(
+    instance: dg.DagsterInstance, keys: Sequence[dg.AssetKey]
+) -> dict[dg.AssetKey, float]:
+    """When those tables that a look found idle last were looked at, by one query."""
+    found: dict[dg.AssetKey, float] = {}
+    for record in instance.get_asset_records(keys) if keys else ():
+        last = record.asset_entry.last_materialization_record
+        event = last.asset_materialization if last else None
+        reason = event.metadata.get(REASON) if event else None
+        if last and reason is not None and reason.value == NOTHING_NEW:
+            found[record.asset_entry.asset_key] = last.timestamp
+    return found
 
 
 def _names(schema: Any) -> list[tuple[str, str]]:

@@ -165,7 +165,7 @@ def source_spec(synced: SyncedTable) -> dg.AssetSpec:
 
 def target_spec(synced: SyncedTable) -> dg.AssetSpec:
     """The table on the target, which depends on the one on the source."""
-    table, freshness = synced.table, synced.automation.freshness
+    table, freshness = synced.table, synced.automation.tolerated
     return dg.AssetSpec(
         target_key(synced),
         description=synced.description

@@ -5,6 +5,7 @@ Both keep one record of what was told: an error that a run meets and a look find
 
 import os
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from time import time as clock
 
 import dagster as dg
@@ -14,13 +15,13 @@ from sync_assets.automation.alerts import AlertNotSent, send
 from sync_assets.automation.home import every_op
 from sync_assets.config.automation import Alerts, Checks
 from sync_assets.config.model import SyncedTable
-from sync_assets.engine.names import RelationName
-from sync_assets.hindrances.circumstances import Circumstances, Failure
+from sync_assets.hindrances.circumstances import Circumstances, Failure, Failures
 from sync_assets.hindrances.record import record, record_failures, recorded
 from sync_assets.hindrances.telling import NAMED_AT_MOST, judge, lines
 from sync_assets.runs.in_flight import steps_of
 
 FAILURE_SECONDS = 10
+SYNC_FAILED, CHECK_FAILED = "a sync failed", "a check failed"
 DIED = "RunDied"
 """What stands for an error's kind where a run has ended without one."""
 
@@ -49,7 +50,7 @@ def _failure_sensor(
     )
     def failures(context: dg.RunFailureSensorContext) -> None:
         run = context.dagster_run
-        of_tables, _ = _failed(context.instance, tables, run)
+        of_tables = _failed(context.instance, tables, run).syncs
         record_failures(context.instance, tables, of_tables)
         try:
             _tell(context.instance, component, tables, alerts, run)
@@ -83,37 +84,49 @@ def _tell(
     run: dg.DagsterRun,
 ) -> None:
     """Tell of a failed run what of it concerns these tables, and was not told a while ago."""
-    of_tables, others = _failed(instance, tables, run)
-    before = recorded(instance, tables)
-    judged = judge(Circumstances(tables, failures=of_tables), before, clock())
-    told = [*lines(judged.begun.items()), *others]
+    failed, before = _failed(instance, tables, run), recorded(instance, tables)
+    judged = judge(Circumstances(tables, failures=failed.syncs), before, clock())
+    told = [*lines(judged.begun.items()), *failed.run]
+    subject = SYNC_FAILED if told else CHECK_FAILED
+    told += failed.checks
     if told:
         link = [f"{alerts.ui_url}/runs/{run.run_id}"] if alerts.ui_url else []
         text = "\n".join([*told[:NAMED_AT_MOST], f"Run {run.run_id}", *link])
-        send(alerts, os.environ, f"{component}: a sync failed", text)
+        send(alerts, os.environ, f"{component}: {subject}", text)
     record(instance, tables, before, judged.memory)
+
+
+@dataclass(frozen=True, slots=True)
+class _Failed:
+    """With what a run failed: the tables that it was to sync, and in words checks and the run itself."""
+
+    syncs: Failures
+    checks: list[str]
+    run: list[str]
 
 
 def _failed(
     instance: dg.DagsterInstance, tables: Sequence[SyncedTable], run: dg.DagsterRun
-) -> tuple[dict[RelationName, Failure], list[str]]:
-    """With what a run failed: the tables that it was to sync, and in words what else is ours."""
+) -> _Failed:
     ops, at = every_op(tables, "").ops, _ended(instance, run)
-    failed, others = dict(_step_failures(instance, run, at)), []
+    failed, alone = dict(_step_failures(instance, run, at)), list[str]()
     keys = {specs.target_key(synced) for synced in tables}
     died = _death(instance, run, at)
     if died and (run.asset_selection is None or keys & run.asset_selection):
         left = steps_of(instance, run)
         lost = (left.planned | left.begun.keys()) & ops.keys() - failed.keys()
         failed |= dict.fromkeys(lost, died)
-        others += [] if lost else [died.what]
+        alone += [] if lost else [died.what]
     checks = {
-        specs.check_op(specs.target_key(each), name)
+        specs.check_op(specs.target_key(each), name): f"{each.table.target}: its check {name}"
         for name in Checks.model_fields
         for each in tables
     }
-    others += [f"{step}: {each.what}" for step, each in failed.items() if step in checks]
-    return {target: each for step, each in failed.items() for target in ops.get(step, ())}, others
+    return _Failed(
+        {target: each for step, each in failed.items() for target in ops.get(step, ())},
+        [f"{checks[step]}: {each.what}" for step, each in failed.items() if step in checks],
+        alone,
+    )
 
 
 def _step_failures(

@@ -12,8 +12,8 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import Deletes, SyncMode
-from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
-from sync_assets.engine.verify.sample import sample_rows
+from sync_assets.engine.verify.counts import RowCount, check_key, count_rows, schema_drift
+from sync_assets.engine.verify.sample import Sample, sample_rows
 from sync_assets.plain_text import as_markdown
 from sync_assets.runs.failures import failure_of, retry_of
 from sync_assets.runs.run_watch import stopped_with_run
@@ -21,6 +21,16 @@ from sync_assets.runs.run_watch import stopped_with_run
 SEVERITIES = {"error": dg.AssetCheckSeverity.ERROR, "warn": dg.AssetCheckSeverity.WARN}
 Verdict = tuple[bool | None, str, dict[str, Any]]
 """Whether it passed, None where nothing was compared; one sentence, and the numbers."""
+
+DOES_NOT_APPLY: Verdict = (True, "Does not apply: the table is synced without a key.", {})
+"""Of a check that finds rows by their key; `sync-assets check` names the tables."""
+
+NOTHING = "Nothing was compared: the source has no row that the last sync has seen."
+
+UNSETTLED = (
+    "They may have changed since the last sync: the source's rows tell no versions, and it was"
+    " written to."
+)
 
 Context = dg.AssetCheckExecutionContext
 
@@ -118,6 +128,8 @@ def _result(
 
 def _key(synced: SyncedTable, _source: str, target: str) -> Verdict:
     found = check_key(target, synced.table)
+    if found is None:
+        return DOES_NOT_APPLY
     key = ", ".join(found.columns)
     sentence = (
         f"Keys ({key}) that are there twice: {found.duplicates:,}; with a NULL: {found.nulls:,}."
@@ -140,13 +152,16 @@ def _row_count(synced: SyncedTable, source: str, target: str) -> Verdict:
     sentence = f"Rows that are missing: {missing:,}; that the source has not: {extra:,}."
     numbers = {"rows_in_source": found.source, "rows_in_target": found.target}
     numbers |= {"rows_missing": missing, "rows_extra": extra}
-    return _told(sentence, numbers, passed=passed, tells=found.tells)
+    return _told(sentence, numbers, found, passed=passed)
 
 
-def _told(sentence: str, numbers: dict[str, Any], *, passed: bool, tells: bool) -> Verdict:
-    if passed and not tells:
-        nothing = "Nothing was compared: the source has no row that the last sync has seen."
-        return None, nothing, numbers
+def _told(
+    sentence: str, numbers: dict[str, Any], found: RowCount | Sample, *, passed: bool
+) -> Verdict:
+    if passed and not found.tells:
+        return None, NOTHING, numbers
+    if not passed and found.unsettled:
+        return None, f"{sentence} {UNSETTLED}", numbers
     return passed, sentence, numbers
 
 
@@ -157,11 +172,13 @@ def _removes(synced: SyncedTable) -> bool:
 
 def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: str) -> Verdict:
     found = sample_rows(source, target, synced.table, options.share)
+    if found is None:
+        return DOES_NOT_APPLY
     wrong = found.differing + found.missing
     sentence = f"Of {found.rows:,} rows {found.differing:,} differ, {found.missing:,} are missing."
     numbers = {"rows_compared": found.rows, "rows_differing": found.differing}
     numbers |= {"rows_missing": found.missing}
-    return _told(sentence, numbers, passed=not wrong, tells=found.tells)
+    return _told(sentence, numbers, found, passed=not wrong)
 
 
 def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> Verdict:
@@ -176,7 +193,8 @@ def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> V
     )
     names = ("source", "target", "wrong", "pending", "kept", "differing")
     numbers = {f"rows_{name}": getattr(found, f"rows_{name}") for name in names}
-    return _told(sentence, numbers, passed=found.faultless, tells=found.tells)
+    compared = not found.faultless or found.tells
+    return (found.faultless, sentence, numbers) if compared else (None, NOTHING, numbers)
 
 
 def _drift(synced: SyncedTable, source: str, target: str) -> Verdict:

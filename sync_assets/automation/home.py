@@ -12,6 +12,7 @@ from importlib.metadata import PackageNotFoundError, version
 import dagster as dg
 
 from sync_assets.assets import specs
+from sync_assets.assets.lineage import last_looks
 from sync_assets.automation.change_sensor import last_successes
 from sync_assets.automation.shares import part_of
 from sync_assets.automation.switches import SWITCHED_OFF, SWITCHED_ON, Requester, switches
@@ -57,13 +58,14 @@ class HomeLook:
 
     def from_within(self) -> Home:
         """What a sensor sees, which proves that the daemon lives."""
-        return Home([*self._switched_off(), *self._dead(), *self._pools()], self._working())
+        found = [*self._switched_off(), *self._dead(), *self._pools()]
+        return Home(found, self._working(), self._looks())
 
     def from_outside(self) -> Home:
         """What a command sees: also whether anybody looks from within."""
         within = self.from_within()
         seen = *self._unwatched(), *self._daemons(), *self._versions()
-        return Home([*within.troubles, *seen], within.working)
+        return Home([*within.troubles, *seen], within.working, within.looks)
 
     def failures(self) -> Failures:
         """With what these tables failed, where no sync has followed."""
@@ -142,6 +144,10 @@ class HomeLook:
     def _working(self) -> Targets:
         living = (each for each in self._runs if not each.death)
         return frozenset().union(*(self._targets_of(each.begun) for each in living))
+
+    def _looks(self) -> dict[RelationName, float]:
+        asked = {specs.target_key(e): e.table.target for e in self.tables if e.automation.freshness}
+        return {asked[key]: at for key, at in last_looks(self.instance, list(asked)).items()}
 
     def _pools(self) -> Iterator[Trouble]:
         dead = {each.run.run_id for each in self._runs if each.death}

@@ -6,7 +6,9 @@ import re
 import zoneinfo
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta, timezone
+from functools import cache
+from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
 from pydantic import AfterValidator, BeforeValidator, Field
@@ -15,6 +17,10 @@ from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
 
 CRON_FIELDS = 5
 FIVE_FIELDS = 'write five fields: minute, hour, day, month, day of the week, as in "*/15 * * * *"'
+A_FRIDAY = datetime(2027, 1, 1, tzinfo=timezone.utc)
+TIMES = 14
+"""Times that are looked at, at least, of a schedule that does not come every day: a year of months."""
+
 INTERVAL = re.compile(r"(\d+(?:\.\d+)?) ?(second|minute|hour|day|week)s?")
 
 
@@ -50,6 +56,21 @@ def interval(text: str) -> timedelta:
 def _interval(text: str) -> str:
     interval(text)
     return text
+
+
+@cache
+def longest_gap(cron: str) -> float:
+    """The most seconds between two times of a schedule, a weekend's and a month's among them."""
+    from croniter import croniter
+
+    times, fields = croniter(cron, A_FRIDAY), croniter.expand(cron)[0]
+    # Where days are alike one is enough, and where hours are, an hour.
+    alike = [field == ["*"] for field in fields]
+    days, least = (0 if all(alike[1:]) else 1, 2) if all(alike[2:]) else (4, TIMES)
+    found = [times.get_next(float)]
+    while len(found) < least or found[-1] - found[0] < max(days * 86400, 3600):
+        found.append(times.get_next(float))
+    return max(later - earlier for earlier, later in pairwise(found))
 
 
 def _switch(value: Any) -> Any:
@@ -195,6 +216,19 @@ class Automation:
     def freshness_seconds(self) -> float | None:
         """How old the last sync may be."""
         return self.freshness.total_seconds() if self.freshness else None
+
+    @property
+    def is_freshness_too_short(self) -> bool:
+        """Whether the table gets too old by its schedule alone."""
+        allowed, cron = self.freshness_seconds, self.schedule
+        return allowed is not None and cron is not None and allowed <= longest_gap(cron)
+
+    @property
+    def tolerated(self) -> timedelta | None:
+        """How old the last sync is before that is told: never while the schedule's next time is awaited."""
+        if self.freshness is None or self.schedule is None or not self.is_freshness_too_short:
+            return self.freshness
+        return self.freshness + timedelta(seconds=longest_gap(self.schedule))
 
     @property
     def times(self) -> tuple[object, ...]:

@@ -20,7 +20,7 @@ TOLD = "sync-assets: the demo's story was told to its end"
 
 
 @contextmanager
-def claimed(folder: Path) -> Iterator[None]:
+def claimed(folder: Path) -> Iterator[Path]:
     """Hold this folder for one process at a time; it is made if there is none."""
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / "lock").open("w") as lock:
@@ -31,7 +31,7 @@ def claimed(folder: Path) -> Iterator[None]:
             raise ConcurrentRun(
                 f"another process works in {folder}", remedy="Stop it, or wait for it to end."
             ) from None
-        yield
+        yield folder
 
 
 @contextmanager

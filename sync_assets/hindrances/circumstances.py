@@ -41,10 +41,15 @@ class Trouble:
 
 @dataclass(frozen=True, slots=True)
 class Home:
-    """What Dagster's home says: what hinders, and the targets that living runs work on."""
+    """What Dagster's home says: what hinders, and the targets that living runs work on.
+
+    `looks` says when those with a `freshness` were looked at that were found idle, in seconds since
+    1970: that leaves nothing on the target.
+    """
 
     troubles: Sequence[Trouble] = ()
     working: Collection[RelationName] = ()
+    looks: Mapping[RelationName, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime, timezone
 
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.context import MAX_BATCH_DISK
@@ -14,6 +15,7 @@ from sync_assets.engine.errors import NoSuchRelation, PermanentError, SyncError
 from sync_assets.engine.inspection.health import BatchDisk, SourceHealth, TargetHealth
 from sync_assets.hindrances.circumstances import DAGSTER, ENDS, Circumstances
 from sync_assets.runs.in_flight import SILENCE
+from sync_assets.runs.progress_log import duration
 
 MINUTE, HOUR = 60.0, 3600.0
 PATIENCE = 10 * MINUTE
@@ -148,13 +150,23 @@ def _at_home(kind: str) -> Callable[[Circumstances], Iterator[Found]]:
 def _too_old(seen: Circumstances) -> Iterator[Found]:
     if not isinstance(seen.target, TargetHealth):
         return
+    looks = seen.home.looks if seen.home else {}
     for table in seen.tables:
-        last = seen.target.last_syncs.get(table.table.target)
-        allowed = table.automation.freshness_seconds
-        if allowed is None or (last and last.age <= allowed):
+        target, automation = table.table.target, table.automation
+        last, look = seen.target.last_syncs.get(target), looks.get(target, 0.0)
+        if automation.freshness is None or automation.tolerated is None:
+            continue
+        allowed = automation.tolerated.total_seconds()
+        if last and last.age - max(look - last.at.timestamp(), 0.0) <= allowed:
             continue
         when = f"was last synced at {last.at:%Y-%m-%d %H:%M %Z}" if last else "was never synced"
-        what = f"{when}; its freshness allows {allowed / MINUTE:,.0f} minutes"
+        if last and look > last.at.timestamp():
+            when += (
+                f", and looked at {datetime.fromtimestamp(look, timezone.utc):%Y-%m-%d %H:%M} UTC"
+            )
+        what = f"{when}; its freshness allows {duration(automation.freshness.total_seconds())}"
+        if automation.is_freshness_too_short:
+            what += ", which its schedule did not keep either"
         remedy = "Look at its last runs, and at what else is told of it."
         # One that was never synced counts from the first look.
         yield Found(table, what, remedy, after=None if last else allowed)

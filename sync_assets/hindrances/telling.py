@@ -16,6 +16,9 @@ AGAIN = (1 * HOUR, 4 * HOUR, 24 * HOUR)
 
 NAMED_AT_MOST = 20
 
+LASTING = 60.0
+"""Seconds after which its beginning is worth a word where it is told for the first time."""
+
 BEGUN = "something is in the way of a sync"
 """What the subject of an alert says."""
 
@@ -197,6 +200,7 @@ def lines(told: Iterable[tuple[Place, Known]], at_most: int | None = None) -> li
 def _said(known: Known) -> str:
     if known.ended is not None:
         return f"over: {known.what}"
-    since = datetime.fromtimestamp(known.since, timezone.utc)
-    still = f"still, since {since:%Y-%m-%d %H:%M} UTC: " if known.times > 1 else ""
-    return f"{still}{known.what.rstrip('.')}. {known.remedy}".rstrip()
+    begun = f"since {datetime.fromtimestamp(known.since, timezone.utc):%Y-%m-%d %H:%M} UTC: "
+    lasting = known.told - known.since >= LASTING
+    since = f"still, {begun}" if known.times > 1 else begun if lasting else ""
+    return f"{since}{known.what.rstrip('.')}. {known.remedy}".rstrip()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
@@ -56,7 +57,8 @@ def ask(place: Path, parts: Sequence[Part]) -> list[Asked]:
 def _asked(instance: dg.DagsterInstance, place: Path, part: Part) -> Asked:
     look = _look(instance, place, part)
     home = look.from_outside()
-    found = Home([*home.troubles, *_other_homes(instance, part)], home.working)
+    troubles = [*home.troubles, *_other_homes(instance, part)]
+    found = dataclasses.replace(home, troubles=troubles)
     return Asked(found, recorded(instance, part.tables), look.failures())
 
 

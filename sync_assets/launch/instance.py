@@ -8,7 +8,6 @@ import re
 import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
-from functools import cache
 from pathlib import Path
 
 import click
@@ -19,14 +18,12 @@ from sqlalchemy.exc import ArgumentError
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
 from sync_assets.launch.engines import keep_engines
-from sync_assets.runs.home import alone_in
+from sync_assets.private_server.instance import write_instance
+from sync_assets.runs.home import alone_in, find_home, has_home, state_folder
 
 UNSET = re.compile(r'environment variable "(\w+)"')
 RETRYING = "Retrying failed database connection"
 SHAPE = "postgresql+psycopg2://role@host/database"
-NO_TELEMETRY = (
-    "# Made by `sync-assets run`, which found no DAGSTER_HOME.\ntelemetry: {enabled: false}\n"
-)
 
 
 FILES = ("history/runs.db", "history/runs/index.db", "schedules/schedules.db")
@@ -51,7 +48,7 @@ def mend_home(broken: BrokenHome) -> None:
 
 @contextmanager
 def opened_instance() -> Iterator[dg.DagsterInstance]:
-    """Dagster's instance; without DAGSTER_HOME, one kept among the user's state files.
+    """Dagster's instance, in the home that `find_home` finds.
 
     Raises ConfigurationError if it is not set up rightly, ConnectionFailed if its storage cannot
     be reached.
@@ -67,33 +64,28 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
 
 
 def _open() -> dg.DagsterInstance:
-    given = os.environ.get("DAGSTER_HOME")
-    if given:
-        home = Path(given).expanduser().absolute()
+    home = find_home(os.environ)
+    if os.environ.get("DAGSTER_HOME"):
         with alone_in(home):
             _refuse_two_marks(home)
             return dg.DagsterInstance.get()
-    home = _own_home()
-    _tell(home)
-    with alone_in(home):
-        settings = home / "dagster.yaml"
-        if not settings.exists():
-            settings.write_text(NO_TELEMETRY)
-        _refuse_two_marks(home)
-        return dg.DagsterInstance.from_config(str(home))
-
-
-@cache
-def _tell(home: Path) -> None:
-    """Say once where runs are recorded."""
-    click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
-
-
-def _own_home() -> Path:
-    state = os.environ.get("XDG_STATE_HOME") or str(Path.home() / ".local" / "state")
-    home = Path(state) / "sync-assets" / "dagster"
     home.mkdir(parents=True, exist_ok=True)
-    return home
+    with alone_in(home):
+        new = not has_home(os.environ)
+        write_instance(home, in_files=not os.environ.get("DAGSTER_PG_URL"))
+        _refuse_two_marks(home)
+        instance = dg.DagsterInstance.from_config(str(home))
+    if new:
+        _tell_where(home)
+    return instance
+
+
+def _tell_where(home: Path) -> None:
+    """Say where runs are recorded from now on, and where they were."""
+    click.echo(f"DAGSTER_HOME is not set: runs are recorded in {home}", err=True)
+    older = (state_folder(os.environ) / "dagster", Path.cwd() / ".dagster")
+    if left := [str(folder) for folder in older if folder.is_dir()]:
+        click.echo(f"What older versions recorded stays in {' and '.join(left)}, unread", err=True)
 
 
 def _refuse_two_marks(home: Path) -> None:

@@ -22,7 +22,7 @@ from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.threads import in_thread
 from sync_assets.launch.instance import opened_instance
 from sync_assets.runs.failures import LAUNCHED_BY
-from sync_assets.runs.home import runs_kept
+from sync_assets.runs.home import OWN_RUNS, runs_kept
 from sync_assets.runs.in_flight import end_dead_runs
 from sync_assets.runs.listener import Listener, listening
 from sync_assets.runs.process import noted
@@ -33,9 +33,6 @@ REPOSITORY = "__repository__"
 """What Dagster calls the repository of a code location that has but one."""
 
 BY_COMMAND = "cli"
-
-OWN_RUNS = 200
-"""Runs that are kept in the home among the user's state files, which nobody else looks after."""
 
 
 @dataclass(frozen=True, slots=True)

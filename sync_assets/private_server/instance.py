@@ -6,26 +6,44 @@ import os
 from collections.abc import Mapping
 from pathlib import Path
 
+import yaml
+
 import sync_assets
 
 PACKAGE = Path(sync_assets.__file__).parent
 
 
-def write_instance(home: Path) -> None:
-    """Make `home` a Dagster home with our dagster.yaml, always as it is now."""
-    home.mkdir(parents=True, exist_ok=True)
-    _write_ours(home / "dagster.yaml")
+def write_instance(home: Path, *, in_files: bool = False) -> None:
+    """Make `home` a Dagster home with our dagster.yaml, always as it is now.
+
+    `in_files`, what Dagster records is in SQLite files there, not in a PostgreSQL database.
+    """
+    text = _shipped("dagster.yaml")
+    if in_files:
+        settings = yaml.safe_load(text)
+        del settings["storage"]
+        text = yaml.safe_dump(settings, sort_keys=False)
+    _write(home / "dagster.yaml", text)
 
 
 def write_workspace(folder: Path) -> Path:
     """Write the workspace that names our code location; return its file."""
-    return _write_ours(folder / "workspace.yaml")
+    return _write(folder / "workspace.yaml", _shipped("workspace.yaml"))
 
 
-def _write_ours(file: Path) -> Path:
+def _shipped(name: str) -> str:
     # The wheel holds them beside the modules; in a checkout they are where Dagster looks for them.
-    kept = next(p for p in (PACKAGE / file.name, PACKAGE.parent / file.name) if p.is_file())
-    file.write_text(kept.read_text(encoding="utf-8"), encoding="utf-8")
+    kept = next(p for p in (PACKAGE / name, PACKAGE.parent / name) if p.is_file())
+    return kept.read_text(encoding="utf-8")
+
+
+def _write(file: Path, text: str) -> Path:
+    """Replace a file as a whole, where its text is another one: a process may be reading it."""
+    file.parent.mkdir(parents=True, exist_ok=True)
+    if not file.is_file() or file.read_text(encoding="utf-8") != text:
+        new = file.with_suffix(f".{os.getpid()}")
+        new.write_text(text, encoding="utf-8")
+        new.replace(file)
     return file
 
 

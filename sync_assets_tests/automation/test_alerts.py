@@ -53,6 +53,28 @@ def test_a_sync_that_failed_is_told_with_what_where_and_how_to_mend_it(
     assert "NoSuchRelation" in mail.get_content()
 
 
+def test_a_check_that_cannot_run_is_told_by_its_table(
+    ticks: Ticks, pair: Pair, inbox: Inbox
+) -> None:
+    tables = [{"source": "t", "checks": {"row_count": True}}]
+    ticks.attributes = {**ticks.attributes, "tables": tables}
+    assert ticks.run().success
+    pair.target("DROP TABLE t")
+    checks = dg.AssetSelection.all_asset_checks()
+    job = dg.define_asset_job("checks", selection=checks)
+    both = dg.Definitions.merge(ticks.definitions, dg.Definitions(jobs=[job]))
+    result = both.resolve_job_def("checks").execute_in_process(
+        instance=ticks.instance, raise_on_error=False
+    )
+    ticks.tell_of(result.dagster_run)
+    (post,) = inbox.posts
+    assert "a check failed" in post["text"]
+    assert (
+        "public.t: its check row_count: ConfigurationError: the target public.t was never"
+        in post["text"]
+    )
+
+
 def test_a_failure_that_nobody_could_be_told_of_is_told_once_they_can(
     ticks: Ticks, inbox: Inbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -17,6 +17,7 @@ ALL: dict[str, Any] = {
     "content": True,
     "schema_drift": True,
 }
+WHOLE = {"target__public__t__check_content": {"config": {"whole": True}}}
 TABLE = (
     'CREATE TABLE t (id int, "No" text, big numeric, n int, "50%" text, PRIMARY KEY (id, "No"))',
     "INSERT INTO t SELECT g, 'é''\" ' || g, g / 7.0, nullif(g % 5, 0), '' FROM generate_series(1, 500) g",
@@ -111,15 +112,13 @@ def test_a_key_that_is_there_twice_is_found(ticks: Ticks, pair: Pair) -> None:
 def test_all_rows_are_compared_on_demand(ticks: Ticks, pair: Pair) -> None:
     pair.source("INSERT INTO t SELECT g, 'more' FROM generate_series(1000, 4000) g", "ANALYZE t")
     assert ticks.run().success
-    op = "target__public__t__check_content"
     compared = checks(ticks, "content")["content"].metadata["rows_compared"].value
     assert isinstance(compared, int)
     assert 500 < compared < 2000
-    whole = {op: {"config": {"whole": True}}}
-    found = checks(ticks, "content", config=whole)["content"]
+    found = checks(ticks, "content", config=WHOLE)["content"]
     assert (found.passed, found.metadata["rows_source"].value) == (True, 3501)
     pair.target("UPDATE t SET n = 0 WHERE id = 3000")
-    found = checks(ticks, "content", config=whole)["content"]
+    found = checks(ticks, "content", config=WHOLE)["content"]
     assert (found.passed, found.metadata["rows_wrong"].value) == (False, 1)
 
 
@@ -182,8 +181,7 @@ def test_deleted_rows_that_wait_for_their_schedule_fail_no_check(ticks: Ticks, p
     assert pair.target("SELECT count(*) FROM t") == pair.source("SELECT count(*) FROM t")
     pair.source("DELETE FROM t WHERE id < 20")
     assert ticks.run().success
-    whole = {"target__public__t__check_content": {"config": {"whole": True}}}
-    found = checks(ticks, "content", config=whole)["content"]
+    found = checks(ticks, "content", config=WHOLE)["content"]
     assert (found.passed, found.metadata["rows_kept"].value) == (True, 10)
     assert failed(ticks) == set()
 
@@ -215,6 +213,56 @@ def test_filter_expressions_and_marked_rows_are_taken_into_account(
     assert failed(ticks) == set()
     pair.target("UPDATE t SET n = 0 WHERE id = 7")
     assert failed(ticks) == {"content"}
+
+
+@pytest.mark.parametrize(
+    "made",
+    [
+        "TABLE k AS SELECT 1 AS n",
+        "VIEW k AS SELECT n FROM t",
+        "MATERIALIZED VIEW k AS SELECT n FROM t",
+    ],
+)
+def test_checks_that_cannot_fit_a_relation_pass_and_say_so(
+    ticks: Ticks, pair: Pair, made: str
+) -> None:
+    pair.source(f"CREATE {made}")
+    ticks.attributes = {
+        "defaults": {"sync_mode": "full_sync", "checks": ALL},
+        "tables": [{"source": "k", "target": "t"}],
+    }
+    result = ticks.run()
+    assert result.success
+    found = {each.check_name: each for each in result.get_asset_check_evaluations()}
+    assert {name: each.passed for name, each in found.items()} == dict.fromkeys(ALL, True)
+    without_a_key = {
+        name for name, each in found.items() if "Does not apply" in str(each.description)
+    }
+    assert without_a_key == {"key", "content"}
+    assert checks(ticks, "content", config=WHOLE)["content"].passed
+
+
+@pytest.mark.parametrize("share", [0.5, 1])
+def test_what_a_view_shows_otherwise_may_have_changed_since(
+    ticks: Ticks, pair: Pair, share: float
+) -> None:
+    pair.source("CREATE VIEW v AS SELECT id, n FROM t")
+    asked = {"row_count": {"blocking": True}, "content": {"share": share}}
+    ticks.attributes = {
+        "tables": [
+            {"source": "v", "target": "t", "key": ["id"], "sync_mode": "full_sync", "checks": asked}
+        ]
+    }
+    assert ticks.run().success
+    # One server holds both ends here: what a run itself writes looks like a change of the source.
+    pair.target("DELETE FROM t WHERE id > 490")
+    found = checks(ticks, "row_count")["row_count"]
+    assert (found.passed, found.severity) == (False, dg.AssetCheckSeverity.WARN)
+    assert "They may have changed since the last sync" in str(found.description)
+    # All rows compared are told apart: those that are missing wait for the next sync.
+    found = checks(ticks, "content")["content"]
+    assert found.passed == (share == 1)
+    assert found.severity == dg.AssetCheckSeverity.WARN or found.passed
 
 
 def test_severity_and_blocking_are_as_configured(ticks: Ticks, pair: Pair) -> None:

@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from time import time
 from typing import Any
 
@@ -12,10 +13,11 @@ import pytest
 from dagster._core.scheduler.instigation import InstigatorStatus
 from psycopg2.extensions import make_dsn, parse_dsn
 
+from sync_assets.assets.lineage import looked_at
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.hindrances import kinds
-from sync_assets.hindrances.kinds import HOUR, KINDS
+from sync_assets.hindrances.kinds import HOUR, KINDS, PATIENCE
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.switched_off import switched_off
@@ -215,7 +217,7 @@ CASES: list[tuple[str, Any, list[str], str]] = [
     ("unreachable", source_away, EVERY, "ConnectionLost: cannot connect to the source"),
     ("group_blocked", member_gone, ["events"], "its group shop waits for public.items"),
     ("switched_off", sensor_off, EVERY, "sync_changes is switched off"),
-    ("too_old", not_synced_for_long, ["orders"], "freshness allows 60 minutes"),
+    ("too_old", not_synced_for_long, ["orders"], "freshness allows 1 h"),
     ("mark_held", open_transaction, EVERY, "holds the watermark back"),
     ("near_the_wrap", old_rows, EVERY, "PostgreSQL stops writing"),
     ("disk_full", little_room, EVERY, "are free for batch files in"),
@@ -300,7 +302,39 @@ def test_a_table_that_was_never_synced_gets_the_time_that_it_may_be_old(stage: S
     stage.clock.now += HOUR
     stage.look()
     (told,) = stage.told
-    assert "public.orders: was never synced; its freshness allows 60 minutes" in told
+    assert "public.orders: since " in told
+    assert "UTC: was never synced; its freshness allows 1 h" in told
+
+
+def test_a_table_that_was_looked_at_and_is_idle_is_not_too_old(stage: Stage) -> None:
+    with not_synced_for_long(stage):
+        key = dg.AssetKey(["target", "public", "orders"])
+        look = looked_at(key, dg.AssetMaterialization(key))
+        stage.ticks.instance.report_runless_asset_event(look)
+        assert stage.look() == NOTHING
+    assert stage.told == []
+
+
+def test_a_freshness_shorter_than_the_schedule_is_not_told_between_two_of_its_times(
+    stage: Stage,
+) -> None:
+    hasty = [{"source": "orders", "schedule": "0 */6 * * *", "freshness": "2 minutes"}]
+    stage.ticks.attributes = {**stage.ticks.attributes, "tables": hasty}
+    set_to = "UPDATE sync_assets.state SET synced_at = clock_timestamp() - interval"
+    stage.pair.target(f"{set_to} '6 hours'")
+    assert stage.look() == NOTHING
+    stage.pair.target(f"{set_to} '7 hours'")
+    assert "its freshness allows 2 min, which its schedule did not keep either" in stage.look()
+
+
+def test_what_has_lasted_before_it_is_told_says_since_when(stage: Stage) -> None:
+    with source_away(stage):
+        begun = stage.clock.now
+        stage.look()
+        stage.clock.now += PATIENCE
+        stage.look()
+    (told, *_) = stage.told
+    assert f": since {datetime.fromtimestamp(begun, timezone.utc):%Y-%m-%d %H:%M} UTC: Conn" in told
 
 
 def test_the_change_sensor_s_skip_names_what_is_in_the_way(stage: Stage) -> None:
@@ -321,7 +355,8 @@ def test_a_group_gives_a_stranger_s_lock_as_long_as_its_member_does(stage: Stage
         stage.clock.now += HOUR
         stage.look()
         (told,) = stage.told
-        assert "public.events: its group shop waits for public.items: its lock on" in told
+        assert "public.events: since " in told
+        assert "UTC: its group shop waits for public.items: its lock on" in told
 
 
 def test_without_alerts_it_is_still_told_on_the_pages_and_in_its_skip(stage: Stage) -> None:

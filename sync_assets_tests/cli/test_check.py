@@ -8,6 +8,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from sync_assets.cli import main
+from sync_assets.launch.instance import opened_instance
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.pair import Pair
 
@@ -88,6 +89,40 @@ def test_pools_of_a_dagster_home_multiply_the_connections(
     (crowded,) = [each for each in printed("check", "good")["findings"] if each["check"] == "pools"]
     assert "3 times 92 connections to the source, which allows 100" in crowded["what"]
     assert crowded["mend"] == "set it with: dagster instance concurrency set sync_source 1"
+
+
+def test_checks_that_do_not_apply_to_a_table_are_named(tmp_path: Path, pair: Pair) -> None:
+    checks = "defaults: {sync_mode: full_sync, checks: {key: true, content: true, row_count: true}}"
+    (tmp_path / "defs.yaml").write_text(
+        DEFS.replace("workers: {max_workers: 90}", checks).replace(", deletes: hard", "")
+    )
+    found = [each for each in printed("check")["findings"] if each["check"] == "idle_checks"]
+    assert [(each["where"], each["severity"]) for each in found] == [
+        ("target public.keyless", "note")
+    ]
+    assert found[0]["what"].endswith("as it is synced without a key: key, content")
+
+
+def test_a_freshness_that_the_schedule_cannot_keep_is_named(tmp_path: Path) -> None:
+    hasty = 'defaults: {schedule: "0 6 * * mon-fri", freshness: 26 hours}'
+    (tmp_path / "defs.yaml").write_text(DEFS.replace("workers: {max_workers: 90}", hasty))
+    (found,) = [
+        each for each in printed("check", "good")["findings"] if each["check"] == "freshness"
+    ]
+    assert (found["where"], found["severity"]) == ("target public.good", "warning")
+    assert "may leave 3 d between two syncs, and its freshness allows 1 d 2 h" in found["what"]
+
+
+def test_a_home_of_our_own_counts_once_it_is_there() -> None:
+    def room() -> list[str]:
+        found = printed("check", "good")["findings"]
+        return [each["what"] for each in found if each["check"] == "connection_room"]
+
+    assert room() == []
+    with opened_instance():
+        pass
+    (said,) = room()
+    assert "4 runs at once with 92 connections each may want 368" in said
 
 
 def test_nothing_contacted_is_exit_code_2_and_no_answer_is_1(

@@ -6,7 +6,6 @@ import re
 from contextlib import closing
 from pathlib import Path
 
-import dagster as dg
 import psycopg2
 import pytest
 from click.testing import CliRunner, Result
@@ -14,6 +13,7 @@ from click.testing import CliRunner, Result
 from sync_assets.cli import main
 from sync_assets.cli.output import size
 from sync_assets.engine import DataCopyEngine
+from sync_assets.launch.instance import opened_instance
 from sync_assets.private_server.server import PostgresServer
 from sync_assets.runs.progress_log import duration
 from sync_assets_tests.fixtures.documents import printed
@@ -120,14 +120,16 @@ def test_what_is_in_the_way_stands_below_the_table(project: Path, source_url: st
     assert told in _status().stdout
 
 
+@pytest.mark.parametrize("given", [True, False])
 def test_what_is_switched_off_in_dagster_is_read_from_dagster_s_home(
-    project: Path, monkeypatch: pytest.MonkeyPatch
+    project: Path, monkeypatch: pytest.MonkeyPatch, given: bool
 ) -> None:
     (project / "defs.yaml").write_text(DEFS + "      automation: running\n")
     home = project / "home"
     home.mkdir()
-    monkeypatch.setenv("DAGSTER_HOME", str(home))
-    with dg.DagsterInstance.from_config(str(home)) as instance:
+    if given:
+        monkeypatch.setenv("DAGSTER_HOME", str(home))
+    with opened_instance() as instance:
         switched_off(instance, "sync_changes")
     (found,) = printed("status")["hindrances"]
     assert (found["target"], found["kind"]) == ("public.never", "switched_off")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from pathlib import Path
 from textwrap import dedent
 from typing import Any
@@ -11,6 +12,7 @@ import dagster as dg
 import pytest
 
 from sync_assets.assets.launchpad import SyncConfig
+from sync_assets.config.automation import longest_gap
 from sync_assets.config.folder import group_name, locate, read_components
 from sync_assets.config.model import TableSyncConfig
 from sync_assets.config.parsing import parse_component
@@ -422,3 +424,17 @@ def test_deletes_wait_for_their_schedule_in_runs_that_need_not_read_all_keys(
 )
 def test_the_folder_names_the_group(folder: str, group: str) -> None:
     assert group_name(Path("/") / folder) == group
+
+
+@pytest.mark.parametrize(
+    ("cron", "gap"),
+    [
+        ("* * * * *", timedelta(minutes=1)),
+        ("*/25 * * * *", timedelta(minutes=25)),
+        ("*/5 8-18 * * *", timedelta(hours=13, minutes=5)),
+        ("* 8-18 * * mon-fri", timedelta(days=2, hours=13, minutes=1)),
+        ("0 0 L * *", timedelta(days=31)),
+    ],
+)
+def test_the_longest_time_that_a_schedule_leaves(cron: str, gap: timedelta) -> None:
+    assert longest_gap(cron) == gap.total_seconds()

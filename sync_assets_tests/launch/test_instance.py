@@ -21,6 +21,7 @@ from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, Sync
 from sync_assets.launch.instance import FILES, BrokenHome, mend_home, opened_instance
 from sync_assets.private_server.instance import dagster_url
 from sync_assets.private_server.processes import free_port
+from sync_assets.runs.home import find_home
 from sync_assets_tests.fixtures.servers import both_ways
 
 ROOT = Path(__file__).parents[2]
@@ -47,6 +48,20 @@ def test_what_is_shipped_keeps_everything_in_postgresql(
         # Without it a pool stays taken by a run that was killed.
         assert instance.run_monitoring_settings["free_slots_after_run_end_seconds"] == 60
         assert instance.managed_python_loggers == ["sync_assets"]
+
+
+@pytest.mark.parametrize("in_postgresql", [True, False])
+def test_a_home_of_our_own_is_as_shipped_but_for_its_storage(
+    source_url: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, in_postgresql: bool
+) -> None:
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
+    if in_postgresql:
+        monkeypatch.setenv("DAGSTER_PG_URL", dagster_url(source_url))
+    with opened_instance() as instance:
+        assert Path(instance.root_directory) == find_home(os.environ)
+        assert isinstance(instance.run_storage, PostgresRunStorage) == in_postgresql
+        assert instance.global_op_concurrency_default_limit == 4
+        assert not instance.telemetry_enabled
 
 
 def test_a_run_is_recorded_in_it(source_url: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -150,7 +165,7 @@ OPEN = "from sync_assets.launch.instance import opened_instance\nwith opened_ins
 def test_a_new_home_may_be_opened_by_many_at_once(tmp_path: Path, given: bool) -> None:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     own = {"PYTHONPATH": os.pathsep.join(sys.path), "XDG_STATE_HOME": str(tmp_path)}
-    home = tmp_path if given else tmp_path / "sync-assets" / "dagster"
+    home = tmp_path if given else find_home(own)
     started = [
         subprocess.Popen(
             [sys.executable, "-c", OPEN],
@@ -204,6 +219,7 @@ def test_the_ui_says_so_too_before_it_starts_anything(tmp_path: Path) -> None:
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     own = {
         "PYTHONPATH": os.pathsep.join(sys.path),
+        "XDG_STATE_HOME": str(tmp_path),
         "SYNC_SOURCE_URL": "postgresql:///nowhere",
         "DAGSTER_PG_URL": f"postgresql+psycopg://u:s3cret@{HOST}/x",
     }

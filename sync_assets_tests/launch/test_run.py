@@ -20,6 +20,7 @@ from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine import DataCopyEngine, Receipt, Table
 from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.launch.idle import left_out
+from sync_assets.runs.home import find_home
 from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.pair import eventually
 from sync_assets_tests.fixtures.servers import Connect
@@ -49,7 +50,6 @@ class CommandLine:
     """`sync-assets` with a home, definitions and two databases of its own."""
 
     def __init__(self, folder: Path, source_url: str, target_url: str) -> None:
-        self.home = folder / "state" / "sync-assets" / "dagster"
         self.environment = {
             name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ
         }
@@ -60,6 +60,7 @@ class CommandLine:
             "SYNC_TARGET_URL": target_url,
             "XDG_STATE_HOME": str(folder / "state"),
         }
+        self.home = find_home(self.environment)
         self.folder = folder
         (folder / "defs.yaml").write_text(DEFS)
 
@@ -298,6 +299,16 @@ def test_dagster_home_is_where_runs_are_recorded_if_it_is_set(
     code, _, err = cli.run("replica.items")
     assert (code, cli.statuses()) == (0, ["SUCCESS"])
     assert "is not set" not in err
+
+
+def test_where_runs_are_recorded_and_were_is_told_once(cli: CommandLine, tmp_path: Path) -> None:
+    of_the_ui, of_runs = tmp_path / ".dagster", cli.home.parent / "dagster"
+    of_the_ui.mkdir()
+    of_runs.mkdir(parents=True)
+    first, second = cli.run("replica.items")[2], cli.run("replica.orders")[2]
+    assert f"DAGSTER_HOME is not set: runs are recorded in {cli.home}\n" in first
+    assert f"What older versions recorded stays in {of_runs} and {of_the_ui}, unread\n" in first
+    assert "recorded" not in second
 
 
 @pytest.mark.slow

@@ -58,18 +58,22 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
     configs = [component.config for component in read_components(place)]
     most = max(config.workers.max_workers for config in configs)
     found = [
-        check(
-            ends.source_url,
-            ends.target_url,
-            [synced.table for synced in ends.tables],
-            max_workers=most,
-            runs=_runs_at_once(ends.tables[0]),
+        _with_idle_checks(
+            check(
+                ends.source_url,
+                ends.target_url,
+                [synced.table for synced in ends.tables],
+                max_workers=most,
+                runs=_runs_at_once(ends.tables[0]),
+            ),
+            ends.tables,
         )
         for ends in by_connections(chosen)
     ]
     beside = (
         *_shared_targets(chosen, configured),
         *_left_out(configs),
+        *_aging(chosen),
         *_of_dagster(place, configs, configured),
     )
     found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
@@ -81,8 +85,10 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
 
 
 def _runs_at_once(synced: SyncedTable) -> int:
-    if not os.environ.get("DAGSTER_HOME"):
-        # Then there is no instance but ours, where `run` takes one table after another.
+    from sync_assets.runs.home import has_home
+
+    if not has_home(os.environ):
+        # Then nothing has run yet but `run`, which takes one table after another.
         return 1
     from sync_assets.launch.pools import runs_at_once
 
@@ -98,6 +104,24 @@ def _left_out(configs: Sequence[TableSyncConfig]) -> Iterator[Finding]:
             what = f"a pattern matches it, and it is left out: {each.why}"
             mend = each.remedy or "Name it in `except`, or at a table of its own."
             yield Finding(Severity.NOTE, str(each.name), what, mend, "left_out")
+
+
+def _with_idle_checks(checked: Checked, tables: Sequence[SyncedTable]) -> Checked:
+    """What was found, and the asset checks that have nothing to say of a table without a key."""
+    from sync_assets.engine.check.finding import note
+
+    def idle() -> Iterator[Finding]:
+        for synced in tables:
+            asked = synced.automation.checks
+            sampled = asked.content is not None and asked.content.share < 1
+            names = [*["key"] * (asked.key is not None), *["content"] * sampled]
+            if synced.table.target in checked.keyless and names:
+                what = f"does not apply to it, as it is synced without a key: {', '.join(names)}"
+                mend = "leave it out, or name the key: [id]; content: {share: 1} compares all rows"
+                found = note(f"target {synced.table.target}", f"among its checks {what}", mend)
+                yield dataclasses.replace(found, check="idle_checks")
+
+    return dataclasses.replace(checked, findings=(*checked.findings, *idle()))
 
 
 def _shared_targets(
@@ -118,11 +142,30 @@ def _shared_targets(
             yield Finding(Severity.BLOCKING, where, error.message, error.remedy, "shared_targets")
 
 
+def _aging(chosen: Sequence[SyncedTable]) -> Iterator[Finding]:
+    """The tables that get too old by their own schedule."""
+    from sync_assets.config.automation import longest_gap
+    from sync_assets.engine.check.finding import warning
+    from sync_assets.runs.progress_log import duration
+
+    for synced in chosen:
+        how = synced.automation
+        if how.schedule and how.freshness and how.is_freshness_too_short:
+            gap, allowed = longest_gap(how.schedule), how.freshness.total_seconds()
+            what = f"its schedule may leave {duration(gap)} between two syncs, and its freshness"
+            what += f" allows {duration(allowed)}: it is told as too old after both"
+            mend = "write a longer freshness, or a schedule that comes more often"
+            found = warning(f"target {synced.table.target}", what, mend)
+            yield dataclasses.replace(found, check="freshness")
+
+
 def _of_dagster(
     place: Path, configs: Sequence[TableSyncConfig], configured: Sequence[SyncedTable]
 ) -> Iterator[Finding]:
     """Pools that let all syncs together open more than a source allows; what a change has lost."""
-    if not os.environ.get("DAGSTER_HOME"):
+    from sync_assets.runs.home import has_home
+
+    if not has_home(os.environ):
         return
     from sync_assets.assets.moved import moved_assets
     from sync_assets.assets.specs import code_location

@@ -43,8 +43,8 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
     Reads the state beside the data in the target, and the source's current position; changes
     nothing. `behind` counts the source's transactions and WAL since the last sync, of all its
     tables; `data age` is how long ago, on the source's clock, the data was read. Below the table
-    stands what is in the way of a sync; what is switched off in Dagster is read from
-    DAGSTER_HOME, where that is set.
+    stands what is in the way of a sync; what is switched off in Dagster is read from its home,
+    where there is one.
     """
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.
@@ -53,6 +53,7 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
     from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
     from sync_assets.engine import read_status
     from sync_assets.hindrances.telling import lines
+    from sync_assets.runs.home import has_home
 
     place, everyone = configured_tables()
     chosen = selected(everyone, select)
@@ -65,8 +66,7 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
             ends.source_url, ends.target_url, group, others=everything and not select
         )
         found += [((ends.target_connection, status.target), status) for status in seen]
-    of_dagster = bool(os.environ.get("DAGSTER_HOME"))
-    hindrances = list(in_the_way(place, every, of_dagster=of_dagster))
+    hindrances = list(in_the_way(place, every, of_dagster=has_home(os.environ)))
     configured = {synced.address for synced in chosen}
     # Two sources may share a target.
     found = [(at, each) for at, each in found if each.configured or at not in configured]

@@ -34,6 +34,7 @@ from sync_assets.engine.check.type_facts import MissingTypes, read_missing_types
 from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.export.batches import base_folder
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import Connection, transaction
@@ -98,13 +99,15 @@ class Checked:
 
     An end that did not answer is None.
 
-    `changed_pages` says by what the source names them, where it can.
+    `changed_pages` says by what the source names them, where it can; `keyless` are the targets of
+    tables that are synced without a key.
     """
 
     source: Server | None
     target: Server | None
     findings: tuple[Finding, ...]
     changed_pages: str | None = None
+    keyless: frozenset[RelationName] = frozenset()
 
 
 def check(
@@ -141,6 +144,7 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
         target,
         tuple(sorted([*failures, *found], key=lambda finding: order.index(finding.severity))),
         str(wal) if wal is not None and wal.tools.any else None,
+        frozenset(p.table.target for p in pairs if p.fits and p.key is None),
     )
 
 

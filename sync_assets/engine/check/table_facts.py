@@ -84,6 +84,11 @@ class TablePair:
     is_one: bool = False
 
     @property
+    def fits(self) -> bool:
+        """Whether both ends were read, and a run could begin."""
+        return self.source.relation is not None and self.problem is None
+
+    @property
     def others(self) -> tuple[Unique, ...]:
         """The target's constraints that its key does not keep anyway.
 

@@ -75,6 +75,19 @@ def marks_deleted(table: Table, source: Relation, target: Relation) -> str | Non
     return name if target.column(name) and not source.column(name) else None
 
 
+def may_have_changed(view: SourceRelation, known: State) -> bool:
+    """Whether any row may be another one since the last run, of which no version tells.
+
+    So it is with a view and its like, unless nothing at all was written since.
+    """
+    quiet = view.snapshot.xmax == known.watermark and not is_other_history(known, view.snapshot)
+    return not _tells_versions(view.relation) and not quiet
+
+
+def _tells_versions(relation: Relation) -> bool:
+    return relation.has_versions and all(leaf.kind == "r" for leaf in relation.leaves)
+
+
 def awaited_by(view: SourceRelation, known: State | None) -> Composable | None:
     """The condition on source rows that the next run reads by their version; None: it has none.
 
@@ -83,8 +96,7 @@ def awaited_by(view: SourceRelation, known: State | None) -> Composable | None:
     """
     if known is not None:
         require_same_source(known, view.snapshot)
-    relation = view.relation
-    if not relation.has_versions or any(leaf.kind != "r" for leaf in relation.leaves):
+    if not _tells_versions(view.relation):
         return None
     if known is None or not known.leaves or is_other_history(known, view.snapshot):
         return SQL("true")

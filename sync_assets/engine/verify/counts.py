@@ -15,7 +15,7 @@ from sync_assets.engine.layout.layout import holds
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import SyncMode, Table
 from sync_assets.engine.verify.ends import BothEnds, on_both, target_relation
 
 
@@ -31,11 +31,15 @@ class KeyCheck:
 
 @dataclass(frozen=True, slots=True)
 class RowCount:
-    """Rows of both ends; `settled` are those of the source that the last sync must have seen."""
+    """Rows of both ends; `settled` are those of the source that the last sync must have seen.
+
+    Where they are `unsettled`, a difference may have come since: their source tells no versions.
+    """
 
     source: int
     settled: int
     target: int
+    unsettled: bool = False
 
     @property
     def tells(self) -> bool:
@@ -52,12 +56,17 @@ class Drift:
     extra: tuple[str, ...]
 
 
-def check_key(target_url: str, table: Table) -> KeyCheck:
-    """Count what breaks the key on the target, by its rows and not by its index; raises SyncError."""
+def check_key(target_url: str, table: Table) -> KeyCheck | None:
+    """Count what breaks the key on the target, by its rows and not by its index; raises SyncError.
 
-    def check(cursor: Cursor) -> KeyCheck:
+    None where the table is synced without a key.
+    """
+
+    def check(cursor: Cursor) -> KeyCheck | None:
         relation = target_relation(cursor, table)
         columns = table.key or (relation.keys[0].columns if relation.keys else ())
+        if not columns and table.mode is SyncMode.FULL_SYNC:
+            return None
         return _key_of(cursor, table, columns)
 
     return ask(target_url, check, "target")
@@ -103,7 +112,7 @@ def _counts(ends: BothEnds) -> RowCount:
     )
     statement = SQL("SELECT count(*) FROM {} WHERE {}")
     (target,) = row(ends.target, statement.format(ends.from_target, ends.live))
-    return RowCount(total, settled, target)
+    return RowCount(total, settled, target, ends.unsettled)
 
 
 def _drift(ends: BothEnds) -> Drift:

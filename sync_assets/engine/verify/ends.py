@@ -9,7 +9,7 @@ from typing import TypeVar
 from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
-from sync_assets.engine.compare.sides import awaited_by, live_rows
+from sync_assets.engine.compare.sides import awaited_by, live_rows, may_have_changed
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
@@ -63,6 +63,11 @@ class BothEnds:
         """The condition on source rows that the last run must have seen as they are."""
         awaited = awaited_by(self.view, self.known)
         return SQL("true") if awaited is None else SQL("NOT {}").format(awaited)
+
+    @property
+    def unsettled(self) -> bool:
+        """Whether a row that differs may have changed since the last run."""
+        return may_have_changed(self.view, self.known)
 
     @property
     def in_scope(self) -> Composable:

@@ -35,13 +35,15 @@ WHOLE_PAGES = 1000
 class Sample:
     """Rows compared, and those of them that differ on the target or are missing there.
 
-    `empty` says that neither end has a row.
+    `empty` says that neither end has a row, `unsettled` that what differs may have changed since
+    the last sync, as their source tells no versions.
     """
 
     rows: int
     differing: int
     missing: int
     empty: bool = False
+    unsettled: bool = False
 
     @property
     def tells(self) -> bool:
@@ -49,22 +51,19 @@ class Sample:
         return self.rows > 0 or self.empty
 
 
-def sample_rows(source_url: str, target_url: str, table: Table, share: float) -> Sample:
+def sample_rows(source_url: str, target_url: str, table: Table, share: float) -> Sample | None:
     """Compare rows taken at random from the source with the target; raises SyncError.
 
     Left out are rows that changed since the last sync. It finds what is wrong or missing on the
-    target, not what is there besides.
+    target, not what is there besides. None where the rows have no key to find them by.
     """
     return on_both(source_url, target_url, table, lambda ends: _sampled(ends, share))
 
 
-def _sampled(ends: BothEnds, share: float) -> Sample:
+def _sampled(ends: BothEnds, share: float) -> Sample | None:
     key = choose_key(ends.table, ends.view.relation)
     if key is None:
-        raise errors.UnusableKey(
-            f"rows of {ends.table.source} cannot be sampled without a key",
-            remedy="Compare all of them: content: {share: 1}.",
-        )
+        return None
     here = _on_both(ends, rows_of_source(ends.table, ends.view))
     there = rows_of_target(ends.table, here, ends.relation)
     sampled = rows(ends.source, _sample_of(ends, key, here, _chosen(ends, share)))
@@ -78,7 +77,8 @@ def _sampled(ends: BothEnds, share: float) -> Sample:
         present, same = row(ends.target, _same_rows(ends, key, there, part))
         missing += len(part) - present
         differing += present - same
-    return Sample(len(found), differing, missing, empty=not found and are_empty(ends))
+    empty = not found and are_empty(ends)
+    return Sample(len(found), differing, missing, empty, ends.unsettled)
 
 
 def _on_both(ends: BothEnds, here: Rows) -> Rows:

@@ -20,16 +20,22 @@ def after_sync(table: Table) -> Judge:
 
 
 def since_last_run(
-    table: Table, known: State | None, now: Snapshot, settled: Callable[[], int | None]
+    table: Table,
+    known: State | None,
+    now: Snapshot,
+    settled: Callable[[], int | None],
+    *,
+    unsettled: bool = False,
 ) -> Judge:
     """Judge rows of a target that was not synced for the occasion.
 
-    `settled` says how many rows of the source are as the last run saw them, once they are counted.
+    `settled` says how many rows of the source are as the last run saw them, once they are counted;
+    `unsettled` that any row may have changed since, of which no version tells.
     """
 
     def judge(found: Difference) -> Verdict:
         if found.kind is not Kind.ONLY_IN_TARGET:
-            return "pending" if found.awaited else "wrong"
+            return "pending" if found.awaited or unsettled else "wrong"
         if keeps_rows(table):
             return "kept"
         return "wrong" if known is not None and _none_gone(known, now, settled()) else "pending"

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.compare.comparison import Comparison
 from sync_assets.engine.compare.scan import End
-from sync_assets.engine.compare.sides import awaited_by, rows_of_source
+from sync_assets.engine.compare.sides import awaited_by, may_have_changed, rows_of_source
 from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.errors import ConfigurationError
@@ -107,7 +107,13 @@ class _Held:
         judge = (
             after_sync(table)
             if receipt
-            else since_last_run(table, known, view.snapshot, comparison.settled)
+            else since_last_run(
+                table,
+                known,
+                view.snapshot,
+                comparison.settled,
+                unsettled=known is not None and may_have_changed(view, known),
+            )
         )
         tally = Tally(judge, rows.key, examples)
         comparison.compare(tally)

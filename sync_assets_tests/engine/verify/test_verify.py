@@ -212,6 +212,8 @@ def test_what_a_difference_means() -> None:
     judge = since_last_run(TABLE, None, SNAPSHOT, lambda: 0)
     assert judge(lacking) == "pending"
     assert judge(replace(lacking, awaited=False)) == "wrong"
+    judge = since_last_run(full, None, SNAPSHOT, lambda: 0, unsettled=True)
+    assert judge(replace(lacking, awaited=False)) == "pending"
     assert since_last_run(HARD, None, SNAPSHOT, lambda: 0)(extra) == "pending"
 
 

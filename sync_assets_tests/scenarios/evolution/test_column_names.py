@@ -146,8 +146,11 @@ def looked_at(pair: Pair, name: str) -> None:
     asked: list[Callable[[str, str, Table], object]] = [count_rows, schema_drift]
     for ask in asked:
         ask(pair.source_url, pair.target_url, table)
-    assert sample_rows(pair.source_url, pair.target_url, table, 1.0).differing == 0
-    assert check_key(pair.target_url, table).duplicates == 0
+    sampled = sample_rows(pair.source_url, pair.target_url, table, 1.0)
+    key = check_key(pair.target_url, table)
+    assert sampled is not None
+    assert key is not None
+    assert (sampled.differing, key.duplicates) == (0, 0)
     found = why(pair.source_url, pair.target_url, table, ["01"] * len(keys()[name]))
     assert found.on_source == found.on_target
 

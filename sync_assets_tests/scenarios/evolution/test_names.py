@@ -20,7 +20,7 @@ from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.state.forget import forget
 from sync_assets.engine.table import table_of
 from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
-from sync_assets.engine.verify.sample import sample_rows
+from sync_assets.engine.verify.sample import Sample, sample_rows
 from sync_assets_tests.fixtures import hostile
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -182,7 +182,10 @@ def test_a_view_over_functions_reads_as_it_does_for_the_role(pair: Pair) -> None
     pair.target("UPDATE v SET name = 'wrong' WHERE id = 3")
     assert pair.engine().plan(by_cursor).leaves
     assert pair.engine().verify(by_cursor, repair=True).equal
-    assert (count_rows(*urls, by_cursor).source, sample_rows(*urls, by_cursor, 1).rows) == (20, 20)
+    assert (count_rows(*urls, by_cursor).source, sample_rows(*urls, by_cursor, 1)) == (
+        20,
+        Sample(20, 0, 0),
+    )
     assert why(*urls, by_cursor, ["7"]).on_source
 
 

@@ -273,13 +273,10 @@ def test_rows_without_a_column_are_counted(pair: Pair, kind: str) -> None:
     counted = count_rows(pair.source_url, pair.target_url, table)
     assert (counted.source, counted.settled, counted.target) == (3, 3, 4)
     assert schema_drift(pair.source_url, pair.target_url, table) == Drift((), (), ())
-    for ask in (
-        lambda: sample_rows(pair.source_url, pair.target_url, table, 1.0),
-        lambda: why(pair.source_url, pair.target_url, table, ["1"]),
-        lambda: check_key(pair.target_url, table),
-    ):
-        with pytest.raises(UnusableKey):
-            ask()
+    assert sample_rows(pair.source_url, pair.target_url, table, 1.0) is None
+    assert check_key(pair.target_url, table) is None
+    with pytest.raises(UnusableKey):
+        why(pair.source_url, pair.target_url, table, ["1"])
     assert pair.verify(sync=True, mode=full).equal
 
 
