@@ -36,7 +36,7 @@ COMMANDS = {
 }
 """Every command with its short help, so that `--help` need not load any of them."""
 
-BESIDE = {"forget": "state"}
+BESIDE = {"forget": "state", "refresh": "init"}
 """Commands that share the module of another one, under their own name."""
 
 

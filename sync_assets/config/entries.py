@@ -1,8 +1,13 @@
-"""What `defaults` and a table may say in YAML: the keys and their types."""
+"""What `defaults` and a table may say in YAML, and the engine's table that it makes."""
 
 from __future__ import annotations
 
-from pydantic import Field
+import dataclasses
+import re
+from collections.abc import Mapping
+from typing import Any
+
+from pydantic import BaseModel, Field
 
 from sync_assets.config.automation import AutomationOptions
 from sync_assets.config.strict import Word
@@ -19,7 +24,15 @@ from sync_assets.config.value_types import (
     Tags,
     Target,
 )
-from sync_assets.engine.table import ChangedBlocks, Deletes, LateCommits, OnSchemaChange, SyncMode
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import (
+    ChangedBlocks,
+    Deletes,
+    LateCommits,
+    OnSchemaChange,
+    SyncMode,
+    Table,
+)
 
 
 # Each field is a key in defs.yaml.
@@ -134,3 +147,34 @@ class TableEntry(TableOptions):
         description="tables of the same name here are synced at once: one snapshot of the source,"
         " one transaction on the target, one op in Dagster",
     )
+
+
+def set_values(options: BaseModel) -> dict[str, Any]:
+    """The options that are written."""
+    return {name: value for name, value in options if value is not None}
+
+
+def engine_table(chosen: Mapping[str, Any]) -> Table:
+    """The table as the engine takes it; raises ConfigurationError where options contradict each other."""
+    # Only what was set is passed on: the engine's own defaults stay the only ones.
+    names = {field.name for field in dataclasses.fields(Table)} - {"source", "target"}
+    options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
+    options |= {name: tuple(value) for name, value in options.items() if isinstance(value, list)}
+    if "sync_mode" in chosen:
+        options["mode"] = chosen["sync_mode"]
+    if "expressions" in chosen:
+        options["expressions"] = tuple(chosen["expressions"].items())
+    source = RelationName.parse(chosen["source"])
+    target = _target(chosen["target"], source) if "target" in chosen else source
+    return Table(source=source, target=target, **options)
+
+
+def _target(text: str, source: RelationName) -> RelationName:
+    """The target's name, with that of the source where it is a template; raises ConfigurationError."""
+    parts = {"{schema}": source.schema, "{table}": source.name}
+    named = RelationName.parse(text)
+
+    def filled(part: str) -> str:
+        return re.sub(r"\{(schema|table)\}", lambda found: parts[found[0]], part)
+
+    return RelationName.parse(str(RelationName(filled(named.schema), filled(named.name))))

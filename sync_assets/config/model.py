@@ -13,8 +13,7 @@ from pydantic import Field, PrivateAttr
 from sync_assets.config import patterns
 from sync_assets.config.automation import Alerts, Automation, Interval, interval
 from sync_assets.config.catalog import Catalog, Discovered
-from sync_assets.config.chosen import engine_table, set_values
-from sync_assets.config.entries import TableEntry, TableOptions
+from sync_assets.config.entries import TableEntry, TableOptions, engine_table, set_values
 from sync_assets.config.strict import StrictModel
 from sync_assets.config.value_types import Connection, Group, Name, Workers
 from sync_assets.engine.names import RelationName

@@ -8,8 +8,7 @@ from fnmatch import fnmatchcase
 from typing import Any
 
 from sync_assets.config.catalog import Catalog, Discovered
-from sync_assets.config.chosen import set_values
-from sync_assets.config.entries import TableEntry
+from sync_assets.config.entries import TableEntry, set_values
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import SyncMode
 

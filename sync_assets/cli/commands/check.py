@@ -167,11 +167,11 @@ def _of_dagster(
 
     if not has_home(os.environ):
         return
-    from sync_assets.assets.moved import moved_assets
     from sync_assets.assets.specs import code_location
     from sync_assets.automation.switches import lost_switches
     from sync_assets.definitions import load_tables
     from sync_assets.launch.instance import opened_instance
+    from sync_assets.launch.moved import moved_assets
     from sync_assets.launch.pools import pool_uses
 
     with opened_instance() as instance:

@@ -1,4 +1,4 @@
-"""`sync-assets init`: a first defs.yaml from what the source has."""
+"""`sync-assets init` and `refresh`: a first defs.yaml from what the source has, and what patterns find there."""
 
 from __future__ import annotations
 
@@ -11,8 +11,11 @@ import click
 
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, say_lines
+from sync_assets.plain_text import shown
 
 if TYPE_CHECKING:
+    from sync_assets.config.folder import Component
+    from sync_assets.config.refresh import Difference
     from sync_assets.engine.inspection.inventory import Found
 
 SOURCE = "source"
@@ -47,7 +50,7 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     _require_new(output)
     found = inventory(os.environ[url_variable(SOURCE)], schemas)
     if as_json:
-        from sync_assets.cli.documents import FoundRelation, InitDocument
+        from sync_assets.cli.source_documents import FoundRelation, InitDocument
 
         print_json(InitDocument([FoundRelation.of(each) for each in found]))
         return
@@ -96,3 +99,51 @@ def _lines(found: Iterable[Found]) -> Iterator[str]:
             remedy="See why: sync-assets init --json.",
         )
     return defs_lines(tables)
+
+
+@click.command(
+    epilog=examples("sync-assets refresh", "sync-assets refresh --take 'sales.*'"),
+)
+@click.option(
+    "--take",
+    multiple=True,
+    metavar="TABLE",
+    help="Take a table that waits, or those that a glob matches (on_new_table: ask or ignore).",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
+def refresh(*, take: tuple[str, ...], as_json: bool) -> None:
+    """Look anew at what the source has: tables, keys, columns, comments.
+
+    Patterns in `source` stand for what was found last, so that definitions load without a connection.
+    `run` looks by itself, and so does the sensor in Dagster. Columns and comments stand in the UI
+    from then on, before the first sync.
+    """
+    from sync_assets.config import refresh as source
+    from sync_assets.config.folder import locate, read_written
+
+    place = locate(os.environ)
+    differences = [
+        source.refresh(each.config, each.catalog_file, os.environ, take)
+        for each in read_written(place).components
+    ]
+    after = read_written(place).components
+    if as_json:
+        from sync_assets.cli.source_documents import RefreshDocument, Refreshed
+
+        told = [Refreshed.of(*each) for each in zip(after, differences, strict=True)]
+        print_json(RefreshDocument(told))
+        return
+    for component, difference in zip(after, differences, strict=True):
+        say_lines("".join(f"{line}\n" for line in _told(component, difference)))
+
+
+def _told(component: Component, difference: Difference) -> Iterator[str]:
+    catalog = component.config.catalog
+    count = len(catalog.relations) if catalog else 0
+    tables, document = len(component.config.placed), component.document
+    on = component.config.source_connection
+    yield f"{document.place(())}: {count:,} relations on {on}, {tables:,} tables to sync"
+    yield from (f"  new: {shown(each)}" for each in difference.new)
+    yield from (f"  gone: {shown(each)}" for each in difference.gone)
+    for each in component.config.left_out():
+        yield f"  left out: {shown(str(each.name))}: {shown(each.why)}. {shown(each.remedy or '')}".rstrip()
