@@ -20,11 +20,11 @@ from sync_assets.cli.examples import examples
 
 COMMANDS = {
     "init": "Write a first defs.yaml from what the source has.",
-    "refresh": "Look anew at what the source has, where tables are patterns.",
     "check": "Find what will hurt a sync before it hurts; change nothing.",
     "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
     "doctor": "Find what hinders syncing now, and mend what is safe to mend.",
+    "refresh": "Look anew at what the source has, where tables are patterns.",
     "status": "Show each table's last sync, watermark and lag.",
     "why": "Explain why a row is, or is not, on the target.",
     "forget": "Drop what the target remembers of a table, never its rows.",

@@ -49,7 +49,7 @@ class Component:
 def state_key(config: TableSyncConfig, root: Path, folder: Path, number: int) -> str:
     """What Dagster calls the state of a component, which is what its source was found to have."""
     below = folder.relative_to(root).as_posix() + (f"[{number}]" if number else "")
-    return config.defs_state.key or f"TableSync[{config.name or below}]"
+    return config.defs_state.key or f"TableSync[{below}]"
 
 
 def _local_catalog(

@@ -15,6 +15,7 @@ from pydantic import BaseModel
 
 from sync_assets.config import automation, entries
 from sync_assets.config import model as configuration
+from sync_assets.config.strict import StrictModel
 
 ROOT = Path(__file__).parents[2]
 DOCS, SCRIPT = ROOT / "docs", ROOT / "scripts" / "generate_reference.py"
@@ -22,7 +23,7 @@ ELEVEN = Path(__file__).parents[1] / "scenarios" / "speed" / "eleven_tables" / "
 MODELS = [
     model
     for model in {**vars(automation), **vars(configuration)}.values()
-    if isinstance(model, type) and issubclass(model, BaseModel) and model.model_fields
+    if isinstance(model, type) and issubclass(model, StrictModel) and model.model_fields
 ]
 
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Literal
 
 import click
 
@@ -50,8 +51,6 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     _require_new(output)
     found = inventory(os.environ[url_variable(SOURCE)], schemas)
     if as_json:
-        from sync_assets.cli.source_documents import FoundRelation, InitDocument
-
         print_json(InitDocument([FoundRelation.of(each) for each in found]))
         return
     text = "".join(f"{line}\n" for line in _lines(found))
@@ -128,8 +127,6 @@ def refresh(*, take: tuple[str, ...], as_json: bool) -> None:
     ]
     after = read_written(place).components
     if as_json:
-        from sync_assets.cli.source_documents import RefreshDocument, Refreshed
-
         told = [Refreshed.of(*each) for each in zip(after, differences, strict=True)]
         print_json(RefreshDocument(told))
         return
@@ -147,3 +144,71 @@ def _told(component: Component, difference: Difference) -> Iterator[str]:
     yield from (f"  gone: {shown(each)}" for each in difference.gone)
     for each in component.config.left_out():
         yield f"  left out: {shown(str(each.name))}: {shown(each.why)}. {shown(each.remedy or '')}".rstrip()
+
+
+@dataclass(frozen=True)
+class FoundRelation:
+    """A relation of the source; `syncs` says whether it can be synced by row versions.
+
+    `kind` is PostgreSQL's: r, a table; p, partitioned; v, a view; m, a materialized view; f, a
+    foreign table. `whole` says that it can be synced by full_sync.
+    """
+
+    name: str
+    kind: Literal["r", "p", "v", "m", "f"]
+    rows: int | None
+    bytes: int
+    key: list[str]
+    xmin_column: str | None
+    problem: str | None
+    remedy: str | None
+    whole: bool
+    syncs: bool
+
+    @classmethod
+    def of(cls, found: Found) -> FoundRelation:
+        """As machines read it."""
+        own: dict[str, Any] = {"name": str(found.name), "syncs": found.problem is None}
+        known = {
+            each.name: getattr(found, each.name) for each in fields(cls) if each.name not in own
+        }
+        return cls(**known, **own)
+
+
+@dataclass(frozen=True)
+class InitDocument:
+    """`init --json`."""
+
+    tables: list[FoundRelation]
+
+
+@dataclass(frozen=True)
+class Refreshed:
+    """What one component's source was found to have; `left_out` says of a relation why."""
+
+    file: str | None
+    relations: int
+    tables: list[str]
+    new: list[str]
+    gone: list[str]
+    left_out: dict[str, str]
+
+    @classmethod
+    def of(cls, component: Component, difference: Difference) -> Refreshed:
+        """As machines read it."""
+        config = component.config
+        return cls(
+            component.document.file,
+            len(config.catalog.relations) if config.catalog else 0,
+            [each.entry.source for each in config.placed],
+            list(difference.new),
+            list(difference.gone),
+            {str(each.name): each.why for each in config.left_out()},
+        )
+
+
+@dataclass(frozen=True)
+class RefreshDocument:
+    """`refresh --json`."""
+
+    components: list[Refreshed]
