@@ -19,7 +19,10 @@ from sync_assets.engine.inspection.health import (
 )
 from sync_assets.engine.names import RelationName
 
-ENDS, DAGSTER = ("source", "target"), "Dagster"
+ENDS, DAGSTER, DISK = ("source", "target"), "Dagster", "disk"
+
+ASKED = ("source asked", "target asked")
+"""What is known of an end also where it has not answered: that it was asked."""
 
 Seen = TypeVar("Seen")
 
@@ -86,9 +89,11 @@ class Circumstances:
 
     @property
     def known(self) -> set[str]:
-        """What has answered, among the ends and Dagster."""
+        """What has answered, and which ends were asked at all."""
         answered = {end for end, it in self.ends if isinstance(it, SourceHealth | TargetHealth)}
-        return answered | (set() if self.home is None else {DAGSTER})
+        asked = {asked for asked, (_, it) in zip(ASKED, self.ends, strict=True) if it is not None}
+        beside = {name for name, it in ((DAGSTER, self.home), (DISK, self.disk)) if it is not None}
+        return answered | asked | beside
 
 
 def look(

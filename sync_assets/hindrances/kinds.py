@@ -13,7 +13,7 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import NoSuchRelation, PermanentError, SyncError
 from sync_assets.engine.inspection.health import BatchDisk, SourceHealth, TargetHealth
-from sync_assets.hindrances.circumstances import DAGSTER, ENDS, Circumstances
+from sync_assets.hindrances.circumstances import ASKED, DAGSTER, DISK, ENDS, Circumstances
 from sync_assets.runs.in_flight import SILENCE
 from sync_assets.runs.progress_log import duration
 
@@ -213,7 +213,7 @@ def _disk_full(seen: Circumstances) -> Iterator[Found]:
 KINDS = (
     Kind("table_gone", "the source has no such table", _table_gone, ("source",)),
     Kind("refused", "a server does not let the role in, or not at the table", _refused, ENDS),
-    Kind("unreachable", "a server does not answer", _unreachable, (), after=PATIENCE),
+    Kind("unreachable", "a server does not answer", _unreachable, ASKED, after=PATIENCE),
     Kind(
         "group_blocked", "another table of its `snapshot_group` is hindered", _group_blocked, ENDS
     ),
@@ -272,7 +272,7 @@ KINDS = (
         after=HELD_BACK,
     ),
     Kind("near_the_wrap", "a database nears its last transaction id", _near_the_wrap, ENDS),
-    Kind("disk_full", "the disk of the batch files is nearly full", _disk_full, ()),
+    Kind("disk_full", "the disk of the batch files is nearly full", _disk_full, (DISK,)),
     Kind("locked", "its lock is held by a stranger", _locked, ("target",), after=PATIENCE),
 )
 """Every kind of silence that somebody has found. A new one is a line here, and what finds it."""

@@ -14,10 +14,13 @@ from dagster._core.scheduler.instigation import InstigatorStatus
 from psycopg2.extensions import make_dsn, parse_dsn
 
 from sync_assets.assets.lineage import looked_at
+from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.hindrances import kinds
+from sync_assets.hindrances.circumstances import Circumstances, Failure
 from sync_assets.hindrances.kinds import HOUR, KINDS, PATIENCE
+from sync_assets.hindrances.telling import Known, judge
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.switched_off import switched_off
@@ -435,3 +438,14 @@ def test_what_a_run_fails_with_stands_until_the_table_is_synced(stage: Stage) ->
     assert "public.orders: NoSuchRelation" in stage.look()
     assert stage.run()
     assert stage.look() == NOTHING
+
+
+@pytest.mark.parametrize("kind", [each.name for each in KINDS if each.name != "failed"])
+def test_whoever_tells_of_a_failed_run_ends_nothing_that_it_did_not_look_at(kind: str) -> None:
+    [synced] = TableSyncConfig.model_validate({"tables": [{"source": "t"}]}).synced_tables("g")
+    place = ("public.t", kind, "source" if kind == "unreachable" else "")
+    stands = {place: Known("0 MB are free", "Free some.", 1.0, times=1, told=1.0)}
+    failed = {synced.table.target: Failure("OutOfSpace", "OutOfSpace: no space", "Free some.", 2.0)}
+    judged = judge(Circumstances([synced], failures=failed), stands, 3.0)
+    assert judged.over == {}
+    assert judged.memory[place] == stands[place]
