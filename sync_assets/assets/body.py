@@ -61,6 +61,7 @@ def sync_asset(
         name=specs.op_of(first),
         specs=[specs.plainly(spec) for spec in shown],
         pool=specs.pool(first),
+        op_tags={name: tag for each in members for name, tag in each.op_tags.items()},
         required_resource_keys={first.source_connection, first.target_connection},
     )
     def sync(context: dg.AssetExecutionContext, config: SyncConfig) -> Results:

@@ -13,6 +13,7 @@ import dagster as dg
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.table import Table
 from sync_assets.plain_text import in_markdown
 
 LOCATION = "sync_assets"
@@ -174,11 +175,21 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
         deps=[source_key(synced)],
         owners=list(synced.owners),
         tags=dict(synced.tags),
+        code_version=_code_version(table),
         freshness_policy=dg.FreshnessPolicy.time_window(freshness) if freshness else None,
         # A dry run materializes nothing.
         skippable=True,
         **_either_end(synced, synced.target_connection, table.target),
     )
+
+
+def _code_version(table: Table) -> str | None:
+    """A digest of what is selected, so that a changed `where` shows as out of date until a sync.
+
+    None where all of a table travels: what Dagster has of it then counts whatever it was.
+    """
+    selected = (table.columns, table.exclude, table.expressions, table.where, table.only)
+    return _digest(repr(selected)) if any(selected) else None
 
 
 def _either_end(synced: SyncedTable, connection: str, relation: RelationName) -> dict[str, Any]:

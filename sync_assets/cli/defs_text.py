@@ -39,6 +39,28 @@ def defs_lines(found: Iterable[Found]) -> Iterator[str]:
         yield from _commented(each) if each.problem else _entry(each)
 
 
+def pattern_lines(found: Iterable[Found]) -> Iterator[str]:
+    """The lines of a file that takes each schema as a whole; some relation can be synced."""
+    yield from HEAD.splitlines()
+    schemas: dict[str, list[Found]] = {}
+    for each in found:
+        schemas.setdefault(each.name.schema, []).append(each)
+    for schema, relations in schemas.items():
+        fit = [each for each in relations if not each.problem]
+        count = f"{len(fit):,} of {len(relations):,} relations can be synced by row versions"
+        yield f"    # {count}; the others: sync-assets refresh"
+        if _is_plain(schema) and fit:
+            yield f"    - source: {json.dumps(f'{schema}.*')}"
+            fit = [each for each in fit if each.xmin_column]
+        for each in fit:
+            yield from _entry(each)
+
+
+def _is_plain(schema: str) -> bool:
+    """Whether a pattern may name it: not where it would be one itself, or needs quotes."""
+    return not set(schema) & set('*?".')
+
+
 def _entry(found: Found) -> Iterator[str]:
     yield f"    # {_size(found)}"
     yield f"    - source: {scalar(str(found.name))}"

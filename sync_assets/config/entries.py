@@ -104,6 +104,11 @@ class TableOptions(AutomationOptions):
     owners: Owners | None = Field(
         None, description="as Dagster shows them: e-mail addresses, or `team:` and a name"
     )
+    op_tags: dict[str, Any] | None = Field(
+        None,
+        description="tags of the op that syncs it, as executors and launchers read them:"
+        " `{dagster-k8s/config: {container_config: {resources: …}}}`",
+    )
     tags: Tags | None = Field(
         None, description="as Dagster shows them; a table's own are added to those of `defaults`"
     )

@@ -45,6 +45,7 @@ class SyncedTable:
     defined_at: tuple[str, int] | None = None
     key: tuple[str, ...] | None = None
     discovered: Discovered | None = None
+    op_tags: Mapping[str, Any] = field(default_factory=dict)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
 
     @property
@@ -198,6 +199,7 @@ class TableSyncConfig(StrictModel):
             group=chosen.get("group") or self.group or "",
             owners=tuple(chosen.get("owners", ())),
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
+            op_tags=chosen.get("op_tags", {}),
             description=entry.description,
             automation=Automation.of(chosen, set_values(entry)),
             snapshot_group=entry.snapshot_group,

@@ -9,7 +9,7 @@ import dagster as dg
 import pytest
 
 from sync_assets.assets import specs
-from sync_assets.config.model import SyncedTable
+from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Table
 
@@ -109,3 +109,17 @@ def test_the_target_depends_on_its_source_and_carries_what_the_operator_wrote() 
 
 def test_a_pool_bounds_the_syncs_of_one_source() -> None:
     assert specs.pool(synced()) == "sync_source"
+
+
+def test_what_is_selected_is_the_code_version_and_all_of_a_table_has_none() -> None:
+    def version(**options: object) -> str | None:
+        (table,) = TableSyncConfig.model_validate(
+            {"tables": [{"source": "t", **options}]}
+        ).synced_tables("g")
+        return specs.target_spec(table).code_version
+
+    assert version() is None
+    versions = [version(**each) for each in ({"where": "a"}, {"where": "b"}, {"columns": ["id"]})]
+    assert None not in versions
+    assert len(set(versions)) == 3
+    assert version(where="a", deletes="hard") == versions[0]

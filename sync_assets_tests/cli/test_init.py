@@ -38,6 +38,21 @@ def _project(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 @both_ways
+def test_a_file_of_patterns_takes_what_a_file_of_tables_takes(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    taken = []
+    for number, options in enumerate(([], ["--patterns"])):
+        output = tmp_path / str(number) / "defs.yaml"
+        done = CliRunner().invoke(main, ["init", *options, "--output", str(output)])
+        assert done.exit_code == 0, done.output
+        monkeypatch.setenv("SYNC_DEFS", str(output.parent))
+        _, tables = configured_tables()
+        taken.append({(each.table.source, each.table.xmin_column) for each in tables})
+    assert taken[0] == taken[1]
+    assert output.read_text().count("- source: ") < len(taken[0])
+
+
 def test_the_file_runs_as_it_is(
     pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

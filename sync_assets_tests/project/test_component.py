@@ -190,3 +190,15 @@ def test_every_table_is_its_own_op_in_the_pool_of_its_source(folder: Path) -> No
         if isinstance(definition, dg.AssetsDefinition)
     }
     assert ops["target__public__a"] == ops["target__public__b"] == "sync_source"
+
+
+def test_an_op_has_the_tags_that_its_launcher_reads(folder: Path) -> None:
+    size = "{dagster-k8s/config: {container_config: {resources: {requests: {memory: 4Gi}}}}}"
+    write(folder, "shop", HEAD + f"  tables: [{{source: a, op_tags: {size}}}, {{source: b}}]\n")
+    ops = {
+        asset.op.name: asset.op
+        for asset in load(folder).assets or ()
+        if isinstance(asset, dg.AssetsDefinition)
+    }
+    assert "4Gi" in str(ops["target__public__a"].tags)
+    assert ops["target__public__b"].tags == {}

@@ -26,6 +26,7 @@ SOURCE = "source"
     epilog=examples(
         "sync-assets init",
         "sync-assets init public sales --output defs/shop/defs.yaml",
+        "sync-assets init --patterns",
         "sync-assets init --json",
     )
 )
@@ -35,13 +36,17 @@ SOURCE = "source"
     type=click.Path(dir_okay=False, path_type=Path),
     help="Write it to a new file; one that exists is never overwritten.",
 )
+@click.option("--patterns", is_flag=True, help="Write one line for each schema.")
 @click.option("--json", "as_json", is_flag=True, help="Print what the source has as one object.")
-def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> None:
+def command(
+    schemas: tuple[str, ...], *, output: Path | None, patterns: bool, as_json: bool
+) -> None:
     """Write a commented defs.yaml with every table of the source that can be synced.
 
     Reads the source's catalog (SYNC_SOURCE_URL), of the schemas named or of all. What cannot be
     synced is there as a comment that says why; so are views, which can be read whole. The file
-    loads and runs as it is. It goes to stdout unless --output names a file.
+    loads and runs as it is. It goes to stdout unless --output names a file. With --patterns it has a
+    line for each schema instead, which tables that are new join by themselves.
     """
     from sync_assets.cli.selection import require_connections
     from sync_assets.config.model import url_variable
@@ -53,7 +58,7 @@ def command(schemas: tuple[str, ...], *, output: Path | None, as_json: bool) -> 
     if as_json:
         print_json(InitDocument([FoundRelation.of(each) for each in found]))
         return
-    text = "".join(f"{line}\n" for line in _lines(found))
+    text = "".join(f"{line}\n" for line in _lines(found, patterns=patterns))
     if output is None:
         say_lines(text)
         return
@@ -87,8 +92,8 @@ def _require_new(output: Path | None) -> None:
         )
 
 
-def _lines(found: Iterable[Found]) -> Iterator[str]:
-    from sync_assets.cli.defs_text import defs_lines
+def _lines(found: Iterable[Found], *, patterns: bool) -> Iterator[str]:
+    from sync_assets.cli.defs_text import defs_lines, pattern_lines
     from sync_assets.engine.errors import NoSuchRelation
 
     tables = list(found)
@@ -97,7 +102,7 @@ def _lines(found: Iterable[Found]) -> Iterator[str]:
             f"none of the {len(tables)} relations found on the source can be synced as it is",
             remedy="See why: sync-assets init --json.",
         )
-    return defs_lines(tables)
+    return pattern_lines(tables) if patterns else defs_lines(tables)
 
 
 @click.command(
