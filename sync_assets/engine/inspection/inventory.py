@@ -8,10 +8,11 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, rows
-from sync_assets.engine.snapshot.readable import require_source
+from sync_assets.engine.snapshot.readable import required
 from sync_assets.engine.table import SyncMode, Table
 
 
@@ -77,12 +78,14 @@ def _inventory(cursor: Cursor, schemas: Sequence[str]) -> list[Found]:
                 f"the source has no schema {schema}", remedy=f"It has {', '.join(there)}."
             )
     found = rows(cursor, _RELATIONS, {"schemas": list(schemas) or None})
-    return [_look_at(cursor, RelationName(schema, name), kind) for schema, name, kind in found]
+    kinds = {RelationName(schema, name): kind for schema, name, kind in found}
+    relations = read_relations(cursor, kinds)
+    return [_look_at(cursor, name, kind, relations.get(name)) for name, kind in kinds.items()]
 
 
-def _look_at(cursor: Cursor, name: RelationName, kind: str) -> Found:
+def _look_at(cursor: Cursor, name: RelationName, kind: str, read: Relation | None) -> Found:
     try:
-        relation = require_source(cursor, Table(name, name))
+        relation = required(cursor, Table(name, name), read)
         key = choose_key(Table(name, name), relation)
     except errors.SyncError as error:
         return Found(
@@ -92,7 +95,7 @@ def _look_at(cursor: Cursor, name: RelationName, kind: str) -> Found:
             0,
             problem=error.message,
             remedy=error.remedy,
-            whole=_can_be_read_whole(cursor, name),
+            whole=_can_be_read_whole(cursor, name, read),
         )
     return Found(
         name,
@@ -106,9 +109,9 @@ def _look_at(cursor: Cursor, name: RelationName, kind: str) -> Found:
     )
 
 
-def _can_be_read_whole(cursor: Cursor, name: RelationName) -> bool:
+def _can_be_read_whole(cursor: Cursor, name: RelationName, read: Relation | None) -> bool:
     try:
-        require_source(cursor, Table(name, name, SyncMode.FULL_SYNC))
+        required(cursor, Table(name, name, SyncMode.FULL_SYNC), read)
     except errors.SyncError:
         return False
     return True

@@ -40,7 +40,7 @@ def require_sources(cursor: Cursor, tables: Sequence[Table]) -> list[Relation]:
     relations = []
     for table in tables:
         with errors.about(table.target):
-            relations.append(_required(cursor, table, found.get(table.source)))
+            relations.append(required(cursor, table, found.get(table.source)))
     return relations
 
 
@@ -50,7 +50,8 @@ def require_source(cursor: Cursor, table: Table) -> Relation:
     return relation
 
 
-def _required(cursor: Cursor, table: Table, relation: Relation | None) -> Relation:
+def required(cursor: Cursor, table: Table, relation: Relation | None) -> Relation:
+    """The relation that was read for a table, if there is one; raises what `require_sources` raises."""
     name = table.source
     if relation is None:
         similar = [found for (found,) in rows(cursor, _SIMILAR, (name.name, name.schema))]
