@@ -13,8 +13,7 @@ import yaml
 from click.testing import CliRunner
 
 from sync_assets.cli import main
-from sync_assets.definitions import load_tables
-from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.documents import forget_definitions, printed
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks
 
@@ -145,7 +144,7 @@ def former_home(ticks: Ticks, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -
 
 def moved() -> list[str]:
     """What `check` says of assets that have moved."""
-    load_tables.cache_clear()  # a command is a process of its own
+    forget_definitions()
     return [e["what"] for e in printed("check")["findings"] if e["check"] == "moved"]
 
 

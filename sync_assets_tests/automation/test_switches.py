@@ -13,9 +13,8 @@ import pytest
 import yaml
 
 from sync_assets.config.folder import read_components
-from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.documents import forget_definitions, printed
 from sync_assets_tests.fixtures.pair import Pair, eventually
 
 ROOT = Path(__file__).parents[2]
@@ -52,7 +51,7 @@ class Project:
 
     def told(self) -> list[str]:
         """What `check` says of switches."""
-        load_tables.cache_clear()  # a command is a process of its own
+        forget_definitions()
         found = printed("check")["findings"]
         return [each["what"] for each in found if each["check"] == "switches"]
 

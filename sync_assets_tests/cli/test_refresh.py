@@ -9,8 +9,8 @@ import dagster as dg
 import pytest
 import yaml
 
-from sync_assets.definitions import _tree, load_tables
-from sync_assets_tests.fixtures.documents import printed
+from sync_assets.definitions import load_tables
+from sync_assets_tests.fixtures.documents import forget_definitions, printed
 from sync_assets_tests.fixtures.pair import Pair
 
 TABLES = (
@@ -39,8 +39,7 @@ class Project:
 
     def specs(self) -> dict[str, dg.AssetSpec]:
         """The assets, as a process that starts now has them."""
-        load_tables.cache_clear()
-        _tree.cache_clear()
+        forget_definitions()
         loaded = load_tables(self.defs).resolve_all_asset_specs()
         return {spec.key.to_user_string(): spec for spec in loaded}
 
