@@ -153,7 +153,9 @@ class TableSync(dg.StateBackedComponent):
     def write_state_to_path(self, state_path: Path) -> None:
         """Look at the source, for `dg utils refresh-defs-state`; raises SyncError."""
         if self._discovery is not None:
-            refresh(self._discovery.config, state_path, os.environ)
+            unkept = refresh(self._discovery.config, state_path, os.environ).unkept
+            if unkept is not None:
+                raise unkept
 
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """What keeps the tables in step; a local state was read when the component was."""

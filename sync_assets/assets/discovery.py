@@ -17,7 +17,7 @@ from dagster.components.utils.defs_state import DefsStateConfig, DefsStateConfig
 from sync_assets.config.catalog import Catalog, place_of, read_catalog
 from sync_assets.config.folder import state_key
 from sync_assets.config.model import TableSyncConfig
-from sync_assets.config.refresh import refresh
+from sync_assets.config.refresh import Refreshed, refresh
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.inventory import relations_of
 from sync_assets.engine.names import listed
@@ -86,8 +86,7 @@ def discovered(context: dg.ComponentLoadContext, config: TableSyncConfig) -> Cat
     catalog = read_catalog(file)
     if catalog is None and config.has_patterns:
         try:
-            refresh(config, file, os.environ)
-            catalog = read_catalog(file)
+            catalog = _kept(refresh(config, file, os.environ))
         except SyncError as error:
             logger.warning("%s: no table by pattern is known yet: %s", context.path, error)
     return catalog
@@ -99,16 +98,17 @@ def new_tables(config: TableSyncConfig, file: Path) -> NewTables:
     Where Dagster runs the code server behind `dagster code-server start`, as `dagster dev` does, that
     is asked to; a daemon that starts code servers itself does so every minute.
     """
-    known = {each.name for each in config.catalog.relations} if config.catalog else set()
+    loaded = [config]
 
     def look(source_url: str) -> str:
+        before = loaded[-1]
+        known = {each.name for each in (before.catalog or Catalog()).relations}
         if not known.symmetric_difference(relations_of(source_url)):
             return ""
-        before = config.with_catalog(read_catalog(file))
-        refresh(before, file, os.environ)
-        after = config.with_catalog(read_catalog(file))
-        known.clear()
-        known.update(each.name for each in (after.catalog or Catalog()).relations)
+        # What is taken and what waits was written by a command, if by anybody.
+        written = before.with_catalog(read_catalog(file) or before.catalog)
+        after = config.with_catalog(_kept(refresh(written, file, os.environ)))
+        loaded[:] = [after]
         synced, now = (
             {each.entry.source: None for each in found.placed} for found in (before, after)
         )
@@ -123,6 +123,13 @@ def new_tables(config: TableSyncConfig, file: Path) -> NewTables:
         )
 
     return look
+
+
+def _kept(refreshed: Refreshed) -> Catalog:
+    """What was found; that it is looked for again in each process, where nobody may keep it, is said."""
+    if refreshed.unkept is not None:
+        logger.warning("%s", refreshed.unkept)
+    return refreshed.catalog
 
 
 def _waiting(before: TableSyncConfig, after: TableSyncConfig) -> list[str]:

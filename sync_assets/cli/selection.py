@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 from sync_assets.cli.asset_selection import is_selection, selects
-from sync_assets.cli.output import NAMED_AT_MOST
+from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
@@ -58,9 +58,14 @@ def _read(*, anew: bool = False) -> Written:
     if unknown:
         from sync_assets.config.refresh import refresh
 
-        for component in unknown:
-            refresh(component.config, component.catalog_file, os.environ)
-        written = read_written(locate(os.environ))
+        found = {
+            each.catalog_file: refresh(each.config, each.catalog_file, os.environ)
+            for each in unknown
+        }
+        for unkept in {str(each.unkept) for each in found.values() if each.unkept}:
+            say(f"What the source has is not kept: {unkept}", err=True)
+        known = {file: each.catalog for file, each in found.items()}
+        written = read_written(locate(os.environ), known)
     if not any(each.names_assets for each in written.components):
         return written
     # Only the component itself knows; Dagster takes a second or two to import.

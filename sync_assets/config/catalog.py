@@ -102,7 +102,7 @@ def read_catalog(file: Path) -> Catalog | None:
     """What was written last, None if nothing was; raises ConfigurationError."""
     try:
         return Catalog.model_validate_json(file.read_bytes())
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         return None
     except (OSError, ValidationError) as error:
         said = str(error).partition("\n")[0]

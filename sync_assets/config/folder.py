@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from pathlib import Path
+from types import MappingProxyType
 
 from sync_assets.config.catalog import Catalog, place_of, read_catalog
 from sync_assets.config.model import SyncedTable, TableSyncConfig
@@ -53,9 +54,10 @@ def state_key(config: TableSyncConfig, root: Path, folder: Path, number: int) ->
 
 
 def _local_catalog(
-    root: Path, folder: Path, number: int, config: TableSyncConfig
+    known: Mapping[Path, Catalog], root: Path, folder: Path, number: int, config: TableSyncConfig
 ) -> Catalog | None:
-    return read_catalog(place_of(root, state_key(config, root, folder, number)))
+    file = place_of(root, state_key(config, root, folder, number))
+    return known.get(file) or read_catalog(file)
 
 
 def group_name(folder: Path) -> str:
@@ -103,8 +105,11 @@ def read_components(place: Path) -> list[Component]:
     return read_written(place).components
 
 
-def read_written(place: Path) -> Written:
-    """Read all that is written in a file or below a folder; the first mistake is raised."""
+def read_written(place: Path, known: Mapping[Path, Catalog] = MappingProxyType({})) -> Written:
+    """Read all that is written in a file or below a folder; the first mistake is raised.
+
+    `known` are catalogs that were found just now, by the files that keep them.
+    """
     root = place if place.is_dir() else place.parent
     more = next(root.rglob("*.py"), None) is not None
     components: list[Component] = []
@@ -112,7 +117,7 @@ def read_written(place: Path) -> Written:
     names: dict[str, str] = {}
     for file in [place] if place.is_file() else _files(place):
         for number, document in enumerate(read_documents(file)):
-            catalog_of = partial(_local_catalog, root, file.parent, number)
+            catalog_of = partial(_local_catalog, known, root, file.parent, number)
             config = parse_component(document, catalog_of)
             more = more or config is None or document.value.keys() > {"type", "attributes"}
             if config is not None:

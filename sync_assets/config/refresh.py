@@ -19,17 +19,32 @@ class Difference:
     gone: tuple[str, ...]
 
 
+@dataclass(frozen=True, slots=True)
+class Refreshed:
+    """What a look found, and why that could not be kept, if it could not."""
+
+    catalog: Catalog
+    unkept: ConfigurationError | None
+
+
 def refresh(
     config: TableSyncConfig,
     file: Path,
     environment: Mapping[str, str],
     take: Collection[str] = (),
-) -> Difference:
-    """Write the catalog anew, those that `take` matches taken; raises SyncError."""
+) -> Refreshed:
+    """Look anew, those that `take` matches taken, and keep it in the file; raises SyncError.
+
+    A folder of definitions may be one that nobody writes to, as in a container: what was found
+    holds for this process all the same.
+    """
     found = looked_at(config, environment)
     found = taking(found, take) if take else found
-    write_catalog(file, found)
-    return difference(config.catalog, found)
+    try:
+        write_catalog(file, found)
+    except ConfigurationError as error:
+        return Refreshed(found, error)
+    return Refreshed(found, None)
 
 
 def looked_at(config: TableSyncConfig, environment: Mapping[str, str]) -> Catalog:

@@ -8,7 +8,9 @@ from typing import Any
 import dagster as dg
 import pytest
 import yaml
+from click.testing import CliRunner
 
+from sync_assets.cli import main
 from sync_assets.definitions import load_tables
 from sync_assets_tests.fixtures.documents import forget_definitions, printed
 from sync_assets_tests.fixtures.pair import Pair
@@ -119,3 +121,16 @@ def test_new_tables_wait_where_they_are_to_be_asked_for(project: Project, pair: 
     assert told["left_out"]["sales.added"] == "it is new, and waits to be taken"
     printed("refresh", "--take", "sales.*")
     assert targets(printed("run")) == ["sales.added", "sales.lines", "sales.orders"]
+
+
+def test_definitions_that_nobody_may_write_to_are_synced_all_the_same(
+    project: Project, caplog: pytest.LogCaptureFixture
+) -> None:
+    # A file where the folder would be: root writes to every folder.
+    (project.defs / ".local_defs_state").write_text("")
+    assert targets(printed("run")) == ["sales.lines", "sales.orders"]
+    assert "target/sales/orders" in project.specs()
+    assert "cannot be written" in caplog.text
+    failed = CliRunner().invoke(main, ["refresh"])
+    assert failed.exit_code == 2
+    assert "Let this user write to the folder of the definitions" in failed.output

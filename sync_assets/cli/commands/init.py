@@ -126,10 +126,12 @@ def refresh(*, take: tuple[str, ...], as_json: bool) -> None:
     from sync_assets.config.folder import locate, read_written
 
     place = locate(os.environ)
-    differences = [
-        source.refresh(each.config, each.catalog_file, os.environ, take)
-        for each in read_written(place).components
-    ]
+    differences = []
+    for each in read_written(place).components:
+        found = source.refresh(each.config, each.catalog_file, os.environ, take)
+        if found.unkept is not None:
+            raise found.unkept
+        differences.append(source.difference(each.config.catalog, found.catalog))
     after = read_written(place).components
     if as_json:
         told = [Refreshed.of(*each) for each in zip(after, differences, strict=True)]
