@@ -123,12 +123,15 @@ def daemon(tmp_path: Path, pair: Pair, inbox: Inbox) -> Iterator[Daemon]:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # it waits for the minutes of clocks
 def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) -> None:
     def target_holds(table: str, number: int) -> bool:
         if not _is_there(pair, table):
             return False
         return pair.target(f"SELECT count(*) FROM {table} WHERE id = {number}") == [(1,)]
 
+    daemon.await_("what a pattern matches", lambda: _is_there(pair, "parts.old"))
+    pair.source("CREATE TABLE parts.new (id int PRIMARY KEY)")
     daemon.await_("the first load", lambda: target_holds("watched", 1))
     pair.target("ALTER TABLE watched ADD CONSTRAINT small CHECK (id < 100)")
     pair.source("INSERT INTO watched VALUES (100)")
@@ -146,20 +149,13 @@ def test_sensor_and_schedules_at_work(daemon: Daemon, pair: Pair, inbox: Inbox) 
     pair.source("TRUNCATE watched", "INSERT INTO watched VALUES (200)")
     daemon.await_("the change", lambda: target_holds("watched", 200))
     daemon.await_("the freshness", lambda: _freshness(daemon) == "PASS")
+    # The sensor looks once a minute, and so does the daemon for other definitions.
+    daemon.await_("the alert", lambda: bool(_posts(inbox, "loaded anew: parts.new")))
+    daemon.await_("the new table, without an edit", lambda: _is_there(pair, "parts.new"))
+    assert len(_posts(inbox, "parts.new")) == 1
     assert pair.target("SELECT to_regclass('idle')") == [(None,)], "it was told to stay stopped"
     assert _piled_up(daemon) == []
     assert len(_posts(inbox, "no table public.missing")) == 1
-
-
-def test_a_new_table_that_a_pattern_matches_is_synced_without_an_edit(
-    daemon: Daemon, pair: Pair, inbox: Inbox
-) -> None:
-    daemon.await_("what a pattern matches", lambda: _is_there(pair, "parts.old"))
-    pair.source("CREATE TABLE parts.new (id int PRIMARY KEY)")
-    # The sensor looks once a minute, and so does the daemon for other definitions.
-    daemon.await_("the alert", lambda: bool(_posts(inbox, "loaded anew: parts.new")))
-    daemon.await_("the new table", lambda: _is_there(pair, "parts.new"))
-    assert len(_posts(inbox, "parts.new")) == 1
 
 
 def _is_there(pair: Pair, table: str) -> bool:

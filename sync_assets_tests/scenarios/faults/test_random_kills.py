@@ -26,6 +26,7 @@ from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import NewDatabase
 
 KILLS = int(os.environ.get("SYNC_TEST_KILLS", "1"))
+ROWS = 1_000_000 if KILLS > 1 else 200_000
 PROJECT = Path(__file__).parents[3]
 DEMO_TABLES = tuple(f"{data.SCHEMA}.{table}" for table in data.TABLES)
 ENDED = {dg.DagsterRunStatus.SUCCESS, dg.DagsterRunStatus.FAILURE, dg.DagsterRunStatus.CANCELED}
@@ -138,20 +139,20 @@ def test_over_the_demo_s_tables(project: Callable[[tuple[str, ...]], Project]) -
 
 
 @pytest.mark.timeout(120 + 120 * KILLS)
-def test_over_a_table_of_a_million_rows(project: Callable[[tuple[str, ...]], Project]) -> None:
-    million = project(("public.million",))
-    million.pair.source(
-        "CREATE TABLE million (id varchar(20) PRIMARY KEY, v text)",
-        "INSERT INTO million SELECT md5(i::text)::varchar(20), i FROM generate_series(1, 1000000) i",
+def test_over_a_large_table(project: Callable[[tuple[str, ...]], Project]) -> None:
+    large = project(("public.large",))
+    large.pair.source(
+        "CREATE TABLE large (id varchar(20) PRIMARY KEY, v text)",
+        f"INSERT INTO large SELECT md5(i::text)::varchar(20), i FROM generate_series(1, {ROWS}) i",
     )
 
     def change(chance: random.Random) -> None:
-        million.pair.source(
-            f"UPDATE million SET v = v || 'x' WHERE hashtext(id) % {chance.randrange(2, 200)} = 0",
-            f"INSERT INTO million SELECT 'n' || i || '-{chance.randrange(10**9)}' "
+        large.pair.source(
+            f"UPDATE large SET v = v || 'x' WHERE hashtext(id) % {chance.randrange(2, 200)} = 0",
+            f"INSERT INTO large SELECT 'n' || i || '-{chance.randrange(10**9)}' "
             "FROM generate_series(1, 1000) i",
         )
         if chance.random() < 0.5:
-            million.pair.target("DROP TABLE IF EXISTS million")
+            large.pair.target("DROP TABLE IF EXISTS large")
 
-    kill_again_and_again(million, change)
+    kill_again_and_again(large, change)
