@@ -184,10 +184,11 @@ class TableSyncConfig(StrictModel):
 
     def synced_table(self, entry: TableEntry) -> SyncedTable:
         """One table, without a group if none is written; raises ConfigurationError where its options contradict each other."""
-        chosen = set_values(self.defaults) | set_values(entry)
+        own = set_values(entry)
+        chosen = set_values(self.defaults) | own
         if chosen.get("sync_mode") is not SyncMode.INCREMENTAL_SYNC:
             # As defaults these are for the tables that have a cursor.
-            for name in CURSOR_OPTIONS - set_values(entry).keys():
+            for name in CURSOR_OPTIONS - own.keys():
                 chosen.pop(name, None)
         if entry.delete_schedule is None and chosen.get("deletes") in (None, Deletes.IGNORE):
             # As a default it is for the tables that look for deletes.
@@ -201,7 +202,7 @@ class TableSyncConfig(StrictModel):
             tags=(self.defaults.tags or {}) | (entry.tags or {}),
             op_tags=chosen.get("op_tags", {}),
             description=entry.description,
-            automation=Automation.of(chosen, set_values(entry)),
+            automation=Automation.of(chosen, own),
             snapshot_group=entry.snapshot_group,
             workers=self.worker_config(),
         )

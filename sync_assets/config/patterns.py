@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from typing import Any
@@ -48,33 +48,74 @@ def placed(
     later one wins.
     """
     known = {each.name: each for each in catalog.relations} if catalog else {}
-    named = {RelationName.parse(each.source) for each in entries if not is_pattern(each.source)}
+    patterns, by_pattern = _patterns(entries), dict[int, list[Placed]]()
+    for discovered, entry, position in _matched(entries, patterns, known):
+        if _reason(entry, defaults, discovered) is None:
+            by_pattern.setdefault(position, []).append(Placed(position, entry, discovered))
     for position, entry in enumerate(entries):
-        if not is_pattern(entry.source):
-            name = RelationName.parse(entry.source)
-            above = _matching(entries, name)
-            yield Placed(position, _together(entries, [*above, position], name), known.get(name))
+        if is_pattern(entry.source):
+            yield from by_pattern.get(position, ())
             continue
-        for name, discovered in known.items():
-            above = [] if name in named else _matching(entries, name)
-            if above and above[-1] == position:
-                merged = _together(entries, above, name)
-                if _reason(merged, defaults, discovered) is None:
-                    yield Placed(position, merged, discovered)
+        name = RelationName.parse(entry.source)
+        above = _above(patterns, name)
+        own = _together(entries, [*above, position], name) if above else entry
+        yield Placed(position, own, known.get(name))
 
 
 def left_out(
     entries: Sequence[TableEntry], defaults: Any, catalog: Catalog | None
 ) -> Iterator[LeftOut]:
     """What patterns match and cannot be synced, or wait to be taken."""
+    known = {each.name: each for each in catalog.relations} if catalog else {}
+    for discovered, entry, _ in _matched(entries, _patterns(entries), known):
+        reason = _reason(entry, defaults, discovered)
+        if reason is not None:
+            yield reason
+
+
+@dataclass(frozen=True, slots=True)
+class _Pattern:
+    position: int
+    source: RelationName
+    leaves_out: tuple[RelationName, ...]
+
+    def matches(self, name: RelationName) -> bool:
+        """Whether it takes a relation of this name."""
+        return _fits(name, self.source) and not any(_fits(name, each) for each in self.leaves_out)
+
+
+def _patterns(entries: Sequence[TableEntry]) -> list[_Pattern]:
+    """The entries that are patterns, the narrowest last."""
+    found = [
+        _Pattern(
+            position,
+            RelationName.parse(entry.source),
+            tuple(map(RelationName.parse, entry.except_ or ())),
+        )
+        for position, entry in enumerate(entries)
+        if is_pattern(entry.source)
+    ]
+    return sorted(found, key=lambda each: (_letters(entries[each.position].source), each.position))
+
+
+def _above(patterns: Sequence[_Pattern], name: RelationName) -> list[int]:
+    """The positions of the patterns that match a relation, the narrowest last."""
+    return [each.position for each in patterns if each.matches(name)]
+
+
+def _matched(
+    entries: Sequence[TableEntry],
+    patterns: Sequence[_Pattern],
+    known: Mapping[RelationName, Discovered],
+) -> Iterator[tuple[Discovered, TableEntry, int]]:
+    """Relations that patterns alone speak of, what these say together, and where the narrowest stands."""
+    if not patterns:
+        return
     named = {RelationName.parse(each.source) for each in entries if not is_pattern(each.source)}
-    for discovered in catalog.relations if catalog else ():
-        name = discovered.name
-        above = [] if name in named else _matching(entries, name)
+    for name, discovered in known.items():
+        above = [] if name in named else _above(patterns, name)
         if above:
-            reason = _reason(_together(entries, above, name), defaults, discovered)
-            if reason is not None:
-                yield reason
+            yield discovered, _together(entries, above, name), above[-1]
 
 
 def _reason(entry: TableEntry, defaults: Any, discovered: Discovered) -> LeftOut | None:
@@ -87,25 +128,9 @@ def _reason(entry: TableEntry, defaults: Any, discovered: Discovered) -> LeftOut
     return None
 
 
-def _matching(entries: Sequence[TableEntry], name: RelationName) -> list[int]:
-    """The patterns that match a relation, the narrowest last."""
-    found = [
-        position
-        for position, entry in enumerate(entries)
-        if is_pattern(entry.source)
-        and _matches(entry.source, name)
-        and not any(_matches(each, name) for each in entry.except_ or ())
-    ]
-    return sorted(found, key=lambda position: (_letters(entries[position].source), position))
-
-
-def _matches(pattern: str, name: RelationName) -> bool:
-    wanted = RelationName.parse(pattern)
-    return _fits(name.schema, wanted.schema) and _fits(name.name, wanted.name)
-
-
-def _fits(part: str, pattern: str) -> bool:
-    return fnmatchcase(part, pattern.replace("[", "[[]"))
+def _fits(name: RelationName, pattern: RelationName) -> bool:
+    parts = zip((name.schema, name.name), (pattern.schema, pattern.name), strict=True)
+    return all(fnmatchcase(part, glob.replace("[", "[[]")) for part, glob in parts)
 
 
 def _letters(pattern: str) -> int:
