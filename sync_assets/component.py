@@ -17,7 +17,14 @@ from pydantic_core import CoreSchema
 
 from sync_assets.assets import specs
 from sync_assets.assets.body import Results, Seams, Sync, sync_asset
-from sync_assets.assets.discovery import Discovery, NewTables, discovered, new_tables, state_config
+from sync_assets.assets.discovery import (
+    Discovery,
+    NewTables,
+    discovered,
+    new_tables,
+    number_in_file,
+    state_config,
+)
 from sync_assets.assets.sources import shown_first_by, source_assets
 from sync_assets.assets.translation import Translate, translation
 from sync_assets.automation.alert_sensors import alert_sensors
@@ -122,7 +129,7 @@ class TableSync(dg.StateBackedComponent):
             )
         ]
         discovery = None
-        if _instance_key(context) is not None:
+        if number_in_file(context) is not None:
             discovery = Discovery(config, state_config(config, context), context.defs_module_path)
             context.component_tree.mark_component_defs_state_key(
                 loc=context.component_loc, defs_state_key=discovery.state.key
@@ -191,7 +198,7 @@ class TableSync(dg.StateBackedComponent):
         ]
         sources = list(shown_first_by(self.tables, [each.tables for each in components], written))
         if sources:
-            name = specs.observation_name(_folder(context), _instance_key(context))
+            name = specs.observation_name(_folder(context), number_in_file(context))
             assets.append(source_assets(name, sources))
         name = self.name or _named_by_its_place(context)
         _refuse_twins(self, components)
@@ -215,7 +222,7 @@ def _place(document: Document, position: int) -> tuple[str, int] | None:
 
 
 def _named_by_its_place(context: dg.ComponentLoadContext) -> str:
-    return specs.component_name(_folder(context), _instance_key(context))
+    return specs.component_name(_folder(context), number_in_file(context))
 
 
 def _refuse_twins(component: TableSync, components: Sequence[TableSync]) -> None:
@@ -242,7 +249,7 @@ def _folder(context: dg.ComponentLoadContext) -> str:
 
 
 def _document(attributes: BaseModel | None, context: dg.ComponentLoadContext) -> Document:
-    tree, position = context.resolution_context.source_position_tree, _instance_key(context)
+    tree, position = context.resolution_context.source_position_tree, number_in_file(context)
     if tree is not None and isinstance(position, int):
         return read_documents(Path(tree.position.filename))[position]
     values = attributes.root if isinstance(attributes, RawAttributes) else {}
@@ -254,12 +261,7 @@ def _scope(context: dg.ComponentLoadContext) -> Scope:
     return {**context.resolution_context.scope, "env": Environment()}
 
 
-def _instance_key(context: dg.ComponentLoadContext) -> int | str | None:
-    """Which component of its file this is; None if it was made outside a folder of definitions."""
-    return getattr(context.component_loc, "instance_key", None)
-
-
 def _all_components(component: TableSync, context: dg.ComponentLoadContext) -> list[TableSync]:
-    if _instance_key(context) is None:
+    if number_in_file(context) is None:
         return [component]
     return context.component_tree.get_all_components(TableSync)

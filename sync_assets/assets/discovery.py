@@ -6,6 +6,7 @@ import logging
 import os
 import threading
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
 from pathlib import Path
@@ -17,7 +18,7 @@ from dagster.components.utils.defs_state import DefsStateConfig, DefsStateConfig
 from sync_assets.config.catalog import Catalog, place_of, read_catalog
 from sync_assets.config.folder import state_key
 from sync_assets.config.model import TableSyncConfig
-from sync_assets.config.refresh import Refreshed, refresh
+from sync_assets.config.refresh import Look, refresh
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.inventory import relations_of
 from sync_assets.engine.names import listed
@@ -60,9 +61,15 @@ class Discovery:
         return place_of(self.definitions, self.state.key)
 
 
+def number_in_file(context: dg.ComponentLoadContext) -> int | str | None:
+    """Which component of its file this is; None if it was made outside a folder of definitions."""
+    return getattr(context.component_loc, "instance_key", None)
+
+
 def state_config(config: TableSyncConfig, context: dg.ComponentLoadContext) -> DefsStateConfig:
     """Where the state of a component is, as Dagster takes it."""
-    number = getattr(context.component_loc, "instance_key", None) or 0
+    number = number_in_file(context)
+    number = number if isinstance(number, int) else 0
     key = state_key(config, context.defs_module_path, context.path, number)
     kind = config.defs_state.management_type
     args = DefsStateConfigArgs.model_validate({"management_type": kind, "refresh_if_dev": False})
@@ -75,7 +82,7 @@ def discovered(context: dg.ComponentLoadContext, config: TableSyncConfig) -> Cat
     Where tables are patterns and nobody has looked yet, the source is asked now; a source that does
     not answer is a warning, and the component has no tables by pattern until it does.
     """
-    if getattr(context.component_loc, "instance_key", None) is None:
+    if number_in_file(context) is None:
         return None
     state = state_config(config, context)
     if config.defs_state.management_type != LOCAL:
@@ -125,11 +132,11 @@ def new_tables(config: TableSyncConfig, file: Path) -> NewTables:
     return look
 
 
-def _kept(refreshed: Refreshed) -> Catalog:
+def _kept(look: Look) -> Catalog:
     """What was found; that it is looked for again in each process, where nobody may keep it, is said."""
-    if refreshed.unkept is not None:
-        logger.warning("%s", refreshed.unkept)
-    return refreshed.catalog
+    if look.unkept is not None:
+        logger.warning("%s", look.unkept)
+    return look.catalog
 
 
 def _waiting(before: TableSyncConfig, after: TableSyncConfig) -> list[str]:
@@ -143,7 +150,9 @@ def _waiting(before: TableSyncConfig, after: TableSyncConfig) -> list[str]:
 def _load_anew() -> None:
     """Ask the code server in front of this one, if there is one, for another in its place."""
     for process in psutil.Process().parents():
-        words = process.cmdline()
+        words: list[str] = []
+        with suppress(psutil.Error):  # it has ended, or is not ours to read
+            words = process.cmdline()
         if "code-server" in words and "start" in words:
             options = dict(pairwise(words))
             port, socket = options.get("--port") or options.get("-p"), options.get("--socket")

@@ -96,7 +96,7 @@ def op_of(synced: SyncedTable) -> str:
     return f"{op_name(first)}__{sanitized(synced.snapshot_group)}"
 
 
-def by_op(tables: Sequence[SyncedTable]) -> list[tuple[SyncedTable, ...]]:
+def by_op(tables: Iterable[SyncedTable]) -> list[tuple[SyncedTable, ...]]:
     """The tables that are synced together: each alone, but for the snapshot groups."""
     groups: dict[str, list[SyncedTable]] = {}
     for synced in tables:

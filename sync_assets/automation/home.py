@@ -40,10 +40,7 @@ Targets = frozenset[RelationName]
 
 def every_op(tables: Iterable[SyncedTable], target_url: str) -> Part:
     """The ops of these tables, whoever asks for them."""
-    ops: dict[str, list[SyncedTable]] = {}
-    for synced in tables:
-        ops.setdefault(specs.op_of(synced), []).append(synced)
-    return part_of("", [tuple(members) for members in ops.values()], lambda: target_url)
+    return part_of("", specs.by_op(tables), lambda: target_url)
 
 
 @dataclass(frozen=True)

@@ -13,7 +13,7 @@ from typing import Any, NoReturn
 from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
-from sync_assets.config.model import SyncedTable, url_variable
+from sync_assets.config.model import SET_URL, SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.connection import check_url
 
@@ -164,7 +164,7 @@ def require_connections(connections: set[str]) -> None:
     if missing:
         raise ConfigurationError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
-            remedy="Set it to the database's URL, for example postgresql://user@host/database.",
+            remedy=SET_URL,
         )
     for connection in sorted(connections):
         check_url(os.environ[url_variable(connection)], connection)

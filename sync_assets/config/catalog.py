@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 import re
-import tempfile
 from collections.abc import Collection
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -116,9 +116,9 @@ def write_catalog(file: Path, catalog: Catalog) -> None:
         ignored = file.parent.parent / ".gitignore"
         if not ignored.exists():
             ignored.write_text("*\n")
-        with tempfile.NamedTemporaryFile("w", dir=file.parent, delete=False) as made:
-            made.write(catalog.model_dump_json(exclude_defaults=True))
-        Path(made.name).replace(file)
+        new = file.with_suffix(f".{os.getpid()}")
+        new.write_text(catalog.model_dump_json(exclude_defaults=True), encoding="utf-8")
+        new.replace(file)
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be written: {error.strerror}",

@@ -103,12 +103,12 @@ def _validated(document: Document) -> TableSyncConfig:
         # An environment variable is text, also where a number is wanted.
         texts = {_path(each): each["input"] for each in error.errors() if each["type"] in NO_TEXT}
         known = {path: yaml.safe_load(texts[path]) for path in document.templates & texts.keys()}
-        try:
-            if not known:
-                raise
-            return TableSyncConfig.model_validate(replaced(values, ("attributes",), known))
-        except ValidationError as last:
-            raise _first(document, last) from None
+        if not known:
+            raise _first(document, error) from None
+    try:
+        return TableSyncConfig.model_validate(replaced(values, ("attributes",), known))
+    except ValidationError as error:
+        raise _first(document, error) from None
 
 
 def target_path(config: TableSyncConfig, position: int) -> KeyPath:

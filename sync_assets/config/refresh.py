@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync_assets.config.catalog import Catalog, discover, taking, write_catalog
-from sync_assets.config.model import TableSyncConfig, url_variable
+from sync_assets.config.model import SET_URL, TableSyncConfig, url_variable
 from sync_assets.engine.errors import ConfigurationError
 
 
@@ -20,8 +20,8 @@ class Difference:
 
 
 @dataclass(frozen=True, slots=True)
-class Refreshed:
-    """What a look found, and why that could not be kept, if it could not."""
+class Look:
+    """What a look at a source found, and why that could not be kept, if it could not."""
 
     catalog: Catalog
     unkept: ConfigurationError | None
@@ -32,7 +32,7 @@ def refresh(
     file: Path,
     environment: Mapping[str, str],
     take: Collection[str] = (),
-) -> Refreshed:
+) -> Look:
     """Look anew, those that `take` matches taken, and keep it in the file; raises SyncError.
 
     A folder of definitions may be one that nobody writes to, as in a container: what was found
@@ -43,8 +43,8 @@ def refresh(
     try:
         write_catalog(file, found)
     except ConfigurationError as error:
-        return Refreshed(found, error)
-    return Refreshed(found, None)
+        return Look(found, error)
+    return Look(found, None)
 
 
 def looked_at(config: TableSyncConfig, environment: Mapping[str, str]) -> Catalog:
@@ -54,7 +54,7 @@ def looked_at(config: TableSyncConfig, environment: Mapping[str, str]) -> Catalo
     if not url:
         raise ConfigurationError(
             f"{variable} is not set, and what {config.source_connection} has is not known yet",
-            remedy="Set it to the database's URL, for example postgresql://user@host/database.",
+            remedy=SET_URL,
         )
     return discover(url, config.catalog, takes_new=config.on_new_table == "add")
 

@@ -48,14 +48,13 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
     finding is blocking: a run would fail.
     """
     from sync_assets.cli.connections import by_connections
-    from sync_assets.cli.selection import configured_tables, require_urls, selected
-    from sync_assets.config.folder import read_components
+    from sync_assets.cli.selection import configured, require_urls, selected
     from sync_assets.engine.check.check import check
 
-    place, configured = configured_tables()
-    chosen = selected(configured, select)
+    written = configured()
+    chosen = selected(written.tables, select)
     require_urls(chosen)
-    configs = [component.config for component in read_components(place)]
+    configs = [component.config for component in written.components]
     most = max(config.workers.max_workers for config in configs)
     found = [
         _with_idle_checks(
@@ -71,10 +70,10 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         for ends in by_connections(chosen)
     ]
     beside = (
-        *_shared_targets(chosen, configured),
+        *_shared_targets(chosen, written.tables),
         *_left_out(configs),
         *_aging(chosen),
-        *_of_dagster(place, configs, configured),
+        *_of_dagster(written.place, configs, written.tables),
     )
     found[0] = dataclasses.replace(found[0], findings=(*found[0].findings, *beside))
     if as_json:
