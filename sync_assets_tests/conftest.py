@@ -21,6 +21,7 @@ pytest_plugins = [
     "sync_assets_tests.fixtures.replicated",
     "sync_assets_tests.fixtures.inbox",
     "sync_assets_tests.fixtures.live",
+    "sync_assets_tests.fixtures.ticks",
 ]
 
 # A shell starts what runs in the background with SIGINT ignored, and children inherit that: the

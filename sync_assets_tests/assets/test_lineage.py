@@ -1,7 +1,6 @@
 """Staleness, column lineage, descriptions and numbers: what a person sees on the asset's page."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -19,12 +18,6 @@ from sync_assets_tests.fixtures.ticks import Ticks
 SOURCE = dg.AssetKey(["source", "public", "t"])
 TARGET = dg.AssetKey(["target", "public", "t"])
 OP = "target__public__t"
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

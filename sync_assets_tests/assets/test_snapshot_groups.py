@@ -1,6 +1,5 @@
 """Tables of a snapshot group: one op, one moment of the source, all or none."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -19,12 +18,6 @@ ATTRIBUTES: dict[str, Any] = {
     ]
 }
 BOTH = [dg.AssetKey(["target", "public", name]) for name in ("orders", "lines")]
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -35,12 +34,6 @@ HARD = (
     *("a b", "a'b", "a-b", "a*b", "a:b", "a#b", "a?b", "a~b", "A", "a", "é", "😀", "주" * 21),
     *("a/b", "a\\b", "a%b", "..", "events_20240101", "x_", "_x", "a_", "_a", "<b>", "$x", "[x]"),
 )
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Alerts arrive at a real web server and a real mail server, once, and carry no secret."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -17,12 +16,6 @@ ALERTS: dict[str, Any] = {
     "email": {"to": ["ops@example.org", "b@example.org"], "sender": "sync@example.org"},
     "ui_url": "https://dagster.example.org/",
 }
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

@@ -2,7 +2,6 @@
 
 import json
 import time
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -28,12 +27,6 @@ ATTRIBUTES: dict[str, Any] = {
     "sensor_interval": "1 second",
     "tables": [{"source": "orders"}, {"source": "items"}, {"source": "events"}],
 }
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture

@@ -1,6 +1,5 @@
 """Asset checks on real databases: what they find, and how much it matters."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import dagster as dg
@@ -22,12 +21,6 @@ TABLE = (
     'CREATE TABLE t (id int, "No" text, big numeric, n int, "50%" text, PRIMARY KEY (id, "No"))',
     "INSERT INTO t SELECT g, 'é''\" ' || g, g / 7.0, nullif(g % 5, 0), '' FROM generate_series(1, 500) g",
 )
-
-
-@pytest.fixture
-def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.DagsterInstance.ephemeral() as made:
-        yield made
 
 
 @pytest.fixture
