@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from contextlib import suppress
 from dataclasses import dataclass
 from itertools import pairwise
@@ -38,8 +38,17 @@ RELOAD_SECONDS = 300
 ADDED = "New on the source, and synced once the definitions are loaded anew: {}."
 WAITING = "New on the source, and not synced: {}. Take it: sync-assets refresh --take TABLE."
 
-NewTables = Callable[[str], str]
-"""Looks at the source behind a URL for relations that are new, and says so, or ''."""
+
+@dataclass(frozen=True, slots=True)
+class News:
+    """What is to be told of relations that are new, or '', and the names of all there are."""
+
+    text: str
+    relations: frozenset[str]
+
+
+NewTables = Callable[[str, Collection[str] | None], News]
+"""Looks at the source behind a URL for relations other than those, or than those of the last look."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,29 +116,45 @@ def new_tables(config: TableSyncConfig, file: Path) -> NewTables:
     """
     loaded = [config]
 
-    def look(source_url: str) -> str:
+    def look(source_url: str, told: Collection[str] | None) -> News:
         before = loaded[-1]
         known = {each.name for each in (before.catalog or Catalog()).relations}
-        if not known.symmetric_difference(relations_of(source_url)):
-            return ""
-        # What is taken and what waits was written by a command, if by anybody.
-        written = before.with_catalog(read_catalog(file) or before.catalog)
-        after = config.with_catalog(_kept(refresh(written, file, os.environ)))
-        loaded[:] = [after]
-        synced, now = (
-            {each.entry.source: None for each in found.placed} for found in (before, after)
-        )
-        if synced != now:
-            _load_anew()
-        new = [each for each in now if each not in synced]
-        waiting = [] if config.on_new_table == "ignore" else _waiting(before, after)
-        return " ".join(
-            text.format(listed(names, NAMED_AT_MOST))
-            for text, names in ((ADDED, new), (WAITING, waiting))
-            if names
-        )
+        if known.symmetric_difference(relations_of(source_url)):
+            # What is taken and what waits was written by a command, if by anybody.
+            written = before.with_catalog(read_catalog(file) or before.catalog)
+            after = config.with_catalog(_kept(refresh(written, file, os.environ)))
+            loaded[:] = [after]
+            if _synced(before) != _synced(after):
+                _load_anew()
+        return _news(loaded[-1], _relations(before) if told is None else frozenset(told))
 
     return look
+
+
+def _relations(config: TableSyncConfig) -> frozenset[str]:
+    return frozenset(each.source for each in (config.catalog or Catalog()).relations)
+
+
+def _synced(config: TableSyncConfig) -> list[str]:
+    return [each.entry.source for each in config.placed]
+
+
+def _news(config: TableSyncConfig, told: frozenset[str]) -> News:
+    """What is synced, and what waits to be taken, of the relations that nobody was told of."""
+    relations = _relations(config)
+    new = relations - told
+    synced = [each for each in dict.fromkeys(_synced(config)) if each in new]
+    waiting: list[str] = []
+    if new and config.on_new_table != "ignore":
+        left = {str(each.name) for each in config.left_out()}
+        every = (config.catalog or Catalog()).relations
+        waiting = [each.source for each in every if not each.taken and each.source in left & new]
+    text = " ".join(
+        text.format(listed(names, NAMED_AT_MOST))
+        for text, names in ((ADDED, synced), (WAITING, waiting))
+        if names
+    )
+    return News(text, relations)
 
 
 def _kept(look: Look) -> Catalog:
@@ -137,14 +162,6 @@ def _kept(look: Look) -> Catalog:
     if look.unkept is not None:
         logger.warning("%s", look.unkept)
     return look.catalog
-
-
-def _waiting(before: TableSyncConfig, after: TableSyncConfig) -> list[str]:
-    """What is new, and waits to be taken."""
-    seen = {each.source for each in (before.catalog or Catalog()).relations}
-    left = {str(each.name) for each in after.left_out()}
-    every = (after.catalog or Catalog()).relations
-    return [each.source for each in every if not each.taken and each.source in left - seen]
 
 
 def _load_anew() -> None:

@@ -16,7 +16,12 @@ from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.hindrances.circumstances import look
-from sync_assets.hindrances.record import record, recorded
+from sync_assets.hindrances.record import (
+    record,
+    record_relations,
+    recorded,
+    recorded_relations,
+)
 from sync_assets.hindrances.telling import (
     BEGUN,
     NAMED_AT_MOST,
@@ -81,9 +86,8 @@ def hindrance_sensor(
         note_program(instance, name)
         standing_now = standing(seen, judged.memory, now)
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
-        if new_tables and (new := _found_new(context, new_tables, source_url)):
+        if new_tables and (new := _tell_new(context, component, alerts, new_tables, source_url)):
             told = f"{new} {told}"
-            _send_text(component, alerts, NEW, new)
         return dg.SensorResult(
             skip_reason=dg.SkipReason(told), asset_events=list(_observations(tables, judged))
         )
@@ -91,13 +95,26 @@ def hindrance_sensor(
     return look_around
 
 
-def _found_new(context: dg.SensorEvaluationContext, new_tables: NewTables, source_url: str) -> str:
+def _tell_new(
+    context: dg.SensorEvaluationContext,
+    component: str,
+    alerts: Alerts,
+    new_tables: NewTables,
+    source_url: str,
+) -> str:
+    """Tell once of what is new, whichever process finds it, and keep what was told."""
+    told = recorded_relations(context.instance, component)
     try:
-        return new_tables(source_url)
+        news = new_tables(source_url, told)
     except SyncError as error:
         # Of a source that does not answer the look around has told.
         context.log.warning("the source was not asked for new tables: %s", error)
         return ""
+    if news.text:
+        _send_text(component, alerts, NEW, news.text)
+    if news.relations != told:
+        record_relations(context.instance, component, news.relations)
+    return news.text
 
 
 def _home(

@@ -71,6 +71,25 @@ def record_failures(
         instance.run_storage.set_cursor_values(texts)
 
 
+def recorded_relations(instance: dg.DagsterInstance, component: str) -> frozenset[str] | None:
+    """The relations of a component's source that people know of; None before the first look."""
+    key = _key_of_relations(component)
+    kept = instance.run_storage.get_cursor_values({key}).get(key)
+    return None if kept is None else frozenset(json.loads(kept))
+
+
+def record_relations(
+    instance: dg.DagsterInstance, component: str, relations: Iterable[str]
+) -> None:
+    """Keep which relations people know of."""
+    text = json.dumps(sorted(relations), ensure_ascii=False)
+    instance.run_storage.set_cursor_values({_key_of_relations(component): text})
+
+
+def _key_of_relations(component: str) -> str:
+    return f"sync_assets relations {component}"
+
+
 def _key(synced: SyncedTable, what: str = "hindrances") -> str:
     return f"sync_assets {what} {synced.target_connection} {synced.table.target}"
 

@@ -132,7 +132,7 @@ class Export:
         with self._lock:
             self.workers += 1
         if self._large:
-            hurry(self._sessions)
+            hurry(self._sessions, connection)
         before = None
         while not self._stopped.is_set():
             while not self._budget.wait_for_room(self._stopped.is_set, BEAT):

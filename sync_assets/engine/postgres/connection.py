@@ -38,12 +38,16 @@ APPLICATION = "sync_assets"
 """What our sessions call themselves."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Watching:
-    """A watch over one side: set `due` to hurry it; it sets `on` when it has begun, or cannot."""
+    """A watch over one side: set `due` to hurry it; it sets `on` when it begins, or cannot.
+
+    Its server process is `pid` while it is the server that watches.
+    """
 
     due: threading.Event = field(default_factory=threading.Event)
     on: threading.Event = field(default_factory=threading.Event)
+    pid: int | None = None
 
 
 class Lender:

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import contextlib
 import threading
+import time
 from collections.abc import Iterator
 
 import psycopg2
@@ -38,9 +39,16 @@ _SAID = "sync_assets: "
 
 _SETTINGS = """
 SET search_path = pg_catalog; SET statement_timeout = 0;
-SET default_transaction_isolation = 'read committed'; SELECT pg_backend_pid()
+SET default_transaction_isolation = 'read committed';
+SELECT pg_backend_pid() FROM (SELECT count(pid) FROM pg_locks WHERE false) AS may_be_read
 """
 """The watch alone lifts a time-out: it reads no table, and would leave the run unwatched."""
+
+_AT_WORK = """
+SELECT FROM pg_catalog.pg_locks
+WHERE pid OPERATOR(pg_catalog.=) %s AND locktype OPERATOR(pg_catalog.=) 'virtualxid'
+"""
+"""Whether a session is inside a statement, outside of any block; it may be between two looks."""
 
 _LOOK = """
 SELECT format('server process %s of the {side} (%s, %s) has waited %s s for a lock on %s '
@@ -101,16 +109,28 @@ def giving_way(sessions: Sessions, longest: float, side: Side = "source") -> Ite
         del sessions.watches[side]
 
 
-def hurry(sessions: Sessions, side: Side = "source") -> None:
-    """Return once it is watched: what is read next may be more than fits on the way to us."""
-    if side in sessions.watches:
-        sessions.watches[side].due.set()
-        sessions.watches[side].on.wait(PATIENCE)
+def hurry(sessions: Sessions, connection: Connection, side: Side = "source") -> None:
+    """Return once the server watches: what is read next may be more than fits on the way to us.
+
+    The server is asked over `connection`: a client may be stopped between asking for the watch
+    and sending it.
+    """
+    watching = sessions.watches.get(side)
+    if watching is None:
+        return
+    watching.due.set()
+    end = time.monotonic() + PATIENCE
+    watching.on.wait(PATIENCE)
+    with connection.cursor() as cursor:
+        while watching.pid is not None and time.monotonic() < end:
+            cursor.execute(_AT_WORK, (watching.pid,))
+            if cursor.rowcount:
+                break
 
 
 def idling(sessions: Sessions, connection: Connection, side: Side = "source") -> None:
     """Let a session that holds a snapshot be idle while others work: now that it is watched."""
-    hurry(sessions, side)
+    hurry(sessions, connection, side)
     with connection.cursor() as cursor:
         cursor.execute(AS_IDLE_AS_ALLOWED)
 
@@ -177,14 +197,16 @@ class _Watch:
         parts: dict[str, Composable] = {"longest": Literal(self._longest), "side": SQL(self._side)}
         look = SQL(_LOOK).format(ours=ours, **parts)
         try:
-            self._by_server(connection, look, ours)
+            self._by_server(connection, look, ours, own)
         except psycopg2.OperationalError:
             raise
         except psycopg2.Error:
             # No PL/pgSQL, or not for this role.
             self._by_client(connection, look, ours)
 
-    def _by_server(self, connection: Connection, look: Composable, ours: Composable) -> None:
+    def _by_server(
+        self, connection: Connection, look: Composable, ours: Composable, own: int
+    ) -> None:
         end = SQL(_END).format(pids=SQL("waiting.pids"), ours=ours)
         body = SQL(_WATCH).format(
             ours=ours, pause=Literal(self._pause), look=look, end=end, said=SQL(_SAID)
@@ -192,10 +214,12 @@ class _Watch:
         watch = SQL("DO {}").format(Literal(body.as_string(connection))).as_string(connection)
         try:
             with connection.cursor() as cursor:
+                self.watching.pid = own
                 self.watching.on.set()
                 if not self._left.is_set():
                     cursor.execute(watch)
         finally:
+            self.watching.pid = None
             for notice in connection.notices:
                 _, found, said = notice.partition(_SAID)
                 self._blocked = said.strip() if found else self._blocked
