@@ -36,6 +36,11 @@ class SyncConfig(dg.Config):
         description="An SQL condition on the source's rows: those are read again, compared and put"
         " right, whatever changed; the next run reads what it would have read anyway.",
     )
+    approved_changes: list[str] = Field(
+        default_factory=list,
+        description="The changes of the source's columns that this run may take where on_schema_change"
+        " is ask, as the error of the run that met them names them.",
+    )
     dry_run: bool = Field(default=False, description="Do all of the work and publish nothing.")
 
     def applied_to(self, synced: SyncedTable) -> Table:
@@ -51,6 +56,7 @@ class SyncConfig(dg.Config):
             accept_source=self.accept_source,
             confirm_deletes=self.confirm_deletes,
             rows=self.rows,
+            approved_changes=tuple(self.approved_changes),
             dry_run=self.dry_run,
         )
 

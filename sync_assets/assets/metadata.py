@@ -57,6 +57,7 @@ def metadata_of(synced: SyncedTable, receipt: Receipt, around: Around = NOTHING)
         "sync/lag_seconds": lag,
         **{f"sync/{name}": receipt[name] for name in ALWAYS},
         "sync/events": list(receipt.events) or None,
+        "sync/schema_changes": list(receipt.schema_changes) or None,
         **{f"sync/{name}": receipt[name] or None for name in SELDOM},
         "sync/exact": None if receipt.exact else False,
         "sync/dry_run": receipt.dry_run or None,

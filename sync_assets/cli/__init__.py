@@ -23,6 +23,7 @@ COMMANDS = {
     "check": "Find what will hurt a sync before it hurts; change nothing.",
     "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
+    "approve": "Take changes of columns that were to be asked for, and sync.",
     "doctor": "Find what hinders syncing now, and mend what is safe to mend.",
     "refresh": "Look anew at what the source has, where tables are patterns.",
     "status": "Show each table's last sync, watermark and lag.",
@@ -36,7 +37,7 @@ COMMANDS = {
 }
 """Every command with its short help, so that `--help` need not load any of them."""
 
-BESIDE = {"forget": "state", "refresh": "init"}
+BESIDE = {"forget": "state", "refresh": "init", "approve": "run"}
 """Commands that share the module of another one, under their own name."""
 
 

@@ -69,7 +69,8 @@ class TableOptions(AutomationOptions):
     )
     on_schema_change: Word[OnSchemaChange] | None = Field(
         None,
-        description="`evolve` follows the source's columns; `fail` stops when they change",
+        description="`evolve` follows the source's columns; `fail` stops when they change, and `ask`"
+        " until `sync-assets approve`",
     )
     changed_blocks: Word[ChangedBlocks] | None = Field(
         None,

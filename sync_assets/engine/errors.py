@@ -23,6 +23,7 @@
         ├── UnusableKey           no key identifies a row
         ├── UnsupportedVersion    the server is too old
         ├── SchemaConflict        the target cannot hold what the source sends
+        ├── SchemaNotApproved     the source's columns changed, and a person is to be asked
         ├── SourceIdentityChanged the source is another database than before
         ├── DeleteGuard           more rows would go than was allowed
         ├── OutOfSpace            a disk is full
@@ -164,6 +165,16 @@ class UnsupportedVersion(PermanentError):
 
 class SchemaConflict(PermanentError):
     """Change the target table so that it can hold the source's rows, or sync into another one."""
+
+
+class SchemaNotApproved(PermanentError):
+    """Look at what changed on the source, and take it: sync-assets approve TABLE."""
+
+    changes: tuple[str, ...] = ()
+    """What changed, in words."""
+
+    change: str = ""
+    """The name of exactly these changes: a run that may take them takes no other."""
 
 
 class SourceIdentityChanged(PermanentError):

@@ -27,8 +27,9 @@ class Receipt:
     batch files, `seconds` is wall time by phase with `total`, `snapshot` being how long the
     source's snapshot was held. `changed_pages` are the pages read because the source's WAL named
     them, None where none were read that way. `full` says that every row was read, `exact` is false
-    where only the cursor was trusted; `events` say
-    what happened to the source's partitions, and which rows made way for others; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
+    where only the cursor was trusted; `events` say what happened to the source's partitions, and
+    which rows made way for others, `schema_changes` what happened to its columns; of a `dry_run`
+    nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
     """
 
     source: str
@@ -56,6 +57,7 @@ class Receipt:
     dry_run: bool = False
     cursor_mark: str | None = None
     events: tuple[str, ...] = ()
+    schema_changes: tuple[str, ...] = ()
     snapshot_at: str = ""
     finished_at: str = ""
     run_id: str = ""
@@ -91,6 +93,7 @@ class Receipt:
         """Read back what `as_dict` gave; fields of newer versions are ignored."""
         known = {f.name for f in dataclasses.fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
-        kept["events"] = tuple(values.get("events", ()))
+        for name in ("events", "schema_changes"):
+            kept[name] = tuple(values.get(name, ()))
         kept["columns"] = tuple(ColumnShape(**column) for column in values.get("columns", ()))
         return cls(**kept)

@@ -76,10 +76,14 @@ class ChangedBlocks(Choice):
 
 
 class OnSchemaChange(Choice):
-    """What a run does when the source's columns are not those of the last run."""
+    """What a run does when the source's columns are not those of the last run.
+
+    `ask` fails until a person has approved of the very change that a run meets.
+    """
 
     EVOLVE = "evolve"
     FAIL = "fail"
+    ASK = "ask"
 
 
 # What users write, by name: each field is an option of a table.
@@ -100,7 +104,8 @@ class Table:
     reads a table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
     number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
     many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
-    an SQL condition, reads the source's rows again that fulfil it, and no others. A `dry_run`
+    an SQL condition, reads the source's rows again that fulfil it, and no others; `approved_changes`
+    names what a run may take where `on_schema_change` is to ask. A `dry_run`
     does all of the work and publishes nothing.
     """
 
@@ -130,6 +135,7 @@ class Table:
     trust_source_identity: bool = False
     full_refresh: bool = False
     rows: str | None = None
+    approved_changes: tuple[str, ...] = ()
     dry_run: bool = False
 
     def __post_init__(self) -> None:
@@ -263,6 +269,7 @@ _PARSED: dict[str, Callable[[Any], Any]] = {
     "deletes": Deletes.parse,
     "late_commits": LateCommits.parse,
     "on_schema_change": OnSchemaChange.parse,
+    "approved_changes": _names,
 }
 """Options that scripts write more simply than `Table` keeps them."""
 

@@ -24,8 +24,9 @@ from sync_assets.cli.output import (
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Mapping, Sequence
 
+    from sync_assets.cli.selection import Address
     from sync_assets.config.model import SyncedTable
     from sync_assets.engine import Forecast, SyncError
 
@@ -69,7 +70,8 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool, **asked
     chosen = selected(everyone, select)
     require_rows(chosen, asked)
     require_urls(chosen)
-    found = _once(list(_planned(chosen, asked)))
+    outcomes = forecasts(chosen, asked)
+    found = _once([(synced, outcomes[synced.address]) for synced in chosen])
     if as_json:
         from sync_assets.cli.documents import PlanDocument, PlanTable, table_or_error
 
@@ -79,11 +81,14 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool, **asked
         _print(found, names, everything=everything)
 
 
-def _planned(chosen: list[SyncedTable], asked: Mapping[str, Any]) -> Iterator[Planned]:
+def forecasts(
+    chosen: Sequence[SyncedTable], asked: Mapping[str, Any]
+) -> dict[Address, Forecast | SyncError]:
+    """The next run of each of these tables, by address, were it asked for that."""
     from sync_assets.cli.connections import by_connections
     from sync_assets.engine import DataCopyEngine
 
-    found: dict[tuple[str, str], Planned] = {}
+    found: dict[Address, Forecast | SyncError] = {}
     for ends in by_connections(chosen):
         sweeps = any(asked.values())
         # Reading everything looks for deleted rows, too, and so does reading a part again.
@@ -91,8 +96,8 @@ def _planned(chosen: list[SyncedTable], asked: Mapping[str, Any]) -> Iterator[Pl
         wanted = [dataclasses.replace(table, **asked) for table in tables]
         planned = DataCopyEngine(ends.source_url, ends.target_url).plan_each(wanted)
         for synced, outcome in zip(ends.tables, planned, strict=True):
-            found[synced.address] = synced, _said(synced, outcome, sweeps=sweeps)
-    yield from (found[synced.address] for synced in chosen)
+            found[synced.address] = _said(synced, outcome, sweeps=sweeps)
+    return found
 
 
 def _said(
@@ -135,7 +140,7 @@ def _print(found: list[Planned], names: dict[tuple[str, str], str], *, everythin
         say(
             f"{_called(group)}: {_reason(first) if len(group) > 1 else first.reason}; {first.deletes}"
         )
-        for note in (*first.events, *first.ddl) if len(group) == 1 else ():
+        for note in (*first.schema_changes, *first.events, *first.ddl) if len(group) == 1 else ():
             say(f"  {note}")
         count = sum(len(each.ddl) for _, each in group)
         if len(group) > 1 and count:
@@ -154,7 +159,7 @@ def _print(found: list[Planned], names: dict[tuple[str, str], str], *, everythin
 
 def _kind(planned: Forecast) -> tuple[object, ...]:
     """What is said of a table but for its numbers."""
-    changes = planned.events or (planned.ddl and not planned.full)
+    changes = planned.schema_changes or planned.events or (planned.ddl and not planned.full)
     own = (planned.target,) if changes else ()
     return (planned.mode, _reads(planned), _reason(planned), planned.deletes, *own)
 

@@ -1,4 +1,4 @@
-"""`sync-assets run`: bring tables up to date through Dagster, so that its UI knows of it."""
+"""`sync-assets run` and `approve`: bring tables up to date through Dagster, so that its UI knows of it."""
 
 from __future__ import annotations
 
@@ -10,10 +10,11 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 
+from sync_assets.cli.commands.plan import forecasts
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.errors import tell_of_all
 from sync_assets.cli.examples import examples
@@ -30,7 +31,7 @@ from sync_assets.cli.selection import (
 )
 from sync_assets.config.folder import Written
 from sync_assets.config.model import SyncedTable
-from sync_assets.engine.errors import SyncError
+from sync_assets.engine.errors import SchemaNotApproved, SyncError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept
@@ -89,17 +90,66 @@ def command(
     The exit code is 0 when all went well, 1 when a table failed (the others are done), 2 when
     nothing was contacted, 130 when it was interrupted.
     """
-    # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
-    signal.signal(signal.SIGTERM, signal.default_int_handler)
     written = configured(anew=True)
     tables = selected(written.tables, select)
     require_rows(tables, asked)
-    require_urls(tables)
-    receipts_kept()
-    runs_kept(os.environ)
     options = {
         name: value for name, value in asked.items() if value is not None and value is not False
     }
+    _run(written, tables, options, parallel=parallel, everything=everything, as_json=as_json)
+
+
+@click.command(
+    epilog=examples("sync-assets approve public.orders", "sync-assets approve 'sales.*' --yes")
+)
+@click.argument("select", nargs=-1, required=True, shell_complete=complete_tables)
+@click.option("--yes", is_flag=True, help="Take the changes without asking.")
+def approve(select: tuple[str, ...], *, yes: bool) -> None:
+    """Take the changes of columns that tables with `on_schema_change: ask` have stopped at.
+
+    SELECT names target tables (schema.table, with * and ?). Shows what changed on the source and what
+    will be done to the target, asks, and runs those tables. What changes after you were shown it is
+    not taken: the run stops at it again.
+    """
+    written = configured(anew=True)
+    tables = selected(written.tables, select)
+    require_urls(tables)
+    asked = {
+        address: error
+        for address, error in forecasts(tables, {}).items()
+        if isinstance(error, SchemaNotApproved)
+    }
+    if not asked:
+        say("No change of columns waits to be approved.")
+        return
+    approved = [error.change for error in asked.values()]
+    names = names_of(asked)
+    due = [synced for synced in tables if synced.address in asked]
+    for address, planned in forecasts(due, {"approved_changes": tuple(approved)}).items():
+        if isinstance(planned, SyncError):
+            raise planned
+        say(f"{names[address]}: {'; '.join(asked[address].changes)}")
+        for statement in planned.ddl:
+            say(f"  {statement}")
+    if yes or click.confirm("Take this, and sync?"):
+        together = selected(written.tables, [str(synced.table.target) for synced in due])
+        _run(written, together, {"approved_changes": approved})
+
+
+def _run(
+    written: Written,
+    tables: Sequence[SyncedTable],
+    options: Mapping[str, Any],
+    *,
+    parallel: int = 1,
+    everything: bool = False,
+    as_json: bool = False,
+) -> NoReturn:
+    # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    require_urls(tables)
+    receipts_kept()
+    runs_kept(os.environ)
     names = names_of(synced.address for synced in tables)
     with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
         work = _Work(written, tables, options, display, parallel)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import shlex
 from collections.abc import Iterator, Sequence
 
 from sync_assets.engine import errors
@@ -9,7 +11,7 @@ from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.shape import RememberedColumns
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import OnSchemaChange, Table
 
 
 def column_before(column: Column, source: Relation, before: RememberedColumns) -> Column | None:
@@ -27,16 +29,25 @@ def text_changed(was: UserType, now: UserType) -> bool:
     return parts != tuple(zip(now.part_numbers, (type_ for _, type_ in now.parts), strict=False))
 
 
-def require_same(
-    table: Table, before: RememberedColumns, source: Relation, types: Sequence[UserType]
-) -> None:
-    """Raise SchemaConflict if any column differs: for `on_schema_change: fail`."""
-    found = differences(before, source, types)
-    if found:
+def require_taken(table: Table, changes: tuple[str, ...]) -> None:
+    """Raise SchemaConflict or SchemaNotApproved where a run may not follow its source's changes."""
+    if not changes or table.on_schema_change is OnSchemaChange.EVOLVE:
+        return
+    said = f"the columns of {table.source} are not those of the last run: {'; '.join(changes)}"
+    if table.on_schema_change is OnSchemaChange.FAIL:
         raise errors.SchemaConflict(
-            f"the columns of {table.source} are not those of the last run: {'; '.join(found)}",
+            said,
             remedy="Nothing was changed. To accept this, sync once with on_schema_change: evolve.",
         )
+    change = hashlib.sha256("\0".join((str(table.source), *changes)).encode()).hexdigest()[:12]
+    if change not in table.approved_changes:
+        error = errors.SchemaNotApproved(
+            said,
+            remedy=f"Nothing was changed. To take this: sync-assets approve {shlex.quote(str(table.target))};"
+            f' in Dagster\'s launchpad, approved_changes: ["{change}"].',
+        )
+        error.changes, error.change = changes, change
+        raise error
 
 
 def differences(

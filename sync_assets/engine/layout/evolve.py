@@ -12,13 +12,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from sync_assets.engine.layout.alteration import Alteration
-from sync_assets.engine.layout.differences import require_same
+from sync_assets.engine.layout.differences import differences, require_taken
 from sync_assets.engine.layout.following import Following
 from sync_assets.engine.layout.layout import Layout, fit
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.state import State
-from sync_assets.engine.table import OnSchemaChange, Table
+from sync_assets.engine.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +43,11 @@ def lay_out(
 ) -> Layout:
     """How the source fits the target once that has followed it.
 
-    Raises SchemaConflict, UnusableKey or ConfigurationError.
+    Raises SchemaConflict, SchemaNotApproved, UnusableKey or ConfigurationError.
     """
     before = known.columns if known else None
-    if before is not None and table.on_schema_change is OnSchemaChange.FAIL:
-        require_same(table, before, source, types)
+    changes = tuple(differences(before, source, types)) if before else ()
+    require_taken(table, changes)
     evolution = evolution_of(table, source, types, target, known)
     layout = fit(table, source, evolution.target)
     return dataclasses.replace(
@@ -56,6 +56,7 @@ def lay_out(
         full=evolution.full or _lacking(layout),
         full_leaves=evolution.full_leaves,
         known_types=before.types if before else (),
+        changes=changes,
     )
 
 

@@ -72,6 +72,7 @@ class Forecast:
     deletes: str
     ddl: tuple[str, ...]
     events: tuple[str, ...]
+    schema_changes: tuple[str, ...]
     chunks: int
     workers: int
     watermark_before: int | None
@@ -129,6 +130,7 @@ def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Fore
         deletes=_deletes(plan),
         ddl=ddl,
         events=plan.events,
+        schema_changes=plan.layout.changes,
         chunks=len(cut),
         workers=readers(
             min(workers, useful_workers(cut)), in_recovery=plan.view.snapshot.in_recovery

@@ -50,6 +50,7 @@ def make_receipt(
         dry_run=plan.table.dry_run,
         cursor_mark=_cursor_mark(plan, known),
         events=(*plan.events, *merged.events),
+        schema_changes=plan.layout.changes,
         snapshot_at=plan.view.snapshot.taken_at.isoformat(),
         finished_at=datetime.now(timezone.utc).isoformat(),
         run_id=run.run_id,

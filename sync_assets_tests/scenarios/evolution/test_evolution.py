@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import Receipt
-from sync_assets.engine.errors import SchemaConflict
+from sync_assets.engine.errors import SchemaConflict, SchemaNotApproved
 from sync_assets.engine.table import OnSchemaChange
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -378,6 +378,27 @@ def test_any_difference_is_refused_where_the_table_says_so(pair: Pair) -> None:
         assert said in caught.value.message
     pair.sync()
     pair.sync(**strict)
+    assert pair.is_exact()
+
+
+def test_a_change_is_taken_once_that_very_change_is_approved(pair: Pair) -> None:
+    synced(pair)
+    asks: dict[str, Any] = {"on_schema_change": OnSchemaChange.ASK}
+    assert pair.sync(**asks).schema_changes == ()
+    pair.source("ALTER TABLE t ADD c integer DEFAULT 7")
+    with pytest.raises(SchemaNotApproved, match=r"sync-assets approve public\.t") as caught:
+        pair.sync(**asks)
+    assert caught.value.changes == ('"c" integer was added',)
+    approved = {**asks, "approved_changes": (caught.value.change,)}
+    assert pair.target("SELECT count(*) FROM pg_attribute WHERE attname = 'c'") == [(0,)]
+    pair.source("ALTER TABLE t ADD d integer")
+    with pytest.raises(SchemaNotApproved) as more:
+        pair.sync(**approved)
+    assert more.value.changes == (*caught.value.changes, '"d" integer was added')
+    pair.source("ALTER TABLE t DROP d")
+    receipt = pair.sync(**approved)
+    assert receipt.schema_changes == caught.value.changes
+    assert pair.sync(**asks).schema_changes == ()
     assert pair.is_exact()
 
 
