@@ -47,7 +47,7 @@ def defs() -> dg.Definitions:
 def _alerts() -> list[Alerts]:
     """Where the components tell of failures, each place once."""
     configs = _configs(locate(os.environ))
-    every = [each.alerts for each in configs if each.alerts.webhook or each.alerts.email]
+    every = [each.alerts for each in configs if each.alerts.reach_somebody]
     return [each for number, each in enumerate(every) if each not in every[:number]]
 
 

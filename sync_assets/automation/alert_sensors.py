@@ -33,8 +33,8 @@ inherits the tags of the one before it."""
 def alert_sensors(
     component: str, tables: Sequence[SyncedTable], alerts: Alerts
 ) -> list[dg.SensorDefinition]:
-    """None where no alert is configured; it runs by itself where one is."""
-    if not alerts.webhook and alerts.email is None:
+    """None where nobody is to be told of failures; it runs by itself where somebody is."""
+    if not alerts.tell("failure"):
         return []
     return [_failure_sensor(component, tables, alerts)]
 

@@ -15,13 +15,11 @@ from sync_assets.automation.home import WATCHES, HomeLook, every_op, note_progra
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.state.recent import recent
+from sync_assets.engine.table import SyncMode
 from sync_assets.hindrances.circumstances import look
-from sync_assets.hindrances.record import (
-    record,
-    record_relations,
-    recorded,
-    recorded_relations,
-)
+from sync_assets.hindrances.kinds import KINDS
+from sync_assets.hindrances.record import keep, recalled, record, recorded
 from sync_assets.hindrances.telling import (
     BEGUN,
     NAMED_AT_MOST,
@@ -29,6 +27,7 @@ from sync_assets.hindrances.telling import (
     Judged,
     Known,
     Place,
+    by_text,
     judge,
     lines,
     standing,
@@ -41,6 +40,15 @@ from sync_assets.runs.retention import forget_runs
 LOOK_SECONDS = 60
 NOTHING = "Nothing is in the way of a sync."
 NEW = "new tables on the source"
+CHANGED = "columns changed on the source, and the target followed"
+PASSED = "all of a table was read"
+RELATIONS = "relations"
+"""The name under which those are kept that people know of."""
+
+RECEIPTS = "receipts"
+"""The name under which those are kept that people were told of."""
+
+WANTED_AS = {kind.name: kind.alert for kind in KINDS}
 
 
 def hindrance_sensor(
@@ -88,6 +96,7 @@ def hindrance_sensor(
         told = " ".join(lines(standing_now.items(), NAMED_AT_MOST)) or NOTHING
         if new_tables and (new := _tell_new(context, component, alerts, new_tables, source_url)):
             told = f"{new} {told}"
+        _tell_done(context, component, tables, alerts, target_url)
         return dg.SensorResult(
             skip_reason=dg.SkipReason(told), asset_events=list(_observations(tables, judged))
         )
@@ -103,18 +112,55 @@ def _tell_new(
     source_url: str,
 ) -> str:
     """Tell once of what is new, whichever process finds it, and keep what was told."""
-    told = recorded_relations(context.instance, component)
+    told = recalled(context.instance, component, RELATIONS)
     try:
         news = new_tables(source_url, told)
     except SyncError as error:
         # Of a source that does not answer the look around has told.
         context.log.warning("the source was not asked for new tables: %s", error)
         return ""
-    if news.text:
+    if news.text and alerts.tell("new_table"):
         _send_text(component, alerts, NEW, news.text)
-    if news.relations != told:
-        record_relations(context.instance, component, news.relations)
+    if told is None or news.relations != set(told):
+        keep(context.instance, component, RELATIONS, sorted(news.relations))
     return news.text
+
+
+def _tell_done(
+    context: dg.SensorEvaluationContext,
+    component: str,
+    tables: Sequence[SyncedTable],
+    alerts: Alerts,
+    target_url: str,
+) -> None:
+    """Tell once of what runs have done that people want to hear of; what was done before the first look, not."""
+    if not alerts.reach_somebody:
+        return
+    before = recalled(context.instance, component, RECEIPTS)
+    targets = [synced.table.target for synced in tables]
+    try:
+        found = recent(target_url, targets, before and before["since"])
+    except SyncError as error:
+        context.log.warning("the target was not asked for its receipts: %s", error)
+        return
+    told = {*before["told"]} if before else {each.number for each in found.done}
+    new = [each for each in found.done if each.number not in told]
+    changed = [
+        (str(each.target), "; ".join(each.schema_changes)) for each in new if each.schema_changes
+    ]
+    passes = [
+        (str(each.target), f"every row was read: {each.reason}")
+        for each in new
+        if each.full and each.mode != SyncMode.FULL_SYNC.value
+    ]
+    if changed and alerts.tell("schema_change"):
+        _send_text(component, alerts, CHANGED, "\n".join(by_text(changed, NAMED_AT_MOST)))
+    if passes and alerts.tell("full_pass"):
+        _send_text(component, alerts, PASSED, "\n".join(by_text(passes, NAMED_AT_MOST)))
+    left = [each.number for each in found.done if each.number > found.since]
+    now = {"since": found.since, "told": left}
+    if now != before:
+        keep(context.instance, component, RECEIPTS, now)
 
 
 def _home(
@@ -128,17 +174,14 @@ def _home(
 
 
 def _send(component: str, alerts: Alerts, judged: Judged) -> None:
-    for subject, told in (
-        (BEGUN, judged.begun),
-        (OVER, judged.over),
-    ):
-        if told:
-            _send_text(component, alerts, subject, "\n".join(lines(told.items(), NAMED_AT_MOST)))
+    for subject, told in ((BEGUN, judged.begun), (OVER, judged.over)):
+        wanted = [each for each in told.items() if alerts.tell(WANTED_AS[each[0][1]])]
+        if wanted:
+            _send_text(component, alerts, subject, "\n".join(lines(wanted, NAMED_AT_MOST)))
 
 
 def _send_text(component: str, alerts: Alerts, subject: str, text: str) -> None:
-    if alerts.webhook or alerts.email is not None:
-        send(alerts, os.environ, f"{component}: {subject}", text)
+    send(alerts, os.environ, f"{component}: {subject}", text)
 
 
 def _observations(tables: Sequence[SyncedTable], judged: Judged) -> Iterator[dg.AssetObservation]:

@@ -11,7 +11,7 @@ from functools import cache
 from itertools import pairwise
 from typing import Annotated, Any, Literal, TypeVar
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, model_validator
 
 from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
 
@@ -144,8 +144,12 @@ class Email(StrictModel):
     )
 
 
+AlertKind = Literal["failure", "stale", "schema_change", "new_table", "full_pass"]
+"""What people may want to be told of."""
+
+
 class Alerts(StrictModel):
-    """Where failures are told, and what is in the way of a sync."""
+    """Where failures are told, and what is in the way of a sync; and what else, and what not."""
 
     webhook: bool = Field(
         default=False,
@@ -157,6 +161,32 @@ class Alerts(StrictModel):
     ui_url: WebAddress | None = Field(
         None, description="where people reach the Dagster UI, for the links in a message"
     )
+    on: list[AlertKind] = Field(
+        default=["failure", "stale", "schema_change", "new_table"],
+        min_length=1,
+        description="what is told: `failure`, a sync or a check that failed and what else is in the"
+        " way of one; `stale`, a `freshness` that has passed; `schema_change`, columns of the source"
+        " that a run has followed; `new_table`; `full_pass`, a run that read every row, and why",
+    )
+
+    @model_validator(mode="before")
+    @classmethod
+    def _on(cls, values: Any) -> Any:
+        """In YAML 1.1, which PyYAML and Dagster read, a bare `on` is true."""
+        return (
+            {"on" if key is True else key: value for key, value in values.items()}
+            if isinstance(values, dict)
+            else values
+        )
+
+    @property
+    def reach_somebody(self) -> bool:
+        """Whether there is anybody to tell."""
+        return self.webhook or self.email is not None
+
+    def tell(self, kind: AlertKind) -> bool:
+        """Whether somebody wants to be told of this."""
+        return self.reach_somebody and kind in self.on
 
 
 class AutomationOptions(StrictModel):

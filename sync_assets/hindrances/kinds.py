@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timezone
 
+from sync_assets.config.automation import AlertKind
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import NoSuchRelation, PermanentError, SyncError
@@ -53,7 +54,8 @@ class Found:
 class Kind:
     """A kind of hindrance: how it is found, and how long it lasts before it is told.
 
-    It is over when it is not found though every part in `needs` could be asked.
+    It is over when it is not found though every part in `needs` could be asked. `alert` is what
+    people say who want to be told of it.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Kind:
     find: Callable[[Circumstances], Iterator[Found]]
     needs: tuple[str, ...]
     after: float = 0.0
+    alert: AlertKind = "failure"
 
 
 def _of_error(table: SyncedTable, error: SyncError, about: str = "") -> Found:
@@ -263,7 +266,7 @@ KINDS = (
         (DAGSTER,),
     ),
     Kind("home_broken", "Dagster's home cannot be opened", _at_home("home_broken"), (DAGSTER,)),
-    Kind("too_old", "its `freshness` has passed", _too_old, ("target",)),
+    Kind("too_old", "its `freshness` has passed", _too_old, ("target",), alert="stale"),
     Kind(
         "mark_held",
         "a transaction on the source is open, and holds the watermark back",

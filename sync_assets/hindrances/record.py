@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import json
 from collections.abc import Collection, Iterable, Sequence
+from typing import Any
 
 import dagster as dg
 
@@ -71,23 +72,16 @@ def record_failures(
         instance.run_storage.set_cursor_values(texts)
 
 
-def recorded_relations(instance: dg.DagsterInstance, component: str) -> frozenset[str] | None:
-    """The relations of a component's source that people know of; None before the first look."""
-    key = _key_of_relations(component)
-    kept = instance.run_storage.get_cursor_values({key}).get(key)
-    return None if kept is None else frozenset(json.loads(kept))
+def recalled(instance: dg.DagsterInstance, component: str, what: str) -> Any:
+    """What was kept of this for a component; None before the first time."""
+    key = f"sync_assets {what} {component}"
+    return json.loads(instance.run_storage.get_cursor_values({key}).get(key, "null"))
 
 
-def record_relations(
-    instance: dg.DagsterInstance, component: str, relations: Iterable[str]
-) -> None:
-    """Keep which relations people know of."""
-    text = json.dumps(sorted(relations), ensure_ascii=False)
-    instance.run_storage.set_cursor_values({_key_of_relations(component): text})
-
-
-def _key_of_relations(component: str) -> str:
-    return f"sync_assets relations {component}"
+def keep(instance: dg.DagsterInstance, component: str, what: str, value: object) -> None:
+    """Keep a value that JSON can hold."""
+    text = json.dumps(value, ensure_ascii=False)
+    instance.run_storage.set_cursor_values({f"sync_assets {what} {component}": text})
 
 
 def _key(synced: SyncedTable, what: str = "hindrances") -> str:

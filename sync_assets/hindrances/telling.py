@@ -189,9 +189,14 @@ def _forgotten(known: Known, now: float) -> bool:
 
 def lines(told: Iterable[tuple[Place, Known]], at_most: int | None = None) -> list[str]:
     """One line for each hindrance, with the tables that share it; `at_most` so many of them."""
+    return by_text(((table, _said(known)) for (table, *_), known in told), at_most)
+
+
+def by_text(told: Iterable[tuple[str, str]], at_most: int | None = None) -> list[str]:
+    """One line for each text that is told of a table, with the tables that share it."""
     tables: dict[str, list[str]] = {}
-    for (table, *_), known in told:
-        tables.setdefault(_said(known), []).append(table)
+    for table, said in told:
+        tables.setdefault(said, []).append(table)
     written = [f"{listed(names, NAMED_AT_MOST)}: {said}" for said, names in tables.items()]
     left = len(written) - (at_most or len(written))
     return [*written[:at_most], f"… and {left} more"] if left > 0 else written

@@ -113,7 +113,8 @@ class Home:
         """Write the definitions, all tables of one component."""
         attributes = {
             "sensor_interval": f"{interval} seconds",
-            "alerts": {"webhook": True},
+            # Columns come and go by the dozen, and the ledger is one of hindrances.
+            "alerts": {"webhook": True, "on": ["failure", "stale", "new_table"]},
             "defaults": {"automation": "running", "deletes": "hard"},
             "tables": list(entries),
         }
