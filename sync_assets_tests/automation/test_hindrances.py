@@ -23,7 +23,7 @@ from sync_assets.hindrances.kinds import HOUR, KINDS, PATIENCE
 from sync_assets.hindrances.telling import Known, judge
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.switched_off import switched_off
+from sync_assets_tests.fixtures.switches import switched_off
 from sync_assets_tests.fixtures.ticks import Ticks
 
 TABLES: list[dict[str, Any]] = [

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import dagster as dg
 import pytest
 import yaml
 
@@ -16,10 +17,12 @@ from sync_assets.config.folder import read_components
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets_tests.fixtures.documents import forget_definitions, printed
 from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.switches import switched_on
 
 ROOT = Path(__file__).parents[2]
 TABLES = [{"source": "a"}, {"source": "b"}]
-ATTRIBUTES = {"defaults": {"schedule": "*/15 * * * *"}, "tables": TABLES}
+CRON = "*/15 * * * *"
+ATTRIBUTES = {"defaults": {"schedule": CRON}, "tables": TABLES}
 
 
 @dataclass(frozen=True)
@@ -48,6 +51,11 @@ class Project:
             text=True,
         )
         return done.stdout + done.stderr
+
+    def switch_on(self, schedule: str) -> None:
+        """What `dagster schedule start` leaves, but for how the code location was loaded."""
+        with dg.DagsterInstance.get() as instance:
+            switched_on(instance, schedule, CRON)
 
     def told(self) -> list[str]:
         """What `check` says of switches."""
@@ -83,7 +91,7 @@ def test_an_edit_of_the_times_leaves_a_schedule_on(project: Project) -> None:
 def test_a_switch_whose_folder_has_moved_is_told_when_it_loads_and_by_check(
     project: Project,
 ) -> None:
-    project.dagster("start", "shop_sync")
+    project.switch_on("shop_sync")
     project.write(ATTRIBUTES, "store")
     said = "shop_sync is switched on in Dagster and no longer there: nothing runs by it"
     mend = "switch on in the UI what stands in its place (store_changes, store_sync)"
@@ -104,7 +112,7 @@ def test_a_name_of_its_own_outlives_a_move(project: Project) -> None:
 def test_a_table_that_leaves_a_schedule_that_is_on_is_told_until_somebody_decides(
     project: Project,
 ) -> None:
-    project.dagster("start", "shop_sync")
+    project.switch_on("shop_sync")
     project.write(ATTRIBUTES | {"tables": [TABLES[0], TABLES[1] | {"schedule": "@hourly"}]})
     assert project.told() == ["shop_sync__b is off, and was so from the beginning; shop_sync is on"]
     project.dagster("start", "shop_sync__b")
@@ -116,7 +124,7 @@ def test_a_table_that_leaves_a_schedule_that_is_on_is_told_until_somebody_decide
 def test_a_table_that_starts_to_run_by_itself_takes_no_other_out_of_a_schedule_in_silence(
     project: Project,
 ) -> None:
-    project.dagster("start", "shop_sync")
+    project.switch_on("shop_sync")
     running = TABLES[0] | {"automation": "running"}
     project.write(ATTRIBUTES | {"tables": [running, TABLES[1]]})
     (said,) = project.told()

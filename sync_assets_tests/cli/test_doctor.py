@@ -33,7 +33,7 @@ from sync_assets.runs.process import noted
 from sync_assets_tests.automation.test_hindrances import FROM_OUTSIDE
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.switched_off import switched_off
+from sync_assets_tests.fixtures.switches import switched_off
 
 POOL, EVERY = "sync_source", ["public.a", "public.b"]
 ATTRIBUTES = {

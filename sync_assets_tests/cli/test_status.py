@@ -18,7 +18,7 @@ from sync_assets.private_server.server import PostgresServer
 from sync_assets.runs.progress_log import duration
 from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.servers import NewDatabase
-from sync_assets_tests.fixtures.switched_off import switched_off
+from sync_assets_tests.fixtures.switches import switched_off
 
 DEFS = """\
 type: sync_assets.TableSync

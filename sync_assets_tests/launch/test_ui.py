@@ -78,7 +78,7 @@ def test_it_shows_the_runs_of_the_command_line_and_only_what_goes_wrong(
                 each for each in psutil.Process(ui.pid).children() if each.name() == "postgres"
             ]
         finally:
-            ui.send_signal(signal.SIGINT)
+            ui.send_signal(signal.SIGTERM)
             assert ui.wait(60) == 0
     address, *problems = (tmp_path / "terminal").read_text().splitlines()
     assert address == f"Dagster UI: http://127.0.0.1:{port} (Ctrl-C stops it)"
