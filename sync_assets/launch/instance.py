@@ -17,7 +17,7 @@ from dagster import DagsterInvalidConfigError
 from sqlalchemy.exc import ArgumentError
 
 from sync_assets.engine.errors import ConfigurationError, ConnectionFailed, SyncError
-from sync_assets.launch.engines import keep_engines
+from sync_assets.launch.engines import kept_engines
 from sync_assets.private_server.instance import write_instance
 from sync_assets.runs.home import alone_in, find_home, has_home, state_folder
 
@@ -53,14 +53,14 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
     Raises ConfigurationError if it is not set up rightly, ConnectionFailed if its storage cannot
     be reached.
     """
-    keep_engines()
-    try:
-        with _quiet_retries():
-            instance = _open()
-    except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
-        raise (error if isinstance(error, SyncError) else _told(error)) from None
-    with instance:
-        yield instance
+    with kept_engines():
+        try:
+            with _quiet_retries():
+                instance = _open()
+        except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
+            raise (error if isinstance(error, SyncError) else _told(error)) from None
+        with instance:
+            yield instance
 
 
 def _open() -> dg.DagsterInstance:
