@@ -10,6 +10,7 @@ from datetime import datetime, timezone
 from sync_assets.engine.names import listed
 from sync_assets.hindrances.circumstances import Circumstances
 from sync_assets.hindrances.kinds import HOUR, KINDS, Found, Kind, find
+from sync_assets.runs.progress_log import duration
 
 AGAIN = (1 * HOUR, 4 * HOUR, 24 * HOUR)
 """Seconds from one telling to the next; the last holds for all that follow."""
@@ -204,7 +205,8 @@ def by_text(told: Iterable[tuple[str, str]], at_most: int | None = None) -> list
 
 def _said(known: Known) -> str:
     if known.ended is not None:
-        return f"over: {known.what}"
+        lasted = duration(known.ended - known.since)
+        return f"over: {known.what.rstrip('.')}. It lasted {lasted}."
     begun = f"since {datetime.fromtimestamp(known.since, timezone.utc):%Y-%m-%d %H:%M} UTC: "
     lasting = known.told - known.since >= LASTING
     since = f"still, {begun}" if known.times > 1 else begun if lasting else ""

@@ -1,5 +1,6 @@
 """Whatever stops a table from being synced is told once, at the table it stops, and so is its end."""
 
+import re
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
@@ -260,6 +261,7 @@ def test_a_hindrance_is_told_once_and_so_is_its_end(
     assert len(stage.told) == 3
     assert f"{names}: over: " in over
     assert said in over
+    assert re.search(r"\. It lasted \d+ h", over)
     stage.clock.now += 48 * HOUR
     assert stage.look() == NOTHING
     assert len(stage.told) == 3
