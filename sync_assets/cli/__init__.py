@@ -8,6 +8,7 @@ the engine, and nothing else of the product may know it.
 
 from __future__ import annotations
 
+import gc
 import importlib
 import sys
 from collections.abc import Sequence
@@ -37,6 +38,9 @@ COMMANDS = {
 }
 """Every command with its short help, so that `--help` need not load any of them."""
 
+OBJECTS = 50_000
+"""New ones between two looks for garbage: a command makes modules and plans, which all stay."""
+
 BESIDE = {"forget": "state", "refresh": "init", "approve": "run"}
 """Commands that share the module of another one, under their own name."""
 
@@ -64,6 +68,7 @@ class CommandGroup(click.Group):
 
     def main(self, args: Sequence[str] | None = None, **extra: Any) -> NoReturn:  # type: ignore[override]
         """Run the command line and exit with its code."""
+        gc.set_threshold(OBJECTS)
         words = list(sys.argv[1:] if args is None else args)
         extra = {"prog_name": "sync-assets", **extra, "standalone_mode": False}
         try:

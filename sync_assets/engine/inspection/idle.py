@@ -6,8 +6,10 @@ transaction id alone and there is none to read, and would neither compare keys n
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Collection, Mapping, Sequence
 from datetime import datetime, timezone
+from functools import partial
 from typing import Any
 
 from sync_assets.engine.context import Run
@@ -24,7 +26,10 @@ from sync_assets.engine.run.together import OnOutcome, parts, together
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
 from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
-from sync_assets.engine.threads import interruptible
+from sync_assets.engine.threads import TaskGroup, interruptible
+
+LOOKERS = 2
+"""Threads that look at once, each over connections of its own: while one waits, the other thinks."""
 
 NOTHING_NEW = "nothing was written since the last run"
 
@@ -42,21 +47,38 @@ def idle_among(
     A table that fails by itself is not proven to be idle, and its run will tell why. Raises Cancelled
     alone.
     """
-    sessions = Sessions(source_url, target_url)
-    run = Run(sessions, Reporter(()), WorkerConfig())
+    left = deque(parts([table for table in tables if _may_be_idle(table)]))
+    lookers = [Sessions(source_url, target_url) for _ in range(min(LOOKERS, len(left)))]
     found: dict[RelationName, Receipt] = {}
 
     def settled(table: Table, outcome: Receipt | SyncError | None) -> None:
         if isinstance(outcome, Receipt):
             found[table.target] = outcome
 
-    def look() -> None:
+    def look(sessions: Sessions) -> None:
+        run = Run(sessions, Reporter(()), WorkerConfig())
         with sessions.lending():
-            for part in parts([table for table in tables if _may_be_idle(table)]):
+            while part := _next(left):
                 together(run, part, _look, settled)
 
-    interruptible(look, sessions.cancel)
+    def cancel() -> None:
+        for sessions in lookers:
+            sessions.cancel()
+
+    def all_look() -> None:
+        with TaskGroup(cancel) as group:
+            for sessions in lookers:
+                group.start(partial(look, sessions))
+
+    interruptible(all_look, cancel)
     return found
+
+
+def _next(left: deque[Sequence[Table]]) -> Sequence[Table]:
+    try:
+        return left.popleft()
+    except IndexError:
+        return ()
 
 
 def _may_be_idle(table: Table) -> bool:
