@@ -6,7 +6,7 @@ columns changed: what depends on it stays fresh through a sync that found nothin
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -52,7 +52,7 @@ def last_marker(instance: dg.DagsterInstance, key: dg.AssetKey) -> str | None:
 def source_metadata(described: Described) -> dict[str, Any]:
     """What the source's catalog says about a table."""
     comment = {"sync/description": lines_shown(described.comment)} if described.comment else {}
-    return {SCHEMA: table_schema(described.columns, described.comments)} | comment
+    return {SCHEMA: table_schema(described.columns, described.key, described.comments)} | comment
 
 
 def provenance(synced: SyncedTable, marker: str) -> dict[str, str]:
@@ -142,9 +142,11 @@ def _names(schema: Any) -> list[tuple[str, str]]:
 
 
 def table_schema(
-    columns: tuple[ColumnShape, ...], comments: Mapping[str, str] | None = None
+    columns: Sequence[ColumnShape],
+    key: Collection[str] = (),
+    comments: Mapping[str, str] | None = None,
 ) -> dg.TableSchema:
-    """Columns as Dagster shows them."""
+    """Columns as Dagster shows them, those of the key marked."""
     return dg.TableSchema(
         columns=[
             dg.TableColumn(
@@ -154,7 +156,9 @@ def table_schema(
                 description=as_markdown(said)
                 if (said := (comments or {}).get(column.name))
                 else None,
-                constraints=dg.TableColumnConstraints(nullable=column.nullable),
+                constraints=dg.TableColumnConstraints(
+                    nullable=column.nullable, other=["key"] if column.name in key else []
+                ),
             )
             for column in columns
         ]

@@ -73,7 +73,7 @@ def _columns(synced: SyncedTable, receipt: Receipt, described: Described | None)
     if not receipt.columns:
         return {}
     return {
-        SCHEMA: table_schema(receipt.columns, described.comments if described else {}),
+        SCHEMA: table_schema(receipt.columns, receipt.key, described.comments if described else {}),
         "dagster/column_lineage": column_lineage(synced, receipt),
     }
 

@@ -154,13 +154,15 @@ def pool_of(source_connection: str) -> str:
 
 
 def source_spec(synced: SyncedTable) -> dg.AssetSpec:
-    """The table on the source, as lineage shows it."""
+    """The table on the source, as lineage shows it: in the group of its connection and schema."""
     relation, connection = synced.table.source, synced.source_connection
     return dg.AssetSpec(
         source_key(synced),
         description=_comment(synced)
         or f"The table {in_markdown(str(relation))} in the database {connection}.",
-        **_either_end(synced, connection, relation),
+        group_name=f"{connection}_{sanitized(relation.schema)}",
+        kinds={"postgres"},
+        metadata=_metadata(synced, connection, relation),
     )
 
 
@@ -179,7 +181,9 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
         freshness_policy=dg.FreshnessPolicy.time_window(freshness) if freshness else None,
         # A dry run materializes nothing.
         skippable=True,
-        **_either_end(synced, synced.target_connection, table.target),
+        group_name=synced.group,
+        kinds={"postgres", "sync_assets"},
+        metadata=_metadata(synced, synced.target_connection, table.target),
     )
 
 
@@ -192,12 +196,10 @@ def _code_version(table: Table) -> str | None:
     return _digest(repr(selected)) if any(selected) else None
 
 
-def _either_end(synced: SyncedTable, connection: str, relation: RelationName) -> dict[str, Any]:
-    """What the specs of both ends say alike."""
-    # The connection's name sets two tables of the same name apart.
+def _metadata(synced: SyncedTable, connection: str, relation: RelationName) -> dict[str, Any]:
+    """What both ends say alike; the connection's name sets two tables of the same name apart."""
     name = {"dagster/table_name": f"{connection}.{relation}"}
-    metadata = {**name, **_reference(synced), **_columns(synced)}
-    return {"metadata": metadata, "group_name": synced.group, "kinds": {"postgres"}}
+    return {**name, **_reference(synced), **_columns(synced)}
 
 
 def _comment(synced: SyncedTable) -> str | None:

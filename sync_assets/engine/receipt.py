@@ -28,8 +28,8 @@ class Receipt:
     source's snapshot was held. `changed_pages` are the pages read because the source's WAL named
     them, None where none were read that way. `full` says that every row was read, `exact` is false
     where only the cursor was trusted; `events` say what happened to the source's partitions, and
-    which rows made way for others, `schema_changes` what happened to its columns; of a `dry_run`
-    nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
+    which rows made way for others, `schema_changes` what happened to its columns; `key` are the
+    columns that tell rows apart; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
     """
 
     source: str
@@ -62,6 +62,7 @@ class Receipt:
     finished_at: str = ""
     run_id: str = ""
     seconds: Mapping[str, float] = field(default_factory=dict)
+    key: tuple[str, ...] = ()
     columns: tuple[ColumnShape, ...] = ()
     status: str = "success"
 
@@ -93,7 +94,7 @@ class Receipt:
         """Read back what `as_dict` gave; fields of newer versions are ignored."""
         known = {f.name for f in dataclasses.fields(cls)}
         kept = {name: value for name, value in values.items() if name in known}
-        for name in ("events", "schema_changes"):
+        for name in ("events", "schema_changes", "key"):
             kept[name] = tuple(values.get(name, ()))
         kept["columns"] = tuple(ColumnShape(**column) for column in values.get("columns", ()))
         return cls(**kept)

@@ -1,5 +1,6 @@
 """Staleness, column lineage, descriptions and numbers: what a person sees on the asset's page."""
 
+import dataclasses
 import json
 from typing import Any
 
@@ -8,7 +9,11 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
+from sync_assets.assets import specs
+from sync_assets.config.catalog import Discovered
+from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine import RelationName
+from sync_assets.engine.inspection.inventory import inventory
 from sync_assets.engine.progress import Progress
 from sync_assets.runs.progress_log import ProgressLog, described
 from sync_assets_tests.fixtures.pair import Pair
@@ -151,6 +156,22 @@ def test_what_the_source_says_about_a_table_is_shown(ticks: Ticks) -> None:
         assert (described["id"], described["v"]) == (None, "to whom")
     ticks.attributes = {"tables": [{"source": "t", "description": "mine"}]}
     assert "sync/description" not in metadata(run(ticks))
+
+
+def test_the_columns_of_the_key_are_marked_before_the_first_sync_and_after_it(
+    ticks: Ticks, pair: Pair
+) -> None:
+    pair.source("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v, id)")
+    (known,) = inventory(pair.source_url)
+    found = Discovered(source="public.t", key=known.key, columns=known.columns)
+    (synced,) = TableSyncConfig.model_validate({"tables": [{"source": "t"}]}).synced_tables("g")
+    before = specs.target_spec(dataclasses.replace(synced, discovered=found)).metadata
+    for shown in (before, metadata(run(ticks)), observe(ticks)):
+        schema = shown["dagster/column_schema"]
+        columns = getattr(schema, "value", schema).columns
+        marked = {each.name for each in columns if "key" in each.constraints.other}
+        assert marked == {"id", "v"}
+        assert len(columns) >= 2
 
 
 def test_what_the_source_says_is_text_and_neither_image_nor_link(ticks: Ticks, pair: Pair) -> None:

@@ -102,9 +102,21 @@ def test_source_and_target_show_their_true_names_under_different_connections() -
 def test_the_target_depends_on_its_source_and_carries_what_the_operator_wrote() -> None:
     spec = specs.target_spec(synced())
     assert [dep.asset_key for dep in spec.deps] == [specs.source_key(synced())]
-    assert (spec.group_name, list(spec.owners), spec.kinds) == ("shop", ["team:x"], {"postgres"})
+    assert (spec.group_name, list(spec.owners), spec.kinds) == (
+        "shop",
+        ["team:x"],
+        {"sync_assets", "postgres"},
+    )
     assert spec.tags["t"] == "1"
     assert "public.orders" in (spec.description or "")
+
+
+def test_sources_stand_in_a_group_of_their_connection_and_schema() -> None:
+    names = ["a.orders", "b.orders", "공개.orders"]
+    groups = [specs.source_spec(synced(name)).group_name for name in names]
+    assert groups[:2] == ["source_a", "source_b"]
+    assert re.fullmatch("source____[0-9a-f]{8}", str(groups[2]))
+    assert specs.source_spec(synced()).kinds == {"postgres"}
 
 
 def test_a_pool_bounds_the_syncs_of_one_source() -> None:

@@ -13,7 +13,7 @@ from sync_assets_tests.fixtures.live import Live
 
 pytestmark = pytest.mark.slow
 
-GROUP = "locations/sync_assets/asset-groups/shop/lineage"
+GROUP = "locations/sync_assets/asset-groups/{}/lineage"
 ASSET = "assets/target/shop/orders"
 TARGET, SOURCE = "target/shop/orders", "source/shop/orders"
 
@@ -46,8 +46,9 @@ def test_a_table_is_followed_from_lineage_to_receipt_and_back_to_fresh(
 
 
 def sees_the_lineage(browser: Browser) -> None:
-    browser.open(GROUP, "customers", "Never observed", "Never materialized")
-    # Each table stands there twice: on the source, and on the target that depends on it.
+    browser.open(GROUP.format("source_shop"), "customers", "Never observed")
+    browser.open(GROUP.format("shop"), "customers", "Never materialized")
+    # Each table stands there twice: as itself, and as a link to the one on the source.
     assert browser.count("orders") == 2
     assert browser.count("customers") == 2
 

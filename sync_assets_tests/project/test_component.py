@@ -96,7 +96,7 @@ def test_a_source_read_by_two_components_is_shown_once(folder: Path) -> None:
     definitions = load(folder)
     assert keys(definitions) == ["source/public/a", "target/public/a", "target/public/b"]
     source = definitions.resolve_asset_graph().get(dg.AssetKey(["source", "public", "a"]))
-    assert source.group_name == "one"
+    assert source.group_name == "source_public"
 
 
 def test_a_target_that_is_the_next_sync_s_source_is_one_asset(folder: Path) -> None:

@@ -13,21 +13,26 @@ from sync_assets.engine.receipt import ColumnShape
 
 @dataclass(frozen=True, slots=True)
 class Described:
-    """A table as its owner describes it; `comments` holds those columns that have one."""
+    """A table as its owner describes it.
+
+    `comments` holds those columns that have one, `key` those of the primary key.
+    """
 
     comment: str | None
     columns: tuple[ColumnShape, ...]
     comments: Mapping[str, str]
+    key: tuple[str, ...] = ()
 
 
 _COLUMNS = """
 SELECT wanted.schema, wanted.name, obj_description(c.oid, 'pg_class'),
        a.attname, format_type(a.atttypid, a.atttypmod), NOT a.attnotnull,
-       col_description(c.oid, a.attnum)
+       col_description(c.oid, a.attnum), coalesce(a.attnum = ANY (k.indkey), false)
 FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum > 0 AND NOT a.attisdropped
+LEFT JOIN pg_index k ON k.indrelid = c.oid AND k.indisprimary
 ORDER BY c.oid, a.attnum
 """
 
@@ -45,6 +50,7 @@ def _of(columns: list[tuple[object, ...]]) -> Described:
     comment = columns[0][0]
     return Described(
         None if comment is None else str(comment),
-        tuple(ColumnShape(str(name), str(kind), bool(null)) for _, name, kind, null, _ in columns),
-        {str(name): str(said) for _, name, _, _, said in columns if said is not None},
+        tuple(ColumnShape(str(name), str(kind), bool(null)) for _, name, kind, null, *_ in columns),
+        {str(name): str(said) for _, name, _, _, said, _ in columns if said is not None},
+        tuple(str(name) for _, name, *_, in_key in columns if in_key),
     )

@@ -55,6 +55,7 @@ def make_receipt(
         finished_at=datetime.now(timezone.utc).isoformat(),
         run_id=run.run_id,
         seconds=seconds,
+        key=plan.layout.key_columns,
         columns=tuple(
             ColumnShape(column.name, column.type, not column.not_null)
             for column in (published.columns if published else ())
