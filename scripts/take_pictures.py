@@ -1,28 +1,71 @@
-"""Take pictures for the documentation from a running UI: `python scripts/take_pictures.py URL`.
+"""Take pictures for the documentation: `python scripts/take_pictures.py [URL]`.
 
-Opens the demo's UI in a headless Chromium, materializes one table by its button, waits for the
-run, and keeps what a person sees: the lineage, and the receipt on the asset's page. The browser
-test takes the others:
+With the URL of the demo's UI it materializes one table by its button, waits for the run, and keeps
+what a person sees in a headless Chromium: the lineage, and the receipt on the asset's page. Without
+one it takes those of thirty tables that were never synced, on a server and in a UI of its own. The
+browser test takes the others:
 SYNC_TEST_PICTURES=$PWD/docs/pictures pytest sync_assets_tests/live -k browser
 """
 
 from __future__ import annotations
 
 import sys
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from selenium.webdriver.common.action_chains import ActionChains
+from selenium.webdriver.common.keys import Keys
 
 ROOT = Path(__file__).parent.parent
 sys.path.insert(0, str(ROOT))
 
-from sync_assets_tests.fixtures.browser import opened_browser  # noqa: E402 (see above)
+from sync_assets.private_server.instance import child_environment  # noqa: E402 (see above)
+from sync_assets.private_server.processes import free_port, leashed  # noqa: E402
+from sync_assets_tests.fixtures.browser import Browser, opened_browser  # noqa: E402
+from sync_assets_tests.fixtures.pair import eventually, execute  # noqa: E402
+from sync_assets_tests.fixtures.servers import running_server  # noqa: E402
 
+PICTURES = ROOT / "docs" / "pictures"
+OPENED = "global%40global%3Alistings,global%40global%3Asource_sym_v1"
 ASSET = "target/sym_v1/sym_ticker_exchange"
+NAMES = """
+carriers customers invoices order_lines orders payments prices products refunds returns shipments
+stock suppliers vouchers warehouses
+"""
+TABLE = """
+CREATE TABLE {schema}.{name} (id bigint PRIMARY KEY, tenant int NOT NULL, note varchar(40),
+  amount numeric(12,2), created_at timestamptz NOT NULL DEFAULT now());
+COMMENT ON TABLE {schema}.{name} IS 'All {name} of the {schema} department';
+"""
+DEFS = """\
+type: sync_assets.TableSync
+attributes:
+  translation: {group_name: "{{ target.schema }}"}
+  tables:
+    - source: "sales.*"
+    - source: "archive.*"
+"""
+ROWS = """\
+ops:
+  target__sales__orders:
+    config:
+      rows: "created_at >= '2026-01-01'"
+"""
+TYPE = """
+const editor = document.querySelector('.CodeMirror').CodeMirror;
+editor.setValue(arguments[0]);
+editor.setCursor(3, 12);
+editor.focus();
+"""
 
 
-def main(url: str) -> None:
-    """Take every picture."""
-    with opened_browser(url, ROOT / "docs" / "pictures") as browser:
-        browser.open("asset-groups", "sym_company", height=1200)
+def of_the_demo(url: str) -> None:
+    """What was synced."""
+    with opened_browser(url, PICTURES) as browser:
+        browser.open(f"asset-groups?expanded={OPENED}", "sym_company", height=1200)
         browser.gone("Loading")
         browser.keep("lineage")
         browser.open(f"assets/{ASSET}", "Materialize")
@@ -34,5 +77,61 @@ def main(url: str) -> None:
         browser.keep("receipt", show="Metadata")
 
 
+def of_thirty_tables() -> None:
+    """What there is to see before the first sync."""
+    with _thirty_tables() as url, opened_browser(url, PICTURES) as browser:
+        browser.open("asset-groups", "source_sales", height=700)
+        browser.wait.until(lambda driver: "fetching" not in driver.find_element("id", "root").text)
+        browser.keep("groups")
+        browser.open("assets/target/sales/orders", "numeric(12,2)", height=1050)
+        browser.keep("discovered")
+        browser.open("assets/target/sales/orders", "numeric(12,2)", height=800)
+        _open_the_launchpad(browser)
+        browser.driver.execute_script(TYPE, ROWS)
+        browser.see("No errors")
+        browser.keep("rows")
+
+
+def _open_the_launchpad(browser: Browser) -> None:
+    keys = ActionChains(browser.driver)
+    keys.key_down(Keys.SHIFT).click(browser.see("Materialize")).key_up(Keys.SHIFT).perform()
+    browser.see("Scaffold all default config")
+
+
+@contextmanager
+def _thirty_tables() -> Iterator[str]:
+    """A UI on two schemas of a source, with an empty target."""
+    port = free_port()
+    with running_server("18") as server, TemporaryDirectory() as place:
+        (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
+        (defs / "defs.yaml").write_text(DEFS)
+        (home := Path(place) / "home").mkdir()
+        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+        urls = {end: server.create_database(end) for end in ("source", "target")}
+        for schema in ("sales", "archive"):
+            tables = [TABLE.format(schema=schema, name=name) for name in NAMES.split()]
+            execute(urls["source"], f"CREATE SCHEMA {schema}", *tables)
+        own = {f"SYNC_{end.upper()}_URL": url for end, url in urls.items()}
+        own |= {"SYNC_DEFS": str(defs.parent), "DAGSTER_HOME": str(home)}
+        words = ["dagster_webserver", "-w", str(ROOT / "workspace.yaml"), "-p", str(port)]
+        environment = child_environment(own, drop=("SYNC_", "DAGSTER_"))
+        with leashed([sys.executable, "-m", *words], cwd=ROOT, env=environment):
+            url = f"http://127.0.0.1:{port}"
+            if not eventually(lambda: _answers(url)):
+                raise TimeoutError(url)
+            yield url
+
+
+def _answers(url: str) -> bool:
+    try:
+        with urllib.request.urlopen(f"{url}/server_info"):  # noqa: S310 (our own server)
+            return True
+    except OSError:
+        return False
+
+
 if __name__ == "__main__":
-    main(sys.argv[1])
+    if sys.argv[1:]:
+        of_the_demo(sys.argv[1])
+    else:
+        of_thirty_tables()

@@ -107,4 +107,3 @@ def test_a_korean_table_is_found_by_its_name(live: Live, browser: Browser) -> No
     browser.see("sync/rows_inserted")
     assert browser.rows()["sync/rows_inserted"] == "250"
     assert live.pair.is_exact("shop.주문")
-    browser.keep("korean")
