@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test coverage random storm torture soak check lint docs dist bench newcomer reference lock clean
+.PHONY: help install demo ui test oldest coverage random storm torture soak check lint docs dist bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -24,6 +24,12 @@ ui: install  ## open the Dagster UI
 
 test: install  ## run the tests (ARGS='-k xid' chooses)
 	$(BIN)/pytest --numprocesses auto $(ARGS)
+
+oldest: install  ## run the quick tests of the Dagster side on the oldest releases that pyproject.toml takes
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/oldest
+	$(BIN)/uv pip install --quiet --python build/oldest/bin/python --resolution lowest-direct -e '.[dev]'
+	build/oldest/bin/pytest --numprocesses auto -m 'not slow' \
+		$(addprefix sync_assets_tests/,assets automation config launch project runs) $(ARGS)
 
 coverage: install  ## run the tests, and hold the lines they run to the floor in pyproject.toml
 	$(BIN)/coverage erase

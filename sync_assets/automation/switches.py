@@ -149,4 +149,6 @@ def loaded_location() -> str | None:
     first = context.load_type is DefinitionsLoadType.INITIALIZATION
     if not DefinitionsLoadContext.is_set() or not first:
         return None
-    return context.code_location_name or specs.code_location(os.environ)
+    # Older releases do not say.
+    name: str | None = getattr(context, "code_location_name", None)
+    return name or specs.code_location(os.environ)
