@@ -68,3 +68,22 @@ def test_every_change_of_a_group_is_taken_together(pair: Pair) -> None:
     shown = approve("orders", "--yes")
     assert shown.count('"n" integer was added') == 2
     assert printed("run")["tables"][0]["schema_changes"] == []
+
+
+def test_what_cannot_be_asked_is_told(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SYNC_SOURCE_URL", "host=127.0.0.1 port=1 dbname=x")
+    done = CliRunner().invoke(main, ["approve", "*"])
+    assert done.exit_code == 1
+    assert "Connection refused" in done.output
+    assert "No change" not in done.output
+
+
+def test_a_change_that_leaves_the_target_as_it_is_is_asked_for_once(pair: Pair) -> None:
+    pair.source("ALTER TABLE other ADD n int")
+    approve("other", "--yes")
+    pair.source("ALTER TABLE other ALTER n SET DEFAULT 1", "UPDATE other SET n = 1")
+    printed("run", "other")
+    pair.source("ALTER TABLE other ALTER n SET NOT NULL")
+    assert '"n" is NOT NULL' in approve("other", "--yes")
+    printed("run", "other")
+    assert approve("other") == "No change of columns waits to be approved.\n"

@@ -114,16 +114,23 @@ def approve(select: tuple[str, ...], *, yes: bool) -> None:
     written = configured(anew=True)
     tables = selected(written.tables, select)
     require_urls(tables)
-    asked = {
+    names = names_of(synced.address for synced in tables)
+    failed = {
         address: error
         for address, error in forecasts(tables, {}).items()
-        if isinstance(error, SchemaNotApproved)
+        if isinstance(error, SyncError)
     }
+    asked = {
+        address: error for address, error in failed.items() if isinstance(error, SchemaNotApproved)
+    }
+    others = {address: error for address, error in failed.items() if address not in asked}
+    tell_of_all(others, names, everything=False)
     if not asked:
+        if others:
+            sys.exit(FAILED)
         say("No change of columns waits to be approved.")
         return
     approved = [error.change for error in asked.values()]
-    names = names_of(asked)
     due = [synced for synced in tables if synced.address in asked]
     for address, planned in forecasts(due, {"approved_changes": tuple(approved)}).items():
         if isinstance(planned, SyncError):
@@ -132,7 +139,7 @@ def approve(select: tuple[str, ...], *, yes: bool) -> None:
         for statement in planned.ddl:
             say(f"  {statement}")
     if yes or click.confirm("Take this, and sync?"):
-        together = selected(written.tables, [str(synced.table.target) for synced in due])
+        together = selected(tables, [str(synced.table.target) for synced in due])
         _run(written, together, {"approved_changes": approved})
 
 
