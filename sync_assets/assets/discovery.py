@@ -143,9 +143,11 @@ def _news(config: TableSyncConfig, told: frozenset[str]) -> News:
     """What is synced, and what waits to be taken, of the relations that nobody was told of."""
     relations = _relations(config)
     new = relations - told
+    if not new:
+        return News("", relations)
     synced = [each for each in dict.fromkeys(_synced(config)) if each in new]
     waiting: list[str] = []
-    if new and config.on_new_table != "ignore":
+    if config.on_new_table != "ignore":
         left = {str(each.name) for each in config.left_out()}
         every = (config.catalog or Catalog()).relations
         waiting = [each.source for each in every if not each.taken and each.source in left & new]

@@ -112,7 +112,7 @@ def _tell_new(
     source_url: str,
 ) -> str:
     """Tell once of what is new, whichever process finds it, and keep what was told."""
-    told = recalled(context.instance, component, RELATIONS)
+    told = recalled(context.instance, _whose(context, component), RELATIONS)
     try:
         news = new_tables(source_url, told)
     except SyncError as error:
@@ -122,7 +122,7 @@ def _tell_new(
     if news.text and alerts.tell("new_table"):
         _send_text(component, alerts, NEW, news.text)
     if told is None or news.relations != set(told):
-        keep(context.instance, component, RELATIONS, sorted(news.relations))
+        keep(context.instance, _whose(context, component), RELATIONS, sorted(news.relations))
     return news.text
 
 
@@ -136,7 +136,7 @@ def _tell_done(
     """Tell once of what runs have done that people want to hear of; what was done before the first look, not."""
     if not alerts.reach_somebody:
         return
-    before = recalled(context.instance, component, RECEIPTS)
+    before = recalled(context.instance, _whose(context, component), RECEIPTS)
     targets = [synced.table.target for synced in tables]
     try:
         found = recent(target_url, targets, before and before["since"])
@@ -160,17 +160,26 @@ def _tell_done(
     left = [each.number for each in found.done if each.number > found.since]
     now = {"since": found.since, "told": left}
     if now != before:
-        keep(context.instance, component, RECEIPTS, now)
+        keep(context.instance, _whose(context, component), RECEIPTS, now)
+
+
+def _whose(context: dg.SensorEvaluationContext, component: str) -> str:
+    """The component, told apart from those of other code locations that bear its name."""
+    return f"{_location(context) or specs.code_location(os.environ)} {component}"
+
+
+def _location(context: dg.SensorEvaluationContext) -> str | None:
+    origin = context.code_location_origin
+    return origin.location_name if origin else None
 
 
 def _home(
     context: dg.SensorEvaluationContext, tables: Sequence[SyncedTable], part: Part
 ) -> HomeLook:
-    origin, repository = context.code_location_origin, context.repository_def
+    repository = context.repository_def
     if repository is None:
         raise AssertionError("a sensor is evaluated with the definitions that it is one of")
-    location = origin.location_name if origin else None
-    return HomeLook(context.instance, repository, location, tables, part)
+    return HomeLook(context.instance, repository, _location(context), tables, part)
 
 
 def _send(component: str, alerts: Alerts, judged: Judged) -> None:

@@ -29,7 +29,8 @@ class Receipt:
     them, None where none were read that way. `full` says that every row was read, `exact` is false
     where only the cursor was trusted; `events` say what happened to the source's partitions, and
     which rows made way for others, `schema_changes` what happened to its columns; `key` are the
-    columns that tell rows apart; of a `dry_run` nothing was published. Fields can also be read as items: `receipt["max_xmin"]`.
+    columns that tell rows apart; of a `dry_run` nothing was published. Fields can also be read as
+    items: `receipt["max_xmin"]`.
     """
 
     source: str

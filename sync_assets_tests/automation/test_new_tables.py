@@ -112,3 +112,20 @@ def test_what_waits_is_told_unless_new_tables_are_ignored(
     look()
     look()
     assert told(inbox) == [ALERT + text for text in says]
+
+
+def test_a_component_of_another_location_is_not_taken_for_one_of_the_same_name(
+    start: Callable[..., Look],
+    pair: Pair,
+    inbox: Inbox,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    here = start()
+    here()
+    pair.source("CREATE TABLE parts.new (id int PRIMARY KEY)")
+    printed("refresh")
+    monkeypatch.setenv("DAGSTER_LOCATION_NAME", "elsewhere")
+    assert "New on" not in start()()
+    monkeypatch.delenv("DAGSTER_LOCATION_NAME")
+    assert ADDED.format("new") in here()
+    assert told(inbox) == [ALERT + ADDED.format("new")]

@@ -42,7 +42,8 @@ class Layout:
 
     `deleted_column` is where the target marks rows that are gone from the source, if it does.
     `alterations` are made in order in the publishing transaction; `known_types` are the types of
-    the last run, `changes` what is different about the source's columns since. `full` and `full_leaves`, by oid, say why rows must be read whatever their xid.
+    the last run, `changes` what is different about the source's columns since. `full` and
+    `full_leaves`, by oid, say why rows must be read whatever their xid.
     """
 
     creates: bool
