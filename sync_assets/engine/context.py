@@ -7,6 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from sync_assets.engine.limits import Limits
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.progress import Reporter
@@ -26,6 +27,7 @@ class Run:
     batch_dir: Path | None = None
     max_batch_disk: int = MAX_BATCH_DISK
     max_blocking: float = MAX_BLOCKING
+    limits: Limits = field(default_factory=Limits)
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
 
 

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sync_assets.engine import errors
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
+from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Lender, Server, Sessions
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
@@ -41,7 +42,7 @@ class DataCopyEngine:
 
     `workers` is a WorkerConfig or a number of workers. `on_progress` is called from the run's
     threads. A run whose lock keeps another session of the source waiting for `max_blocking` seconds
-    gives up. `run_id` names the run in its receipt: the same run asked for again returns what it
+    gives up; `limits` bound what it takes from the source. `run_id` names the run in its receipt: the same run asked for again returns what it
     did. Every method raises SyncError, and none of them turns an error into a number.
 
     The steps can also be called one by one; they move data, and never advance the mark that the
@@ -59,6 +60,7 @@ class DataCopyEngine:
         batch_dir: Path | str | None = None,
         max_batch_disk: int = MAX_BATCH_DISK,
         max_blocking: float = MAX_BLOCKING,
+        limits: Limits = Limits(),  # noqa: B008 - frozen
     ) -> None:
         self._source_url, self._target_url = source_url, target_url
         self.workers = WorkerConfig.of(workers)
@@ -67,6 +69,7 @@ class DataCopyEngine:
         self._batch_dir = Path(batch_dir) if batch_dir else None
         self._max_batch_disk = max_batch_disk
         self._max_blocking = max_blocking
+        self._limits = limits
         self._active: set[Sessions] = set()
         self._lender = Lender()
 
@@ -258,6 +261,7 @@ class DataCopyEngine:
             self._batch_dir,
             self._max_batch_disk,
             self._max_blocking,
+            self._limits,
             self._run_id or str(uuid.uuid4()),
         )
 

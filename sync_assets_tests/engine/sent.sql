@@ -208,14 +208,6 @@ ANALYZE "pg_temp"."sync_assets_staging_<digest>_keys"
 
 ANALYZE "shop"."sync_assets_staging_<digest>"
 
-SET LOCAL default_statistics_target = 10;
-ANALYZE "pg_temp"."sync_assets_staging_<digest>" ("id");
-SET LOCAL default_statistics_target TO DEFAULT
-
-SET LOCAL default_statistics_target = 10;
-ANALYZE "pg_temp"."sync_assets_staging_<digest>";
-SET LOCAL default_statistics_target TO DEFAULT
-
 
 -- load.staging._make_room
 

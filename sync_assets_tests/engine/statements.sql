@@ -10,6 +10,12 @@ COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2':
   WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')
 
+-- export_chunk: a piece: rows older than the mark
+COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
+  FROM ONLY "shop"."orders"
+  WHERE ctid OPERATOR(pg_catalog.>=) '(0,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND NOT (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0))
+  TO STDOUT (FORMAT csv, ENCODING 'UTF8')
+
 -- export_chunk: changed pages
 COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
   FROM ONLY "shop"."orders"
@@ -142,6 +148,16 @@ ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_pkey" PRIMARY KEY ("id")
 -- add_key: unique, of two columns
 ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_key" UNIQUE ("id", "total")
 
+-- analyze_briefly
+SET LOCAL default_statistics_target = 10;
+ANALYZE "pg_temp"."staged" ("id");
+SET LOCAL default_statistics_target TO DEFAULT
+
+-- analyze_briefly: rows without a key
+SET LOCAL default_statistics_target = 10;
+ANALYZE "pg_temp"."staged";
+SET LOCAL default_statistics_target TO DEFAULT
+
 -- create_temporary
 CREATE TEMP TABLE "pg_temp"."staged" ("id" bigint, "total" numeric, "email" text, "source_xmin" bigint, "sync_assets.in_scope" boolean)
 
@@ -236,6 +252,13 @@ SELECT (SELECT count(*)
   FROM "pg_temp"."staged" AS s JOIN "shop"."orders" AS t
   ON t."id" OPERATOR(pg_catalog.=) "s"."id"
   WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")))
+
+-- count_lacking
+SELECT count(*)
+  FROM "pg_temp"."staged" AS s
+  WHERE NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
 
 -- live
 true

@@ -137,6 +137,10 @@ def of_export() -> dict[str, Composable]:
     chunks = {
         "whole, a range of pages": (PLAN, WHOLE),
         "by xid": (changed(HARD), XID),
+        "a piece: rows older than the mark": (
+            changed(HARD),
+            dataclasses.replace(WHOLE, how=How.OLDER),
+        ),
         "changed pages": (changed(HARD), PAGES),
         "from a cursor on": (SINCE, CURSOR),
         "from a cursor on, without what is read by xid": (both, CURSOR),
@@ -181,6 +185,8 @@ def of_load() -> dict[str, Composable]:
         "create_table: where rows are marked": s.create_table(planned(SOFT, creates=True), STAGING),
         "add_key": s.add_key(KEY, STAGING, "orders_pkey"),
         "add_key: unique, of two columns": s.add_key(TWO, STAGING, "orders_key"),
+        "analyze_briefly": s.analyze_briefly(STAGING, KEY),
+        "analyze_briefly: rows without a key": s.analyze_briefly(STAGING, None),
         "create_temporary": s.create_temporary(STAGING, s.staging_columns(SCOPE)),
         "no_rows": s.no_rows(s.staging_columns(SCOPE)),
         "few_rows": s.few_rows(s.key_columns(PLAN), [{"id": "1"}, {"id": "2"}]),
@@ -209,6 +215,7 @@ def of_merge() -> dict[str, Composable]:
         ),
         "counted_merge": m.counted_merge(m.merge(PLAN, KEY, STAGING)),
         "count_changes": m.count_changes(PLAN, KEY, STAGING),
+        "count_lacking": m.count_lacking(PLAN, KEY, STAGING),
         "live": m.live(PLAN),
         "live: where rows are marked": m.live(MARKED),
         "within_buckets": within,

@@ -69,6 +69,9 @@ def _wanted(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     if chunk.how is How.WHOLE:
         return
     by_xid = SQL(plan.window.quick_predicate())
+    if chunk.how is How.OLDER:
+        yield SQL("NOT {}").format(by_xid)
+        return
     cursor = plan.cursor.predicate() if plan.cursor and plan.cursor.since is not None else None
     if chunk.how is How.CURSOR and cursor:
         # A row that the other statement reads by its xid must not come twice.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import itertools
 import queue
 import threading
@@ -12,20 +11,18 @@ from concurrent.futures import Future, wait
 from functools import partial
 from pathlib import Path
 
-from psycopg2.errors import CharacterNotInRepertoire, UntranslatableCharacter
-
 from sync_assets.engine import errors
 from sync_assets.engine.export import copy_statements
-from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget, Exported, Files
+from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget, Exported
+from sync_assets.engine.export.copy_chunk import copy_chunk
 from sync_assets.engine.export.leaf_access import (
     LEAVE,
     TAKEN,
     beat,
     leaf_of,
     locking,
-    pages_of,
 )
-from sync_assets.engine.plan.chunks import most_noted, noted_chunks
+from sync_assets.engine.plan.chunks import noted_chunks
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
@@ -198,8 +195,6 @@ class Export:
     def _copy(self, connection: Connection, chunk: Chunk, pages: set[int]) -> None:
         """Read a chunk into batch files; each is handed on once it is full."""
         plan, done = self._plans[chunk.member], self.done[chunk.member]
-        binary = plan.sends_binary(keys_only=chunk.keys_only)
-        copied = 0
 
         def written(count: int) -> None:
             self._budget.change(count)
@@ -207,33 +202,12 @@ class Export:
                 done.bytes += count
             self._on_bytes(chunk.member, done)
 
-        def opening() -> BatchFile:
+        def opening(ending: str) -> BatchFile:
             self._wait_for_room()
-            number = f"{chunk.number:08d}-{next(self._numbers):08d}"
-            name = f"{number}.{'copy' if binary else 'csv'}"
+            name = f"{chunk.number:08d}-{next(self._numbers):08d}.{ending}"
             return BatchFile(self._folder / name, written)
 
-        def complete(file: BatchFile, rows: int) -> None:
-            nonlocal copied
-            copied += rows
-            self._hand_on(Batch(file.path, rows, file.size, chunk.member, chunk.keys_only))
-
-        files = Files(opening, complete, binary=binary)
-        if chunk.notes and chunk.leaf is not None:
-            files.note(pages, most_noted(chunk.leaf))
-        failure = None
-        with contextlib.closing(files), connection.cursor() as cursor:
-            try:
-                cursor.copy_expert(copy_statements.export_chunk(plan, chunk), files)
-            except (CharacterNotInRepertoire, UntranslatableCharacter) as error:
-                failure = self._sessions.explained(error, pages_of(chunk))
-            else:
-                files.finish()
-                if copied != cursor.rowcount:
-                    raise errors.DatabaseError(f"{cursor.rowcount} rows were sent, {copied} came")
-        # Out here, so that the driver's own error, whose text has values, is not chained to it.
-        if failure:
-            raise failure
+        copy_chunk(self._sessions, connection, plan, chunk, opening, self._hand_on, pages=pages)
 
     def _hand_on(self, batch: Batch) -> None:
         """Let a batch be loaded."""

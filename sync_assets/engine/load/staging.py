@@ -10,16 +10,16 @@ each row is written once.
 from __future__ import annotations
 
 import hashlib
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
-from sync_assets.engine.export.batches import BUFFER, Batch, Exported
+from sync_assets.engine.export.batches import Batch, Exported
 from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
+from sync_assets.engine.load.copy_in import copy_in
 from sync_assets.engine.load.few_keys import are_few, as_rows
 from sync_assets.engine.load.newest import newest
 from sync_assets.engine.load.preconditions import (
@@ -204,26 +204,11 @@ def load_batch(connection: Connection, staging: Staging, plan: Plan, batch: Batc
         # Proven when all rows were read under that text, and again before any row follows.
         with transaction(connection, UNFLUSHED) as cursor:
             require_followed(cursor, plan)
-    kept = [io.BytesIO(table.few)] if table.few and not table.made else []
+    kept = b"" if table.made else table.few
     making = [] if table.made else [staging_statements.create_temporary(name, table.columns)]
-    with (
-        transaction(connection, UNFLUSHED, *making, *PINNED) as cursor,
-        batch.path.open("rb", buffering=BUFFER) as file,
-    ):
-        statement = staging_statements.load_batch(plan, name, keys_only=batch.keys_only)
-        for each in (*kept, file):
-            cursor.copy_expert(statement, each, BUFFER)
-        if cursor.rowcount != batch.rows:
-            raise errors.DatabaseError(
-                f"{batch.rows} rows were exported to a batch file and {cursor.rowcount} loaded"
-            )
+    with transaction(connection, UNFLUSHED, *making, *PINNED) as cursor:
+        copy_in(cursor, plan, name, batch, kept)
     table.made = True
-
-
-_BRIEFLY = SQL(
-    "SET LOCAL default_statistics_target = 10; {}; SET LOCAL default_statistics_target TO DEFAULT"
-)
-"""What the planner has to know of staged rows is how many there are, and a little of their keys."""
 
 
 def finish(
@@ -246,8 +231,7 @@ def _finish(cursor: Cursor, staging: Staging, plan: Plan) -> tuple[Witness, ...]
         name = constraint_name(staging.name.name)
         cursor.execute(staging_statements.add_key(key, staging.identifier, name))
     if staging.temporary and staging.rows.made:
-        keys = SQL(" ({})").format(identifiers.names(key.columns)) if key else SQL("")
-        cursor.execute(_BRIEFLY.format(SQL("ANALYZE {}{}").format(staging.identifier, keys)))
+        cursor.execute(staging_statements.analyze_briefly(staging.identifier, key))
     elif staging.rows.made and not _analyzes_itself(cursor):
         cursor.execute(SQL("ANALYZE {}").format(staging.identifier))
     if staging.keys and staging.keys.made:

@@ -80,6 +80,18 @@ def add_key(key: Key, name: Composable, constraint: str) -> Composable:
     )
 
 
+_BRIEFLY = SQL(
+    "SET LOCAL default_statistics_target = 10; {}; SET LOCAL default_statistics_target TO DEFAULT"
+)
+"""What the planner has to know of staged rows is how many there are, and a little of their keys."""
+
+
+def analyze_briefly(table: Composable, key: Key | None) -> Composable:
+    """ANALYZE of staged rows, of the key's columns where they have one."""
+    keys = SQL(" ({})").format(names(key.columns)) if key else SQL("")
+    return _BRIEFLY.format(SQL("ANALYZE {}{}").format(table, keys))
+
+
 def create_temporary(name: Composable, columns: Composable) -> Composable:
     """CREATE TABLE for a staging table beside a target that is there."""
     return SQL("CREATE TEMP TABLE {} ({})").format(name, columns)

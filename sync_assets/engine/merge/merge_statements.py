@@ -96,6 +96,13 @@ def count_changes(plan: Plan, key: Key, staging: Composable) -> Composable:
     )
 
 
+def count_lacking(plan: Plan, key: Key, staging: Composable) -> Composable:
+    """Count the staged rows that no target row is the same as."""
+    return SQL(
+        "SELECT count(*) FROM {} AS s WHERE NOT EXISTS (SELECT FROM {} AS t WHERE {})"
+    ).format(staged(plan, staging), relation(plan.table.target), joined(key))
+
+
 def _missing(key: Key, keys: Composable, within: Composable | None = None) -> Composable:
     missing = SQL("NOT EXISTS (SELECT FROM {} AS s WHERE {})").format(keys, joined(key))
     return missing if within is None else SQL("{} AND {}").format(within, missing)

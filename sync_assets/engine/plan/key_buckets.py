@@ -47,14 +47,21 @@ def by_buckets(source: Connection, target: Connection, plan: Plan) -> Plan:
     rows_ = estimated_rows(relation)
     if not plan.reads_all_keys or plan.keys.by_page is not KeysByPage.NONE or rows_ < LEAST:
         return plan
-    if relation.through_parent or any(leaf.kind != "r" for leaf in relation.leaves):
-        return plan
     width = key_width(plan)
-    if width is None or plan.layout.alterations or not _same_types(target, plan):
+    if width is None or not hash_alike(target, plan):
         return plan
     listed = rows_ * width / min(_received(source), _sent(target))
     later = listed > rows_ * HASHING
     return dataclasses.replace(plan, keys=dataclasses.replace(plan.keys, later=later))
+
+
+def hash_alike(target: Connection, plan: Plan) -> bool:
+    """Whether a plan's keys have the same text, and so the same hashes, at both ends."""
+    relation = plan.view.relation
+    if relation.through_parent or any(leaf.kind != "r" for leaf in relation.leaves):
+        return False
+    told = key_width(plan) is not None and not plan.layout.alterations
+    return told and _same_types(target, plan)
 
 
 def key_width(plan: Plan) -> int | None:

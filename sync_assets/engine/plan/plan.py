@@ -18,12 +18,16 @@ from sync_assets.engine.table import Deletes, SyncMode, Table
 
 
 class How(str, enum.Enum):
-    """How a leaf is read: every row, rows by their xid (in changed pages alone), or by cursor."""
+    """How a leaf is read: every row, rows by their xid (in changed pages alone), or by cursor.
+
+    A piece of a first load holds the rows that are older than the load's mark.
+    """
 
     WHOLE = "full"
     BLOCKS = "blocks"
     XID = "scan"
     CURSOR = "cursor"
+    OLDER = "piece"
 
 
 class Removal(str, enum.Enum):
@@ -60,13 +64,16 @@ class KeySearch:
 
     `by_page` is what becomes of the map of keys by page, which was there before if `mapped`;
     `gone_leaves` are the oids of leaves that were there at the last run. `later` says that keys are
-    read after the rows, in the buckets that then differ (`key_buckets`).
+    read after the rows, in the buckets that then differ (`key_buckets`). Where all of the target's
+    keys are the source's, but for those that are gone, `in_target` is how many it has: counting the
+    source's rows then tells whether any is.
     """
 
     by_page: KeysByPage = KeysByPage.NONE
     mapped: bool = False
     gone_leaves: tuple[int, ...] = ()
     later: bool = False
+    in_target: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -169,7 +169,7 @@ def _require_in_step(basis: Basis) -> None:
             remedy="Run it once without --rows.",
         )
     layout = basis.layout
-    void = _why_mark_is_void(table, basis.view, known, basis.there, configuration(table, layout))
+    void = why_mark_is_void(table, basis.view, known, basis.there, configuration(table, layout))
     why = f"full pass: {layout.full}" if layout.full and not layout.alterations else None
     if XidWindow(known.watermark, basis.view.snapshot.xmax).covers_ring:
         why = ALL_AROUND
@@ -209,7 +209,7 @@ def _why_all(basis: Basis, fingerprint: str) -> str | None:
         "full pass: the cursor has no mark yet": unmarked,
     }
     reason = next((text for text, holds in reasons.items() if holds), None)
-    return reason or _why_mark_is_void(table, view, known, basis.there, fingerprint)
+    return reason or why_mark_is_void(table, view, known, basis.there, fingerprint)
 
 
 def _require_accepted(basis: Basis) -> None:
@@ -217,9 +217,10 @@ def _require_accepted(basis: Basis) -> None:
         require_same_source(basis.known, basis.view.snapshot)
 
 
-def _why_mark_is_void(
+def why_mark_is_void(
     table: Table, view: SourceRelation, known: State, target: Relation, fingerprint: str
 ) -> str | None:
+    """The reason, if rows below the mark of a state may be others by now; None where it holds."""
     now = view.snapshot.identity
     if now.system_identifier is None and not table.trust_source_identity:
         return "full pass: the source role may not call pg_control_system()"

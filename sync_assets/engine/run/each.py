@@ -24,7 +24,9 @@ from sync_assets.engine.postgres.lock import locked, require_locks
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.outcome import make_receipt, state_after
-from sync_assets.engine.run.sync import publish, remembered, stage, sync_tables
+from sync_assets.engine.run.publish import publish
+from sync_assets.engine.run.stage import stage
+from sync_assets.engine.run.sync import remembered, sync_tables
 from sync_assets.engine.run.together import OnOutcome, located, parts, together
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.state.advance import advance_untouched

@@ -14,8 +14,8 @@ from sync_assets.engine.plan.key_buckets import estimated_rows
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key, Relation
-from sync_assets.engine.postgres.session import PINNED, Connection, transaction
-from sync_assets.engine.snapshot.scope import own_names, written
+from sync_assets.engine.postgres.session import PINNED, Connection, row, transaction
+from sync_assets.engine.snapshot.scope import own_names, under, written
 
 ROWS_PER_BUCKET = 16
 """Keys are small: a bucket holds so many times the rows that it would hold of whole rows."""
@@ -26,13 +26,20 @@ EVERYTHING = 1 << 62
 
 
 def differing_buckets(work: Work, plan: Plan, staging: Staging) -> KeyBuckets:
-    """The buckets that keys may be gone from, once the rows that changed are staged."""
+    """The buckets that keys may be gone from, once the rows that changed are staged.
+
+    None of them where the rows of both ends, counted, say that no key is gone.
+    """
     from sync_assets.engine.compare.comparison import Comparison
     from sync_assets.engine.compare.scan import End
 
     key = plan.layout.key
     if key is None:
         raise AssertionError(f"{plan.table.target} is compared by a key that it does not have")
+    if plan.keys.in_target is not None:
+        rows_in_source = _count_source(work, plan)
+        if plan.keys.in_target + _count_lacking(work.target, plan, key, staging) == rows_in_source:
+            return KeyBuckets((), rows_in_source, 1)
     condition = None if plan.table.where is None else written(plan.table.where)
     own = own_names(plan.table, plan.view.relation, plan.view.types)
     rows_ = _keys(plan.view.relation, key, condition)
@@ -46,6 +53,26 @@ def differing_buckets(work: Work, plan: Plan, staging: Staging) -> KeyBuckets:
         _add_new(work.target, plan, key, staging, buckets)
     work.run.report.spent("compare")
     return KeyBuckets(_differing(buckets), buckets.rows[1], 16**buckets.digits)
+
+
+def _count_source(work: Work, plan: Plan) -> int:
+    """All rows in scope, under the run's snapshot."""
+    table, relation = plan.table, plan.view.relation
+    only = SQL("ONLY " if relation.kind == "r" else "")
+    where = written(table.where) if table.where is not None else SQL("true")
+    counted = SQL("SELECT pg_catalog.count(*) FROM {}{} WHERE {}").format(
+        only, identifiers.relation(relation.name), where
+    )
+    with work.source.cursor() as cursor, under(cursor, own_names(table, relation, plan.view.types)):
+        return int(row(cursor, counted)[0])
+
+
+def _count_lacking(target: Connection, plan: Plan, key: Key, staging: Staging) -> int:
+    """The staged rows that the target does not have yet."""
+    if not staging.rows.made:
+        return 0
+    with transaction(target) as cursor:
+        return int(row(cursor, merge_statements.count_lacking(plan, key, staging.identifier))[0])
 
 
 def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:

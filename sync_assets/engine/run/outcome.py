@@ -102,29 +102,40 @@ def _rows_in_target(staged: Staged, merged: Merged, known: State | None) -> int 
 
 def state_after(staged: Staged, known: State | None, receipt: Receipt, storage: str) -> State:
     """What the next run goes on from; `storage` is where the target's rows now are."""
-    plan, seen = staged.plan, staged.plan.view.snapshot
+    plan = staged.plan
     if known is not None and plan.part is not None:
         return _state_beside(staged, known, receipt)
     before = known.samples if known and not plan.full else ()
+    return dataclasses.replace(
+        state_seen(plan, known, receipt.watermark, storage),
+        source_max_xmin=receipt.source_max_xmin,
+        rows_in_target=receipt.rows_in_target,
+        samples=kept(before, staged.newest),
+    )
+
+
+def state_seen(plan: Plan, known: State | None, watermark: int, storage: str) -> State:
+    """What a plan's snapshot saw of the source, without what is known of the rows."""
+    seen = plan.view.snapshot
     return State(
         version=(known.version if known else 0) + 1,
-        watermark=receipt.watermark,
+        watermark=watermark,
         snapshot_xmax=seen.xmax,
         lsn=seen.lsn,
-        source_max_xmin=receipt.source_max_xmin,
+        source_max_xmin=None,
         system_identifier=seen.identity.system_identifier,
         database=seen.identity.database,
         timeline=seen.identity.timeline,
         postmaster_start=seen.postmaster_start,
         configuration=plan.fingerprint,
         target_storage=storage,
-        rows_in_target=receipt.rows_in_target,
+        rows_in_target=None,
         snapshot_at=seen.taken_at,
         cursor_column=plan.cursor.column if plan.cursor else None,
         cursor_mark=plan.cursor.mark if plan.cursor else None,
-        samples=kept(before, staged.newest),
+        samples=(),
         leaves=tuple(known_leaf(leaf) for leaf in plan.view.relation.leaves),
-        positions=_positions(plan, known, receipt.watermark),
+        positions=_positions(plan, known, watermark),
         mapped=plan.keys.by_page is not KeysByPage.NONE,
         columns=remembered_columns(
             plan.view.relation,

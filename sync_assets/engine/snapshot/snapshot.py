@@ -14,8 +14,11 @@ from datetime import datetime
 
 import psycopg2
 import psycopg2.extensions
+from psycopg2.sql import SQL
 
 from sync_assets.engine import errors
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.session import (
     PINNED,
@@ -36,7 +39,7 @@ from sync_assets.engine.snapshot.indirect_reads import (
     reaches,
 )
 from sync_assets.engine.snapshot.locks import locks, named_when_shut_out
-from sync_assets.engine.snapshot.readable import require_sources
+from sync_assets.engine.snapshot.readable import require_source, require_sources
 from sync_assets.engine.snapshot.scope import own_names, scoped
 from sync_assets.engine.table import Table
 
@@ -154,6 +157,26 @@ def taken(
                     return
     names = ", ".join(str(table.source) for table in tables)
     raise errors.SourceChanged(f"{names} changed three times while being locked")
+
+
+@contextlib.contextmanager
+def taken_of_leaf(
+    connection: Connection, table: Table, leaf: RelationName
+) -> Iterator[tuple[Relation, Snapshot]]:
+    """Hold a snapshot of one leaf of a table, locked before it was taken; released at the end.
+
+    What the table is under that snapshot is for the caller to look at: it may have changed since the
+    leaf was named.
+    """
+    lock = SQL("LOCK TABLE ONLY {} IN ACCESS SHARE MODE").format(identifiers.relation(leaf))
+    with contextlib.ExitStack() as held:
+        with named_when_shut_out(connection, [table]):
+            with transaction(connection, _MAY_IDENTIFY) as cursor:
+                ((allowed,),) = cursor.fetchall()
+            settings = (*PINNED, lock, IN_RECOVERY)
+            cursor = held.enter_context(transaction(connection, *settings, begin=READ_SNAPSHOT))
+        snapshot = _take(cursor, identify=allowed, in_recovery=is_in_recovery(cursor))
+        yield require_source(cursor, table), snapshot
 
 
 def _is_open(connection: Connection) -> bool:

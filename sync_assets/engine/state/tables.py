@@ -10,8 +10,27 @@ from sync_assets.engine.postgres.session import Connection, Cursor, row, transac
 STATE = "sync_assets"
 """The schema of what is ours."""
 
-STATE_VERSION = 5
+STATE_VERSION = 6
 """Raise it with every change of the tables below, and migrate."""
+
+LOADS = """
+CREATE TABLE IF NOT EXISTS sync_assets.load (
+  target_schema text, target_table text, PRIMARY KEY (target_schema, target_table),
+  state jsonb NOT NULL,
+  started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
+  run_id text NOT NULL
+);
+COMMENT ON TABLE sync_assets.load IS
+  'first loads that are not published yet, and what their first snapshot saw';
+CREATE TABLE IF NOT EXISTS sync_assets.load_piece (
+  target_schema text, target_table text, leaf bigint, first_page bigint, end_page bigint,
+  PRIMARY KEY (target_schema, target_table, leaf, first_page),
+  FOREIGN KEY (target_schema, target_table) REFERENCES sync_assets.load ON DELETE CASCADE,
+  rows bigint, bytes bigint, loaded_at timestamptz
+);
+COMMENT ON COLUMN sync_assets.load_piece.loaded_at IS
+  'set by the transaction that loaded its rows; NULL as long as they are to be read'
+"""
 
 _TABLES = """
 CREATE TABLE IF NOT EXISTS sync_assets.version (version integer PRIMARY KEY);
@@ -85,6 +104,7 @@ def prepare(connection: Connection) -> None:
         for statement in Schemas(cursor).needed(STATE):
             cursor.execute(statement)
         cursor.execute(_TABLES, {"version": STATE_VERSION})
+        cursor.execute(LOADS)
 
 
 CURSORS_COLUMNS_AND_SAMPLES = """
@@ -112,6 +132,7 @@ MIGRATIONS: tuple[str, ...] = (
     POSITIONS_AND_MAPS,
     NO_SCHEMA_FINGERPRINTS,
     MAPS_BY_STORAGE,
+    LOADS,
 )
 """The first goes from version 1 to 2, and so on."""
 

@@ -21,7 +21,8 @@ from sync_assets.engine.plan.plan import Part
 from sync_assets.engine.plan.planner import plan_rows_of, plan_tables
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.run.sync import fill, publish
+from sync_assets.engine.run.publish import publish
+from sync_assets.engine.run.stage import fill
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state.state import states_of
 from sync_assets.engine.table import Table

@@ -21,7 +21,8 @@ from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.run.sync import fill, publish
+from sync_assets.engine.run.publish import publish
+from sync_assets.engine.run.stage import fill
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import giving_way, idling

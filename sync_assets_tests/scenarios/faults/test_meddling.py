@@ -26,7 +26,7 @@ from sync_assets.engine.load import staging
 from sync_assets.engine.load.loaders import Loaders
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.plan.plan import Plan
-from sync_assets.engine.run import sync
+from sync_assets.engine.run import stage
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.faults.faults import MANY_WORKERS
@@ -190,7 +190,7 @@ def test_a_batch_that_cannot_be_loaded_ends_the_run_where_there_is_room_for_no_o
         assert eventually(lambda: [*folder.iterdir()] == [batch.path] and running[0]._turn.locked())
         raise OutOfSpace("no room on the target")
 
-    monkeypatch.setattr(sync, "Loaders", Watched)
+    monkeypatch.setattr(stage, "Loaders", Watched)
     monkeypatch.setattr(staging, "load_batch", failing)
     with MANY_WORKERS(), pytest.raises(OutOfSpace, match="no room"):
         pair.engine(max_batch_disk=0).copy_table_data_with_xmin("t", "t")

@@ -1,0 +1,160 @@
+"""Begin a first load by pieces, or find out whether one that was begun may go on."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from sync_assets.engine.context import Run, Work
+from sync_assets.engine.limits import MEGABYTE
+from sync_assets.engine.load import staging
+from sync_assets.engine.load.staging import Staging
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.plan.changed_pages import probe_wal
+from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.plan.planner import plan_tables
+from sync_assets.engine.plan.reads import ALL_AROUND, known_leaf, why_mark_is_void
+from sync_assets.engine.postgres.catalog import read_relation, read_storage
+from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.postgres.xid import XidWindow
+from sync_assets.engine.run.outcome import state_seen
+from sync_assets.engine.snapshot import snapshot
+from sync_assets.engine.snapshot.flush import ensure_flushed
+from sync_assets.engine.snapshot.give_way import giving_way
+from sync_assets.engine.snapshot.identity import is_other_source, require_same_source
+from sync_assets.engine.snapshot.scope import texts
+from sync_assets.engine.state import ledger
+from sync_assets.engine.state.ledger import Piece
+from sync_assets.engine.state.shape import remembered_columns
+from sync_assets.engine.state.state import State
+from sync_assets.engine.state.tables import prepare
+from sync_assets.engine.table import SyncMode, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """A first load that has begun: `seen` is what its first snapshot saw, whose mark its pieces obey.
+
+    `plan` is that of a whole first load, on a snapshot of this run; `events` tell how it came to
+    go on, or to start over.
+    """
+
+    plan: Plan
+    seen: State
+    staging: Staging
+    events: tuple[str, ...] = ()
+
+    @property
+    def target(self) -> RelationName:
+        """The target table."""
+        return self.plan.table.target
+
+
+def begin(run: Run, table: Table, target: Connection) -> Load | None:
+    """The load that an earlier run has begun, or a new one; None for a table that has no pieces."""
+    with contextlib.ExitStack() as left, run.sessions.connected("source") as source:
+        outlook = probe_wal(source, [table])
+        with (
+            snapshot.taken(source, [table], run.report.begin) as (view,),
+            giving_way(run.sessions, run.max_blocking),
+        ):
+            work = Work(run, source, target, left)
+            (plan,) = plan_tables(work, [table], [view], {table.target: None}, outlook)
+            if _is_divisible(plan):
+                # What the mark says of the source must outlive a crash of it.
+                ensure_flushed(run.sessions, source, view.snapshot.lsn)
+    prepare(target)
+    with transaction(target) as cursor:
+        if not _is_divisible(plan):
+            ledger.abandon(cursor, table.target)
+            return None
+        seen, events = _going_on(cursor, plan)
+    room = staging.staging_for(plan)
+    return Load(plan, seen or _begin_anew(run, plan, target), room, events)
+
+
+def _is_divisible(plan: Plan) -> bool:
+    """Whether every row tells by its own version whether it belongs to a piece, and its key what it is."""
+    relation, table = plan.view.relation, plan.table
+    unproven = table.mode is SyncMode.FULL_SYNC and any(texts(table))
+    return (
+        plan.layout.creates
+        and plan.layout.key is not None
+        and relation.has_versions
+        and not relation.through_parent
+        and plan.view.reach is None
+        and all(leaf.kind == "r" for leaf in relation.leaves)
+        and not unproven
+    )
+
+
+def _begin_anew(run: Run, plan: Plan, target: Connection) -> State:
+    staging.drop_leftovers(target, [plan.table])
+    (room,) = staging.prepare_staging(target, [plan])
+    with transaction(target) as cursor:
+        storage = read_storage(cursor, room.name) or ""
+        seen = state_seen(plan, None, plan.view.snapshot.xmin, storage)
+        pieces = _cut(plan, run.limits.piece_mb * MEGABYTE)
+        ledger.begin(cursor, plan.table.target, seen, pieces, run.run_id)
+    return seen
+
+
+def _cut(plan: Plan, size: int) -> Iterator[Piece]:
+    """The pieces, of about so many bytes; pages that come later hold only rows that are newer."""
+    for leaf in plan.view.relation.leaves:
+        pages = max(1, size * leaf.pages // max(leaf.bytes, 1))
+        for first in range(0, leaf.pages, pages):
+            yield Piece(leaf.oid, first, min(first + pages, leaf.pages))
+
+
+def _going_on(cursor: Cursor, plan: Plan) -> tuple[State | None, tuple[str, ...]]:
+    """What the begun load of a plan's target has seen, if it may go on, and what there is to tell."""
+    target = plan.table.target
+    seen = ledger.recall(cursor, target)
+    if seen is None:
+        return None, ()
+    left = ledger.unfinished(cursor, target)
+    changed = [oid for oid in left if not _is_as_it_was(plan, seen, oid)]
+    hidden = read_relation(cursor, staging.staging_name(target, temporary=False))
+    why = _why_anew(plan, seen, hidden)
+    if not why and changed and len(changed) == len(plan.view.relation.leaves):
+        why = f"{plan.table.source} was truncated or rewritten"
+    if why:
+        return None, (f"the first load started over: {why}",)
+    done = ledger.progress(cursor, target)
+    events = (f"{done.pieces_loaded} of {done.pieces} pieces were loaded by earlier runs",)
+    if not changed:
+        return seen, events
+    kept = tuple(leaf for leaf in seen.leaves if leaf.oid not in changed)
+    seen = dataclasses.replace(seen, leaves=kept)
+    ledger.void(cursor, target, changed, seen)
+    return seen, (*events, f"{len(changed)} partitions changed meanwhile and are read whole")
+
+
+def _why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
+    """Why what is loaded is of no use, or None; raises SourceBehind."""
+    now = plan.view.snapshot
+    if hidden is None:
+        return "what was loaded is gone from the target"
+    if is_other_source(seen, now):
+        return "the source is another database"
+    require_same_source(seen, now)
+    if XidWindow(seen.watermark, now.xmax).covers_ring:
+        return ALL_AROUND.removeprefix("full pass: ")
+    void = why_mark_is_void(plan.table, plan.view, seen, hidden, plan.fingerprint)
+    if void is not None:
+        return void.removeprefix("full pass: ")
+    shape = remembered_columns(plan.view.relation, plan.view.types, plan.layout.key_columns, None)
+    return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
+
+
+def _is_as_it_was(plan: Plan, seen: State, oid: int) -> bool:
+    """Whether the pages of a leaf are still those that the load began with."""
+    leaf = next((each for each in plan.view.relation.leaves if each.oid == oid), None)
+    before = next((each for each in seen.leaves if each.oid == oid), None)
+    if leaf is None or before != known_leaf(leaf):
+        return False
+    return not leaf.unlogged or seen.postmaster_start == plan.view.snapshot.postmaster_start

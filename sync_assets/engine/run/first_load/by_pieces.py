@@ -1,0 +1,72 @@
+"""A first load by pieces: it goes on where a killed one ended, and holds no snapshot for long.
+
+begin → pieces → key → snapshot → plan → export → load → merge → state
+
+The rows of a large table are read page range by page range, each under a short snapshot of its own,
+into a table that nobody sees. Only rows are taken that are older than the mark, the xmin of the load's
+first snapshot: what was written since is newer, and one incremental step at the end reads it, as any
+run does. It also finds the rows that are gone; then all is published in one transaction. Why that is
+exact at the last snapshot, docs/first-load.md proves.
+"""
+
+from __future__ import annotations
+
+from sync_assets.engine import errors
+from sync_assets.engine.context import Run
+from sync_assets.engine.export.batches import batch_folder
+from sync_assets.engine.limits import MEGABYTE
+from sync_assets.engine.load.staging import staging_name
+from sync_assets.engine.postgres.catalog import read_sizes
+from sync_assets.engine.postgres.session import Connection, transaction
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.first_load.begin import begin
+from sync_assets.engine.run.first_load.complete import complete
+from sync_assets.engine.run.first_load.pieces import LeafChanged, move_pieces
+from sync_assets.engine.table import Table
+from sync_assets.engine.workers import choose_workers
+
+CHANGES = 20
+"""How often the source's table may change under one run before it gives up."""
+
+LEAST = 4
+"""A table that would be fewer pieces is read on one snapshot: docs/first-load.md has the measurement."""
+
+
+def load_by_pieces(run: Run, table: Table, target: Connection) -> Receipt | None:
+    """Load a table that was never synced; None where it is to be read on one snapshot.
+
+    `target` holds the lock of the target table. What was loaded before an error stays, and the next
+    run goes on from there. Raises SyncError.
+    """
+    if table.dry_run or table.rows is not None or not _is_large(run, table):
+        return None
+    hidden = staging_name(table.target, temporary=False)
+    try:
+        return _loaded(run, table, target)
+    except errors.SyncError as error:
+        if error.table == str(hidden):
+            error.table = str(table.target)
+        raise
+
+
+def _is_large(run: Run, table: Table) -> bool:
+    with run.sessions.connected("source") as source, transaction(source) as cursor:
+        size = read_sizes(cursor, [table.source]).get(table.source)
+    return size is not None and size > LEAST * run.limits.piece_mb * MEGABYTE
+
+
+def _loaded(run: Run, table: Table, target: Connection) -> Receipt | None:
+    workers = choose_workers(run.workers, run.workers.max_workers)
+    for _ in range(CHANGES):
+        load = begin(run, table, target)
+        if load is None:
+            return None
+        run.report.begin("load")
+        try:
+            with batch_folder(run.batch_dir) as folder:
+                moved = move_pieces(run, load, folder, workers)
+        except LeafChanged:
+            continue
+        run.report.spent("pieces")
+        return complete(run, load, moved, target)
+    raise errors.SourceChanged(f"{table.source} was changed {CHANGES} times while it was loaded")

@@ -1,0 +1,183 @@
+"""The end of a first load by pieces: key, what changed meanwhile, and the transaction that publishes."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from dataclasses import dataclass
+from functools import partial
+
+from psycopg2.sql import SQL
+
+from sync_assets.engine import errors
+from sync_assets.engine.context import Run
+from sync_assets.engine.export.batches import Exported
+from sync_assets.engine.layout.evolve import lay_out
+from sync_assets.engine.load import staging, staging_statements
+from sync_assets.engine.load.newest import newest
+from sync_assets.engine.load.staging import Staged, Staging
+from sync_assets.engine.merge import merge
+from sync_assets.engine.merge.merge import Merged
+from sync_assets.engine.merge.publish import publish_rows
+from sync_assets.engine.merge.still_there import still_there
+from sync_assets.engine.merge.violations import explained
+from sync_assets.engine.plan.key_buckets import hash_alike
+from sync_assets.engine.plan.plan import KeySearch, Plan
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.lock import require_locks
+from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.session import (
+    PINNED,
+    UNFLUSHED,
+    Connection,
+    pinned,
+    row,
+    transaction,
+)
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.run.first_load.begin import Load
+from sync_assets.engine.run.first_load.pieces import Moved
+from sync_assets.engine.run.outcome import make_receipt, state_after
+from sync_assets.engine.run.stage import stage
+from sync_assets.engine.snapshot.flush import Flush
+from sync_assets.engine.state import advance
+from sync_assets.engine.table import ChangedBlocks, Deletes, OnSchemaChange, SyncMode
+
+
+def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
+    """Bring what is loaded to one snapshot, and publish it."""
+    table, hidden = load.plan.table, load.staging.name
+    count = _keyed(target, load)
+    last = dataclasses.replace(
+        table,
+        target=hidden,
+        mode=SyncMode.XMIN_INCREMENTAL if table.mode is SyncMode.FULL_SYNC else table.mode,
+        # Only what the source has shall be there, however much went while it was loaded.
+        deletes=Deletes.HARD,
+        max_delete_ratio=1.0,
+        allow_empty=True,
+        confirm_deletes=None,
+        accept_source=False,
+        full_refresh=False,
+        on_schema_change=OnSchemaChange.EVOLVE,
+        changed_blocks=ChangedBlocks.OFF
+        if table.changed_blocks is ChangedBlocks.OFF
+        else ChangedBlocks.AUTO,
+    )
+    known = {hidden: load.seen}
+    with contextlib.ExitStack() as cleanup:
+        look = partial(_counting, target, count)
+        (staged,), flush = stage(run, [last], target, known, cleanup, look)
+        end = _End(run, load, moved, count)
+        publish = partial(end.published, target, staged, flush)
+        receipt = explained(run.sessions, target, [hidden], publish)
+    run.report.begin("clean up")
+    return receipt
+
+
+def _keyed(target: Connection, load: Load) -> int:
+    """Give the loaded rows their key, and count them."""
+    plan, name = load.plan, load.staging.name
+    constraint = staging.constraint_name(name.name)
+    there = "SELECT to_regclass(format('%%I.%%I', %s, %s)) IS NOT NULL"
+    with transaction(target, UNFLUSHED, *PINNED) as cursor:
+        if plan.layout.key and not row(cursor, there, (name.schema, constraint))[0]:
+            table = identifiers.relation(name)
+            cursor.execute(staging_statements.add_key(plan.layout.key, table, constraint))
+        cursor.execute(
+            staging_statements.analyze_briefly(identifiers.relation(name), plan.layout.key)
+        )
+        (count,) = row(cursor, SQL("SELECT count(*) FROM {}").format(identifiers.relation(name)))
+    return int(count)
+
+
+def _counting(target: Connection, count: int, plan: Plan) -> Plan:
+    """The plan of the last step: keys are compared only where the rows, counted, say that some are gone."""
+    if not plan.compares_keys:
+        return plan
+    alike = hash_alike(target, plan)
+    keys = KeySearch(later=alike, in_target=count if alike else None)
+    return dataclasses.replace(plan, keys=keys)
+
+
+@dataclass(frozen=True, slots=True)
+class _End:
+    """A load whose pieces are all loaded: `count` rows are in its hidden table."""
+
+    run: Run
+    load: Load
+    moved: Moved
+    count: int
+
+    def published(self, target: Connection, staged: Staged, flush: Flush) -> Receipt:
+        """Let the hidden table become the target, with what changed since the pieces were read."""
+        run, load, moved = self.run, self.load, self.moved
+        table, hidden = load.plan.table, load.staging.name
+        report, view = run.report, staged.plan.view
+        layout = lay_out(table, view.relation, view.types, None, None)
+        run.sessions.check()
+        report.begin("merge")
+        with transaction(target, merge.INDEXED) as cursor:
+            require_locks(cursor, [table.target])
+            look = partial(still_there, run.sessions)
+            storage = {hidden: load.seen.target_storage}
+            merged = publish_rows(cursor, [staged], storage, look)[hidden]
+            with pinned(cursor):
+                samples = newest(cursor, staged.plan, identifiers.relation(hidden))
+            report.spent("merge")
+            flush.ensure()
+            report.spent("flush")
+            report.begin("state")
+            reason = f"{load.plan.reason}; {moved.loaded.pieces} pieces"
+            plan = dataclasses.replace(
+                staged.plan, table=table, layout=layout, full=True, reason=reason, keys=KeySearch()
+            )
+            room = Staging(load.staging.rows, temporary=False)
+            room.rows.made = True
+            merge.become_target(cursor, plan, room)
+            merge.alter_target(cursor, plan, room)
+            published = read_relation(cursor, table.target)
+            if published is None:
+                raise errors.ConcurrentRun(f"{table.target} was dropped during the run")
+            whole = dataclasses.replace(
+                staged, plan=plan, staging=room, done=_all_done(moved, staged), newest=samples
+            )
+            live = self.count + merged.inserted - merged.deleted
+            receipt = _receipt(run, load, moved, whole, live, published)
+            after = state_after(whole, None, receipt, published.storage)
+            advance.advance(cursor, table.target, table.source, None, after, receipt)
+            report.begin("commit")
+            run.sessions.check()
+        return receipt
+
+
+def _all_done(moved: Moved, staged: Staged) -> Exported:
+    """What all runs of the load have exported together."""
+    pieces, last = moved.loaded, staged.done
+    return Exported(
+        chunks=pieces.pieces + last.chunks,
+        chunks_done=pieces.pieces_loaded + last.chunks_done,
+        rows=pieces.rows + last.rows,
+        keys=last.keys,
+        bytes=pieces.bytes + last.bytes,
+    )
+
+
+def _receipt(
+    run: Run, load: Load, moved: Moved, whole: Staged, live: int, published: Relation
+) -> Receipt:
+    told = []
+    if moved.interrupted:
+        told.append(f"{moved.interrupted} pieces were interrupted by the source and read again")
+    receipt = make_receipt(run, whole, Merged(live, 0), None, published)
+    seconds = dict(receipt.seconds)
+    seconds["snapshot"] = round(max(whole.snapshot_seconds, moved.snapshot_seconds), 3)
+    return dataclasses.replace(
+        receipt,
+        rows_unchanged=max(0, whole.done.rows - live),
+        rows_in_target=live,
+        workers=max(whole.workers, moved.workers),
+        events=(*load.events, *told, *receipt.events),
+        seconds=seconds,
+    )

@@ -1,0 +1,264 @@
+"""Move the pieces of a first load: each is read under a short snapshot of its own.
+
+A worker takes a piece that nobody works on from the ledger, reads it into batch files, lets go of the
+source, and loads the files in the transaction that marks the piece as loaded.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import itertools
+import threading
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import psycopg2
+import psycopg2.errors
+
+from sync_assets.engine import errors
+from sync_assets.engine.context import Run
+from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget
+from sync_assets.engine.export.copy_chunk import copy_chunk
+from sync_assets.engine.export.leaf_access import TAKEN
+from sync_assets.engine.load.copy_in import copy_in
+from sync_assets.engine.plan.plan import Chunk, How, Plan
+from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.relation import Leaf, Relation
+from sync_assets.engine.postgres.session import PINNED, UNFLUSHED, Connection, Cursor, transaction
+from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED, at_most
+from sync_assets.engine.postgres.xid import XidWindow
+from sync_assets.engine.progress import Progress
+from sync_assets.engine.run.first_load.begin import Load
+from sync_assets.engine.snapshot.give_way import giving_way, hurry
+from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
+from sync_assets.engine.snapshot.scope import own_names
+from sync_assets.engine.snapshot.snapshot import Snapshot, taken_of_leaf
+from sync_assets.engine.state import ledger
+from sync_assets.engine.state.ledger import Loaded, Piece
+from sync_assets.engine.threads import TaskGroup
+
+TRIES = 5
+"""How often a standby interrupts a worker, one time after the other, before the run gives up."""
+
+
+class LeafChanged(Exception):
+    """A leaf of the source is no longer what the load began with: what is left is to be told anew."""
+
+
+@dataclass(slots=True)
+class Moved:
+    """What this run has done: `loaded` counts those of earlier runs, too.
+
+    `snapshot_seconds` is the longest that a piece held its snapshot.
+    """
+
+    loaded: Loaded
+    workers: int = 0
+    snapshot_seconds: float = 0.0
+    interrupted: int = 0
+    lock: threading.Lock = field(default_factory=threading.Lock)
+
+
+def move_pieces(run: Run, load: Load, folder: Path, workers: int) -> Moved:
+    """Load all pieces that are left, over so many connections to either end.
+
+    Raises LeafChanged, and what reading and loading raise; what is loaded stays loaded.
+    """
+    with run.sessions.connected("target") as target, transaction(target) as cursor:
+        before = ledger.progress(cursor, load.target)
+    moved = Moved(before)
+    left = before.pieces - before.pieces_loaded
+    with contextlib.ExitStack() as held:
+        # All of them before the watch, which looks after those that it finds.
+        pairs = [
+            (
+                held.enter_context(run.sessions.connected("source")),
+                held.enter_context(run.sessions.connected("target")),
+            )
+            for _ in range(min(workers, left))
+        ]
+        held.enter_context(giving_way(run.sessions, run.max_blocking))
+        group = held.enter_context(TaskGroup(run.sessions.cancel_statements))
+        budget = DiskBudget(run.max_batch_disk)
+        moved.workers = len(pairs)
+        for number, (source, target) in enumerate(pairs):
+            mover = _Mover(run, load, source, target, folder, number, moved, budget, group.stopped)
+            group.start(mover.work)
+    return moved
+
+
+@dataclass(slots=True)
+class _Read:
+    """A piece in batch files."""
+
+    batches: list[Batch] = field(default_factory=list)
+    rows: int = 0
+    bytes: int = 0
+
+
+# What a thread works with, beside the two connections that are its own.
+@dataclass(slots=True)
+class _Mover:
+    run: Run
+    load: Load
+    source: Connection
+    target: Connection
+    folder: Path
+    number: int
+    moved: Moved
+    budget: DiskBudget
+    stopped: threading.Event
+    _files: Iterator[int] = field(default_factory=itertools.count)
+    _interrupted: int = 0
+
+    def work(self) -> None:
+        """Move pieces as long as there are any."""
+        limit = round(self.run.limits.max_snapshot_age * 1000)
+        with self.source.cursor() as cursor:
+            cursor.execute(f"SELECT {at_most('statement_timeout', limit, local=False)}")
+        hurry(self.run.sessions, self.source)
+        while not self.stopped.is_set():
+            self.run.sessions.check()
+            if self.budget.wait_for_room(self.stopped.is_set, 1.0) and not self._move_next():
+                return
+
+    def _move_next(self) -> bool:
+        """Move one piece; False where none is left that nobody works on."""
+        piece: Piece | None = None
+        began = time.monotonic()
+        with contextlib.ExitStack() as files:
+            try:
+                with transaction(self.target, UNFLUSHED, *PINNED, AS_IDLE_AS_ALLOWED) as cursor:
+                    piece = ledger.claim(cursor, self.load.target)
+                    if piece is None:
+                        return False
+                    read = self._read(piece, files)
+                    held = time.monotonic() - began
+                    self._load(cursor, piece, read)
+            except psycopg2.errors.SerializationFailure:
+                # A standby needed what the snapshot still saw: it costs this piece.
+                if not self._goes_on():
+                    raise
+            except psycopg2.errors.QueryCanceled:
+                late = piece is not None and time.monotonic() - began > self._longest / 2
+                if not late or self.run.sessions.cancelled:
+                    raise
+                self._count_interrupted()
+                self._cut_smaller(piece)
+            else:
+                self._interrupted = 0
+                self._told(piece, held)
+        return True
+
+    @property
+    def _longest(self) -> float:
+        return self.run.limits.max_snapshot_age
+
+    def _goes_on(self) -> bool:
+        """Whether this worker tries again after the source has interrupted it."""
+        self._interrupted += 1
+        if self._interrupted > TRIES or self.stopped.is_set() or self.run.sessions.cancelled:
+            return False
+        self._count_interrupted()
+        return True
+
+    def _count_interrupted(self) -> None:
+        with self.moved.lock:
+            self.moved.interrupted += 1
+
+    def _read(self, piece: Piece, files: contextlib.ExitStack) -> _Read:
+        leaf = self._leaf(piece)
+        read = _Read()
+
+        def written(count: int) -> None:
+            self.budget.change(count)
+            read.bytes += count
+
+        def opening(ending: str) -> BatchFile:
+            return BatchFile(
+                self.folder / f"{self.number:04d}-{next(self._files):08d}.{ending}", written
+            )
+
+        def complete(batch: Batch) -> None:
+            read.batches.append(batch)
+            read.rows += batch.rows
+            files.callback(self._discard, batch)
+
+        try:
+            with taken_of_leaf(self.source, self.load.plan.table, leaf.name) as (relation, seen):
+                plan = self._plan(relation, leaf, seen)
+                names = own_names(plan.table, plan.view.relation, plan.view.types)
+                with self.source.cursor() as cursor:
+                    cursor.execute("; ".join((TAKEN, *names)))
+                chunk = Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end)
+                copy_chunk(self.run.sessions, self.source, plan, chunk, opening, complete)
+        except psycopg2.errors.UndefinedTable:
+            raise LeafChanged from None
+        return read
+
+    def _leaf(self, piece: Piece) -> Leaf:
+        leaves = self.load.plan.view.relation.leaves
+        leaf = next((leaf for leaf in leaves if leaf.oid == piece.leaf), None)
+        if leaf is None:
+            raise LeafChanged
+        return leaf
+
+    def _plan(self, relation: Relation, leaf: Leaf, now: Snapshot) -> Plan:
+        """The plan of a piece under its snapshot; raises where that is of something else.
+
+        An older state of the source would lack rows that no later step reads.
+        """
+        plan, seen = self.load.plan, self.load.seen
+        there = next((each for each in relation.leaves if each.oid == leaf.oid), None)
+        same = there is not None and (
+            (there.filenode, there.tablespace, there.fingerprint)
+            == (leaf.filenode, leaf.tablespace, leaf.fingerprint)
+        )
+        restarted = leaf.unlogged and now.postmaster_start != plan.view.snapshot.postmaster_start
+        if (
+            not same
+            or restarted
+            or relation.fingerprint != plan.view.relation.fingerprint
+            or is_other_history(seen, now)
+        ):
+            raise LeafChanged
+        require_same_source(seen, now)
+        window = XidWindow(seen.watermark, now.xmax)
+        view = dataclasses.replace(plan.view, snapshot=now)
+        return dataclasses.replace(plan, window=window, view=view)
+
+    def _load(self, cursor: Cursor, piece: Piece, read: _Read) -> None:
+        table = identifiers.relation(self.load.staging.name)
+        for batch in read.batches:
+            self.run.sessions.check()
+            if batch.rows:
+                copy_in(cursor, self.load.plan, table, batch)
+        ledger.loaded(cursor, self.load.target, piece, read.rows, read.bytes)
+
+    def _discard(self, batch: Batch) -> None:
+        batch.discard()
+        self.budget.change(-batch.bytes)
+
+    def _told(self, piece: Piece, held: float) -> None:
+        """Count a piece, and say how far the load is; cut the next ones smaller where it took long."""
+        if held > self._longest / 2:
+            self._cut_smaller(piece)
+        with transaction(self.target) as cursor:
+            loaded = ledger.progress(cursor, self.load.target)
+        with self.moved.lock:
+            self.moved.loaded = loaded
+            self.moved.snapshot_seconds = max(self.moved.snapshot_seconds, held)
+        name, counts = str(self.load.target), (loaded.pieces_loaded, loaded.pieces)
+        self.run.report.moved(Progress(name, "load", loaded.rows, loaded.bytes, *counts))
+
+    def _cut_smaller(self, piece: Piece | None) -> None:
+        if piece is None or piece.end - piece.first == 1:
+            raise errors.ServerCancelled(
+                "one page took longer to read than a snapshot may be held",
+                remedy="Raise max_snapshot_age.",
+            )
+        with transaction(self.target) as cursor:
+            ledger.split(cursor, self.load.target, piece.leaf, (piece.end - piece.first) // 2)

@@ -1,0 +1,201 @@
+"""The ledger of a first load that is made of pieces: what its first snapshot saw, and what is loaded.
+
+It lives beside the data: a piece is marked as loaded by the transaction that loads its rows. Whoever
+works on a piece holds its line locked until then, so two workers never have the same one, and a
+killed worker gives its piece back.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.relation import LeafColumn
+from sync_assets.engine.postgres.session import Cursor, row, rows
+from sync_assets.engine.snapshot.pages import Position
+from sync_assets.engine.state.shape import from_json
+from sync_assets.engine.state.state import State, StateLeaf
+
+
+@dataclass(frozen=True, slots=True)
+class Piece:
+    """Pages `first` up to, not including, `end` of a leaf, by its oid."""
+
+    leaf: int
+    first: int
+    end: int
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """How far a load has come, in pieces and pages; `rows` and `bytes` are those of what is loaded."""
+
+    pieces: int = 0
+    pieces_loaded: int = 0
+    pages: int = 0
+    pages_loaded: int = 0
+    rows: int = 0
+    bytes: int = 0
+
+
+def begin(
+    cursor: Cursor, target: RelationName, seen: State, pieces: Iterable[Piece], run_id: str
+) -> None:
+    """Begin the ledger of a target anew; `seen` is its source under the load's first snapshot."""
+    abandon(cursor, target)
+    cursor.execute(
+        "INSERT INTO sync_assets.load (target_schema, target_table, state, run_id)"
+        " VALUES (%s, %s, %s, %s)",
+        (target.schema, target.name, _as_json(seen), run_id),
+    )
+    cut = list(pieces)
+    columns = (
+        [each.leaf for each in cut],
+        [each.first for each in cut],
+        [each.end for each in cut],
+    )
+    cursor.execute(
+        "INSERT INTO sync_assets.load_piece"
+        " SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])",
+        (target.schema, target.name, *columns),
+    )
+
+
+def abandon(cursor: Cursor, target: RelationName) -> None:
+    """Forget the load of a target, if there is one; its rows are dropped with their table."""
+    cursor.execute(
+        f"DELETE FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
+        _place(target),
+    )
+
+
+def recall(cursor: Cursor, target: RelationName) -> State | None:
+    """What the first snapshot of a target's load saw; None where none has begun."""
+    found = rows(
+        cursor,
+        f"SELECT state FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
+        _place(target),
+    )
+    return _restored(found[0][0]) if found else None
+
+
+_PROGRESS = """
+SELECT count(*), count(loaded_at), coalesce(sum(end_page - first_page), 0)::bigint,
+       coalesce(sum(end_page - first_page) FILTER (WHERE loaded_at IS NOT NULL), 0)::bigint,
+       coalesce(sum(rows), 0)::bigint, coalesce(sum(bytes), 0)::bigint
+FROM sync_assets.load_piece WHERE (target_schema, target_table) = (%(schema)s, %(name)s)
+"""
+
+
+def progress(cursor: Cursor, target: RelationName) -> Loaded:
+    """How far the load of a target has come."""
+    return Loaded(*row(cursor, _PROGRESS, _place(target)))
+
+
+_UNFINISHED = """
+SELECT DISTINCT leaf FROM sync_assets.load_piece
+WHERE (target_schema, target_table) = (%(schema)s, %(name)s) AND loaded_at IS NULL
+"""
+
+
+def unfinished(cursor: Cursor, target: RelationName) -> frozenset[int]:
+    """The oids of the leaves that have pieces left to be read."""
+    return frozenset(leaf for (leaf,) in rows(cursor, _UNFINISHED, _place(target)))
+
+
+def void(cursor: Cursor, target: RelationName, leaves: Iterable[int], seen: State) -> None:
+    """Take the lines of leaves that are no longer read by pieces out of the ledger.
+
+    What was loaded of them stays, and is counted no more; `seen` is remembered from now on.
+    """
+    cursor.execute(
+        f"UPDATE sync_assets.load SET state = %(state)s WHERE {_OF_TARGET}",  # noqa: S608 - constants only
+        {**_place(target), "state": _as_json(seen)},
+    )
+    cursor.execute(
+        f"DELETE FROM sync_assets.load_piece WHERE {_OF_TARGET} AND leaf = ANY (%(leaves)s)",  # noqa: S608 - constants only
+        {**_place(target), "leaves": sorted(leaves)},
+    )
+
+
+_CLAIM = """
+SELECT leaf, first_page, end_page FROM sync_assets.load_piece
+WHERE (target_schema, target_table) = (%(schema)s, %(name)s) AND loaded_at IS NULL
+ORDER BY leaf, first_page LIMIT 1 FOR UPDATE SKIP LOCKED
+"""
+
+
+def claim(cursor: Cursor, target: RelationName) -> Piece | None:
+    """A piece that nobody works on, this transaction's until it ends; None where none is left."""
+    found = rows(cursor, _CLAIM, _place(target))
+    return Piece(*found[0]) if found else None
+
+
+_LOADED = """
+UPDATE sync_assets.load_piece
+SET rows = %(rows)s, bytes = %(bytes)s, loaded_at = clock_timestamp()
+WHERE (target_schema, target_table, leaf, first_page)
+    = (%(schema)s, %(name)s, %(leaf)s, %(first)s)
+"""
+
+
+def loaded(cursor: Cursor, target: RelationName, piece: Piece, count: int, size: int) -> None:
+    """Mark a piece as loaded, with its rows and the bytes of its batch files."""
+    values = {"rows": count, "bytes": size, "leaf": piece.leaf, "first": piece.first}
+    cursor.execute(_LOADED, _place(target) | values)
+
+
+_SPLIT = """
+WITH large AS (
+  SELECT leaf, first_page, end_page FROM sync_assets.load_piece
+  WHERE (target_schema, target_table) = (%(schema)s, %(name)s) AND leaf = %(leaf)s
+    AND loaded_at IS NULL AND end_page - first_page > %(pages)s
+  FOR UPDATE SKIP LOCKED
+), cut AS (
+  UPDATE sync_assets.load_piece AS p SET end_page = large.first_page + %(pages)s
+  FROM large WHERE (p.target_schema, p.target_table) = (%(schema)s, %(name)s)
+    AND (p.leaf, p.first_page) = (large.leaf, large.first_page)
+)
+INSERT INTO sync_assets.load_piece (target_schema, target_table, leaf, first_page, end_page)
+SELECT %(schema)s, %(name)s, leaf, first, least(first + %(pages)s, end_page)
+FROM large, generate_series(first_page + %(pages)s, end_page - 1, %(pages)s) AS first
+"""
+
+
+def split(cursor: Cursor, target: RelationName, leaf: int, pages: int) -> None:
+    """Cut what is left of a leaf, and nobody works on, into pieces of so many pages at most."""
+    cursor.execute(_SPLIT, _place(target) | {"leaf": leaf, "pages": pages})
+
+
+_OF_TARGET = "(target_schema, target_table) = (%(schema)s, %(name)s)"
+
+
+def _place(target: RelationName) -> dict[str, object]:
+    return {"schema": target.schema, "name": target.name}
+
+
+def _as_json(seen: State) -> str:
+    return json.dumps(dataclasses.asdict(seen), default=datetime.isoformat)
+
+
+def _restored(found: dict[str, Any]) -> State:
+    leaves = (
+        StateLeaf(**{**each, "columns": tuple(LeafColumn(**column) for column in each["columns"])})
+        for each in found["leaves"]
+    )
+    return State(
+        **{
+            **found,
+            "postmaster_start": datetime.fromisoformat(found["postmaster_start"]),
+            "snapshot_at": datetime.fromisoformat(found["snapshot_at"]),
+            "samples": (),
+            "positions": tuple(Position(**each) for each in found["positions"]),
+            "columns": from_json(found["columns"]),
+            "leaves": tuple(leaves),
+        }
+    )
