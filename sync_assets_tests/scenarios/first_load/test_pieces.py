@@ -8,6 +8,7 @@ import pytest
 
 from sync_assets.engine import Progress, Receipt
 from sync_assets.engine.limits import Limits
+from sync_assets.engine.run.first_load import begin
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -152,6 +153,17 @@ def test_what_was_loaded_of_a_table_that_is_another_now_is_read_again(
         assert any("started over" in event and why in event for event in receipt.events)
     assert pair.is_exact()
     assert pair.leftovers() == []
+
+
+def test_a_load_that_trusted_pages_after_a_rewrite_would_lose_rows(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pair.source(*CREATE)
+    interrupt(pair)
+    pair.source("DELETE FROM t WHERE id % 2 = 0", "VACUUM FULL t")
+    monkeypatch.setattr(begin, "is_unmoved", lambda *_: True)
+    load(pair)
+    assert not pair.is_exact()
 
 
 def test_another_configuration_starts_over(pair: Pair) -> None:

@@ -17,7 +17,7 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.plan.reads import ALL_AROUND, known_leaf, why_mark_is_void
 from sync_assets.engine.postgres.catalog import read_relation, read_storage
-from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.run.outcome import state_seen
@@ -29,7 +29,7 @@ from sync_assets.engine.snapshot.scope import texts
 from sync_assets.engine.state import ledger
 from sync_assets.engine.state.ledger import Piece
 from sync_assets.engine.state.shape import remembered_columns
-from sync_assets.engine.state.state import State
+from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.state.tables import prepare
 from sync_assets.engine.table import SyncMode, Table
 
@@ -151,10 +151,15 @@ def _why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
     return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
 
 
+def is_unmoved(leaf: Leaf, before: StateLeaf) -> bool:
+    """Whether the pages of a leaf hold what they held: nothing has rewritten or truncated it."""
+    return known_leaf(leaf) == before
+
+
 def _is_as_it_was(plan: Plan, seen: State, oid: int) -> bool:
     """Whether the pages of a leaf are still those that the load began with."""
     leaf = next((each for each in plan.view.relation.leaves if each.oid == oid), None)
     before = next((each for each in seen.leaves if each.oid == oid), None)
-    if leaf is None or before != known_leaf(leaf):
+    if leaf is None or before is None or not is_unmoved(leaf, before):
         return False
     return not leaf.unlogged or seen.postmaster_start == plan.view.snapshot.postmaster_start

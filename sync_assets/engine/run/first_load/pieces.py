@@ -25,12 +25,14 @@ from sync_assets.engine.export.copy_chunk import copy_chunk
 from sync_assets.engine.export.leaf_access import TAKEN
 from sync_assets.engine.load.copy_in import copy_in
 from sync_assets.engine.plan.plan import Chunk, How, Plan
+from sync_assets.engine.plan.reads import known_leaf
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.session import PINNED, UNFLUSHED, Connection, Cursor, transaction
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED, at_most
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.progress import Progress
+from sync_assets.engine.run.first_load import begin
 from sync_assets.engine.run.first_load.begin import Load
 from sync_assets.engine.snapshot.give_way import giving_way, hurry
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
@@ -213,10 +215,7 @@ class _Mover:
         """
         plan, seen = self.load.plan, self.load.seen
         there = next((each for each in relation.leaves if each.oid == leaf.oid), None)
-        same = there is not None and (
-            (there.filenode, there.tablespace, there.fingerprint)
-            == (leaf.filenode, leaf.tablespace, leaf.fingerprint)
-        )
+        same = there is not None and begin.is_unmoved(there, known_leaf(leaf))
         restarted = leaf.unlogged and now.postmaster_start != plan.view.snapshot.postmaster_start
         if (
             not same
