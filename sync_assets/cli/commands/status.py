@@ -118,7 +118,9 @@ def _row(name: str, status: TableStatus) -> tuple[str, ...]:
     name = name if status.target == status.source else f"{status.source} → {name}"
     name = name if status.configured else f"{name} (not configured)"
     if status.synced_at is None:
-        return (name, "never synced", "", "", "", "", "")
+        began = status.loaded is not None
+        said = f"loading, {status.loaded:.0%}" if began else "never synced"
+        return (name, said, "", "", "", "", "")
     return (
         name,
         status.synced_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),

@@ -14,6 +14,7 @@ from sync_assets.engine.postgres.session import rows, transaction
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.identity import is_behind, is_other_history, is_other_source
 from sync_assets.engine.snapshot.snapshot import Snapshot
+from sync_assets.engine.state import ledger
 from sync_assets.engine.state.tables import are_there
 from sync_assets.engine.table import Table
 
@@ -43,6 +44,7 @@ class TableStatus:
     run_id: str | None = None
     configured: bool = True
     source_problem: str | None = None
+    loaded: float | None = None
 
 
 _STATE = """
@@ -67,12 +69,16 @@ def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[
     with sessions.connected("target") as target, transaction(target) as cursor:
         states = rows(cursor, _STATE) if are_there(cursor) else ()
         found = {values[:2]: values[2:] for values in states}
+        loads = ledger.shares(cursor) if states or are_there(cursor) else {}
     with sessions.connected("source") as source:
         now = snapshot.now(source)
     asked = {(table.target.schema, table.target.name) for table in tables}
     statuses = [
-        _status(
-            table.source, table.target, found.get((table.target.schema, table.target.name)), now
+        dataclasses.replace(
+            _status(
+                table.source, table.target, found.get((table.target.schema, table.target.name)), now
+            ),
+            loaded=loads.get(table.target),
         )
         for table in tables
     ]

@@ -9,6 +9,7 @@ itself, in one more session of ours, and ends the others from there.
 from __future__ import annotations
 
 import contextlib
+import math
 import threading
 import time
 from collections.abc import Iterator
@@ -76,7 +77,10 @@ DECLARE
   waiting record;
 BEGIN
   WHILE EXISTS (SELECT FROM pg_stat_activity WHERE pid = ANY ({ours}::int[])) LOOP
-    PERFORM pg_sleep({pause});
+    FOR nap IN 1..{naps} LOOP
+      PERFORM pg_sleep({seconds});
+      COMMIT;
+    END LOOP;
     {look} INTO waiting;
     IF FOUND THEN
       RAISE INFO '{said}%', waiting.said;
@@ -87,7 +91,11 @@ BEGIN
   END LOOP;
 END
 """
-"""Each look has a transaction of its own: an older one would hold back VACUUM and see no change."""
+"""Each look has a transaction of its own, as has each nap: an older one would hold back VACUUM, and see no
+change."""
+
+NAP = 1.0
+"""Seconds that the watch sleeps at once, at most: a session that sleeps holds a snapshot."""
 
 
 @contextlib.contextmanager
@@ -208,8 +216,14 @@ class _Watch:
         self, connection: Connection, look: Composable, ours: Composable, own: int
     ) -> None:
         end = SQL(_END).format(pids=SQL("waiting.pids"), ours=ours)
+        naps = math.ceil(self._pause / NAP)
         body = SQL(_WATCH).format(
-            ours=ours, pause=Literal(self._pause), look=look, end=end, said=SQL(_SAID)
+            ours=ours,
+            naps=Literal(naps),
+            seconds=Literal(self._pause / naps),
+            look=look,
+            end=end,
+            said=SQL(_SAID),
         )
         watch = SQL("DO {}").format(Literal(body.as_string(connection))).as_string(connection)
         try:

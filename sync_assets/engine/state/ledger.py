@@ -42,6 +42,16 @@ class Loaded:
     rows: int = 0
     bytes: int = 0
 
+    @property
+    def pieces_left(self) -> int:
+        """How many are still to be loaded."""
+        return self.pieces - self.pieces_loaded
+
+    @property
+    def share(self) -> float:
+        """What part of it is there, from 0 to 1."""
+        return self.pages_loaded / self.pages if self.pages else 1.0
+
 
 def begin(
     cursor: Cursor, target: RelationName, seen: State, pieces: Iterable[Piece], run_id: str
@@ -97,6 +107,22 @@ def progress(cursor: Cursor, target: RelationName) -> Loaded:
     return Loaded(*row(cursor, _PROGRESS, _place(target)))
 
 
+_SHARES = """
+SELECT target_schema, target_table,
+       sum(end_page - first_page) FILTER (WHERE loaded_at IS NOT NULL)::float8
+         / nullif(sum(end_page - first_page), 0)
+FROM sync_assets.load LEFT JOIN sync_assets.load_piece USING (target_schema, target_table)
+GROUP BY target_schema, target_table
+"""
+
+
+def shares(cursor: Cursor) -> dict[RelationName, float]:
+    """What part of each load that has begun is there, from 0 to 1; none in state of older versions."""
+    (there,) = row(cursor, "SELECT to_regclass('sync_assets.load') IS NOT NULL")
+    found = rows(cursor, _SHARES) if there else ()
+    return {RelationName(schema, name): share or 0.0 for schema, name, share in found}
+
+
 _UNFINISHED = """
 SELECT DISTINCT leaf FROM sync_assets.load_piece
 WHERE (target_schema, target_table) = (%(schema)s, %(name)s) AND loaded_at IS NULL
@@ -109,16 +135,17 @@ def unfinished(cursor: Cursor, target: RelationName) -> frozenset[int]:
 
 
 def void(cursor: Cursor, target: RelationName, leaves: Iterable[int], seen: State) -> None:
-    """Take the lines of leaves that are no longer read by pieces out of the ledger.
+    """Take what is left of leaves that are no longer read by pieces out of the ledger.
 
-    What was loaded of them stays, and is counted no more; `seen` is remembered from now on.
+    What was loaded of them stays, in the table and in the ledger; `seen` is remembered from now on.
     """
     cursor.execute(
         f"UPDATE sync_assets.load SET state = %(state)s WHERE {_OF_TARGET}",  # noqa: S608 - constants only
         {**_place(target), "state": _as_json(seen)},
     )
     cursor.execute(
-        f"DELETE FROM sync_assets.load_piece WHERE {_OF_TARGET} AND leaf = ANY (%(leaves)s)",  # noqa: S608 - constants only
+        f"DELETE FROM sync_assets.load_piece WHERE {_OF_TARGET}"  # noqa: S608 - constants only
+        " AND leaf = ANY (%(leaves)s) AND loaded_at IS NULL",
         {**_place(target), "leaves": sorted(leaves)},
     )
 

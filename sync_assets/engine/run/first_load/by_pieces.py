@@ -11,6 +11,10 @@ exact at the last snapshot, docs/first-load.md proves.
 
 from __future__ import annotations
 
+import contextlib
+
+import psycopg2
+
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
@@ -22,6 +26,7 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.first_load.begin import begin
 from sync_assets.engine.run.first_load.complete import complete
 from sync_assets.engine.run.first_load.pieces import LeafChanged, move_pieces
+from sync_assets.engine.state import ledger
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
 
@@ -40,13 +45,26 @@ def load_by_pieces(run: Run, table: Table, target: Connection) -> Receipt | None
     """
     if table.dry_run or table.rows is not None or not _is_large(run, table):
         return None
-    hidden = staging_name(table.target, temporary=False)
     try:
-        return _loaded(run, table, target)
+        return run.sessions.translating(lambda: _loaded(run, table, target))
     except errors.SyncError as error:
-        if error.table == str(hidden):
+        if error.table == str(staging_name(table.target, temporary=False)):
             error.table = str(table.target)
+        share = _share_loaded(run, table)
+        if share:
+            error.remedy += f" {share:.0%} of it is loaded: the next run goes on from there."
         raise
+
+
+def _share_loaded(run: Run, table: Table) -> float | None:
+    """What part of the table is loaded, from 0 to 1, where the target can still say so."""
+    with (
+        contextlib.suppress(errors.SyncError, psycopg2.Error),
+        run.sessions.connected("target") as target,
+        transaction(target) as cursor,
+    ):
+        return ledger.shares(cursor).get(table.target)
+    return None
 
 
 def _is_large(run: Run, table: Table) -> bool:

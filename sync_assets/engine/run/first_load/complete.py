@@ -7,8 +7,6 @@ import dataclasses
 from dataclasses import dataclass
 from functools import partial
 
-from psycopg2.sql import SQL
-
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Exported
@@ -48,7 +46,9 @@ from sync_assets.engine.table import ChangedBlocks, Deletes, OnSchemaChange, Syn
 def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
     """Bring what is loaded to one snapshot, and publish it."""
     table, hidden = load.plan.table, load.staging.name
-    count = _keyed(target, load)
+    _add_key(target, load)
+    run.report.spent("key")
+    count = moved.loaded.rows
     last = dataclasses.replace(
         table,
         target=hidden,
@@ -67,7 +67,7 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
     )
     known = {hidden: load.seen}
     with contextlib.ExitStack() as cleanup:
-        look = partial(_counting, target, count)
+        look = partial(_counted_first, target, count)
         (staged,), flush = stage(run, [last], target, known, cleanup, look)
         end = _End(run, load, moved, count)
         publish = partial(end.published, target, staged, flush)
@@ -76,26 +76,25 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
     return receipt
 
 
-def _keyed(target: Connection, load: Load) -> int:
-    """Give the loaded rows their key, and count them."""
+def _add_key(target: Connection, load: Load) -> None:
+    """Give the loaded rows their key, unless an earlier run has."""
     plan, name = load.plan, load.staging.name
-    constraint = staging.constraint_name(name.name)
+    table, constraint = identifiers.relation(name), staging.constraint_name(name.name)
     there = "SELECT to_regclass(format('%%I.%%I', %s, %s)) IS NOT NULL"
     with transaction(target, UNFLUSHED, *PINNED) as cursor:
         if plan.layout.key and not row(cursor, there, (name.schema, constraint))[0]:
-            table = identifiers.relation(name)
             cursor.execute(staging_statements.add_key(plan.layout.key, table, constraint))
-        cursor.execute(
-            staging_statements.analyze_briefly(identifiers.relation(name), plan.layout.key)
-        )
-        (count,) = row(cursor, SQL("SELECT count(*) FROM {}").format(identifiers.relation(name)))
-    return int(count)
+        cursor.execute(staging_statements.analyze_briefly(table, plan.layout.key))
 
 
-def _counting(target: Connection, count: int, plan: Plan) -> Plan:
+def _counted_first(target: Connection, count: int, plan: Plan) -> Plan:
     """The plan of the last step: keys are compared only where the rows, counted, say that some are gone."""
     if not plan.compares_keys:
         return plan
+    if plan.window.is_empty:
+        # No transaction has ended since the load began: none has deleted a row.
+        table = dataclasses.replace(plan.table, deletes=Deletes.IGNORE)
+        return dataclasses.replace(plan, table=table, keys=KeySearch())
     alike = hash_alike(target, plan)
     keys = KeySearch(later=alike, in_target=count if alike else None)
     return dataclasses.replace(plan, keys=keys)

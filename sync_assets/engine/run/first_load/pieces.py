@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import queue
 import threading
 import time
 from collections.abc import Iterator
@@ -42,6 +43,9 @@ from sync_assets.engine.state import ledger
 from sync_assets.engine.state.ledger import Loaded, Piece
 from sync_assets.engine.threads import TaskGroup
 
+AGAIN = 0.5
+"""Seconds between two looks at pieces that another process works on."""
+
 TRIES = 5
 """How often a standby interrupts a worker, one time after the other, before the run gives up."""
 
@@ -65,48 +69,73 @@ class Moved:
 
 
 def move_pieces(run: Run, load: Load, folder: Path, workers: int) -> Moved:
-    """Load all pieces that are left, over so many connections to either end.
+    """Load all pieces that are left, over so many connections to the source.
 
-    Raises LeafChanged, and what reading and loading raise; what is loaded stays loaded.
+    There are twice as many to the target, so that one piece is read while another is loaded. Raises
+    LeafChanged, and what reading and loading raise; what is loaded stays loaded.
     """
+    moved = Moved(_so_far(run, load))
+    while moved.loaded.pieces_left:
+        _move_all(run, load, folder, workers, moved)
+        moved.loaded = _so_far(run, load)
+        if moved.loaded.pieces_left:
+            # Another process works on them.
+            run.sessions.check()
+            time.sleep(AGAIN)
+    return moved
+
+
+def _so_far(run: Run, load: Load) -> Loaded:
     with run.sessions.connected("target") as target, transaction(target) as cursor:
-        before = ledger.progress(cursor, load.target)
-    moved = Moved(before)
-    left = before.pieces - before.pieces_loaded
+        return ledger.progress(cursor, load.target)
+
+
+def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) -> None:
+    """Move all pieces that nobody works on."""
+    most = min(workers, moved.loaded.pieces_left)
+    moved.workers = max(moved.workers, most)
+    sources: queue.SimpleQueue[Connection] = queue.SimpleQueue()
     with contextlib.ExitStack() as held:
         # All of them before the watch, which looks after those that it finds.
-        pairs = [
-            (
-                held.enter_context(run.sessions.connected("source")),
-                held.enter_context(run.sessions.connected("target")),
-            )
-            for _ in range(min(workers, left))
+        for _ in range(most):
+            sources.put(_bounded(run, held.enter_context(run.sessions.connected("source"))))
+        targets = [
+            held.enter_context(run.sessions.connected("target"))
+            for _ in range(min(2 * workers, moved.loaded.pieces_left))
         ]
         held.enter_context(giving_way(run.sessions, run.max_blocking))
         group = held.enter_context(TaskGroup(run.sessions.cancel_statements))
         budget = DiskBudget(run.max_batch_disk)
-        moved.workers = len(pairs)
-        for number, (source, target) in enumerate(pairs):
-            mover = _Mover(run, load, source, target, folder, number, moved, budget, group.stopped)
+        for number, target in enumerate(targets):
+            mover = _Mover(run, load, sources, target, folder, number, moved, budget, group.stopped)
             group.start(mover.work)
-    return moved
+
+
+def _bounded(run: Run, source: Connection) -> Connection:
+    """A session whose statements end before their snapshot is too old."""
+    limit = round(run.limits.max_snapshot_age * 1000)
+    with source.cursor() as cursor:
+        cursor.execute(f"SELECT {at_most('statement_timeout', limit, local=False)}")
+    return source
 
 
 @dataclass(slots=True)
 class _Read:
-    """A piece in batch files."""
+    """A piece in batch files; `held` is for how many seconds its snapshot was."""
 
+    began: float | None = None
+    held: float = 0.0
     batches: list[Batch] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
 
 
-# What a thread works with, beside the two connections that are its own.
+# What a thread works with, beside the connection that is its own.
 @dataclass(slots=True)
 class _Mover:
     run: Run
     load: Load
-    source: Connection
+    sources: queue.SimpleQueue[Connection]
     target: Connection
     folder: Path
     number: int
@@ -118,10 +147,6 @@ class _Mover:
 
     def work(self) -> None:
         """Move pieces as long as there are any."""
-        limit = round(self.run.limits.max_snapshot_age * 1000)
-        with self.source.cursor() as cursor:
-            cursor.execute(f"SELECT {at_most('statement_timeout', limit, local=False)}")
-        hurry(self.run.sessions, self.source)
         while not self.stopped.is_set():
             self.run.sessions.check()
             if self.budget.wait_for_room(self.stopped.is_set, 1.0) and not self._move_next():
@@ -130,29 +155,29 @@ class _Mover:
     def _move_next(self) -> bool:
         """Move one piece; False where none is left that nobody works on."""
         piece: Piece | None = None
-        began = time.monotonic()
+        read = _Read()
         with contextlib.ExitStack() as files:
             try:
                 with transaction(self.target, UNFLUSHED, *PINNED, AS_IDLE_AS_ALLOWED) as cursor:
                     piece = ledger.claim(cursor, self.load.target)
                     if piece is None:
                         return False
-                    read = self._read(piece, files)
-                    held = time.monotonic() - began
+                    with self._source() as source:
+                        self._read(source, piece, read, files)
                     self._load(cursor, piece, read)
             except psycopg2.errors.SerializationFailure:
                 # A standby needed what the snapshot still saw: it costs this piece.
                 if not self._goes_on():
                     raise
             except psycopg2.errors.QueryCanceled:
-                late = piece is not None and time.monotonic() - began > self._longest / 2
+                late = read.began is not None and read.held > self._longest / 2
                 if not late or self.run.sessions.cancelled:
                     raise
                 self._count_interrupted()
                 self._cut_smaller(piece)
             else:
                 self._interrupted = 0
-                self._told(piece, held)
+                self._told(piece, read.held)
         return True
 
     @property
@@ -171,9 +196,27 @@ class _Mover:
         with self.moved.lock:
             self.moved.interrupted += 1
 
-    def _read(self, piece: Piece, files: contextlib.ExitStack) -> _Read:
+    @contextlib.contextmanager
+    def _source(self) -> Iterator[Connection]:
+        """A session of the source that nobody reads with; it comes back only in order."""
+        while True:
+            try:
+                source = self.sources.get(timeout=1.0)
+                break
+            except queue.Empty:
+                self.run.sessions.check()
+                if self.stopped.is_set():
+                    raise errors.Cancelled("the load was given up") from None
+        try:
+            yield source
+        finally:
+            self.sources.put(source)
+
+    def _read(
+        self, source: Connection, piece: Piece, read: _Read, files: contextlib.ExitStack
+    ) -> None:
         leaf = self._leaf(piece)
-        read = _Read()
+        hurry(self.run.sessions, source)
 
         def written(count: int) -> None:
             self.budget.change(count)
@@ -189,17 +232,19 @@ class _Mover:
             read.rows += batch.rows
             files.callback(self._discard, batch)
 
+        read.began = time.monotonic()
         try:
-            with taken_of_leaf(self.source, self.load.plan.table, leaf.name) as (relation, seen):
+            with taken_of_leaf(source, self.load.plan.table, leaf.name) as (relation, seen):
                 plan = self._plan(relation, leaf, seen)
                 names = own_names(plan.table, plan.view.relation, plan.view.types)
-                with self.source.cursor() as cursor:
+                with source.cursor() as cursor:
                     cursor.execute("; ".join((TAKEN, *names)))
                 chunk = Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end)
-                copy_chunk(self.run.sessions, self.source, plan, chunk, opening, complete)
+                copy_chunk(self.run.sessions, source, plan, chunk, opening, complete)
         except psycopg2.errors.UndefinedTable:
             raise LeafChanged from None
-        return read
+        finally:
+            read.held = time.monotonic() - read.began
 
     def _leaf(self, piece: Piece) -> Leaf:
         leaves = self.load.plan.view.relation.leaves

@@ -1,0 +1,157 @@
+"""First loads of large tables: by pieces, and on one snapshot, beside each other.
+
+`python benchmarks/first_load.py --rows 10000000 --works w1,w2` measures time, memory, and how long the
+source had to hold a snapshot for us, as its own pg_stat_activity shows it. `--kills N` ends loads at
+random moments, N times each, and counts the rows that were read until one came through.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import random
+import signal
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
+
+import psycopg2
+from compare import Bench, opened
+from measure import measured
+from work import WORKS, Work, made
+
+LOAD = """
+import json, sys
+from sync_assets.engine import DataCopyEngine
+from sync_assets.engine.limits import Limits
+source, target, table, piece, age = sys.argv[1:]
+limits = Limits(piece_mb=int(piece), max_snapshot_age=float(age))
+engine = DataCopyEngine(source, target, limits=limits)
+receipt = engine.copy_table_data_with_xmin(table, table)
+print(json.dumps(receipt.as_dict()))
+"""
+ONE_SNAPSHOT = 1 << 20
+"""MB of a piece that no table is larger than."""
+
+OLDEST = """
+SELECT coalesce(max(extract(epoch FROM clock_timestamp() - xact_start)), 0)::float8
+FROM pg_stat_activity
+WHERE application_name = 'sync_assets' AND backend_xmin IS NOT NULL AND backend_type = 'client backend'
+"""
+
+
+@contextlib.contextmanager
+def watched(url: str) -> Iterator[list[float]]:
+    """The age of our oldest snapshot on the source, looked at twenty times a second; its highest."""
+    oldest, stopped = [0.0], threading.Event()
+
+    def look() -> None:
+        with closing(psycopg2.connect(url)) as session, session.cursor() as at:
+            session.autocommit = True
+            while not stopped.wait(0.05):
+                at.execute(OLDEST)
+                oldest[0] = max(oldest[0], at.fetchall()[0][0])
+
+    thread = threading.Thread(target=look)
+    thread.start()
+    try:
+        yield oldest
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def command(source: str, target: str, work: Work, piece: int, age: float) -> list[str]:
+    """What loads a table in a process of its own."""
+    return [sys.executable, "-c", LOAD, source, target, work.table, str(piece), str(age)]
+
+
+def load(bench: Bench, work: Work, rows: int, piece: int, age: float) -> dict[str, object]:
+    """One load into an empty database."""
+    source = bench.pair.source.url(made(bench.pair.source, work, rows))
+    name = f"{work.name}_first"
+    bench.pair.target.drop_database(name)
+    target = bench.pair.target.create_database(name)
+    bench.settle(source)
+    with watched(source) as oldest:
+        seen = measured(
+            command(source, target, work, piece, age),
+            os.environ,
+            limit=bench.limit,
+            log=bench.room / "first_load.log",
+        )
+    receipt = json.loads(seen.output) if seen.code == 0 else {}
+    bench.pair.target.drop_database(name)
+    return {
+        "seconds": seen.seconds,
+        "cpu": seen.cpu,
+        "memory": seen.memory,
+        "snapshot": round(oldest[0], 2),
+        "parts": receipt.get("seconds"),
+        "reason": receipt.get("reason", seen.code),
+    }
+
+
+def compared(bench: Bench, work: Work, rows: int, rounds: int, age: float) -> None:
+    """By pieces and on one snapshot, in turns."""
+    ways = {"one snapshot": ONE_SNAPSHOT, "pieces": 64}
+    times: dict[str, list[float]] = {way: [] for way in ways}
+    for _ in range(rounds):
+        for way, piece in ways.items():
+            found = load(bench, work, rows, piece, age)
+            times[way].append(float(str(found["seconds"])))
+            bench.record(work=work.name, rows=rows, step="first", tool=way, **found)
+            print(found, flush=True)
+    one, by_pieces = (statistics.median(times[way]) for way in ways)
+    print(f"{work.name} {rows:,}: {by_pieces / one:.2f} times one snapshot", flush=True)
+
+
+def killed(bench: Bench, work: Work, rows: int, kills: int, seed: int) -> None:
+    """Loads that are ended at random moments until one comes through, on a source that changes."""
+    chance = random.Random(seed)
+    source = bench.pair.source.url(made(bench.pair.source, work, rows))
+    name = f"{work.name}_killed"
+    bench.pair.target.drop_database(name)
+    target = bench.pair.target.create_database(name)
+    whole = None
+    for _ in range(kills):
+        process = subprocess.Popen(
+            command(source, target, work, 16, 60), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL
+        )
+        time.sleep(chance.uniform(0.5, 6))
+        if process.poll() is None:
+            process.send_signal(signal.SIGKILL)
+        whole = process.communicate()[0]
+        if process.returncode == 0:
+            break
+    receipt = json.loads(whole) if whole else None
+    print(kills, receipt and (receipt["rows_exported"], receipt["events"]), flush=True)
+
+
+def main() -> None:
+    """Measure what was asked for."""
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--room", type=Path, default=Path("/tmp/sync-assets-benchmarks"))
+    parser.add_argument("--rows", type=int, default=10_000_000)
+    parser.add_argument("--works", default="w1,w2")
+    parser.add_argument("--rounds", type=int, default=1)
+    parser.add_argument("--age", type=float, default=5.0)
+    parser.add_argument("--kills", type=int, default=0)
+    asked = parser.parse_args()
+    with opened(asked.room, asked.room / "first_load.jsonl", 1200) as bench:
+        for name in asked.works.split(","):
+            if asked.kills:
+                killed(bench, WORKS[name], asked.rows, asked.kills, 1)
+            else:
+                compared(bench, WORKS[name], asked.rows, asked.rounds, asked.age)
+
+
+if __name__ == "__main__":
+    main()
