@@ -1,7 +1,7 @@
 """Write the reference from the models: `python scripts/generate_reference.py`, or `make reference`.
 
 The tables in configuration.md stand between `<!-- keys of MODEL -->` and `<!-- end of keys -->`,
-MODEL being a class of `sync_assets.config.model` or `.automation`; schemas/ holds the JSON schema of defs.yaml, and
+MODEL being a class of `sync_assets.config.model`, `.automation` or `.value_types`; schemas/ holds the JSON schema of defs.yaml, and
 one for what each command prints with `--json`. A test fails while any of them is stale.
 """
 
@@ -20,7 +20,7 @@ from pydantic_core import PydanticUndefined
 
 from sync_assets.cli.documents import DOCUMENTS
 from sync_assets.cli.output import JSON_VERSION
-from sync_assets.config import automation, entries
+from sync_assets.config import automation, entries, value_types
 from sync_assets.config import model as configuration
 from sync_assets.config.parsing import COMPONENT_KEYS, OUR_TYPES
 from sync_assets.config.strict import keys_of
@@ -51,7 +51,8 @@ def _filled(found: re.Match[str]) -> str:
 
 
 def _model(name: str) -> Any:
-    return getattr(configuration, name, None) or getattr(automation, name, None)
+    homes = (configuration, automation, value_types)
+    return next((getattr(home, name) for home in homes if hasattr(home, name)), None)
 
 
 def _rows(model: type[BaseModel]) -> Iterator[str]:

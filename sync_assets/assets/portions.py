@@ -12,6 +12,7 @@ from sync_assets.assets.work import Done, Work, age_of, seen_before
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.holders import WatermarkAge
+from sync_assets.engine.limits import Limits
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.table import Table, WorkerConfig
@@ -30,13 +31,13 @@ def jobs_of(
     They have the same ends. There are enough of them for `parallel` at once, and `kept` closes the
     connections that they share.
     """
-    alike: dict[WorkerConfig, list[Work]] = {}
+    alike: dict[tuple[WorkerConfig, Limits], list[Work]] = {}
     for work in works:
         (first, *others) = work.members
         if others or first.table.target in work.op.rivals:
             yield [work.op.name], partial(_alone, work, listener)
         else:
-            alike.setdefault(work.limits, []).append(work)
+            alike.setdefault((work.workers, first.limits), []).append(work)
     for those in alike.values():
         by_target = {str(work.members[0].table.target): work for work in those}
         engine = those[0].engine(partial(_follow, by_target, listener))

@@ -101,13 +101,14 @@ class Work:
         """The engine for it, and for whatever has the same ends, limits and run."""
         return DataCopyEngine(
             *self.urls,
-            workers=self.limits,
+            workers=self.workers,
             on_progress=on_progress,
             run_id=self.run_id,
+            limits=self.members[0].limits,
         )
 
     @property
-    def limits(self) -> WorkerConfig:
+    def workers(self) -> WorkerConfig:
         """The workers as this run may use them; raises ConfigurationError."""
         return self.config.limits(self.op.workers)
 

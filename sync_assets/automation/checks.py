@@ -183,7 +183,7 @@ def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: s
 
 def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> Verdict:
     run_id = context.run.run_id
-    engine = DataCopyEngine(source, target, run_id=run_id)
+    engine = DataCopyEngine(source, target, run_id=run_id, limits=synced.limits)
     with stopped_with_run(context.instance, run_id, engine.cancel):
         found = engine.verify(synced.between_sweeps, sync=False)
     sentence = (

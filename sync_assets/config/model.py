@@ -15,13 +15,15 @@ from sync_assets.config.automation import Alerts, Automation, Interval, interval
 from sync_assets.config.catalog import Catalog, Discovered
 from sync_assets.config.entries import TableEntry, TableOptions, engine_table, set_values
 from sync_assets.config.strict import StrictModel
-from sync_assets.config.value_types import Connection, Group, Name, Workers
+from sync_assets.config.value_types import Connection, Group, Name, SourceLimits, Workers
+from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
 
 CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
 
 
+# What Dagster shows of a table, and what its run is given: each field is read alone.
 @dataclass(frozen=True, slots=True)
 class SyncedTable:
     """A table as the engine takes it, with what Dagster shows about it.
@@ -47,6 +49,7 @@ class SyncedTable:
     discovered: Discovered | None = None
     op_tags: Mapping[str, Any] = field(default_factory=dict)
     workers: WorkerConfig = field(default_factory=WorkerConfig)
+    limits: Limits = field(default_factory=Limits)
 
     @property
     def address(self) -> tuple[str, str]:
@@ -86,6 +89,9 @@ class TableSyncConfig(StrictModel):
     )
     workers: Workers = Field(
         Workers(), description="limits for the workers that export one table, see below"
+    )
+    limits: SourceLimits = Field(
+        SourceLimits(), description="what a run may take from the source, see below; no limit"
     )
     source_connection: Connection = Field(
         "source",
@@ -205,6 +211,7 @@ class TableSyncConfig(StrictModel):
             automation=Automation.of(chosen, own),
             snapshot_group=entry.snapshot_group,
             workers=self.worker_config(),
+            limits=self.limits.as_engine(),
         )
 
 

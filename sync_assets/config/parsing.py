@@ -42,6 +42,12 @@ EXPECTED = {
     "model_type": "write a mapping of keys to values",
 }
 
+BOUNDS = {
+    "greater_than_equal": ("ge", "at least"),
+    "less_than_equal": ("le", "at most"),
+    "greater_than": ("gt", "more than"),
+}
+"""What pydantic says of a number beyond a bound, and its name for that bound."""
 
 Discovery = Callable[[TableSyncConfig], Catalog | None]
 
@@ -225,9 +231,9 @@ def _problem(details: ErrorDetails, value: str) -> str:
     if kind in ("enum", "literal_error"):
         allowed = context["expected"].replace("'", "").replace(" or ", ", ")
         return f"{value} is not allowed; use one of {allowed}"
-    if kind in ("greater_than_equal", "less_than_equal"):
-        word = "at least" if "ge" in context else "at most"
-        return f"{value} is not allowed; use {word} {context.get('ge', context.get('le'))}"
+    if kind in BOUNDS:
+        name, words = BOUNDS[kind]
+        return f"{value} is not allowed; use {words} {context[name]}"
     return f"{value} is not allowed; {EXPECTED.get(kind, details['msg'])}"
 
 

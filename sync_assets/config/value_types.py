@@ -8,8 +8,10 @@ from typing import Annotated, Any
 
 from pydantic import AfterValidator, BeforeValidator, Field
 
+from sync_assets.config.automation import Interval, interval
 from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.limits import Hours, Limits, PauseWhile
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
 from sync_assets.engine.table import require_expression
 
@@ -117,3 +119,68 @@ class Workers(StrictModel):
     max_workers: int = Field(8, ge=1, description="at most so many")
     min_workers: int = Field(2, ge=1, description="at least so many, where there are page ranges")
     batch_size: int = Field(1000, ge=1, description="rows that a batch file holds at least")
+
+
+class Pause(StrictModel):
+    """States of the source in which a run waits before it begins to read."""
+
+    replication_lag: Interval | None = Field(
+        None,
+        description="while any standby of the source is behind by more than this, such as"
+        " `30 seconds`, as `replay_lag` in `pg_stat_replication` shows it",
+    )
+    active_sessions: int | None = Field(
+        None,
+        ge=0,
+        description="while more than so many sessions of clients are at work on the source's server,"
+        " without ours",
+    )
+    between: Annotated[str, _accepted_by(Hours.parse)] | None = Field(
+        None,
+        description="in these hours of each day, such as `08:00-18:00 Europe/Berlin`; they may cross"
+        " midnight",
+    )
+
+    def as_engine(self) -> PauseWhile:
+        """The states as the engine takes them."""
+        lag = self.replication_lag
+        return PauseWhile(
+            replication_lag=None if lag is None else interval(lag).total_seconds(),
+            active_sessions=self.active_sessions,
+            between=None if self.between is None else Hours.parse(self.between),
+        )
+
+
+class SourceLimits(StrictModel):
+    """What a run may take from the source."""
+
+    max_mb_per_second: float | None = Field(
+        None,
+        gt=0,
+        description="megabytes (10^6 bytes of COPY data) that a run reads in a second, all its workers"
+        " together, and all runs of one process from this source",
+    )
+    pause_while: Pause | None = Field(
+        None,
+        description="when a run waits before it takes a snapshot, see below; it never waits with one",
+    )
+    piece_mb: int = Field(
+        64,
+        ge=1,
+        description="megabytes of a table that a first load reads under one snapshot; a table of more"
+        " than four such pieces is read by pieces, and smaller ones where the rate would take too long",
+    )
+    max_snapshot_age: Interval = Field(
+        "1 minute",
+        description="how long a piece may hold its snapshot; a longer one is cut smaller",
+    )
+
+    def as_engine(self) -> Limits:
+        """The limits as the engine takes them."""
+        pause = self.pause_while
+        return Limits(
+            self.max_mb_per_second,
+            pause.as_engine() if pause else None,
+            self.piece_mb,
+            interval(self.max_snapshot_age).total_seconds(),
+        )

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from sync_assets.engine.errors import PermanentError, SyncError, TransientError
     from sync_assets.engine.inspection.observe import observe
     from sync_assets.engine.inspection.status import TableStatus, read_status
+    from sync_assets.engine.limits import Hours, Limits, PauseWhile
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.progress import Phase, Progress
     from sync_assets.engine.receipt import ColumnShape, Receipt
@@ -34,7 +35,10 @@ __all__ = [
     "Deletes",
     "Example",
     "Forecast",
+    "Hours",
     "LeafForecast",
+    "Limits",
+    "PauseWhile",
     "PermanentError",
     "Phase",
     "Progress",
@@ -60,6 +64,7 @@ _HOMES = {
     "errors": ("PermanentError", "SyncError", "TransientError"),
     "inspection.observe": ("observe",),
     "inspection.status": ("TableStatus", "read_status"),
+    "limits": ("Hours", "Limits", "PauseWhile"),
     "names": ("RelationName",),
     "progress": ("Phase", "Progress"),
     "receipt": ("ColumnShape", "Receipt"),

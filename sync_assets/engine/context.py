@@ -7,7 +7,7 @@ import uuid
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from sync_assets.engine.limits import Limits
+from sync_assets.engine.limits import Limits, Throttle
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.progress import Reporter
@@ -19,7 +19,10 @@ MAX_BATCH_DISK = 2 << 30
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """What a run works with besides its table."""
+    """What a run works with besides its table.
+
+    `throttle` keeps the rate of `limits`, for all that reads from the same source in this process.
+    """
 
     sessions: Sessions
     report: Reporter
@@ -29,6 +32,7 @@ class Run:
     max_blocking: float = MAX_BLOCKING
     limits: Limits = field(default_factory=Limits)
     run_id: str = field(default_factory=lambda: str(uuid.uuid4()))
+    throttle: Throttle | None = None
 
 
 @dataclass(frozen=True, slots=True)

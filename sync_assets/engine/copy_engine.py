@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from sync_assets.engine import errors
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
-from sync_assets.engine.limits import Limits
+from sync_assets.engine.limits import NO_LIMITS, Limits, throttle_of
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Lender, Server, Sessions
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
@@ -42,8 +42,8 @@ class DataCopyEngine:
 
     `workers` is a WorkerConfig or a number of workers. `on_progress` is called from the run's
     threads. A run whose lock keeps another session of the source waiting for `max_blocking` seconds
-    gives up; `limits` bound what it takes from the source. `run_id` names the run in its receipt: the same run asked for again returns what it
-    did. Every method raises SyncError, and none of them turns an error into a number.
+    gives up; `limits` bound what it takes from there. `run_id` names the run in its receipt: the same
+    run asked for again returns what it did. Every method raises SyncError, and turns none into a number.
 
     The steps can also be called one by one; they move data, and never advance the mark that the
     next run starts from. Only `sync` and the `copy_table_data` methods do.
@@ -60,16 +60,20 @@ class DataCopyEngine:
         batch_dir: Path | str | None = None,
         max_batch_disk: int = MAX_BATCH_DISK,
         max_blocking: float = MAX_BLOCKING,
-        limits: Limits = Limits(),  # noqa: B008 - frozen
+        limits: Limits = NO_LIMITS,
     ) -> None:
         self._source_url, self._target_url = source_url, target_url
         self.workers = WorkerConfig.of(workers)
         self._on_progress = on_progress
         self._run_id = run_id
-        self._batch_dir = Path(batch_dir) if batch_dir else None
-        self._max_batch_disk = max_batch_disk
-        self._max_blocking = max_blocking
-        self._limits = limits
+        self._new_run = partial(
+            Run,
+            batch_dir=Path(batch_dir) if batch_dir else None,
+            max_batch_disk=max_batch_disk,
+            max_blocking=max_blocking,
+            limits=limits,
+            throttle=throttle_of(source_url, limits),
+        )
         self._active: set[Sessions] = set()
         self._lender = Lender()
 
@@ -254,16 +258,8 @@ class DataCopyEngine:
         return tuple(outcomes[table] for table in tables)
 
     def _run(self, sessions: Sessions, report: Reporter) -> Run:
-        return Run(
-            sessions,
-            report,
-            self.workers,
-            self._batch_dir,
-            self._max_batch_disk,
-            self._max_blocking,
-            self._limits,
-            self._run_id or str(uuid.uuid4()),
-        )
+        run_id = self._run_id or str(uuid.uuid4())
+        return self._new_run(sessions, report, self.workers, run_id=run_id)
 
     def _sessions(self) -> Sessions:
         return Sessions(self._source_url, self._target_url, self._lender)

@@ -5,11 +5,12 @@ from __future__ import annotations
 import threading
 import time
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 Phase = Literal[
+    "wait",
     "identify",
     "lock",
     "snapshot",
@@ -25,13 +26,17 @@ Phase = Literal[
     "list",
     "repair",
 ]
-"""The steps of one run, in the order in which they begin; export and load overlap. The last three
-belong to `verify`, which does without those of a sync where it makes none."""
+"""The steps of one run, in the order in which they begin; export and load overlap. A run that has
+nothing to wait for leaves out the first. The last three belong to `verify`, which does without those
+of a sync where it makes none."""
 
 
 @dataclass(frozen=True, slots=True)
 class Progress:
-    """A step of the run begins, or has moved on: rows and bytes so far, chunks done of all."""
+    """A step of the run begins, or has moved on: rows and bytes so far, chunks done of all.
+
+    `note` says what holds it up, in words.
+    """
 
     table: str
     phase: Phase
@@ -39,6 +44,7 @@ class Progress:
     bytes: int = 0
     chunks_done: int = 0
     chunks: int = 0
+    note: str = ""
 
 
 OnProgress = Callable[[Progress], None]
@@ -55,23 +61,28 @@ REPORT_EVERY = 0.1
 
 @dataclass(slots=True)
 class Reporter:
-    """Follows one run over its tables: tells the caller, and keeps the time of each part."""
+    """Follows one run over its tables: tells the caller, and keeps the time of each part.
+
+    One who waits for the source holds `waiting`.
+    """
 
     tables: tuple[str, ...]
     on_progress: OnProgress = ignore_progress
     phase: Phase | None = None
     seconds: dict[str, float] = field(default_factory=lambda: defaultdict(float))
+    waiting: threading.Lock = field(default_factory=threading.Lock)
+    _waited_for: dict[str, str] = field(default_factory=dict)
     _last: dict[str, float] = field(default_factory=lambda: defaultdict(float))
     _started: float = field(default_factory=time.monotonic)
     _mark: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
 
-    def begin(self, phase: Phase) -> None:
-        """Say that a step begins."""
+    def begin(self, phase: Phase, note: str = "") -> None:
+        """Say that a step begins, or still is at what the note says."""
         with self._lock:
             self.phase = phase
             for table in self.tables:
-                self.on_progress(Progress(table, phase))
+                self.on_progress(Progress(table, phase, note=note))
 
     def moved(self, progress: Progress) -> None:
         """Say how far a table has come, at most every tenth of a second."""
@@ -86,6 +97,20 @@ class Reporter:
         now = time.monotonic()
         self.seconds[part] += now - self._mark
         self._mark = now
+
+    def waited(self, seconds: float, why: Mapping[str, str]) -> None:
+        """Book seconds of a wait, not on what the time is booked on next, and its reasons by kind."""
+        with self._lock:
+            self.seconds["wait"] += seconds
+            self._mark += seconds
+            self._waited_for = {**why, **self._waited_for}
+
+    @property
+    def events(self) -> tuple[str, ...]:
+        """What the receipt of each table tells of the waits."""
+        if not self._waited_for:
+            return ()
+        return (f"waited {self.seconds['wait']:,.0f} s: {'; '.join(self._waited_for.values())}",)
 
     def total(self) -> dict[str, float]:
         """Seconds by part, with `total`, to the millisecond."""

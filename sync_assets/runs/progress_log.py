@@ -12,6 +12,9 @@ from sync_assets.plain_text import shown
 LOG_SECONDS = 10.0
 """Between two lines about one phase of one table."""
 
+WAIT_SECONDS = 300.0
+"""Between two lines about a wait, which may last for hours: a silent run would be taken for dead."""
+
 SHORT = 1.0
 """Seconds of a sync that nobody reads about: each line is an event in Dagster's storage."""
 
@@ -59,7 +62,8 @@ class ProgressLog:
         with self._lock:
             began = self._began.setdefault(place, now)
             self._latest[progress.table] = progress
-            if not self._awake or now - self._written.get(place, -LOG_SECONDS) < LOG_SECONDS:
+            every = WAIT_SECONDS if progress.phase == "wait" else LOG_SECONDS
+            if not self._awake or now - self._written.get(place, -every) < every:
                 return
             self._written[place] = now
         self._write(described(progress, now - began))
@@ -73,7 +77,10 @@ def described(progress: Progress, seconds: float) -> str:
 def in_words(progress: Progress, seconds: float) -> str:
     """The phase, and what is known after `seconds` in it."""
     done = progress.chunks_done / progress.chunks if progress.chunks else 0.0
+    waiting = progress.phase == "wait" and seconds >= SHORT
     parts = [
+        progress.note,
+        f"{duration(seconds)} so far" if waiting else "",
         f"{progress.rows:,} rows" if progress.rows else "",
         f"{progress.bytes / MEGABYTE:,.1f} MB" if progress.bytes else "",
         f"{progress.rows / seconds:,.0f} rows/s" if progress.rows and seconds else "",

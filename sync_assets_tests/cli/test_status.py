@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from contextlib import closing
+from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import psycopg2
@@ -53,6 +54,17 @@ def test_tables_never_synced_say_so(project: Path) -> None:
     assert result.exit_code == 0, result.stderr
     assert result.stdout.count("  never synced") == 2
     assert result.stdout.endswith("2 tables, 2 never synced, 0 rows.\n")
+
+
+def test_why_a_run_would_wait_now_is_told(project: Path) -> None:
+    now = datetime.now(timezone.utc)
+    begin, end = (f"{now + timedelta(hours=each):%H:%M}" for each in (-1, 1))
+    limits = f"  limits: {{pause_while: {{between: '{begin}-{end} UTC'}}}}\n"
+    (project / "defs.yaml").write_text(DEFS + limits)
+    said = f"the hours {begin}-{end} UTC"
+    assert f"A run of 2 tables would wait now: {said}.\n" in _status().stdout
+    told = printed("status")["tables"]
+    assert [each["waits_for"] for each in told] == [said, said]
 
 
 def test_of_many_tables_the_stalest_are_shown_and_a_total(

@@ -18,6 +18,7 @@ from sync_assets.config.model import TableSyncConfig
 from sync_assets.config.parsing import parse_component
 from sync_assets.config.value_types import OWNER, TAG_KEY, TAG_VALUE
 from sync_assets.config.yaml_file import read_documents
+from sync_assets.engine import Hours, Limits, PauseWhile
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import SyncMode
@@ -151,6 +152,28 @@ WRONG = {
     "more workers at least than at most": (
         "  tables: [source: a]\n  workers:\n    max_workers: 2\n    min_workers: 3\n",
         "6: attributes.workers.min_workers: 3 is not allowed; use at most max_workers, 2.",
+    ),
+    "no rate": (
+        "  tables: [source: a]\n  limits:\n    max_mb_per_second: 0\n",
+        "5: attributes.limits.max_mb_per_second: 0 is not allowed; use more than 0.",
+    ),
+    "a lag without a unit": (
+        "  tables: [source: a]\n  limits:\n    pause_while: {replication_lag: '30'}\n",
+        (
+            "5: attributes.limits.pause_while.replication_lag: '30' is not allowed; write a number"
+            " and a unit"
+        ),
+    ),
+    "fewer sessions than none": (
+        "  tables: [source: a]\n  limits:\n    pause_while:\n      active_sessions: -1\n",
+        "6: attributes.limits.pause_while.active_sessions: -1 is not allowed; use at least 0.",
+    ),
+    "hours without a zone": (
+        "  tables: [source: a]\n  limits:\n    pause_while: {between: '08:00-18:00'}\n",
+        (
+            "5: attributes.limits.pause_while.between: '08:00-18:00' is not allowed; between is"
+            " '08:00-18:00'; Write two times and a time zone, such as 08:00-18:00 Europe/Berlin."
+        ),
     ),
     "a share above one": (
         "  defaults: {max_delete_ratio: 1.5}\n  tables: [source: a]\n",
@@ -323,6 +346,19 @@ def test_a_file_that_dagster_would_not_read_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "below").mkdir()
     below = written(tmp_path / "below", HEAD + "  tables: [source: b]\n")
     assert f"would not read {below}" in error_of(tmp_path)
+
+
+def test_limits_of_the_source_reach_each_table(tmp_path: Path) -> None:
+    config = parsed(
+        tmp_path,
+        "  tables: [{source: a}, {source: b}]\n  limits:\n    max_mb_per_second: 5\n    pause_while:\n"
+        "      replication_lag: 30 seconds\n      active_sessions: 40\n"
+        "      between: 22:00-06:00 Europe/Berlin\n"
+        "    piece_mb: 16\n    max_snapshot_age: 30 seconds\n",
+    )
+    hours = Hours.parse("22:00-06:00 Europe/Berlin")
+    limits = Limits(5, PauseWhile(30.0, 40, hours), 16, 30.0)
+    assert [each.limits for each in config.synced_tables("")] == [limits, limits]
 
 
 def test_a_table_takes_the_defaults_and_its_own_words_win(tmp_path: Path) -> None:

@@ -64,6 +64,7 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
                 [synced.table for synced in ends.tables],
                 max_workers=most,
                 runs=_runs_at_once(ends.tables[0]),
+                limits={synced.limits for synced in ends.tables},
             ),
             ends.tables,
         )

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
+from collections import Counter
 from collections.abc import Sequence
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +17,9 @@ from sync_assets.cli.output import SHOWN, number, print_json, print_rows, say, s
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
+    from sync_assets.cli.connections import Ends
     from sync_assets.cli.selection import Address
-    from sync_assets.engine import TableStatus
+    from sync_assets.engine import Limits, TableStatus
 
 HEADINGS = ("table", "last sync", "rows", "watermark", "source max xmin", "behind", "data age")
 NUMBERS = "llrrrrr"
@@ -43,7 +47,7 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
     Reads the state beside the data in the target, and the source's current position; changes
     nothing. `behind` counts the source's transactions and WAL since the last sync, of all its
     tables; `data age` is how long ago, on the source's clock, the data was read. Below the table
-    stands what is in the way of a sync; what is switched off in Dagster is read from its home,
+    stands why a run would wait now (`pause_while`) and what is in the way of a sync; what is switched off in Dagster is read from its home,
     where there is one.
     """
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
@@ -65,6 +69,8 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         seen = read_status(
             ends.source_url, ends.target_url, group, others=everything and not select
         )
+        waits = _waits(ends)
+        seen = [dataclasses.replace(each, waits_for=waits.get(each.target)) for each in seen]
         found += [((ends.target_connection, status.target), status) for status in seen]
     hindrances = list(in_the_way(place, every, of_dagster=has_home(os.environ)))
     configured = {synced.address for synced in chosen}
@@ -83,10 +89,24 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
             left = tables(len(found) - len(shown))
             say(f"… and {left} of fresher data; --all prints every line.")
         say(_total([each for _, each in found]))
+        for why, count in Counter(each.waits_for for _, each in found if each.waits_for).items():
+            say(f"A run of {tables(count)} would wait now: {why}.")
         for line in lines(
             ((names[at], kind, about), known) for at, (_, kind, about), known in hindrances
         ):
             say(line)
+
+
+def _waits(ends: Ends) -> dict[str, str]:
+    """Why a run would wait now, by target; one that would fail, as it may not ask, does not wait."""
+    from sync_assets.engine.errors import PrivilegeError
+    from sync_assets.engine.pause import waits_now
+
+    now: dict[Limits, str] = {}
+    for limits in {synced.limits for synced in ends.tables}:
+        with suppress(PrivilegeError):
+            now[limits] = waits_now(ends.source_url, limits)
+    return {str(each.table.target): why for each in ends.tables if (why := now.get(each.limits))}
 
 
 def _stalest(found: Sequence[tuple[Address, TableStatus]]) -> list[tuple[Address, TableStatus]]:

@@ -104,6 +104,7 @@ def _verify(
     engine = DataCopyEngine(
         *urls_of(first),
         workers=first.workers,
+        limits=first.limits,
         on_progress=lambda progress: display.progressed(by_target[progress.table], progress),
     )
     for synced in group:

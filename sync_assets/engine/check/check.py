@@ -8,7 +8,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -34,6 +34,7 @@ from sync_assets.engine.check.type_facts import MissingTypes, read_missing_types
 from sync_assets.engine.context import MAX_BATCH_DISK
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.export.batches import base_folder
+from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.driver_errors import Side
@@ -81,6 +82,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_servers.hidden_timeline,
     on_servers.narrower_encoding,
     on_servers.unchecked_encoding,
+    on_sessions.unseen_sessions,
     on_sessions.poolers,
     on_sessions.connection_room,
     on_sessions.batch_room,
@@ -111,17 +113,29 @@ class Checked:
 
 
 def check(
-    source_url: str, target_url: str, tables: Sequence[Table], *, max_workers: int, runs: int = 1
+    source_url: str,
+    target_url: str,
+    tables: Sequence[Table],
+    *,
+    max_workers: int,
+    runs: int = 1,
+    limits: Collection[Limits] = (),
 ) -> Checked:
     """Look at both ends and at every table; raises only what is no finding.
 
-    `runs` is how many may read this source at once.
+    `runs` is how many may read this source at once, `limits` what they keep to.
     """
     sessions = Sessions(source_url, target_url)
-    return sessions.translating(lambda: _checked(sessions, tables, max_workers, runs))
+    return sessions.translating(lambda: _checked(sessions, tables, max_workers, runs, limits))
 
 
-def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs: int) -> Checked:
+def _checked(
+    sessions: Sessions,
+    tables: Sequence[Table],
+    max_workers: int,
+    runs: int,
+    limits: Collection[Limits],
+) -> Checked:
     failures: list[Finding] = []
     with contextlib.ExitStack() as stack:
         ends = {side: _opened(stack, sessions, side, failures) for side in SIDES}
@@ -132,7 +146,7 @@ def _checked(sessions: Sessions, tables: Sequence[Table], max_workers: int, runs
         pairs, types = _pairs(ends["source"], ends["target"], tables)
         wal = _wal(ends["source"])
     room = _room(pairs, max_workers, runs, failures)
-    facts = Facts(source, target, pairs, room, types, wal)
+    facts = Facts(source, target, pairs, room, types, wal, limits)
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS

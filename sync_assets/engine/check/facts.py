@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.check.type_facts import MissingTypes
+from sync_assets.engine.limits import Limits
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot.wal_tools import Tools, read_tools
 
@@ -27,7 +29,7 @@ class Room:
 class Facts:
     """All that the checks look at. An end that cannot be reached is None; then no table is known.
 
-    `types` is what the target lacks of those that columns need.
+    `types` is what the target lacks of those that columns need; `limits` are those of the runs.
     """
 
     source: Server | None
@@ -36,6 +38,7 @@ class Facts:
     room: Room
     types: MissingTypes = field(default_factory=MissingTypes)
     wal: WalFacts | None = None
+    limits: Collection[Limits] = ()
 
     @property
     def servers(self) -> tuple[Server, ...]:

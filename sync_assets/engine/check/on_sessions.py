@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync_assets.engine.check.facts import Facts
-from sync_assets.engine.check.finding import Finding, warning
+from sync_assets.engine.check.finding import Finding, blocks, warning
 from sync_assets.engine.check.on_servers import LIVABLE
 from sync_assets.engine.names import quoted
+from sync_assets.engine.pause import grant_to
 from sync_assets.engine.postgres.time_outs import NAMES as TIME_OUTS
 
 CLOCK_SECONDS = 5.0
@@ -38,6 +39,18 @@ def time_outs(facts: Facts) -> Iterator[Finding]:
                     f"ALTER ROLE {quoted(server.role)} IN DATABASE {quoted(server.database)}"
                     f" SET {name} = 0;",
                 )
+
+
+def unseen_sessions(facts: Facts) -> Iterator[Finding]:
+    """A pause that asks for what other roles' sessions do, and a role that is not shown it."""
+    source = facts.source
+    asked = any(each.pause_while and each.pause_while.sees_others for each in facts.limits)
+    if source is not None and asked and not source.sees_all:
+        yield blocks(
+            "source",
+            f"pause_while asks for what other roles' sessions do, which {source.role} is not shown",
+            grant_to(source.role),
+        )
 
 
 def poolers(facts: Facts) -> Iterator[Finding]:

@@ -22,6 +22,8 @@ from sync_assets.engine.export.leaf_access import (
     leaf_of,
     locking,
 )
+from sync_assets.engine.export.pace import keep_pace
+from sync_assets.engine.limits import Throttle
 from sync_assets.engine.plan.chunks import noted_chunks
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.postgres.connection import Sessions
@@ -57,6 +59,7 @@ class Export:
         max_disk: int,
         *,
         hold: bool = False,
+        throttle: Throttle | None = None,
     ) -> None:
         self.done = [Exported() for _ in plans]
         for chunk in chunks:
@@ -66,6 +69,7 @@ class Export:
         self._sessions, self._plans, self._folder = sessions, plans, folder
         self._on_bytes, self._hold = on_bytes, hold
         self._budget = DiskBudget(max_disk)
+        self._throttle = throttle
         self._large = any(
             each.leaf is None
             or each.leaf.bytes > LARGE
@@ -201,6 +205,8 @@ class Export:
             with self._lock:
                 done.bytes += count
             self._on_bytes(chunk.member, done)
+            if self._throttle is not None:
+                keep_pace(self._throttle, count, self._sessions, connection, self._stopped)
 
         def opening(ending: str) -> BatchFile:
             self._wait_for_room()

@@ -26,7 +26,9 @@ class TableStatus:
     `configured` is false for a table that the target remembers and nobody asked for: how far it is
     behind its source cannot be told then.
     `source_problem` says where the source is not the one of the last sync, or shows an earlier
-    state: then nothing is said of how far it is ahead. `age_seconds` is how old the target's data is by the source's clock, `lag_bytes` and
+    state: then nothing is said of how far it is ahead. `loaded` is the share, from 0 to 1, that is there
+    of a first load by pieces which is not published yet, `waits_for` why a run would wait now, where it
+    is asked. `age_seconds` is how old the target's data is by the source's clock, `lag_bytes` and
     `lag_xids` how much WAL and how many transactions the whole source has written since.
     """
 
@@ -45,6 +47,7 @@ class TableStatus:
     configured: bool = True
     source_problem: str | None = None
     loaded: float | None = None
+    waits_for: str | None = None
 
 
 _STATE = """

@@ -49,7 +49,7 @@ def make_receipt(
         exact=plan.exact,
         dry_run=plan.table.dry_run,
         cursor_mark=_cursor_mark(plan, known),
-        events=(*plan.events, *merged.events),
+        events=(*run.report.events, *plan.events, *merged.events),
         schema_changes=plan.layout.changes,
         snapshot_at=plan.view.snapshot.taken_at.isoformat(),
         finished_at=datetime.now(timezone.utc).isoformat(),

@@ -26,6 +26,7 @@ from sync_assets.engine.load.staging import (
     finish,
     prepare_staging,
 )
+from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.plan.plan import Chunk, Plan
@@ -60,6 +61,7 @@ def stage(
     with contextlib.ExitStack() as held:
         source = held.enter_context(run.sessions.connected("source"))
         report.spent("connect")
+        wait_while(run, source, target)
         outlook = probe_wal(source, tables)
         with (
             snapshot.taken(source, tables, report.begin) as views,
@@ -134,9 +136,13 @@ def _move(
     def moved(member: int, done: Exported) -> None:
         alone = len(report.tables) == 1
         name = report.tables[0] if alone else str(plans[member].table.target)
-        report.moved(Progress(name, "export", done.rows, done.bytes, done.chunks_done, done.chunks))
+        so_far = (done.rows, done.bytes, done.chunks_done, done.chunks)
+        report.moved(Progress(name, "export", *so_far, note=run.limits.pace))
 
-    export = Export(run.sessions, plans, cut, folder, moved, run.max_batch_disk, hold=hold)
+    most_disk, throttle = run.max_batch_disk, run.throttle
+    export = Export(
+        run.sessions, plans, cut, folder, moved, most_disk, hold=hold, throttle=throttle
+    )
     report.begin("export")
     workers = min(most, useful_workers(cut))
     with contextlib.closing(export.batches(work.source, workers)) as batches:

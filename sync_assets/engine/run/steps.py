@@ -21,6 +21,7 @@ from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.chunks import chunks, useful_workers
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_rows_since
@@ -79,10 +80,11 @@ def max_xmin_of(sessions: Sessions, name: RelationName) -> int | None:
 
 def export_files(run: Run, table: Table, since: int) -> ExportedFiles:
     """Export the rows whose xid is `since` or newer; 0 exports all."""
-    with contextlib.ExitStack() as kept:
+    with contextlib.ExitStack() as kept, contextlib.ExitStack() as held:
         folder = kept.enter_context(batch_folder(run.batch_dir))
+        source = held.enter_context(run.sessions.connected("source"))
+        wait_while(run, source)
         with (
-            run.sessions.connected("source") as source,
             snapshot.taken(source, [table], run.report.begin) as (view,),
             giving_way(run.sessions, run.max_blocking),
         ):
@@ -99,7 +101,9 @@ def _export(run: Run, plan: Plan, source: Connection, folder: Path) -> tuple[lis
     workers = choose_workers(run.workers, run.workers.max_workers)
     cut = list(chunks([plan], workers, run.workers.batch_size))
     # Nothing is loaded meanwhile, so the files may take all the room there is.
-    export = Export(run.sessions, [plan], cut, folder, lambda *_: None, sys.maxsize)
+    export = Export(
+        run.sessions, [plan], cut, folder, lambda *_: None, sys.maxsize, throttle=run.throttle
+    )
     batches = export.batches(source, min(workers, useful_workers(cut)))
     return sorted(batches, key=lambda batch: batch.path), export.done[0]
 

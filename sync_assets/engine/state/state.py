@@ -161,12 +161,13 @@ def find_receipts(
 
 
 def past_seconds(cursor: Cursor, target: RelationName, mode: str, *, full: bool) -> list[float]:
-    """How long the last runs of this kind took, over every row or not."""
+    """How long the last runs of this kind took, over every row or not, without what they waited."""
     if version_of(cursor) is None:
         return []
     found = rows(
         cursor,
-        "SELECT (receipt->'seconds'->>'total')::float8 FROM sync_assets.receipt "
+        "SELECT (receipt->'seconds'->>'total')::float8 "
+        "- coalesce((receipt->'seconds'->>'wait')::float8, 0) FROM sync_assets.receipt "
         "WHERE target_schema = %s AND target_table = %s AND receipt->>'mode' = %s "
         "AND (receipt->>'full')::boolean = %s ORDER BY id DESC LIMIT 20",
         (target.schema, target.name, mode, full),

@@ -15,6 +15,7 @@ from sync_assets.engine.compare.tally import Tally
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.load import staging
+from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.changed_pages import WalSources, probe_wal
 from sync_assets.engine.plan.planner import plan_tables
 from sync_assets.engine.postgres.catalog import read_relation
@@ -48,6 +49,7 @@ def verify_tables(
         locked(target, targets),
         run.sessions.connected("source") as source,
     ):
+        wait_while(run, source, target)
         outlook = probe_wal(source, tables)
         held = _Held(run, source, target, outlook)
         with (

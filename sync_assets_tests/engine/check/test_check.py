@@ -13,7 +13,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
 
-from sync_assets.engine import DataCopyEngine
+from sync_assets.engine import DataCopyEngine, Hours, Limits, PauseWhile
 from sync_assets.engine.check import on_changed_pages, on_servers, on_sessions, on_target
 from sync_assets.engine.check.check import CHECKS, Checked, check
 from sync_assets.engine.check.facts import Facts, Room, WalFacts
@@ -269,6 +269,19 @@ def test_a_source_that_hides_its_identity_is_a_warning(
 ) -> None:
     checking.pair.source("REVOKE EXECUTE ON FUNCTION pg_control_system() FROM public")
     assert "every run reads all rows" in checking.mended("hidden_identity")
+
+
+def test_a_pause_that_the_role_may_not_ask_for_comes_with_its_grant(checking: Checking) -> None:
+    def unseen(pause: PauseWhile) -> list[Finding]:
+        ends, limits = (checking.source_url, checking.target_url), {Limits(pause_while=pause)}
+        found = check(*ends, [T], max_workers=1, limits=limits).findings
+        return [each for each in found if each.check == "unseen_sessions"]
+
+    assert unseen(PauseWhile(between=Hours.parse("08:00-18:00 UTC"))) == []
+    (found,) = unseen(PauseWhile(replication_lag=30))
+    assert found.severity is Severity.BLOCKING
+    checking.pair.source(found.mend)
+    assert unseen(PauseWhile(replication_lag=30)) == []
 
 
 def test_settings_of_the_role_are_seen_as_they_are_without_us(checking: Checking) -> None:

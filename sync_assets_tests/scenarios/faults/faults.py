@@ -29,7 +29,7 @@ from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.proxy import Proxy
 
 STEPS: tuple[Phase, ...] = tuple(
-    phase for phase in get_args(Phase) if phase not in {"compare", "list", "repair"}
+    phase for phase in get_args(Phase) if phase not in {"wait", "compare", "list", "repair"}
 )
 
 MANY_WORKERS = partial(mock.patch.multiple, chunks, SMALL_CHUNK=8, WORTH_A_WORKER=1 << 14)

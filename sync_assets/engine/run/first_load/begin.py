@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from sync_assets.engine.context import Run, Work
-from sync_assets.engine.limits import MEGABYTE
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.plan.planner import plan_tables
@@ -32,6 +32,7 @@ from sync_assets.engine.state.shape import remembered_columns
 from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.state.tables import prepare
 from sync_assets.engine.table import SyncMode, Table
+from sync_assets.engine.workers import choose_workers
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +57,7 @@ class Load:
 def begin(run: Run, table: Table, target: Connection) -> Load | None:
     """The load that an earlier run has begun, or a new one; None for a table that has no pieces."""
     with contextlib.ExitStack() as left, run.sessions.connected("source") as source:
+        wait_while(run, source, target)
         outlook = probe_wal(source, [table])
         with (
             snapshot.taken(source, [table], run.report.begin) as (view,),
@@ -97,7 +99,8 @@ def _begin_anew(run: Run, plan: Plan, target: Connection) -> State:
     with transaction(target) as cursor:
         storage = read_storage(cursor, room.name) or ""
         seen = state_seen(plan, None, plan.view.snapshot.xmin, storage)
-        pieces = _cut(plan, run.limits.piece_mb * MEGABYTE)
+        workers = choose_workers(run.workers, run.workers.max_workers)
+        pieces = _cut(plan, run.limits.piece_bytes(workers))
         ledger.begin(cursor, plan.table.target, seen, pieces, run.run_id)
     return seen
 

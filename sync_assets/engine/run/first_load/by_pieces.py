@@ -18,7 +18,6 @@ import psycopg2
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
-from sync_assets.engine.limits import MEGABYTE
 from sync_assets.engine.load.staging import staging_name
 from sync_assets.engine.postgres.catalog import read_sizes
 from sync_assets.engine.postgres.session import Connection, transaction
@@ -70,7 +69,8 @@ def _share_loaded(run: Run, table: Table) -> float | None:
 def _is_large(run: Run, table: Table) -> bool:
     with run.sessions.connected("source") as source, transaction(source) as cursor:
         size = read_sizes(cursor, [table.source]).get(table.source)
-    return size is not None and size > LEAST * run.limits.piece_mb * MEGABYTE
+    workers = choose_workers(run.workers, run.workers.max_workers)
+    return size is not None and size > LEAST * run.limits.piece_bytes(workers)
 
 
 def _loaded(run: Run, table: Table, target: Connection) -> Receipt | None:

@@ -24,7 +24,9 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget
 from sync_assets.engine.export.copy_chunk import copy_chunk
 from sync_assets.engine.export.leaf_access import TAKEN
+from sync_assets.engine.export.pace import keep_pace
 from sync_assets.engine.load.copy_in import copy_in
+from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.plan import Chunk, How, Plan
 from sync_assets.engine.plan.reads import known_leaf
 from sync_assets.engine.postgres import identifiers
@@ -156,14 +158,16 @@ class _Mover:
         """Move one piece; False where none is left that nobody works on."""
         piece: Piece | None = None
         read = _Read()
-        with contextlib.ExitStack() as files:
+        with contextlib.ExitStack() as files, contextlib.ExitStack() as reading:
+            source = reading.enter_context(self._source())
+            wait_while(self.run, source, self.target)
             try:
                 with transaction(self.target, UNFLUSHED, *PINNED, AS_IDLE_AS_ALLOWED) as cursor:
                     piece = ledger.claim(cursor, self.load.target)
                     if piece is None:
                         return False
-                    with self._source() as source:
-                        self._read(source, piece, read, files)
+                    self._read(source, piece, read, files)
+                    reading.close()
                     self._load(cursor, piece, read)
             except psycopg2.errors.SerializationFailure:
                 # A standby needed what the snapshot still saw: it costs this piece.
@@ -221,6 +225,8 @@ class _Mover:
         def written(count: int) -> None:
             self.budget.change(count)
             read.bytes += count
+            if self.run.throttle is not None:
+                keep_pace(self.run.throttle, count, self.run.sessions, source, self.stopped)
 
         def opening(ending: str) -> BatchFile:
             return BatchFile(
@@ -296,7 +302,8 @@ class _Mover:
             self.moved.loaded = loaded
             self.moved.snapshot_seconds = max(self.moved.snapshot_seconds, held)
         name, counts = str(self.load.target), (loaded.pieces_loaded, loaded.pieces)
-        self.run.report.moved(Progress(name, "load", loaded.rows, loaded.bytes, *counts))
+        step = Progress(name, "load", loaded.rows, loaded.bytes, *counts, note=self.run.limits.pace)
+        self.run.report.moved(step)
 
     def _cut_smaller(self, piece: Piece | None) -> None:
         if piece is None or piece.end - piece.first == 1:
