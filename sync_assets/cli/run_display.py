@@ -19,7 +19,7 @@ from sync_assets.engine.progress import Progress as Step
 from sync_assets.engine.receipt import Receipt
 from sync_assets.plain_text import shown
 from sync_assets.runs.listener import Listener
-from sync_assets.runs.progress_log import duration, in_words
+from sync_assets.runs.progress_log import WAIT_SECONDS, duration, in_words
 
 SIGN_OF_LIFE_SECONDS = 5.0
 SHOWN_AT_ONCE = 8
@@ -120,8 +120,18 @@ class PlainDisplay(Listener):
         return (time.monotonic() - self.began) / worked * left
 
     def _go_on(self) -> None:
+        again_at = 0.0
         while not self._over.wait(SIGN_OF_LIFE_SECONDS):
-            self.say(self._line())
+            now, waits = time.monotonic(), self._only_waits()
+            if not waits or now >= again_at:
+                # A wait may last for hours.
+                again_at = now + WAIT_SECONDS if waits else 0.0
+                self.say(self._line())
+
+    def _only_waits(self) -> bool:
+        with self._lock:
+            phases = {each.step.phase for each in self._in_work.values()}
+        return phases == {"wait"}
 
     def _line(self) -> str:
         with self._lock:

@@ -38,6 +38,7 @@ NOT_RUN = {
         "ALTER SYSTEM SET summarize_wal = on;  SELECT pg_reload_conf();      -- 17 and later",
     ),
     ("docs/benchmarks.md", "make bench"),
+    ("docs/benchmarks.md", "python benchmarks/rate.py"),
     ("docs/benchmarks.md", "python benchmarks/tables.py --publish"),
     (
         "docs/benchmarks.md",
