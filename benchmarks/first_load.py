@@ -99,9 +99,11 @@ def load(bench: Bench, work: Work, rows: int, piece: int, age: float) -> dict[st
     }
 
 
-def compared(bench: Bench, work: Work, rows: int, rounds: int, age: float) -> None:
+def compared(bench: Bench, work: Work, asked: argparse.Namespace) -> None:
     """By pieces and on one snapshot, in turns."""
-    ways = {"one snapshot": ONE_SNAPSHOT, "pieces": 64}
+    rows, rounds, age = asked.rows, asked.rounds, asked.age
+    sizes = [int(size) for size in asked.pieces.split(",")]
+    ways = {"one snapshot": ONE_SNAPSHOT} | {f"pieces of {size} MB": size for size in sizes}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, piece in ways.items():
@@ -109,8 +111,10 @@ def compared(bench: Bench, work: Work, rows: int, rounds: int, age: float) -> No
             times[way].append(float(str(found["seconds"])))
             bench.record(work=work.name, rows=rows, step="first", tool=way, **found)
             print(found, flush=True)
-    one, by_pieces = (statistics.median(times[way]) for way in ways)
-    print(f"{work.name} {rows:,}: {by_pieces / one:.2f} times one snapshot", flush=True)
+    one, *others = (statistics.median(times[way]) for way in ways)
+    for size, seconds in zip(sizes, others, strict=True):
+        told = f"{seconds / one:.2f} times one snapshot"
+        print(f"{work.name} {rows:,}, pieces of {size} MB: {told}", flush=True)
 
 
 def killed(bench: Bench, work: Work, rows: int, kills: int, seed: int) -> None:
@@ -143,6 +147,7 @@ def main() -> None:
     parser.add_argument("--works", default="w1,w2")
     parser.add_argument("--rounds", type=int, default=1)
     parser.add_argument("--age", type=float, default=5.0)
+    parser.add_argument("--pieces", default="16", help="sizes in MB")
     parser.add_argument("--kills", type=int, default=0)
     asked = parser.parse_args()
     with opened(asked.room, asked.room / "first_load.jsonl", 1200) as bench:
@@ -150,7 +155,7 @@ def main() -> None:
             if asked.kills:
                 killed(bench, WORKS[name], asked.rows, asked.kills, 1)
             else:
-                compared(bench, WORKS[name], asked.rows, asked.rounds, asked.age)
+                compared(bench, WORKS[name], asked)
 
 
 if __name__ == "__main__":

@@ -165,10 +165,10 @@ class SourceLimits(StrictModel):
         description="when a run waits before it takes a snapshot, see below; it never waits with one",
     )
     piece_mb: int = Field(
-        64,
+        16,
         ge=1,
         description="megabytes of a table that a first load reads under one snapshot; a table of more"
-        " than four such pieces is read by pieces, and smaller ones where the rate would take too long",
+        " than eight such pieces is read by pieces, and smaller ones where the rate would take too long",
     )
     max_snapshot_age: Interval = Field(
         "1 minute",

@@ -107,7 +107,7 @@ class Limits:
 
     max_mb_per_second: float | None = None
     pause_while: PauseWhile | None = None
-    piece_mb: int = 64
+    piece_mb: int = 16
     max_snapshot_age: float = 60.0
 
     def __post_init__(self) -> None:

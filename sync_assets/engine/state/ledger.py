@@ -165,7 +165,7 @@ def claim(cursor: Cursor, target: RelationName) -> Piece | None:
 
 _LOADED = """
 UPDATE sync_assets.load_piece
-SET rows = %(rows)s, bytes = %(bytes)s, loaded_at = clock_timestamp()
+SET (rows, bytes, loaded_at) = (%(rows)s, %(bytes)s, clock_timestamp())
 WHERE (target_schema, target_table, leaf, first_page)
     = (%(schema)s, %(name)s, %(leaf)s, %(first)s)
 """

@@ -8,7 +8,7 @@ import pytest
 
 from sync_assets.engine import Progress, Receipt
 from sync_assets.engine.limits import Limits
-from sync_assets.engine.run.first_load import begin
+from sync_assets.engine.run.first_load import begin, by_pieces
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -30,6 +30,11 @@ PARTITIONED = (
     f"INSERT INTO t SELECT i, repeat('x', 100), i % 7 FROM generate_series(1, {ROWS}) i",
     "ANALYZE t",
 )
+
+
+@pytest.fixture(autouse=True)
+def _by_pieces_even_if_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
 
 
 class Interrupted(Exception):

@@ -32,7 +32,7 @@ from sync_assets.engine.workers import choose_workers
 CHANGES = 20
 """How often the source's table may change under one run before it gives up."""
 
-LEAST = 4
+LEAST = 8
 """A table that would be fewer pieces is read on one snapshot: docs/first-load.md has the measurement."""
 
 
