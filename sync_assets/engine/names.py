@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
@@ -100,3 +101,11 @@ def check_part(part: str, text: str) -> None:
 def quoted(identifier: str) -> str:
     """An identifier in double quotes, for people to paste; statements use psycopg2.sql."""
     return '"' + identifier.replace('"', '""') + '"'
+
+
+def staging_name(target: RelationName, *, temporary: bool) -> RelationName:
+    """The staging table of a target, so named that the next run finds what a killed one left."""
+    text = f"{target.schema}\0{target.name}"
+    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
+    schema = "pg_temp" if temporary else target.schema
+    return RelationName(schema, f"sync_assets_staging_{digest}")

@@ -23,8 +23,7 @@ from psycopg2.extensions import make_dsn
 from sync_assets.automation.home import looked, program
 from sync_assets.cli import main
 from sync_assets.definitions import load_tables
-from sync_assets.engine.load.staging import staging_name
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.hindrances import kinds
 from sync_assets.launch import doctor

@@ -120,7 +120,8 @@ def forget(table: str, *, connection: str | None, yes: bool, as_json: bool) -> N
     """Drop the state and the receipts of a target TABLE; its rows stay.
 
     For a table that is no longer synced; `status --all` shows what the target remembers. A table
-    that is still configured is read whole by its next run.
+    that is still configured is read whole by its next run. Of a first load that is not done, which
+    nobody sees yet, the rows are dropped, too.
     """
     from sync_assets.cli.selection import require_connections, require_one, written_tables
     from sync_assets.config.model import url_variable
@@ -137,8 +138,11 @@ def forget(table: str, *, connection: str | None, yes: bool, as_json: bool) -> N
     url = os.environ[url_variable(name)]
     if not yes:
         known = memory.remembered(url, target)
+        of_load = (
+            "" if known.loaded is None else f", and drop the {known.loaded:.0%} that are loaded"
+        )
         _ask(
-            f"Forget that {known.target} comes from {known.source}, and {known.receipts} receipts?"
+            f"Forget that {known.target} comes from {known.source}, and {known.receipts} receipts{of_load}?"
         )
     dropped = memory.forget(url, target)
     if as_json:
@@ -146,7 +150,8 @@ def forget(table: str, *, connection: str | None, yes: bool, as_json: bool) -> N
 
         print_json(ForgetDocument(dropped, name))
     else:
-        say(f"Forgot {dropped.target} and {dropped.receipts} receipts; its rows are there.")
+        kept = "its rows are there" if dropped.loaded is None else "what was loaded is dropped"
+        say(f"Forgot {dropped.target} and {dropped.receipts} receipts; {kept}.")
 
 
 def _ask(question: str) -> None:

@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sync_assets.engine.load.staging import drop_leftovers, staging_name
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.load.staging import drop_leftovers
+from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import held_among, locked
 from sync_assets.engine.postgres.session import Cursor, row, rows
+from sync_assets.engine.state import ledger
 from sync_assets.engine.table import Table
 
 
@@ -18,7 +19,8 @@ class Leftovers:
     """`staging`: the targets with a staging table that no run works with.
 
     `others` are staging tables of tables that were not asked for, which somebody else's run may work
-    with, and `remembered` such tables of which there is state.
+    with, and `remembered` such tables of which there is state, or a first load that has begun. One of a
+    table that was asked for is not left behind: the next run goes on with it.
     """
 
     staging: tuple[RelationName, ...]
@@ -42,12 +44,14 @@ def leftovers(target_url: str, targets: Collection[RelationName]) -> Leftovers:
         found = [RelationName(*each) for each in rows(cursor, _STAGING)]
         (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
         known = [RelationName(*each) for each in (rows(cursor, _REMEMBERED) if there else ())]
+        loads = {staging_name(each, temporary=False): each for each in ledger.shares(cursor)}
+        known += [each for each in loads.values() if each not in known]
         staging = {staging_name(each, temporary=False): each for each in targets}
-        idle = [staging[each] for each in found if each in staging]
+        idle = [staging[each] for each in found if each in staging and each not in loads]
         held = held_among(cursor, idle)
         return Leftovers(
             tuple(each for each in idle if each not in held),
-            tuple(each for each in found if each not in staging),
+            tuple(each for each in found if each not in staging and each not in loads),
             tuple(each for each in known if each not in targets),
         )
 

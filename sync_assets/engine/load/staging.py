@@ -9,7 +9,6 @@ each row is written once.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
@@ -28,7 +27,7 @@ from sync_assets.engine.load.preconditions import (
     require_types,
 )
 from sync_assets.engine.load.types import distinct, following
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import Schemas
@@ -114,14 +113,6 @@ def staging_for(plan: Plan) -> Staging:
     names = staging_statements.staged_keys(plan)
     keys = StagingTable(of_keys, staging_statements.key_columns(plan), names)
     return Staging(rows_, temporary, keys)
-
-
-def staging_name(target: RelationName, *, temporary: bool) -> RelationName:
-    """The staging table of a target, so named that the next run finds what a killed one left."""
-    text = f"{target.schema}\0{target.name}"
-    digest = hashlib.blake2b(text.encode(), digest_size=8).hexdigest()
-    schema = "pg_temp" if temporary else target.schema
-    return RelationName(schema, f"sync_assets_staging_{digest}")
 
 
 def prepare_staging(connection: Connection, plans: Sequence[Plan]) -> list[Staging]:

@@ -1,25 +1,32 @@
-"""Drop what the target remembers of a table, never its rows."""
+"""Drop what the target remembers of a table, never its rows; of a first load that is not done, all."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
+from psycopg2.sql import SQL
+
 from sync_assets.engine import errors
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, rows, transaction
-from sync_assets.engine.state import state
+from sync_assets.engine.state import ledger, state
 from sync_assets.engine.state.tables import are_there
 
 
 @dataclass(frozen=True, slots=True)
 class Remembered:
-    """What the target remembers of a table; `source` is where it last came from."""
+    """What the target remembers of a table; `source` is where it last came from.
+
+    `loaded` is the share, from 0 to 1, that is there of a first load which is not published yet.
+    """
 
     source: str
     target: str
     receipts: int
+    loaded: float | None = None
 
 
 _REMEMBERED = """
@@ -29,6 +36,11 @@ SELECT source_schema, source_table, (
 FROM sync_assets.state s WHERE target_schema = %s AND target_table = %s
 """
 
+_LOADED = """
+SELECT source_schema, source_table FROM sync_assets.load
+WHERE target_schema = %s AND target_table = %s
+"""
+
 
 def remembered(target_url: str, target: RelationName) -> Remembered:
     """What `forget` would drop; raises SyncError, NoSuchRelation where there is nothing."""
@@ -36,10 +48,10 @@ def remembered(target_url: str, target: RelationName) -> Remembered:
 
 
 def forget(target_url: str, target: RelationName) -> Remembered:
-    """Drop a table's state and receipts; return what they were.
+    """Drop a table's state and receipts, and what a first load has brought that is not done.
 
     The table itself stays as it is: a run that meets it again takes it for one that it has never
-    synced, and reads everything. Raises SyncError, ConcurrentRun while a run works on it.
+    synced, and reads everything. Returns what was dropped. Raises SyncError, ConcurrentRun while a run works on it.
     """
     sessions = Sessions(target_url, target_url)
     return sessions.translating(lambda: _forget(sessions, target))
@@ -60,15 +72,24 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
                 (target.schema, target.name),
             )
         state.drop_keys_by_page(cursor, target)
+        if dropped.loaded is not None:
+            ledger.abandon(cursor, target)
+            hidden = identifiers.relation(staging_name(target, temporary=False))
+            cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(hidden))
     return dropped
 
 
 def _remembered(cursor: Cursor, target: RelationName) -> Remembered:
-    found = rows(cursor, _REMEMBERED, (target.schema, target.name)) if are_there(cursor) else []
+    place = (target.schema, target.name)
+    found = rows(cursor, _REMEMBERED, place) if are_there(cursor) else []
+    share = ledger.shares(cursor).get(target)
+    if share is not None and not found:
+        ((schema, name),) = rows(cursor, _LOADED, place)
+        found = [(schema, name, 0)]
     if not found:
         raise errors.NoSuchRelation(
             f"the target remembers no table {target}",
             remedy="See what it remembers: sync-assets status --all.",
         )
     schema, name, receipts = found[0]
-    return Remembered(str(RelationName(schema, name)), str(target), receipts)
+    return Remembered(str(RelationName(schema, name)), str(target), receipts, share)

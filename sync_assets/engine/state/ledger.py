@@ -20,6 +20,7 @@ from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.snapshot.pages import Position
 from sync_assets.engine.state.shape import from_json
 from sync_assets.engine.state.state import State, StateLeaf
+from sync_assets.engine.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,14 +55,18 @@ class Loaded:
 
 
 def begin(
-    cursor: Cursor, target: RelationName, seen: State, pieces: Iterable[Piece], run_id: str
-) -> None:
-    """Begin the ledger of a target anew; `seen` is its source under the load's first snapshot."""
+    cursor: Cursor, table: Table, seen: State, pieces: Iterable[Piece], run_id: str
+) -> datetime:
+    """Begin the ledger of a table anew; `seen` is its source under the load's first snapshot.
+
+    Returns the moment, which tells one load of a table from another.
+    """
+    source, target = table.source, table.target
     abandon(cursor, target)
-    cursor.execute(
-        "INSERT INTO sync_assets.load (target_schema, target_table, state, run_id)"
-        " VALUES (%s, %s, %s, %s)",
-        (target.schema, target.name, _as_json(seen), run_id),
+    (began,) = row(
+        cursor,
+        "INSERT INTO sync_assets.load VALUES (%s, %s, %s, %s, %s, DEFAULT, %s) RETURNING started_at",
+        (target.schema, target.name, source.schema, source.name, _as_json(seen), run_id),
     )
     cut = list(pieces)
     columns = (
@@ -74,6 +79,8 @@ def begin(
         " SELECT %s, %s, * FROM unnest(%s::bigint[], %s::bigint[], %s::bigint[])",
         (target.schema, target.name, *columns),
     )
+    moment: datetime = began
+    return moment
 
 
 def abandon(cursor: Cursor, target: RelationName) -> None:
@@ -84,14 +91,14 @@ def abandon(cursor: Cursor, target: RelationName) -> None:
     )
 
 
-def recall(cursor: Cursor, target: RelationName) -> State | None:
-    """What the first snapshot of a target's load saw; None where none has begun."""
+def recall(cursor: Cursor, target: RelationName) -> tuple[State, datetime] | None:
+    """What the first snapshot of a target's load saw, and when it began; None where none has."""
     found = rows(
         cursor,
-        f"SELECT state FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
+        f"SELECT state, started_at FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
         _place(target),
     )
-    return _restored(found[0][0]) if found else None
+    return (_restored(found[0][0]), found[0][1]) if found else None
 
 
 _PROGRESS = """
@@ -151,15 +158,20 @@ def void(cursor: Cursor, target: RelationName, leaves: Iterable[int], seen: Stat
 
 
 _CLAIM = """
-SELECT leaf, first_page, end_page FROM sync_assets.load_piece
+SELECT leaf, first_page, end_page
+FROM sync_assets.load_piece AS p JOIN sync_assets.load AS l USING (target_schema, target_table)
 WHERE (target_schema, target_table) = (%(schema)s, %(name)s) AND loaded_at IS NULL
-ORDER BY leaf, first_page LIMIT 1 FOR UPDATE SKIP LOCKED
+  AND l.started_at = %(began)s
+ORDER BY leaf, first_page LIMIT 1 FOR UPDATE OF p SKIP LOCKED
 """
 
 
-def claim(cursor: Cursor, target: RelationName) -> Piece | None:
-    """A piece that nobody works on, this transaction's until it ends; None where none is left."""
-    found = rows(cursor, _CLAIM, _place(target))
+def claim(cursor: Cursor, target: RelationName, began: datetime) -> Piece | None:
+    """A piece that nobody works on, this transaction's until it ends; None where none is left.
+
+    Only of the load that began at that moment: another one has another mark.
+    """
+    found = rows(cursor, _CLAIM, _place(target) | {"began": began})
     return Piece(*found[0]) if found else None
 
 

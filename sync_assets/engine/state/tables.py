@@ -16,6 +16,7 @@ STATE_VERSION = 6
 LOADS = """
 CREATE TABLE IF NOT EXISTS sync_assets.load (
   target_schema text, target_table text, PRIMARY KEY (target_schema, target_table),
+  source_schema text NOT NULL, source_table text NOT NULL,
   state jsonb NOT NULL,
   started_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL

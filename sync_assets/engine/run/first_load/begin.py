@@ -6,11 +6,12 @@ import contextlib
 import dataclasses
 from collections.abc import Iterator
 from dataclasses import dataclass
+from datetime import datetime
 
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.plan import Plan
@@ -39,12 +40,13 @@ from sync_assets.engine.workers import choose_workers
 class Load:
     """A first load that has begun: `seen` is what its first snapshot saw, whose mark its pieces obey.
 
-    `plan` is that of a whole first load, on a snapshot of this run; `events` tell how it came to
-    go on, or to start over.
+    `began` tells it from another load of the same table. `plan` is that of a whole first load, on a
+    snapshot of this run; `events` tell how it came to go on, or to start over.
     """
 
     plan: Plan
     seen: State
+    began: datetime
     staging: Staging
     events: tuple[str, ...] = ()
 
@@ -73,9 +75,9 @@ def begin(run: Run, table: Table, target: Connection) -> Load | None:
         if not _is_divisible(plan):
             ledger.abandon(cursor, table.target)
             return None
-        seen, events = _going_on(cursor, plan)
+        begun, events = _going_on(cursor, plan)
     room = staging.staging_for(plan)
-    return Load(plan, seen or _begin_anew(run, plan, target), room, events)
+    return Load(plan, *(begun or _begin_anew(run, plan, target)), room, events)
 
 
 def _is_divisible(plan: Plan) -> bool:
@@ -93,7 +95,7 @@ def _is_divisible(plan: Plan) -> bool:
     )
 
 
-def _begin_anew(run: Run, plan: Plan, target: Connection) -> State:
+def _begin_anew(run: Run, plan: Plan, target: Connection) -> tuple[State, datetime]:
     staging.drop_leftovers(target, [plan.table])
     (room,) = staging.prepare_staging(target, [plan])
     with transaction(target) as cursor:
@@ -101,8 +103,8 @@ def _begin_anew(run: Run, plan: Plan, target: Connection) -> State:
         seen = state_seen(plan, None, plan.view.snapshot.xmin, storage)
         workers = choose_workers(run.workers, run.workers.max_workers)
         pieces = _cut(plan, run.limits.piece_bytes(workers))
-        ledger.begin(cursor, plan.table.target, seen, pieces, run.run_id)
-    return seen
+        began = ledger.begin(cursor, plan.table, seen, pieces, run.run_id)
+    return seen, began
 
 
 def _cut(plan: Plan, size: int) -> Iterator[Piece]:
@@ -113,15 +115,16 @@ def _cut(plan: Plan, size: int) -> Iterator[Piece]:
             yield Piece(leaf.oid, first, min(first + pages, leaf.pages))
 
 
-def _going_on(cursor: Cursor, plan: Plan) -> tuple[State | None, tuple[str, ...]]:
+def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
     """What the begun load of a plan's target has seen, if it may go on, and what there is to tell."""
     target = plan.table.target
-    seen = ledger.recall(cursor, target)
-    if seen is None:
+    found = ledger.recall(cursor, target)
+    if found is None:
         return None, ()
+    seen, began = found
     left = ledger.unfinished(cursor, target)
     changed = [oid for oid in left if not _is_as_it_was(plan, seen, oid)]
-    hidden = read_relation(cursor, staging.staging_name(target, temporary=False))
+    hidden = read_relation(cursor, staging_name(target, temporary=False))
     why = _why_anew(plan, seen, hidden)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
@@ -130,11 +133,14 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[State | None, tuple[str, ...]
     done = ledger.progress(cursor, target)
     events = (f"{done.pieces_loaded} of {done.pieces} pieces were loaded by earlier runs",)
     if not changed:
-        return seen, events
+        return (seen, began), events
     kept = tuple(leaf for leaf in seen.leaves if leaf.oid not in changed)
     seen = dataclasses.replace(seen, leaves=kept)
     ledger.void(cursor, target, changed, seen)
-    return seen, (*events, f"{len(changed)} partitions changed meanwhile and are read whole")
+    return (seen, began), (
+        *events,
+        f"{len(changed)} partitions changed meanwhile and are read whole",
+    )
 
 
 def _why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:

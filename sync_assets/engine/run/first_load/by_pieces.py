@@ -18,7 +18,7 @@ import psycopg2
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import batch_folder
-from sync_assets.engine.load.staging import staging_name
+from sync_assets.engine.names import staging_name
 from sync_assets.engine.postgres.catalog import read_sizes
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt

@@ -163,7 +163,7 @@ class _Mover:
             wait_while(self.run, source, self.target)
             try:
                 with transaction(self.target, UNFLUSHED, *PINNED, AS_IDLE_AS_ALLOWED) as cursor:
-                    piece = ledger.claim(cursor, self.load.target)
+                    piece = ledger.claim(cursor, self.load.target, self.load.began)
                     if piece is None:
                         return False
                     self._read(source, piece, read, files)

@@ -1,0 +1,117 @@
+"""A first load that was ended is shown, gone on with, and dropped where nobody wants it any more."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from click.testing import CliRunner
+
+from sync_assets.cli import main
+from sync_assets.engine import Progress, Table
+from sync_assets.engine.errors import OutOfSpace
+from sync_assets.engine.limits import Limits
+from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.run.first_load import by_pieces
+from sync_assets_tests.fixtures.documents import printed
+from sync_assets_tests.fixtures.pair import Pair
+
+DEFS = """\
+type: sync_assets.TableSync
+attributes:
+  limits: {piece_mb: 1}
+  tables:
+    - source: t
+"""
+HIDDEN = staging_name(RelationName("public", "t"), temporary=False)
+THERE = f"SELECT to_regclass('{HIDDEN}') IS NOT NULL"
+
+
+def begin(pair: Pair) -> None:
+    """Begin a first load that finds no room for its second piece."""
+
+    def fill_up(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done:
+            raise OutOfSpace("no room on the target")
+
+    engine = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=fill_up)
+    with pytest.raises(OutOfSpace, match=r"\d+% of it is loaded: the next run goes on") as failed:
+        engine.copy_table_data_with_xmin("t", "t")
+    assert failed.value.table == "public.t"
+
+
+@pytest.fixture(autouse=True)
+def _project(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A table whose first load has begun."""
+    (tmp_path / "defs.yaml").write_text(DEFS)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    monkeypatch.setenv("SYNC_SOURCE_URL", pair.source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text)",
+        "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 40000) i",
+    )
+    begin(pair)
+
+
+def called(*arguments: str) -> str:
+    """What a command prints."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 0, result.output
+    return result.stdout
+
+
+def test_status_says_how_far_it_is(pair: Pair) -> None:
+    (table,) = printed("status")["tables"]
+    assert 0 < table["loaded"] < 1
+    assert f"loading, {table['loaded']:.0%}" in called("status")
+    pair.engine().copy_table_data_with_xmin("t", "t")
+    assert printed("status")["tables"][0]["loaded"] is None
+
+
+def test_doctor_takes_it_for_no_leftover_while_its_table_is_configured(
+    pair: Pair, tmp_path: Path
+) -> None:
+    assert printed("doctor", "--fix")["left_behind"] == []
+    assert pair.target(THERE) == [(True,)]
+    (tmp_path / "defs.yaml").write_text(DEFS.replace("source: t", "source: other"))
+    (left,) = printed("doctor", "--fix", code=1)["left_behind"]
+    assert left["command"] == "sync-assets forget public.t --connection target"
+    assert pair.target(THERE) == [(True,)]
+
+
+def test_forget_drops_what_it_has_loaded(pair: Pair) -> None:
+    forgotten = printed("forget", "t", "--yes")["forgotten"]
+    assert 0 < forgotten["loaded"] < 1
+    assert pair.target(THERE) == [(False,)]
+    assert pair.target("SELECT count(*) FROM sync_assets.load_piece") == [(0,)]
+    assert pair.leftovers() == []
+
+
+@pytest.mark.parametrize("how", ["verify", "group", "by a table that is small now"])
+def test_whatever_else_makes_the_target_leaves_nothing_of_it(
+    pair: Pair, how: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    if how == "verify":
+        assert pair.verify("t", sync=True).equal
+    elif how == "group":
+        pair.source("CREATE TABLE u (id integer PRIMARY KEY)")
+        engine = pair.engine(limits=Limits(piece_mb=1))
+        tables = [RelationName.parse(name) for name in ("t", "u")]
+        engine.sync_group([Table(name, name) for name in tables])
+    else:
+        monkeypatch.setattr(by_pieces, "LEAST", 1000)
+        pair.sync("t")
+    assert pair.is_exact()
+    assert pair.leftovers() == []
+    assert pair.target("SELECT count(*) FROM sync_assets.load") == [(0,)]
+
+
+def test_a_dry_run_leaves_it_as_it_is(pair: Pair) -> None:
+    before = pair.target("SELECT count(*), count(loaded_at) FROM sync_assets.load_piece")
+    receipt = pair.engine().copy_table_data_with_xmin("t", "t", dry_run=True)
+    assert receipt.rows_exported == 40000
+    after = pair.target("SELECT count(*), count(loaded_at) FROM sync_assets.load_piece")
+    assert (after, pair.target(THERE)) == (before, [(True,)])
