@@ -16,7 +16,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Lender, Server, Sessions
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.run.sync import sync_tables
+from sync_assets.engine.run.sync import different_targets, sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
 from sync_assets.engine.table import SyncMode, Table, WorkerConfig, table_of
 from sync_assets.engine.threads import interruptible
@@ -113,7 +113,7 @@ class DataCopyEngine:
         def work(sessions: Sessions, report: Reporter) -> tuple[Receipt, ...]:
             return sync_tables(self._run(sessions, report), tables)
 
-        return self._guarded(_different_targets(tables), work)
+        return self._guarded(different_targets(tables), work)
 
     def sync_each(
         self, tables: Sequence[Table], on_outcome: OnOutcome[Receipt] | None = None
@@ -127,6 +127,15 @@ class DataCopyEngine:
         from sync_assets.engine.run.each import sync_each
 
         return self._each(tables, sync_each, on_outcome)
+
+    def join_first_load(self, table: Table) -> int:
+        """Load free pieces of a table that a run elsewhere loads, and publishes; return how many."""
+        from sync_assets.engine.run.first_load.join import join
+
+        def work(sessions: Sessions, report: Reporter) -> int:
+            return join(self._run(sessions, report), table)
+
+        return self._guarded([str(table.target)], work)
 
     def verify(
         self, table: Table, *, sync: bool = True, repair: bool = False, examples: int = EXAMPLES
@@ -150,7 +159,7 @@ class DataCopyEngine:
         """Verify tables that belong together, on one snapshot and in the order of `tables`."""
         from sync_assets.engine.verify.verify import verify_tables
 
-        names = _different_targets(tables)
+        names = different_targets(tables)
 
         def work(sessions: Sessions, report: Reporter) -> tuple[Verification, ...]:
             run = self._run(sessions, report)
@@ -254,7 +263,7 @@ class DataCopyEngine:
         def work(sessions: Sessions, report: Reporter) -> None:
             do(self._run(sessions, report), tables, ended)
 
-        self._guarded(_different_targets(tables), work)
+        self._guarded(different_targets(tables), work)
         return tuple(outcomes[table] for table in tables)
 
     def _run(self, sessions: Sessions, report: Reporter) -> Run:
@@ -288,13 +297,3 @@ class DataCopyEngine:
             yield sessions
         finally:
             self._active.discard(sessions)
-
-
-def _different_targets(tables: Sequence[Table]) -> list[str]:
-    names = [str(table.target) for table in tables]
-    if not names or len(set(names)) < len(names):
-        raise errors.ConfigurationError(
-            f"a group has one or more different target tables, not {', '.join(names) or 'none'}",
-            remedy="Name each target once.",
-        )
-    return names

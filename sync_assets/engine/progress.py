@@ -35,6 +35,7 @@ of a sync where it makes none."""
 class Progress:
     """A step of the run begins, or has moved on: rows and bytes so far, chunks done of all.
 
+    `chunks_before` of those that are done were done by others, whose rows and bytes do not count.
     `note` says what holds it up, in words.
     """
 
@@ -44,6 +45,7 @@ class Progress:
     bytes: int = 0
     chunks_done: int = 0
     chunks: int = 0
+    chunks_before: int = 0
     note: str = ""
 
 

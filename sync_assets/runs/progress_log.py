@@ -77,6 +77,8 @@ def described(progress: Progress, seconds: float) -> str:
 def in_words(progress: Progress, seconds: float) -> str:
     """The phase, and what is known after `seconds` in it."""
     done = progress.chunks_done / progress.chunks if progress.chunks else 0.0
+    own = progress.chunks_done - progress.chunks_before
+    left = seconds * (progress.chunks - progress.chunks_done) / own if own > 0 else 0.0
     waiting = progress.phase == "wait" and seconds >= SHORT
     parts = [
         progress.note,
@@ -85,7 +87,7 @@ def in_words(progress: Progress, seconds: float) -> str:
         f"{progress.bytes / MEGABYTE:,.1f} MB" if progress.bytes else "",
         f"{progress.rows / seconds:,.0f} rows/s" if progress.rows and seconds else "",
         f"{done:.0%}" if progress.chunks else "",
-        f"about {duration(seconds * (1 - done) / done)} left" if seconds and 0 < done < 1 else "",
+        f"about {duration(left)} left" if left else "",
     ]
     told = ", ".join(part for part in parts if part)
     return f"{progress.phase}: {told}" if told else progress.phase

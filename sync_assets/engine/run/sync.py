@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Sequence
 
+from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import locked
@@ -52,3 +53,14 @@ def remembered(
         if all(table.dry_run for table in tables):
             cursor.execute("ROLLBACK")
     return known, found
+
+
+def different_targets(tables: Sequence[Table]) -> list[str]:
+    """The names of the tables' targets; raises ConfigurationError for none, or for one that is there twice."""
+    names = [str(table.target) for table in tables]
+    if not names or len(set(names)) < len(names):
+        raise errors.ConfigurationError(
+            f"a group has one or more different target tables, not {', '.join(names) or 'none'}",
+            remedy="Name each target once.",
+        )
+    return names

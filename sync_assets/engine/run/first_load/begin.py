@@ -125,7 +125,7 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None
     left = ledger.unfinished(cursor, target)
     changed = [oid for oid in left if not _is_as_it_was(plan, seen, oid)]
     hidden = read_relation(cursor, staging_name(target, temporary=False))
-    why = _why_anew(plan, seen, hidden)
+    why = why_anew(plan, seen, hidden)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
     if why:
@@ -143,7 +143,7 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None
     )
 
 
-def _why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
+def why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
     """Why what is loaded is of no use, or None; raises SourceBehind."""
     now = plan.view.snapshot
     if hidden is None:

@@ -24,7 +24,8 @@ from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.first_load.begin import begin
 from sync_assets.engine.run.first_load.complete import complete
-from sync_assets.engine.run.first_load.pieces import LeafChanged, move_pieces
+from sync_assets.engine.run.first_load.mover import LeafChanged
+from sync_assets.engine.run.first_load.pieces import move_pieces
 from sync_assets.engine.state import ledger
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers

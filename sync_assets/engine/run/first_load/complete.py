@@ -35,7 +35,7 @@ from sync_assets.engine.postgres.session import (
 )
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.first_load.begin import Load
-from sync_assets.engine.run.first_load.pieces import Moved
+from sync_assets.engine.run.first_load.mover import Moved
 from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.run.stage import stage
 from sync_assets.engine.snapshot.flush import Flush
@@ -46,6 +46,7 @@ from sync_assets.engine.table import ChangedBlocks, Deletes, OnSchemaChange, Syn
 def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
     """Bring what is loaded to one snapshot, and publish it."""
     table, hidden = load.plan.table, load.staging.name
+    run.report.begin("load", "building the key")
     _add_key(target, load)
     run.report.spent("key")
     count = moved.loaded.rows

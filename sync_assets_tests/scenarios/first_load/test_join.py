@@ -1,0 +1,108 @@
+"""Several processes load pieces of one table: the ledger hands them out."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import threading
+
+import pytest
+
+from sync_assets.engine import Progress, Table
+from sync_assets.engine.errors import SourceChanged
+from sync_assets.engine.limits import Limits
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.run.first_load import by_pieces, pieces
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import both_ways
+
+pytestmark = both_ways
+
+ROWS = 60_000
+NAME = RelationName("public", "t")
+TABLE = Table(NAME, NAME)
+JOIN = """
+import json, sys
+from sync_assets.engine import DataCopyEngine, Table
+from sync_assets.engine.names import RelationName
+name = RelationName("public", "t")
+print(json.dumps(DataCopyEngine(*sys.argv[1:], workers=1).join_first_load(Table(name, name))))
+"""
+
+
+@pytest.fixture(autouse=True)
+def _table(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
+    monkeypatch.setattr(pieces, "AGAIN", 0.05)
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text)",
+        f"INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, {ROWS}) i",
+    )
+
+
+def test_two_processes_load_one_table(pair: Pair) -> None:
+    joined: list[int] = []
+
+    def join(progress: Progress) -> None:
+        """Let the other process do what it can, once this one has loaded its first piece."""
+        if progress.phase == "load" and progress.chunks_done and not joined:
+            command = [sys.executable, "-c", JOIN, pair.source_url, pair.target_url]
+            done = subprocess.run(command, check=True, capture_output=True, text=True)
+            joined.append(json.loads(done.stdout))
+
+    engine = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=join)
+    receipt = engine.sync(TABLE)
+    assert joined[0] > 2
+    assert (receipt.rows_exported, receipt.rows_in_target) == (ROWS, ROWS)
+    assert pair.is_exact()
+    assert pair.leftovers() == []
+
+
+def test_a_run_waits_for_the_pieces_that_others_work_on(pair: Pair) -> None:
+    held, ended = threading.Event(), threading.Event()
+
+    def hold(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done:
+            held.set()
+            ended.wait(30)
+
+    def end(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done == progress.chunks - 1:
+            ended.set()
+
+    def helped() -> None:
+        engine = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=hold)
+        engine.join_first_load(TABLE)
+
+    helper = threading.Thread(target=helped)
+
+    def begin(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done and not helper.is_alive():
+            if not held.is_set():
+                helper.start()
+                held.wait(30)
+        end(progress)
+
+    receipt = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=begin).sync(TABLE)
+    ended.set()
+    helper.join()
+    assert receipt.rows_in_target == ROWS
+    assert pair.is_exact()
+
+
+def test_there_is_nothing_to_join_where_no_load_has_begun(pair: Pair) -> None:
+    assert pair.engine().join_first_load(TABLE) == 0
+
+
+def test_who_would_read_by_another_configuration_does_not_join(pair: Pair) -> None:
+    def join(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done and not refused:
+            with pytest.raises(SourceChanged, match="the configuration of the table changed"):
+                pair.engine().join_first_load(Table(NAME, NAME, where="id > 5"))
+            refused.append(True)
+
+    refused: list[bool] = []
+    pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=join).sync(TABLE)
+    assert refused
+    assert pair.is_exact()
