@@ -100,8 +100,8 @@ class Limits:
 
     `max_mb_per_second` are 10^6 bytes of COPY data a second, of all its workers together.
     `pause_while` says when it waits before it takes a snapshot. `piece_mb` is the size of a table's
-    part, in MB, that a first load reads at once; a table of more than a few is read by such pieces.
-    None of them holds its snapshot for longer than `max_snapshot_age` seconds. Raises
+    part, in MB, that a first load reads at once; a table of more than a few is read by such pieces, and
+    with 0 none is. No piece holds its snapshot for longer than `max_snapshot_age` seconds. Raises
     ConfigurationError for values that make no sense.
     """
 
@@ -112,8 +112,9 @@ class Limits:
 
     def __post_init__(self) -> None:
         size = self.piece_mb
-        if isinstance(size, bool) or not isinstance(size, int) or size < 1:
-            raise _refused("piece_mb", repr(size), "It must be a whole number from 1 up.")
+        if isinstance(size, bool) or not isinstance(size, int) or size < 0:
+            remedy = "It must be a whole number from 1 up, or 0 for no pieces."
+            raise _refused("piece_mb", repr(size), remedy)
         if not self.max_snapshot_age > 0:
             remedy = "It must be a time above 0 seconds."
             raise _refused("max_snapshot_age", repr(self.max_snapshot_age), remedy)

@@ -33,6 +33,7 @@ NOT_RUN = {
     ("CONTRIBUTING.md", "make check"),
     ("CONTRIBUTING.md", "make test ARGS='-k watermark'"),
     ("README.md", "make demo"),
+    ("docs/first-load.md", "from sync_assets.engine import DataCopyEngine, RelationName, Table"),
     (
         "docs/changed-blocks.md",
         "ALTER SYSTEM SET summarize_wal = on;  SELECT pg_reload_conf();      -- 17 and later",

@@ -5,8 +5,10 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
-import threading
+from contextlib import closing
+from threading import Thread
 
+import psycopg2
 import pytest
 
 from sync_assets.engine import Progress, Table
@@ -14,7 +16,7 @@ from sync_assets.engine.errors import SourceChanged
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.run.first_load import by_pieces, pieces
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 
 pytestmark = both_ways
@@ -29,6 +31,13 @@ from sync_assets.engine.names import RelationName
 name = RelationName("public", "t")
 print(json.dumps(DataCopyEngine(*sys.argv[1:], workers=1).join_first_load(Table(name, name))))
 """
+
+
+LEFT = "SELECT first_page FROM sync_assets.load_piece WHERE loaded_at IS NULL"
+HELD = (
+    "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%FOR UPDATE'"
+    " AND application_name <> 'sync_assets'"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -60,33 +69,22 @@ def test_two_processes_load_one_table(pair: Pair) -> None:
 
 
 def test_a_run_waits_for_the_pieces_that_others_work_on(pair: Pair) -> None:
-    held, ended = threading.Event(), threading.Event()
+    others: list[Thread] = []
 
-    def hold(progress: Progress) -> None:
-        if progress.phase == "load" and progress.chunks_done:
-            held.set()
-            ended.wait(30)
-
-    def end(progress: Progress) -> None:
-        if progress.phase == "load" and progress.chunks_done == progress.chunks - 1:
-            ended.set()
-
-    def helped() -> None:
-        engine = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=hold)
-        engine.join_first_load(TABLE)
-
-    helper = threading.Thread(target=helped)
+    def hold_the_last() -> None:
+        """Another worker, which has one piece, and gives it back once no other is left."""
+        with closing(psycopg2.connect(pair.target_url)) as session, session.cursor() as cursor:
+            cursor.execute(f"{LEFT} ORDER BY first_page DESC LIMIT 1 FOR UPDATE")
+            assert eventually(lambda: len(pair.target(LEFT)) == 1)
 
     def begin(progress: Progress) -> None:
-        if progress.phase == "load" and progress.chunks_done and not helper.is_alive():
-            if not held.is_set():
-                helper.start()
-                held.wait(30)
-        end(progress)
+        if progress.phase == "load" and progress.chunks_done and not others:
+            others.append(Thread(target=hold_the_last))
+            others[0].start()
+            assert eventually(lambda: pair.target(HELD) != [])
 
     receipt = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=begin).sync(TABLE)
-    ended.set()
-    helper.join()
+    others[0].join()
     assert receipt.rows_in_target == ROWS
     assert pair.is_exact()
 

@@ -43,7 +43,8 @@ def load_by_pieces(run: Run, table: Table, target: Connection) -> Receipt | None
     `target` holds the lock of the target table. What was loaded before an error stays, and the next
     run goes on from there. Raises SyncError.
     """
-    if table.dry_run or table.rows is not None or not _is_large(run, table):
+    whole = table.dry_run or table.rows is not None or not run.limits.piece_mb
+    if whole or not _is_large(run, table):
         return None
     try:
         return run.sessions.translating(lambda: _loaded(run, table, target))
