@@ -35,7 +35,7 @@ print(json.dumps(DataCopyEngine(*sys.argv[1:], workers=1).join_first_load(Table(
 
 LEFT = "SELECT first_page FROM sync_assets.load_piece WHERE loaded_at IS NULL"
 HELD = (
-    "SELECT FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%FOR UPDATE'"
+    "SELECT pid FROM pg_stat_activity WHERE state = 'idle in transaction' AND query LIKE '%FOR UPDATE'"
     " AND application_name <> 'sync_assets'"
 )
 
