@@ -334,6 +334,9 @@ RUN_BY = {
     "GRANT USAGE ON SCHEMA {} TO {};": SOURCE_RIGHTS,
     "GRANT USAGE, CREATE ON SCHEMA sync_assets TO {}; GRANT ALL ON ALL TABLES IN SCHEMA"
     " sync_assets TO {};": TARGET_RIGHTS,
+    "GRANT pg_read_all_stats TO {};": (
+        "test_a_role_that_is_not_shown_others_sessions_is_told_the_grant"
+    ),
     "GRANT pg_read_all_stats TO {};  -- on the primary": SOME_SERVERS,
     "GRANT {} ON SCHEMA {} TO {};": TARGET_RIGHTS,
     "GRANT {} ON {} TO {};": TARGET_RIGHTS,
