@@ -18,7 +18,7 @@ from sync_assets.assets.lineage import (
     observation,
     provenance,
 )
-from sync_assets.assets.metadata import metadata_of
+from sync_assets.assets.metadata import loading, metadata_of
 from sync_assets.assets.same_process import remember, work_ahead
 from sync_assets.assets.work import Done, SyncOp, Work
 from sync_assets.config.model import SyncedTable
@@ -98,6 +98,9 @@ class Sync:
         except SyncError as error:
             for synced in self.members:
                 listener.failed(synced, error)
+                if error.loaded:
+                    seen = loading(specs.target_key(synced), error.loaded)
+                    self.context.log_event(seen)
             retry = self._retry_after(error)
             if retry:
                 raise retry from failure_of(error)

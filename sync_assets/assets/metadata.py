@@ -116,3 +116,9 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
     if age and age.holder:
         lines += ["", f"The mark is held back by {in_markdown(str(age.holder))}."]
     return "\n".join(lines)
+
+
+def loading(key: dg.AssetKey, share: float) -> dg.AssetObservation:
+    """What is seen of an asset whose first load was ended, and which the next run goes on with."""
+    said = f"loading, {share:.0%}: the next run goes on"
+    return dg.AssetObservation(key, description=said, metadata={"sync/loading": f"{share:.0%}"})

@@ -43,6 +43,9 @@ from collections.abc import Iterator
 class SyncError(Exception):
     """Report this with the message above; it should have been a more exact error."""
 
+    # Not a part of the text above, which is printed: `loaded` is the share, from 0 to 1, that is there of
+    # a first load which the error has ended, and which the next run goes on with.
+
     def __init__(
         self,
         message: str,
@@ -55,6 +58,7 @@ class SyncError(Exception):
         self.message = message
         self.table = table
         self.phase = phase
+        self.loaded: float | None = None
         self.remedy = remedy if remedy is not None else inspect.cleandoc(type(self).__doc__ or "")
 
     @property

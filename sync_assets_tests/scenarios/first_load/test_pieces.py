@@ -234,3 +234,27 @@ def test_a_piece_that_takes_too_long_is_read_in_smaller_ones(pair: Pair) -> None
     assert pair.is_exact()
     assert any("interrupted by the source and read again" in event for event in receipt.events)
     assert receipt.rows_exported == ROWS
+
+
+def test_keys_whose_text_may_differ_between_the_ends_are_compared_all(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (at timestamptz, n numeric, v text, PRIMARY KEY (n, at))",
+        "INSERT INTO t SELECT timestamptz 'epoch' + i * interval '1 s', i / 10.0, repeat('x', 100)"
+        f" FROM generate_series(1, {ROWS}) i",
+    )
+    interrupt(pair)
+    pair.source("DELETE FROM t WHERE n < 300", "UPDATE t SET n = n + 0.00 WHERE n > 5000")
+    receipt = load(pair)
+    assert receipt.rows_in_target == pair.source("SELECT count(*) FROM t")[0][0]
+    assert pair.is_exact()
+
+
+def test_a_last_snapshot_that_was_held_for_too_long_is_told(pair: Pair) -> None:
+    pair.source(*CREATE)
+    interrupt(pair)
+    pair.source("UPDATE t SET n = 0")
+    engine = pair.engine(limits=Limits(piece_mb=1, max_snapshot_age=0.2), workers=1)
+    receipt = engine.copy_table_data_with_xmin("t", "t")
+    assert receipt.seconds["snapshot"] > 0.2
+    assert any("above max_snapshot_age 0.2 s" in event for event in receipt.events)
+    assert pair.is_exact()

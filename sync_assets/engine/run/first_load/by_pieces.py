@@ -51,9 +51,9 @@ def load_by_pieces(run: Run, table: Table, target: Connection) -> Receipt | None
     except errors.SyncError as error:
         if error.table == str(staging_name(table.target, temporary=False)):
             error.table = str(table.target)
-        share = _share_loaded(run, table)
-        if share:
-            error.remedy += f" {share:.0%} of it is loaded: the next run goes on from there."
+        error.loaded = _share_loaded(run, table)
+        if error.loaded:
+            error.remedy += f" {error.loaded:.0%} of it is loaded: the next run goes on from there."
         raise
 
 

@@ -170,6 +170,10 @@ def _receipt(
     told = []
     if moved.interrupted:
         told.append(f"{moved.interrupted} pieces were interrupted by the source and read again")
+    longest = run.limits.max_snapshot_age
+    if whole.snapshot_seconds > longest:
+        held = f"the last step held its snapshot for {whole.snapshot_seconds:,.0f} s"
+        told.append(f"{held}, above max_snapshot_age {longest:g} s")
     receipt = make_receipt(run, whole, Merged(live, 0), None, published)
     seconds = dict(receipt.seconds)
     seconds["snapshot"] = round(max(whole.snapshot_seconds, moved.snapshot_seconds), 3)
