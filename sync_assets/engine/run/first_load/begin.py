@@ -27,6 +27,7 @@ from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.snapshot.identity import is_other_source, require_same_source
 from sync_assets.engine.snapshot.scope import texts
+from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state import ledger
 from sync_assets.engine.state.ledger import Piece
 from sync_assets.engine.state.shape import remembered_columns
@@ -122,8 +123,9 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None
     if found is None:
         return None, ()
     seen, began = found
-    left = ledger.unfinished(cursor, target)
-    changed = [oid for oid in left if not _is_as_it_was(plan, seen, oid)]
+    relation, now = plan.view.relation, plan.view.snapshot
+    same = {leaf.oid for leaf in relation.leaves if is_as_it_was(seen, leaf, now)}
+    changed = ledger.unfinished(cursor, target) - same
     hidden = read_relation(cursor, staging_name(target, temporary=False))
     why = why_anew(plan, seen, hidden)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
@@ -165,10 +167,9 @@ def is_unmoved(leaf: Leaf, before: StateLeaf) -> bool:
     return known_leaf(leaf) == before
 
 
-def _is_as_it_was(plan: Plan, seen: State, oid: int) -> bool:
+def is_as_it_was(seen: State, leaf: Leaf, now: Snapshot) -> bool:
     """Whether the pages of a leaf are still those that the load began with."""
-    leaf = next((each for each in plan.view.relation.leaves if each.oid == oid), None)
-    before = next((each for each in seen.leaves if each.oid == oid), None)
-    if leaf is None or before is None or not is_unmoved(leaf, before):
+    before = next((each for each in seen.leaves if each.oid == leaf.oid), None)
+    if before is None or not is_unmoved(leaf, before):
         return False
-    return not leaf.unlogged or seen.postmaster_start == plan.view.snapshot.postmaster_start
+    return not leaf.unlogged or seen.postmaster_start == now.postmaster_start

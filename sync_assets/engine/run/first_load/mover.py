@@ -28,7 +28,6 @@ from sync_assets.engine.export.pace import keep_pace
 from sync_assets.engine.load.copy_in import copy_in
 from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.plan import Chunk, How, Plan
-from sync_assets.engine.plan.reads import known_leaf
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.session import PINNED, UNFLUSHED, Connection, Cursor, transaction
@@ -215,11 +214,9 @@ class Mover:
         """
         plan, seen = self.load.plan, self.load.seen
         there = next((each for each in relation.leaves if each.oid == leaf.oid), None)
-        same = there is not None and begin.is_unmoved(there, known_leaf(leaf))
-        restarted = leaf.unlogged and now.postmaster_start != plan.view.snapshot.postmaster_start
         if (
-            not same
-            or restarted
+            there is None
+            or not begin.is_as_it_was(seen, there, now)
             or relation.fingerprint != plan.view.relation.fingerprint
             or is_other_history(seen, now)
         ):

@@ -1,0 +1,81 @@
+"""What happens between two pieces of a first load, or between its last one and its end, loses no row."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import pytest
+
+from sync_assets.engine import Progress, Receipt, Table
+from sync_assets.engine.errors import SourceChanged
+from sync_assets.engine.limits import Limits
+from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.run.first_load import by_pieces
+from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
+from sync_assets_tests.scenarios.deletes.test_guards import LAZY
+
+ROWS = 60_000
+NAME = RelationName("public", "t")
+HIDDEN = staging_name(NAME, temporary=False)
+SMALL_PIECES = Limits(piece_mb=1)
+COLUMNS = "(id integer PRIMARY KEY, v text, n integer)"
+FILL = f"INSERT INTO t SELECT i, repeat('x', 100), i % 7 FROM generate_series(1, {ROWS}) i"
+CREATE = (f"CREATE TABLE t {COLUMNS}", FILL)
+
+
+@pytest.fixture(autouse=True)
+def _by_pieces_even_if_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
+
+
+class Interrupted(Exception):
+    """What ends a run."""
+
+
+def interrupt(
+    pair: Pair, *, pieces: int = 1, act: Callable[[], object] = lambda: None, **options: Any
+) -> None:
+    """Begin a first load, act after its first piece, and end it after `pieces` (0: all)."""
+    acted = threading.Event()
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done and not acted.is_set():
+            acted.set()
+            act()
+        if (progress.chunks_done >= pieces > 0) or progress.phase == "export":
+            raise Interrupted
+
+    engine = pair.engine(limits=SMALL_PIECES, workers=1, on_progress=stop)
+    with pytest.raises(Interrupted):
+        engine.copy_table_data_with_xmin("t", "t", **options)
+
+
+def load(pair: Pair, **options: Any) -> Receipt:
+    return pair.engine(limits=SMALL_PIECES).copy_table_data_with_xmin("t", "t", **options)
+
+
+@pytest.fixture
+def lazy(
+    request: pytest.FixtureRequest, server18: PostgresServer, new_database: NewDatabase
+) -> Iterator[tuple[PostgresServer, Pair]]:
+    """A source that is slow to flush its WAL, and which may crash."""
+    with running_server(request.param, LAZY) as server:
+        yield server, Pair(server.create_database("source"), new_database(server18))
+
+
+crashing = pytest.mark.parametrize("lazy", ["15", "18"], indirect=True)
+
+
+@both_ways
+def test_who_joins_reads_the_pages_that_the_load_began_with(pair: Pair) -> None:
+    pair.source(*CREATE)
+    interrupt(pair)
+    pair.source("DELETE FROM t WHERE id % 2 = 0", "VACUUM FULL t")
+    with pytest.raises(SourceChanged):
+        pair.engine(limits=SMALL_PIECES).join_first_load(Table(NAME, NAME))
+    load(pair)
+    assert pair.is_exact()
