@@ -84,7 +84,11 @@ def begin(
 
 
 def abandon(cursor: Cursor, target: RelationName) -> None:
-    """Forget the load of a target, if there is one; its rows are dropped with their table."""
+    """Forget the load of a target, if there is one; its rows are dropped with their table.
+
+    Commit it before that: it waits for whoever works on a piece, and nobody else begins with one. A
+    table that followed under the same name would get their rows.
+    """
     cursor.execute(
         f"DELETE FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
         _place(target),

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from typing import Any
 
+import psycopg2
 import pytest
 
 from sync_assets.engine import Progress, Receipt, Table
@@ -14,7 +16,7 @@ from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.private_server.server import PostgresServer
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
 from sync_assets_tests.scenarios.deletes.test_guards import LAZY
 
@@ -78,4 +80,20 @@ def test_who_joins_reads_the_pages_that_the_load_began_with(pair: Pair) -> None:
     with pytest.raises(SourceChanged):
         pair.engine(limits=SMALL_PIECES).join_first_load(Table(NAME, NAME))
     load(pair)
+    assert pair.is_exact()
+
+
+@both_ways
+def test_a_worker_of_a_load_that_was_given_up_adds_nothing_to_the_next(pair: Pair) -> None:
+    pair.source(*CREATE)
+    interrupt(pair)
+    again = threading.Thread(target=lambda: load(pair, where="id > 0"))
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'"
+    with closing(psycopg2.connect(pair.target_url)) as straggler, straggler.cursor() as at:
+        at.execute("SELECT FROM sync_assets.load_piece WHERE loaded_at IS NULL LIMIT 1 FOR UPDATE")
+        again.start()
+        assert eventually(lambda: pair.target(waits) != [(0,)])
+        at.execute(f"INSERT INTO {HIDDEN} (id, source_xmin) VALUES (-1, 3)")
+        straggler.commit()
+    again.join()
     assert pair.is_exact()

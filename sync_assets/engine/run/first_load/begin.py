@@ -97,6 +97,8 @@ def _is_divisible(plan: Plan) -> bool:
 
 
 def _begin_anew(run: Run, plan: Plan, target: Connection) -> tuple[State, datetime]:
+    with transaction(target) as cursor:
+        ledger.abandon(cursor, plan.table.target)
     staging.drop_leftovers(target, [plan.table])
     (room,) = staging.prepare_staging(target, [plan])
     with transaction(target) as cursor:
