@@ -97,3 +97,20 @@ def test_a_worker_of_a_load_that_was_given_up_adds_nothing_to_the_next(pair: Pai
         straggler.commit()
     again.join()
     assert pair.is_exact()
+
+
+@both_ways
+def test_a_change_that_its_cursor_does_not_show_costs_no_row_of_a_first_load(pair: Pair) -> None:
+    pair.source(*CREATE)
+    engine = pair.engine(
+        limits=SMALL_PIECES,
+        workers=1,
+        on_progress=lambda progress: (
+            pair.source("UPDATE t SET v = 'late' WHERE id > 30000 AND v <> 'late'")
+            if progress.phase == "load" and progress.chunks_done
+            else None
+        ),
+    )
+    options = {"sync_mode": "incremental_sync", "cursor": "id", "late_commits": "lookback"}
+    engine.copy_table_data("t", "t", **options)
+    assert pair.is_exact()

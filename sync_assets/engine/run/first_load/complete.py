@@ -40,7 +40,13 @@ from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.run.stage import stage
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.state import advance
-from sync_assets.engine.table import ChangedBlocks, Deletes, OnSchemaChange, SyncMode
+from sync_assets.engine.table import (
+    ChangedBlocks,
+    Deletes,
+    LateCommits,
+    OnSchemaChange,
+    SyncMode,
+)
 
 
 def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
@@ -54,6 +60,8 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
         table,
         target=hidden,
         mode=SyncMode.XMIN_INCREMENTAL if table.mode is SyncMode.FULL_SYNC else table.mode,
+        # A piece leaves out what has changed: no cursor need show that.
+        late_commits=LateCommits.XID,
         # Only what the source has shall be there, however much went while it was loaded.
         deletes=Deletes.HARD,
         max_delete_ratio=1.0,
