@@ -114,3 +114,20 @@ def test_a_change_that_its_cursor_does_not_show_costs_no_row_of_a_first_load(pai
     options = {"sync_mode": "incremental_sync", "cursor": "id", "late_commits": "lookback"}
     engine.copy_table_data("t", "t", **options)
     assert pair.is_exact()
+
+
+@crashing
+def test_rows_of_an_unlogged_partition_go_with_a_crash(lazy: tuple[PostgresServer, Pair]) -> None:
+    server, pair = lazy
+    pair.source(
+        f"CREATE TABLE t {COLUMNS} PARTITION BY RANGE (id)",
+        "CREATE TABLE t_low PARTITION OF t FOR VALUES FROM (1) TO (30001)",
+        "CREATE UNLOGGED TABLE t_high PARTITION OF t FOR VALUES FROM (30001) TO (99999)",
+        FILL,
+        "CHECKPOINT",
+    )
+    interrupt(pair, pieces=0)
+    server.kill()
+    server.start()
+    load(pair)
+    assert pair.is_exact()

@@ -20,7 +20,7 @@ from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.plan.key_buckets import hash_alike
-from sync_assets.engine.plan.plan import KeySearch, Plan
+from sync_assets.engine.plan.plan import How, KeySearch, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.lock import require_locks
@@ -100,8 +100,9 @@ def _counted_first(target: Connection, count: int, plan: Plan) -> Plan:
     """The plan of the last step: keys are compared only where the rows, counted, say that some are gone."""
     if not plan.compares_keys:
         return plan
-    if plan.window.is_empty:
-        # No transaction has ended since the load began: none has deleted a row.
+    if plan.window.is_empty and all(read.how is not How.WHOLE for read in plan.reads):
+        # No transaction has ended since the load began, and no crash has emptied an unlogged leaf:
+        # nothing has deleted a row.
         table = dataclasses.replace(plan.table, deletes=Deletes.IGNORE)
         return dataclasses.replace(plan, table=table, keys=KeySearch())
     alike = hash_alike(target, plan)
