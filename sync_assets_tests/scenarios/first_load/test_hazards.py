@@ -11,7 +11,7 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import Progress, Receipt, Table
-from sync_assets.engine.errors import SourceChanged
+from sync_assets.engine.errors import SourceBehind, SourceChanged
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.run.first_load import by_pieces
@@ -113,6 +113,20 @@ def test_a_change_that_its_cursor_does_not_show_costs_no_row_of_a_first_load(pai
     )
     options = {"sync_mode": "incremental_sync", "cursor": "id", "late_commits": "lookback"}
     engine.copy_table_data("t", "t", **options)
+    assert pair.is_exact()
+
+
+@both_ways
+def test_a_source_that_went_back_is_read_anew_where_that_was_accepted(pair: Pair) -> None:
+    pair.source(*CREATE)
+    interrupt(pair)
+    pair.target(
+        "UPDATE sync_assets.load SET state = state || '{\"lsn\": 1000000000000000}'",
+    )
+    with pytest.raises(SourceBehind):
+        load(pair)
+    receipt = load(pair, accept_source=True)
+    assert any("another source was accepted" in event for event in receipt.events)
     assert pair.is_exact()
 
 

@@ -25,7 +25,7 @@ from sync_assets.engine.run.outcome import state_seen
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import giving_way
-from sync_assets.engine.snapshot.identity import is_other_source, require_same_source
+from sync_assets.engine.snapshot.identity import is_behind, is_other_source, require_same_source
 from sync_assets.engine.snapshot.scope import texts
 from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state import ledger
@@ -154,6 +154,8 @@ def why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
         return "what was loaded is gone from the target"
     if is_other_source(seen, now):
         return "the source is another database"
+    if plan.table.accept_source and is_behind(seen, now):
+        return "another source was accepted"
     require_same_source(seen, now)
     if XidWindow(seen.watermark, now.xmax).covers_ring:
         return ALL_AROUND.removeprefix("full pass: ")
