@@ -18,6 +18,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import LeafColumn
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.snapshot.pages import Position
+from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state.shape import from_json
 from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.table import Table
@@ -96,13 +97,25 @@ def abandon(cursor: Cursor, target: RelationName) -> None:
 
 
 def recall(cursor: Cursor, target: RelationName) -> tuple[State, datetime] | None:
-    """What the first snapshot of a target's load saw, and when it began; None where none has."""
-    found = rows(
-        cursor,
-        f"SELECT state, started_at FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
-        _place(target),
-    )
-    return (_restored(found[0][0]), found[0][1]) if found else None
+    """What the first snapshot of a target's load saw, and when it began; None where none has.
+
+    Its `lsn` and `snapshot_xmax` are the furthest that any of its snapshots saw.
+    """
+    found = rows(cursor, _BEGUN, _place(target))
+    if not found:
+        return None
+    ((state, began, lsn, xmax),) = found
+    seen = _restored(state)
+    furthest = {"lsn": max(seen.lsn, lsn), "snapshot_xmax": max(seen.snapshot_xmax, xmax)}
+    return dataclasses.replace(seen, **furthest), began
+
+
+_BEGUN = """
+SELECT l.state, l.started_at, coalesce(max(p.lsn), 0), coalesce(max(p.snapshot_xmax), 0)
+FROM sync_assets.load AS l LEFT JOIN sync_assets.load_piece AS p USING (target_schema, target_table)
+WHERE (target_schema, target_table) = (%(schema)s, %(name)s)
+GROUP BY target_schema, target_table, l.state, l.started_at
+"""
 
 
 _PROGRESS = """
@@ -181,15 +194,25 @@ def claim(cursor: Cursor, target: RelationName, began: datetime) -> Piece | None
 
 _LOADED = """
 UPDATE sync_assets.load_piece
-SET (rows, bytes, loaded_at) = (%(rows)s, %(bytes)s, clock_timestamp())
+SET (rows, bytes, lsn, snapshot_xmax, loaded_at)
+  = (%(rows)s, %(bytes)s, %(lsn)s, %(xmax)s, clock_timestamp())
 WHERE (target_schema, target_table, leaf, first_page)
     = (%(schema)s, %(name)s, %(leaf)s, %(first)s)
 """
 
 
-def loaded(cursor: Cursor, target: RelationName, piece: Piece, count: int, size: int) -> None:
-    """Mark a piece as loaded, with its rows and the bytes of its batch files."""
-    values = {"rows": count, "bytes": size, "leaf": piece.leaf, "first": piece.first}
+def loaded(
+    cursor: Cursor, target: RelationName, piece: Piece, count: int, size: int, seen: Snapshot
+) -> None:
+    """Mark a piece as loaded, with its rows, the bytes of its batch files, and what it was read under."""
+    values = {
+        "rows": count,
+        "bytes": size,
+        "lsn": seen.lsn,
+        "xmax": seen.xmax,
+        "leaf": piece.leaf,
+        "first": piece.first,
+    }
     cursor.execute(_LOADED, _place(target) | values)
 
 

@@ -27,10 +27,13 @@ CREATE TABLE IF NOT EXISTS sync_assets.load_piece (
   target_schema text, target_table text, leaf bigint, first_page bigint, end_page bigint,
   PRIMARY KEY (target_schema, target_table, leaf, first_page),
   FOREIGN KEY (target_schema, target_table) REFERENCES sync_assets.load ON DELETE CASCADE,
-  rows bigint, bytes bigint, loaded_at timestamptz
+  rows bigint, bytes bigint, loaded_at timestamptz,
+  lsn bigint, snapshot_xmax bigint
 );
 COMMENT ON COLUMN sync_assets.load_piece.loaded_at IS
-  'set by the transaction that loaded its rows; NULL as long as they are to be read'
+  'set by the transaction that loaded its rows; NULL as long as they are to be read';
+COMMENT ON COLUMN sync_assets.load_piece.lsn IS
+  'how far the source was under the snapshot that read it: no later step may see less'
 """
 
 _TABLES = """

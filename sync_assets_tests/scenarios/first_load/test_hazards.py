@@ -72,6 +72,24 @@ def lazy(
 crashing = pytest.mark.parametrize("lazy", ["15", "18"], indirect=True)
 
 
+@crashing
+@pytest.mark.parametrize("change", ["DELETE FROM t", "UPDATE t SET v = 'late'"])
+def test_a_row_that_a_piece_did_not_see_and_a_crash_brought_back_is_there(
+    lazy: tuple[PostgresServer, Pair], change: str
+) -> None:
+    server, pair = lazy
+    pair.source(*CREATE, "CHECKPOINT")
+    unsafe = "SET synchronous_commit = off"
+    change = f"{change} WHERE id BETWEEN 40001 AND 46000"
+    with closing(psycopg2.connect(pair.source_url)) as writer:
+        writer.autocommit = True
+        interrupt(pair, pieces=8, act=lambda: writer.cursor().execute(f"{unsafe}; {change}"))
+        server.kill()
+    server.start()
+    load(pair)
+    assert pair.is_exact()
+
+
 @both_ways
 def test_who_joins_reads_the_pages_that_the_load_began_with(pair: Pair) -> None:
     pair.source(*CREATE)
@@ -145,3 +163,12 @@ def test_rows_of_an_unlogged_partition_go_with_a_crash(lazy: tuple[PostgresServe
     server.start()
     load(pair)
     assert pair.is_exact()
+
+
+@both_ways
+def test_the_end_of_a_load_sees_no_less_than_its_pieces(pair: Pair) -> None:
+    pair.source(*CREATE)
+    interrupt(pair, pieces=4)
+    pair.target("UPDATE sync_assets.load_piece SET lsn = 10 ^ 15 WHERE rows > 0")
+    with pytest.raises(SourceBehind):
+        load(pair)

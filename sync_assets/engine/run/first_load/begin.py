@@ -77,6 +77,8 @@ def begin(run: Run, table: Table, target: Connection) -> Load | None:
             ledger.abandon(cursor, table.target)
             return None
         begun, events = _going_on(cursor, plan)
+    if begun is None and not _is_history_known(plan):
+        return None
     room = staging.staging_for(plan)
     return Load(plan, *(begun or _begin_anew(run, plan, target)), room, events)
 
@@ -94,6 +96,12 @@ def _is_divisible(plan: Plan) -> bool:
         and all(leaf.kind == "r" for leaf in relation.leaves)
         and not unproven
     )
+
+
+def _is_history_known(plan: Plan) -> bool:
+    """Whether a snapshot proves that it shows what an earlier one did, not only up to a checkpoint."""
+    now = plan.view.snapshot
+    return now.timeline_as_of >= now.lsn
 
 
 def _begin_anew(run: Run, plan: Plan, target: Connection) -> tuple[State, datetime]:

@@ -39,7 +39,8 @@ from sync_assets.engine.run.first_load.mover import Moved
 from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.run.stage import stage
 from sync_assets.engine.snapshot.flush import Flush
-from sync_assets.engine.state import advance
+from sync_assets.engine.state import advance, ledger
+from sync_assets.engine.state.state import State
 from sync_assets.engine.table import (
     ChangedBlocks,
     Deletes,
@@ -74,7 +75,7 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
         if table.changed_blocks is ChangedBlocks.OFF
         else ChangedBlocks.AUTO,
     )
-    known = {hidden: load.seen}
+    known = {hidden: _furthest(target, load)}
     with contextlib.ExitStack() as cleanup:
         look = partial(_counted_first, target, count)
         (staged,), flush = stage(run, [last], target, known, cleanup, look)
@@ -83,6 +84,13 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
         receipt = explained(run.sessions, target, [hidden], publish)
     run.report.begin("clean up")
     return receipt
+
+
+def _furthest(target: Connection, load: Load) -> State:
+    """What the load has seen, up to its latest piece: what that saw no last step may lack."""
+    with transaction(target) as cursor:
+        found = ledger.recall(cursor, load.target)
+    return found[0] if found else load.seen
 
 
 def _add_key(target: Connection, load: Load) -> None:

@@ -36,6 +36,7 @@ from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.run.first_load import begin
 from sync_assets.engine.run.first_load.begin import Load
+from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import hurry
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
 from sync_assets.engine.snapshot.scope import own_names
@@ -70,10 +71,11 @@ class Moved:
 
 @dataclass(slots=True)
 class _Read:
-    """A piece in batch files; `held` is for how many seconds its snapshot was."""
+    """A piece in batch files; `held` is for how many seconds its snapshot, `seen`, was."""
 
     began: float | None = None
     held: float = 0.0
+    seen: Snapshot | None = None
     batches: list[Batch] = field(default_factory=list)
     rows: int = 0
     bytes: int = 0
@@ -188,8 +190,8 @@ class Mover:
 
         read.began = time.monotonic()
         try:
-            with taken_of_leaf(source, self.load.plan.table, leaf.name) as (relation, seen):
-                plan = self._plan(relation, leaf, seen)
+            with taken_of_leaf(source, self.load.plan.table, leaf.name) as (relation, read.seen):
+                plan = self._plan(relation, leaf, read.seen)
                 names = own_names(plan.table, plan.view.relation, plan.view.types)
                 with source.cursor() as cursor:
                     cursor.execute("; ".join((TAKEN, *names)))
@@ -199,6 +201,8 @@ class Mover:
             raise LeafChanged from None
         finally:
             read.held = time.monotonic() - read.began
+        # A row that was gone for this piece must not come back by a crash: no other step reads it.
+        ensure_flushed(self.run.sessions, source, read.seen.lsn)
 
     def _leaf(self, piece: Piece) -> Leaf:
         leaves = self.load.plan.view.relation.leaves
@@ -232,7 +236,9 @@ class Mover:
             self.run.sessions.check()
             if batch.rows:
                 copy_in(cursor, self.load.plan, table, batch)
-        ledger.loaded(cursor, self.load.target, piece, read.rows, read.bytes)
+        if read.seen is not None:
+            target, seen = self.load.target, read.seen
+            ledger.loaded(cursor, target, piece, read.rows, read.bytes, seen)
 
     def _discard(self, batch: Batch) -> None:
         batch.discard()
