@@ -14,11 +14,13 @@ from sync_assets.engine import Progress, Receipt, Table
 from sync_assets.engine.errors import SourceBehind, SourceChanged
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
 from sync_assets_tests.scenarios.deletes.test_guards import LAZY
+from sync_assets_tests.scenarios.watermark.test_wraparound import BURN, advance
 
 ROWS = 60_000
 NAME = RelationName("public", "t")
@@ -163,6 +165,22 @@ def test_rows_of_an_unlogged_partition_go_with_a_crash(lazy: tuple[PostgresServe
     server.start()
     load(pair)
     assert pair.is_exact()
+
+
+def test_rows_that_are_a_whole_ring_older_are_there(
+    server18: PostgresServer, new_database: NewDatabase
+) -> None:
+    with running_server("18") as server:
+        server.create_database("source")
+        advance(server, 1000, 10000)
+        target_url = new_database(server18)
+        Pair(server.url("source"), target_url).source(*CREATE, "CREATE EXTENSION pg_walinspect")
+        advance(server, 12000, RING + 9000)
+        pair = Pair(server.url("source"), target_url)
+        interrupt(pair, pieces=6, act=lambda: pair.source(BURN))
+        pair.source("UPDATE t SET n = -1 WHERE id = 1", "CHECKPOINT")
+        load(pair, changed_blocks="auto")
+        assert pair.is_exact()
 
 
 @both_ways

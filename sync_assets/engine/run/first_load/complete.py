@@ -33,6 +33,7 @@ from sync_assets.engine.postgres.session import (
     row,
     transaction,
 )
+from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.first_load.begin import Load
 from sync_assets.engine.run.first_load.mover import Moved
@@ -47,6 +48,7 @@ from sync_assets.engine.table import (
     LateCommits,
     OnSchemaChange,
     SyncMode,
+    Table,
 )
 
 
@@ -56,7 +58,7 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
     run.report.begin("load", "building the key")
     _add_key(target, load)
     run.report.spent("key")
-    count = moved.loaded.rows
+    count, seen = moved.loaded.rows, _furthest(target, load)
     last = dataclasses.replace(
         table,
         target=hidden,
@@ -71,11 +73,9 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
         accept_source=False,
         full_refresh=False,
         on_schema_change=OnSchemaChange.EVOLVE,
-        changed_blocks=ChangedBlocks.OFF
-        if table.changed_blocks is ChangedBlocks.OFF
-        else ChangedBlocks.AUTO,
+        changed_blocks=_changed_blocks(table, seen),
     )
-    known = {hidden: _furthest(target, load)}
+    known = {hidden: seen}
     with contextlib.ExitStack() as cleanup:
         look = partial(_counted_first, target, count)
         (staged,), flush = stage(run, [last], target, known, cleanup, look)
@@ -84,6 +84,17 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
         receipt = explained(run.sessions, target, [hidden], publish)
     run.report.begin("clean up")
     return receipt
+
+
+def _changed_blocks(table: Table, seen: State) -> ChangedBlocks:
+    """Whether the last step may read changed pages alone.
+
+    A row that is 2^32 transactions older than one since the mark looks as new as that: a piece has left
+    it out, though no WAL names its page.
+    """
+    if table.changed_blocks is ChangedBlocks.OFF or seen.snapshot_xmax >= RING:
+        return ChangedBlocks.OFF
+    return ChangedBlocks.AUTO
 
 
 def _furthest(target: Connection, load: Load) -> State:
