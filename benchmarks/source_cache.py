@@ -21,6 +21,7 @@ from pathlib import Path
 from servers import execute
 
 from sync_assets.engine import DataCopyEngine, Deletes, RelationName, Table
+from sync_assets.engine.limits import Limits
 from sync_assets.private_server.server import PostgresServer, embedded_binaries
 
 HOT, COLD = 0.45, 1.6
@@ -83,9 +84,9 @@ def warm(url: str) -> None:
                 execute(url, pages_of.format("hot", first, end))
 
 
-def passes(source: str, target: str) -> Iterator[tuple[str, Callable[[], object]]]:
+def passes(source: str, target: str, piece_mb: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is measured, one after the other."""
-    engine = DataCopyEngine(source, target)
+    engine = DataCopyEngine(source, target, limits=Limits(piece_mb=piece_mb))
     name = RelationName("public", "cold")
 
     def sync(deletes: str) -> None:
@@ -102,12 +103,12 @@ def passes(source: str, target: str) -> Iterator[tuple[str, Callable[[], object]
     )
 
 
-def measured(source: str, target: str, megabytes: int) -> Iterator[Step]:
+def measured(source: str, target: str, megabytes: int, piece_mb: int) -> Iterator[Step]:
     """Every pass, on a cache that only the first one finds as it should be."""
     fill(source, megabytes)
     warm(source)
     ((cached,),), gone = execute(source, CACHED), 0
-    for number, (name, work) in enumerate(passes(source, target)):
+    for number, (name, work) in enumerate(passes(source, target, piece_mb)):
         if name.startswith("100"):
             every = f"id % (SELECT count(*) / 100 FROM cold) = {number}"
             execute(source, f"UPDATE cold SET v = v || '.' WHERE {every}")
@@ -124,6 +125,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared-buffers", type=int, default=128, help="in megabytes")
+    parser.add_argument("--piece-mb", type=int, default=0, help="0: a first load in one snapshot")
     parser.add_argument("--folder", type=Path, nargs="*", default=[])
     chosen = parser.parse_args()
     settings = {
@@ -143,7 +145,7 @@ def main() -> None:
             ]
             source, target = (end.url() for end in ends)
             ((version,),) = execute(source, "SHOW server_version")
-            for found in measured(source, target, chosen.shared_buffers):
+            for found in measured(source, target, chosen.shared_buffers, chosen.piece_mb):
                 print(f"| {version.split()[0]} | {found} |", flush=True)
 
 
