@@ -19,6 +19,7 @@ from sync_assets.engine.state.tables import are_there
 from sync_assets.engine.table import Table
 
 
+# One line of `status`, and of its JSON: each field is a name there.
 @dataclass(frozen=True, slots=True)
 class TableStatus:
     """One table; None throughout where it was never synced.

@@ -133,7 +133,7 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
     def earlier(cursor: Any, window: Window, *given: Any, **options: Any) -> wal_tools.ChangedPages:
         return asked(cursor, dataclasses.replace(window, end=ends[-1]), *given, **options)
 
-    monkeypatch.setattr("sync_assets.engine.run.sync.probe_wal", looked_out)
+    monkeypatch.setattr("sync_assets.engine.run.stage.probe_wal", looked_out)
     monkeypatch.setattr(wal, "changed_pages", earlier)
 
 
