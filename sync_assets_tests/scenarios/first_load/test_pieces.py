@@ -93,24 +93,33 @@ def test_a_load_goes_on_where_it_was_ended(pair: Pair) -> None:
 
 
 CHANGES = {
-    "updated": ["UPDATE t SET v = 'y' WHERE id % 5 = 0"],
-    "deleted": ["DELETE FROM t WHERE id % 3 = 0"],
-    "all deleted": ["DELETE FROM t"],
-    "inserted": ["INSERT INTO t SELECT i, 'new', 1 FROM generate_series(60001, 65000) i"],
-    "moved": ["UPDATE t SET id = id + 61000 WHERE id < 3000"],
-    "swapped": ["UPDATE t SET id = -id WHERE id < 9", "UPDATE t SET id = id + 9 WHERE id < 0"],
-    "deleted and inserted again": [
-        "DELETE FROM t WHERE id % 2 = 0",
-        "VACUUM t",
-        "INSERT INTO t SELECT i, 'again', 1 FROM generate_series(2, 60000, 4) i",
-    ],
+    "updated": ("ignore", ["UPDATE t SET v = 'y' WHERE id % 5 = 0"]),
+    "deleted": ("ignore", ["DELETE FROM t WHERE id % 3 = 0"]),
+    "deleted, where rows are marked": ("soft", ["DELETE FROM t WHERE id % 3 = 0"]),
+    "all deleted": ("hard", ["DELETE FROM t"]),
+    "inserted": (
+        "hard",
+        ["INSERT INTO t SELECT i, 'new', 1 FROM generate_series(60001, 65000) i"],
+    ),
+    "moved": ("ignore", ["UPDATE t SET id = id + 61000 WHERE id < 3000"]),
+    "swapped": (
+        "soft",
+        ["UPDATE t SET id = -id WHERE id < 9", "UPDATE t SET id = id + 9 WHERE id < 0"],
+    ),
+    "deleted and inserted again": (
+        "hard",
+        [
+            "DELETE FROM t WHERE id % 2 = 0",
+            "VACUUM t",
+            "INSERT INTO t SELECT i, 'again', 1 FROM generate_series(2, 60000, 4) i",
+        ],
+    ),
 }
 
 
-@pytest.mark.parametrize("deletes", ["ignore", "hard", "soft"])
-@pytest.mark.parametrize("statements", CHANGES.values(), ids=CHANGES)
+@pytest.mark.parametrize(("deletes", "statements"), CHANGES.values(), ids=CHANGES)
 def test_what_changes_before_it_goes_on_is_there_at_its_end(
-    pair: Pair, statements: list[str], deletes: str
+    pair: Pair, deletes: str, statements: list[str]
 ) -> None:
     pair.source(*CREATE)
     interrupt(pair, deletes=deletes)
