@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test oldest coverage random storm torture soak check lint docs dist bench newcomer reference lock clean
+.PHONY: help install demo ui test oldest coverage random storm loads torture soak check lint docs dist bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,10 @@ dist: install  ## build what a release publishes into dist/, and check it
 
 bench: install  ## measure beside floors and other tools (ARGS='--tools ours,floors --rounds 1')
 	$(BIN)/python benchmarks/compare.py $(ARGS)
+
+loads: install  ## kill first loads of 2 million rows under writers (LOADS=200, SEED=… repeats the dice)
+	SYNC_TEST_WAYS=both SYNC_TEST_LOAD_KILLS=$(or $(LOADS),200) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
+		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_load_kills.py --log-cli-level=INFO $(ARGS)
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
 	SYNC_TEST_WAYS=both SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
