@@ -90,7 +90,7 @@ def test_forget_drops_what_it_has_loaded(pair: Pair) -> None:
     assert pair.leftovers() == []
 
 
-@pytest.mark.parametrize("how", ["verify", "group", "by a table that is small now"])
+@pytest.mark.parametrize("how", ["verify", "group", "step by step", "a table that is small now"])
 def test_whatever_else_makes_the_target_leaves_nothing_of_it(
     pair: Pair, how: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -101,6 +101,13 @@ def test_whatever_else_makes_the_target_leaves_nothing_of_it(
         engine = pair.engine(limits=Limits(piece_mb=1))
         tables = [RelationName.parse(name) for name in ("t", "u")]
         engine.sync_group([Table(name, name) for name in tables])
+    elif how == "step by step":
+        engine = pair.engine()
+        exported = engine.export_to_csv_with_xmin("t", "t")
+        staged = engine.import_csv_to_temp_table(exported)
+        engine.execute_merge_with_xmin(staged)
+        engine.cleanup_temp_table(staged)
+        engine.cleanup_temp_files(exported)
     else:
         monkeypatch.setattr(by_pieces, "LEAST", 1000)
         pair.sync("t")
