@@ -138,6 +138,7 @@ def test_over_the_demo_s_tables(project: Callable[[tuple[str, ...]], Project]) -
     kill_again_and_again(demo, change)
 
 
+@pytest.mark.skipif(KILLS == 1, reason="large tables are killed in test_load_kills.py")
 @pytest.mark.timeout(120 + 120 * KILLS)
 def test_over_a_large_table(project: Callable[[tuple[str, ...]], Project]) -> None:
     large = project(("public.large",))
