@@ -12,7 +12,7 @@ import itertools
 import queue
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -83,11 +83,15 @@ class _Read:
 
 @dataclass(slots=True)
 class Mover:
-    """A worker with a connection of its own to the target; sessions of the source go round in `sources`."""
+    """A worker with a connection of its own to the target; sessions of the source go round in `sources`.
+
+    `another` opens one in place of a session that the source has ended.
+    """
 
     run: Run
     load: Load
     sources: queue.SimpleQueue[Connection]
+    another: Callable[[], Connection]
     target: Connection
     folder: Path
     number: int
@@ -119,16 +123,18 @@ class Mover:
                     self._read(source, piece, read, files)
                     reading.close()
                     self._load(cursor, piece, read)
-            except psycopg2.errors.SerializationFailure:
-                # A standby needed what the snapshot still saw: it costs this piece.
-                if not self._goes_on():
-                    raise
             except psycopg2.errors.QueryCanceled:
                 late = read.began is not None and read.held > self._longest / 2
                 if not late or self.run.sessions.cancelled:
                     raise
                 self._count_interrupted()
                 self._cut_smaller(piece)
+            except psycopg2.OperationalError as error:
+                # A standby needed what the snapshot still saw, or locked: it costs this piece, and
+                # the session where that was between two statements.
+                conflict = isinstance(error, psycopg2.errors.SerializationFailure)
+                if not (conflict or self._ended_by_replay(source)) or not self._goes_on():
+                    raise
             else:
                 self._interrupted = 0
                 self._told(piece, read)
@@ -164,7 +170,14 @@ class Mover:
         try:
             yield source
         finally:
-            self.sources.put(source)
+            if not source.closed:
+                self.sources.put(source)
+            elif self._ended_by_replay(source) and not self.stopped.is_set():
+                self.sources.put(self.another())
+
+    def _ended_by_replay(self, source: Connection) -> bool:
+        """Whether a session is gone that a standby may have ended."""
+        return bool(source.closed) and self.load.plan.view.snapshot.in_recovery
 
     def _read(
         self, source: Connection, piece: Piece, read: _Read, files: contextlib.ExitStack

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import queue
+import threading
 import time
 from pathlib import Path
 
@@ -57,9 +58,15 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
     moved.workers = max(moved.workers, most)
     sources: queue.SimpleQueue[Connection] = queue.SimpleQueue()
     with contextlib.ExitStack() as held:
+        opening = threading.Lock()
+
+        def opened() -> Connection:
+            with opening:
+                return _bounded(run, held.enter_context(run.sessions.connected("source")))
+
         # All of them before the watch, which looks after those that it finds.
         for _ in range(most):
-            sources.put(_bounded(run, held.enter_context(run.sessions.connected("source"))))
+            sources.put(opened())
         targets = [
             held.enter_context(run.sessions.connected("target"))
             for _ in range(min(2 * workers, moved.loaded.pieces_left))
@@ -68,7 +75,9 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
         group = held.enter_context(TaskGroup(run.sessions.cancel_statements))
         budget = DiskBudget(run.max_batch_disk)
         for number, target in enumerate(targets):
-            mover = Mover(run, load, sources, target, folder, number, moved, budget, group.stopped)
+            mover = Mover(
+                run, load, sources, opened, target, folder, number, moved, budget, group.stopped
+            )
             group.start(mover.work)
 
 
