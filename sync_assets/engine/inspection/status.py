@@ -73,7 +73,7 @@ def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[
     with sessions.connected("target") as target, transaction(target) as cursor:
         states = rows(cursor, _STATE) if are_there(cursor) else ()
         found = {values[:2]: values[2:] for values in states}
-        loads = ledger.shares(cursor) if states or are_there(cursor) else {}
+        loads = ledger.shares(cursor)
     with sessions.connected("source") as source:
         now = snapshot.now(source)
     asked = {(table.target.schema, table.target.name) for table in tables}

@@ -35,12 +35,10 @@ class Piece:
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """How far a load has come, in pieces and pages; `rows` and `bytes` are those of what is loaded."""
+    """How far a load has come, in pieces; `rows` and `bytes` are those of what is loaded."""
 
     pieces: int = 0
     pieces_loaded: int = 0
-    pages: int = 0
-    pages_loaded: int = 0
     rows: int = 0
     bytes: int = 0
 
@@ -49,21 +47,15 @@ class Loaded:
         """How many are still to be loaded."""
         return self.pieces - self.pieces_loaded
 
-    @property
-    def share(self) -> float:
-        """What part of it is there, from 0 to 1."""
-        return self.pages_loaded / self.pages if self.pages else 1.0
-
 
 def begin(
     cursor: Cursor, table: Table, seen: State, pieces: Iterable[Piece], run_id: str
 ) -> datetime:
-    """Begin the ledger of a table anew; `seen` is its source under the load's first snapshot.
+    """Begin the ledger of a table that has none; `seen` is its source under the load's first snapshot.
 
     Returns the moment, which tells one load of a table from another.
     """
     source, target = table.source, table.target
-    abandon(cursor, target)
     (began,) = row(
         cursor,
         "INSERT INTO sync_assets.load VALUES (%s, %s, %s, %s, %s, DEFAULT, %s) RETURNING started_at",
@@ -119,9 +111,7 @@ GROUP BY target_schema, target_table, l.state, l.started_at
 
 
 _PROGRESS = """
-SELECT count(*), count(loaded_at), coalesce(sum(end_page - first_page), 0)::bigint,
-       coalesce(sum(end_page - first_page) FILTER (WHERE loaded_at IS NOT NULL), 0)::bigint,
-       coalesce(sum(rows), 0)::bigint, coalesce(sum(bytes), 0)::bigint
+SELECT count(*), count(loaded_at), coalesce(sum(rows), 0)::bigint, coalesce(sum(bytes), 0)::bigint
 FROM sync_assets.load_piece WHERE (target_schema, target_table) = (%(schema)s, %(name)s)
 """
 

@@ -68,14 +68,12 @@ def begin(run: Run, table: Table, target: Connection) -> Load | None:
         ):
             work = Work(run, source, target, left)
             (plan,) = plan_tables(work, [table], [view], {table.target: None}, outlook)
-            if _is_divisible(plan):
-                # What the mark says of the source must outlive a crash of it.
-                ensure_flushed(run.sessions, source, view.snapshot.lsn)
+            if not _is_divisible(plan):
+                return None
+            # What the mark says of the source must outlive a crash of it.
+            ensure_flushed(run.sessions, source, view.snapshot.lsn)
     prepare(target)
     with transaction(target) as cursor:
-        if not _is_divisible(plan):
-            ledger.abandon(cursor, table.target)
-            return None
         begun, events = _going_on(cursor, plan)
     if begun is None and not _is_history_known(plan):
         return None
