@@ -137,12 +137,11 @@ def _total(found: Sequence[TableStatus]) -> str:
 def _row(name: str, status: TableStatus) -> tuple[str, ...]:
     name = name if status.target == status.source else f"{status.source} → {name}"
     name = name if status.configured else f"{name} (not configured)"
+    loading = "" if status.loaded is None else f"loading, {status.loaded:.0%}"
     if status.synced_at is None:
-        began = status.loaded is not None
-        said = f"loading, {status.loaded:.0%}" if began else "never synced"
-        return (name, said, "", "", "", "", "")
+        return (name, loading or "never synced", "", "", "", "", "")
     return (
-        name,
+        f"{name} ({loading})" if loading else name,
         status.synced_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
         number(status.rows_in_target, ","),
         number(status.watermark),

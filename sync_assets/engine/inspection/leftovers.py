@@ -11,7 +11,6 @@ from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import held_among, locked
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.state import ledger
-from sync_assets.engine.table import Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +63,6 @@ def drop_staging_of(target_url: str, targets: Collection[RelationName]) -> None:
 
     def drop() -> None:
         with sessions.connected("target") as target, locked(target, targets):
-            drop_leftovers(target, [Table(each, each) for each in targets])
+            drop_leftovers(target, [*targets])
 
     sessions.translating(drop)

@@ -5,25 +5,37 @@ merge → state
 
 from __future__ import annotations
 
-import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
 from functools import partial
 
 from sync_assets.engine.context import Run
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import merge
+from sync_assets.engine.merge.collisions import StillThere
+from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.merge.publish import publish_rows
 from sync_assets.engine.merge.still_there import still_there
 from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.lock import require_locks
-from sync_assets.engine.postgres.session import Connection, transaction
+from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.outcome import make_receipt, state_after
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.state import advance
-from sync_assets.engine.state.state import States
+from sync_assets.engine.state.state import State, States
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a transaction has written of one table; `before` is the state that it found."""
+
+    staged: Staged
+    merged: Merged
+    before: State | None
 
 
 def publish(
@@ -37,48 +49,74 @@ def publish(
 
     The marks in the states count on the source's WAL: `flush` is waited for.
     """
-    targets = [staged.target for staged in group]
-    work = partial(_publish, run, target, group, known, flush)
-    return explained(run.sessions, target, targets, work)
-
-
-def _publish(
-    run: Run,
-    target: Connection,
-    group: Sequence[Staged],
-    known: States,
-    flush: Flush | None,
-) -> tuple[Receipt, ...]:
-    report = run.report
-    run.sessions.check()
     if flush is not None and any(staged.plan.layout.alterations for staged in group):
         # To alter a table takes a lock that no reader shall wait for longer than need be.
         flush.ensure()
+
+    def write(cursor: Cursor, there: StillThere) -> Iterator[Written]:
+        merged = publish_rows(cursor, group, _expected_storage(group, known), there)
+        for staged in group:
+            yield Written(staged, merged[staged.target], known[staged.target])
+
+    return published(run, target, [staged.target for staged in group], write, flush)
+
+
+def published(
+    run: Run,
+    target: Connection,
+    targets: Sequence[RelationName],
+    write: Callable[[Cursor, StillThere], Iterable[Written]],
+    flush: Flush | None,
+    receipt_of: Callable[[Run, Written, Relation | None], Receipt] | None = None,
+) -> tuple[Receipt, ...]:
+    """Write rows, states and receipts in one transaction; `write` does what there is to do of rows.
+
+    It is given what asks the source for rows that are in the way. `receipt_of` makes the receipts,
+    unless they are those of any run.
+    """
+    work = partial(_published, run, target, targets, write, flush, receipt_of or _receipt)
+    return explained(run.sessions, target, targets, work)
+
+
+def _published(
+    run: Run,
+    target: Connection,
+    targets: Sequence[RelationName],
+    write: Callable[[Cursor, StillThere], Iterable[Written]],
+    flush: Flush | None,
+    receipt_of: Callable[[Run, Written, Relation | None], Receipt],
+) -> tuple[Receipt, ...]:
+    report = run.report
+    run.sessions.check()
     report.begin("merge")
     with transaction(target, merge.INDEXED) as cursor:
-        require_locks(cursor, [staged.target for staged in group])
-        look = functools.partial(still_there, run.sessions)
-        merged = publish_rows(cursor, group, _expected_storage(group, known), look)
+        require_locks(cursor, targets)
+        done = [*write(cursor, partial(still_there, run.sessions))]
         report.spent("merge")
         if flush is not None:
             flush.ensure()
         report.spent("flush")
         report.begin("state")
         receipts = []
-        there = read_relations(cursor, (staged.target for staged in group))
-        for staged in group:
-            name, before = staged.target, known[staged.target]
-            published = there.get(name)
-            receipt = make_receipt(run, staged, merged[name], before, published)
+        there = read_relations(cursor, targets)
+        for each in done:
+            name, before = each.staged.target, each.before
+            now = there.get(name)
+            receipt = receipt_of(run, each, now)
             receipts.append(receipt)
-            if published is not None and not staged.plan.table.dry_run:
-                after = state_after(staged, before, receipt, published.storage)
-                advance.advance(cursor, name, staged.plan.table.source, before, after, receipt)
+            if now is not None and not each.staged.plan.table.dry_run:
+                after = state_after(each.staged, before, receipt, now.storage)
+                source = each.staged.plan.table.source
+                advance.advance(cursor, name, source, before, after, receipt)
         report.begin("commit")
         run.sessions.check()
-        if any(staged.plan.table.dry_run for staged in group):
+        if any(each.staged.plan.table.dry_run for each in done):
             cursor.execute("ROLLBACK")
     return tuple(receipts)
+
+
+def _receipt(run: Run, written: Written, now: Relation | None) -> Receipt:
+    return make_receipt(run, written.staged, written.merged, written.before, now)
 
 
 def _expected_storage(group: Sequence[Staged], known: States) -> dict[RelationName, str]:

@@ -21,9 +21,9 @@ from sync_assets.engine.load.preconditions import parts_told
 from sync_assets.engine.load.staging import (
     Staged,
     Staging,
-    drop_leftovers,
     drop_staging,
     finish,
+    give_up_loads,
     prepare_staging,
 )
 from sync_assets.engine.pause import wait_while
@@ -31,14 +31,13 @@ from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.plan.plan import Chunk, Plan
 from sync_assets.engine.plan.planner import plan_tables
-from sync_assets.engine.postgres.session import Connection, transaction
+from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.postgres.time_outs import AS_IDLE_AS_ALLOWED
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.run.gone_keys import differing_buckets
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.snapshot.give_way import giving_way
-from sync_assets.engine.state import ledger
 from sync_assets.engine.state.state import States
 from sync_assets.engine.state.tables import prepare
 from sync_assets.engine.table import Table
@@ -92,8 +91,8 @@ def fill(
     plans = parts_told(work.target, plans)
     if not all(table.dry_run for table in tables):
         prepare(work.target)
-    _give_up_first_loads(work.target, plans)
-    drop_leftovers(work.target, tables)
+    anew = [plan.table.target for plan in plans if plan.full and not plan.table.dry_run]
+    give_up_loads(work.target, anew)
     staged = prepare_staging(work.target, plans)
     for each in staged:
         work.cleanup.push(_dropping_on_failure(work.target, each))
@@ -118,15 +117,6 @@ def fill(
         Staged(*each, max(workers, export.workers), held)
         for each in zip(plans, staged, done, newest, strict=True)
     )
-
-
-def _give_up_first_loads(target: Connection, plans: Sequence[Plan]) -> None:
-    """Forget what earlier runs have begun to load by pieces; ends where nobody works on it any more."""
-    made = [plan.table for plan in plans if plan.layout.creates and not plan.table.dry_run]
-    if made:
-        with transaction(target) as cursor:
-            for table in made:
-                ledger.abandon(cursor, table.target)
 
 
 def _move(

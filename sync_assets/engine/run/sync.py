@@ -3,21 +3,23 @@
 snapshot → plan → export → load → merge → state
 
 A group is nearly always one table. The tables of a larger one are read on the same snapshot and
-published in the same transaction. A large table that is loaded for the first time is read by pieces.
+published in the same transaction. A large table of which every row is read is read by pieces.
 """
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from functools import partial
 
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.run.first_load.by_pieces import load_by_pieces
+from sync_assets.engine.run.first_load.by_pieces import IsLarge, load_by_pieces, require_small
 from sync_assets.engine.run.publish import publish
 from sync_assets.engine.run.stage import stage
 from sync_assets.engine.state import state
@@ -32,14 +34,24 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
         known, done = remembered(target, tables, run.run_id)
         if len(done) == len(tables):
             return tuple(done[target] for target in targets)
-        if len(tables) == 1 and known[targets[0]] is None:
-            receipt = load_by_pieces(run, tables[0], target)
-            if receipt is not None:
-                return (receipt,)
-        with contextlib.ExitStack() as cleanup:
-            group, flush = stage(run, tables, target, known, cleanup)
-            receipts = publish(run, target, group, known, flush)
-        run.report.begin("clean up")
+        try:
+            return _synced_at_once(run, tables, target, known, partial(require_small, run, tables))
+        except IsLarge:
+            receipt = load_by_pieces(run, tables[0], target, known[targets[0]])
+        return (receipt,) if receipt else _synced_at_once(run, tables, target, known)
+
+
+def _synced_at_once(
+    run: Run,
+    tables: Sequence[Table],
+    target: Connection,
+    known: States,
+    looked_over: Callable[[Plan], Plan] = lambda plan: plan,
+) -> tuple[Receipt, ...]:
+    with contextlib.ExitStack() as cleanup:
+        group, flush = stage(run, tables, target, known, cleanup, looked_over)
+        receipts = publish(run, target, group, known, flush)
+    run.report.begin("clean up")
     return receipts
 
 

@@ -11,7 +11,6 @@ from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Cursor
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.state import ledger
 from sync_assets.engine.state.shape import leaf_json
 from sync_assets.engine.state.state import FIELDS, MAP, State, StateLeaf, keys_by_page_of
 
@@ -55,7 +54,6 @@ def advance(
     }
     place = {"target_schema": target.schema, "target_table": target.name}
     if before is None:
-        ledger.abandon(cursor, target)
         _execute_insert(cursor, values | place, mapping)
     else:
         _execute_update(cursor, values, {**place, **mapping}, before.version)

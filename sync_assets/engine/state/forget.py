@@ -73,7 +73,7 @@ def _forget(sessions: Sessions, target: RelationName) -> Remembered:
             )
         state.drop_keys_by_page(cursor, target)
         if dropped.loaded is not None:
-            ledger.abandon(cursor, target)
+            ledger.abandon(cursor, [target])
             hidden = identifiers.relation(staging_name(target, temporary=False))
             cursor.execute(SQL("DROP TABLE IF EXISTS {}").format(hidden))
     return dropped

@@ -76,16 +76,23 @@ def begin(
     return moment
 
 
-def abandon(cursor: Cursor, target: RelationName) -> None:
-    """Forget the load of a target, if there is one; its rows are dropped with their table.
+def abandon(cursor: Cursor, targets: Iterable[RelationName]) -> None:
+    """Forget the loads of targets, if there are any; their rows are dropped with their tables.
 
     Commit it before that: it waits for whoever works on a piece, and nobody else begins with one. A
     table that followed under the same name would get their rows.
     """
-    cursor.execute(
-        f"DELETE FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
-        _place(target),
-    )
+    if is_there(cursor):
+        for target in targets:
+            cursor.execute(
+                f"DELETE FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
+                _place(target),
+            )
+
+
+def is_there(cursor: Cursor) -> bool:
+    """Whether the target's state has a ledger: that of older versions has none."""
+    return bool(row(cursor, "SELECT to_regclass('sync_assets.load') IS NOT NULL")[0])
 
 
 def recall(cursor: Cursor, target: RelationName) -> tuple[State, datetime] | None:
@@ -132,8 +139,7 @@ GROUP BY target_schema, target_table
 
 def shares(cursor: Cursor) -> dict[RelationName, float]:
     """What part of each load that has begun is there, from 0 to 1; none in state of older versions."""
-    (there,) = row(cursor, "SELECT to_regclass('sync_assets.load') IS NOT NULL")
-    found = rows(cursor, _SHARES) if there else ()
+    found = rows(cursor, _SHARES) if is_there(cursor) else ()
     return {RelationName(schema, name): share or 0.0 for schema, name, share in found}
 
 

@@ -1,4 +1,4 @@
-"""First loads of a large table under writers, ended again and again by whatever ends a run.
+"""First loads and full passes of a large table under writers, ended again and again by whatever ends a run.
 
 A load that comes through is compared with the truth at its own last snapshot, what all of its attempts
 together have read is counted, and nothing may be left of it. SYNC_TEST_LOAD_KILLS says how many loads
@@ -130,6 +130,9 @@ def _filled(name: str) -> Strike:
     return lambda ends: ends.disks[name].fill()
 
 
+AGAIN = 0.5
+"""How many loads are full passes over the target of the one before."""
+
 MOST = 5 if LONG else 3
 """Faults of one load."""
 
@@ -199,6 +202,7 @@ class Kills:
     chance: random.Random
     usual: float = 1e6
     loads: int = 0
+    again: int = 0
     ended: Counter[str] = field(default_factory=Counter)
     missed: int = 0
     went_on: int = 0
@@ -208,9 +212,12 @@ class Kills:
     def load(self, faults: int) -> None:
         """Load the table from nothing, through so many faults, and hold it against the truth."""
         pair = self.ends.pair
-        self.ends.forget()
+        again = self.loads > 0 and self.chance.random() < AGAIN
+        if not again:
+            self.ends.forget()
         began = time.monotonic()
-        receipt = self._come_through(faults)
+        receipt = self._come_through(faults, again=again)
+        self.again += again
         # The servers' caches are cold at first.
         self.usual = min(self.usual, time.monotonic() - began)
         self.loads += 1
@@ -229,10 +236,12 @@ class Kills:
         orphans = {name for (name,) in self.ends.pair.target(temporary)}
         return [each for each in self.ends.pair.leftovers() if each not in orphans]
 
-    def _come_through(self, faults: int) -> Receipt:
+    def _come_through(self, faults: int, *, again: bool) -> Receipt:
         names = self.chance.choices(tuple(FAULTS), k=faults)
         for name in [*names, *[None] * 20]:
-            options = {"deletes": self.chance.choice(("ignore", "hard"))}
+            options: dict[str, Any] = {"deletes": self.chance.choice(("ignore", "hard"))}
+            if again:
+                options = {"deletes": "hard", "full_refresh": True, "max_delete_ratio": 1.0}
             receipt = self._attempt(name, options)
             if receipt is not None:
                 self.missed += name is not None
@@ -252,7 +261,7 @@ class Kills:
             process.kill()
             process.join()
             self.ended[name] += 1
-            if pair.target(f"SELECT to_regclass('{PLAIN}')") != [(None,)]:
+            if self._is_through(options):
                 # Only one that this process has seen can be held against its truth.
                 self.ends.forget()
             return None
@@ -269,6 +278,12 @@ class Kills:
             over.set()
             striker.join()
             self.ends.revive()
+
+    def _is_through(self, options: dict[str, Any]) -> bool:
+        """Whether a load that was killed had come to its end, or never began."""
+        if "full_refresh" in options:
+            return self.ends.pair.target("SELECT count(*) FROM sync_assets.load") == [(0,)]
+        return self.ends.pair.target(f"SELECT to_regclass('{PLAIN}')") != [(None,)]
 
     def _strike(self, name: str | None, moment: float, over: threading.Event) -> None:
         if name is None or over.wait(moment):

@@ -1,4 +1,4 @@
-"""Begin a first load by pieces, or find out whether one that was begun may go on."""
+"""Begin a load by pieces, or find out whether one that was begun may go on."""
 
 from __future__ import annotations
 
@@ -8,18 +8,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
+from psycopg2.sql import SQL
+
 from sync_assets.engine.context import Run, Work
+from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.pause import wait_while
+from sync_assets.engine.plan.batch_format import format_between
 from sync_assets.engine.plan.changed_pages import probe_wal
-from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.plan.plan import KeySearch, Plan
 from sync_assets.engine.plan.planner import plan_tables
-from sync_assets.engine.plan.reads import ALL_AROUND, known_leaf, why_mark_is_void
+from sync_assets.engine.plan.reads import (
+    ALL_AROUND,
+    configuration,
+    known_leaf,
+    why_mark_is_void,
+)
+from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation, read_storage
-from sync_assets.engine.postgres.relation import Leaf, Relation
-from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.postgres.relation import Leaf
+from sync_assets.engine.postgres.session import Connection, Cursor, row, transaction
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.run.outcome import state_seen
 from sync_assets.engine.snapshot import snapshot
@@ -29,7 +39,7 @@ from sync_assets.engine.snapshot.identity import is_behind, is_other_source, req
 from sync_assets.engine.snapshot.scope import texts
 from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state import ledger
-from sync_assets.engine.state.ledger import Piece
+from sync_assets.engine.state.ledger import Loaded, Piece
 from sync_assets.engine.state.shape import remembered_columns
 from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.state.tables import prepare
@@ -39,10 +49,11 @@ from sync_assets.engine.workers import choose_workers
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """A first load that has begun: `seen` is what its first snapshot saw, whose mark its pieces obey.
+    """A load that has begun: `seen` is what its first snapshot saw, whose mark its pieces obey.
 
     `began` tells it from another load of the same table. `plan` is that of a whole first load, on a
-    snapshot of this run; `events` tell how it came to go on, or to start over.
+    snapshot of this run; `events` tell how it came to go on, or to start over. What is loaded becomes
+    the target, or is merged into one that `is_there`, of which `before` is the state.
     """
 
     plan: Plan
@@ -50,6 +61,8 @@ class Load:
     began: datetime
     staging: Staging
     events: tuple[str, ...] = ()
+    is_there: bool = False
+    before: State | None = None
 
     @property
     def target(self) -> RelationName:
@@ -57,7 +70,7 @@ class Load:
         return self.plan.table.target
 
 
-def begin(run: Run, table: Table, target: Connection) -> Load | None:
+def begin(run: Run, table: Table, target: Connection, known: State | None) -> Load | None:
     """The load that an earlier run has begun, or a new one; None for a table that has no pieces."""
     with contextlib.ExitStack() as left, run.sessions.connected("source") as source:
         wait_while(run, source, target)
@@ -67,47 +80,60 @@ def begin(run: Run, table: Table, target: Connection) -> Load | None:
             giving_way(run.sessions, run.max_blocking),
         ):
             work = Work(run, source, target, left)
-            (plan,) = plan_tables(work, [table], [view], {table.target: None}, outlook)
-            if not _is_divisible(plan):
+            (found,) = plan_tables(work, [table], [view], {table.target: known}, outlook)
+            if not is_divisible(found):
                 return None
+            plan, is_there = as_first_load(work, found), not found.layout.creates
             # What the mark says of the source must outlive a crash of it.
             ensure_flushed(run.sessions, source, view.snapshot.lsn)
     prepare(target)
     with transaction(target) as cursor:
-        begun, events = _going_on(cursor, plan)
-    if begun is None and not _is_history_known(plan):
-        return None
-    room = staging.staging_for(plan)
-    return Load(plan, *(begun or _begin_anew(run, plan, target)), room, events)
+        begun, events = _going_on(cursor, plan, is_there=is_there)
+    begun = begun or _begin_anew(run, plan, target, is_there=is_there)
+    return Load(plan, *begun, staging.staging_for(plan), events, is_there, known)
 
 
-def _is_divisible(plan: Plan) -> bool:
-    """Whether every row tells by its own version whether it belongs to a piece, and its key what it is."""
-    relation, table = plan.view.relation, plan.table
+def is_divisible(plan: Plan) -> bool:
+    """Whether every row is read, tells by its own version whether it belongs to a piece, and has a key.
+
+    The snapshot must also prove that it shows what an earlier one did, not only up to a checkpoint.
+    """
+    relation, table, now = plan.view.relation, plan.table, plan.view.snapshot
     unproven = table.mode is SyncMode.FULL_SYNC and any(texts(table))
     return (
-        plan.layout.creates
+        plan.full
         and plan.layout.key is not None
         and relation.has_versions
         and not relation.through_parent
         and plan.view.reach is None
         and all(leaf.kind == "r" for leaf in relation.leaves)
         and not unproven
+        and now.timeline_as_of >= now.lsn
     )
 
 
-def _is_history_known(plan: Plan) -> bool:
-    """Whether a snapshot proves that it shows what an earlier one did, not only up to a checkpoint."""
-    now = plan.view.snapshot
-    return now.timeline_as_of >= now.lsn
+def as_first_load(work: Work, plan: Plan) -> Plan:
+    """The plan of a first load of what a plan reads, as if there were no target yet."""
+    table, view = plan.table, plan.view
+    layout = lay_out(table, view.relation, view.types, None, None)
+    return dataclasses.replace(
+        plan,
+        layout=dataclasses.replace(layout, known_types=plan.layout.known_types),
+        format=format_between(work.source, work.target, view.relation.columns, layout.fields),
+        fingerprint=configuration(table, layout),
+        keys=KeySearch(),
+    )
 
 
-def _begin_anew(run: Run, plan: Plan, target: Connection) -> tuple[State, datetime]:
-    with transaction(target) as cursor:
-        ledger.abandon(cursor, plan.table.target)
-    staging.drop_leftovers(target, [plan.table])
+def _begin_anew(
+    run: Run, plan: Plan, target: Connection, *, is_there: bool
+) -> tuple[State, datetime]:
+    staging.give_up_loads(target, [plan.table.target])
     (room,) = staging.prepare_staging(target, [plan])
     with transaction(target) as cursor:
+        if is_there:
+            # It is merged and dropped: after a crash of the target it is empty, which is found.
+            cursor.execute(SQL("ALTER TABLE {} SET UNLOGGED").format(room.identifier))
         storage = read_storage(cursor, room.name) or ""
         seen = state_seen(plan, None, plan.view.snapshot.xmin, storage)
         workers = choose_workers(run.workers, run.workers.max_workers)
@@ -124,7 +150,9 @@ def _cut(plan: Plan, size: int) -> Iterator[Piece]:
             yield Piece(leaf.oid, first, min(first + pages, leaf.pages))
 
 
-def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
+def _going_on(
+    cursor: Cursor, plan: Plan, *, is_there: bool
+) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
     """What the begun load of a plan's target has seen, if it may go on, and what there is to tell."""
     target = plan.table.target
     found = ledger.recall(cursor, target)
@@ -134,13 +162,12 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None
     relation, now = plan.view.relation, plan.view.snapshot
     same = {leaf.oid for leaf in relation.leaves if is_as_it_was(seen, leaf, now)}
     changed = ledger.unfinished(cursor, target) - same
-    hidden = read_relation(cursor, staging_name(target, temporary=False))
-    why = why_anew(plan, seen, hidden)
+    done = ledger.progress(cursor, target)
+    why = why_anew(cursor, plan, seen, done, is_there=is_there)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
     if why:
-        return None, (f"the first load started over: {why}",)
-    done = ledger.progress(cursor, target)
+        return None, (f"the load started over: {why}",)
     events = (f"{done.pieces_loaded} of {done.pieces} pieces were loaded by earlier runs",)
     if not changed:
         return (seen, began), events
@@ -153,23 +180,37 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None
     )
 
 
-def why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
-    """Why what is loaded is of no use, or None; raises SourceBehind."""
-    now = plan.view.snapshot
-    if hidden is None:
+def why_anew(
+    cursor: Cursor, plan: Plan, seen: State, done: Loaded, *, is_there: bool
+) -> str | None:
+    """Why what is loaded is of no use, or None; raises SourceBehind.
+
+    `is_there` says whether there is a target, beside what is loaded.
+    """
+    now, target = plan.view.snapshot, plan.table.target
+    name = staging_name(target, temporary=False)
+    hidden = read_relation(cursor, name)
+    if hidden is None or (done.rows and not _has_rows(cursor, name)):
         return "what was loaded is gone from the target"
+    if hidden.leaves[0].unlogged != is_there:
+        return f"{target} {'is there by now' if is_there else 'is gone'}"
     if is_other_source(seen, now):
         return "the source is another database"
     if plan.table.accept_source and is_behind(seen, now):
         return "another source was accepted"
     require_same_source(seen, now)
-    if XidWindow(seen.watermark, now.xmax).covers_ring:
-        return ALL_AROUND.removeprefix("full pass: ")
     void = why_mark_is_void(plan.table, plan.view, seen, hidden, plan.fingerprint)
+    if XidWindow(seen.watermark, now.xmax).covers_ring:
+        void = ALL_AROUND
     if void is not None:
         return void.removeprefix("full pass: ")
     shape = remembered_columns(plan.view.relation, plan.view.types, plan.layout.key_columns, None)
     return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
+
+
+def _has_rows(cursor: Cursor, name: RelationName) -> bool:
+    found = row(cursor, SQL("SELECT EXISTS (SELECT FROM {})").format(identifiers.relation(name)))
+    return bool(found[0])
 
 
 def is_unmoved(leaf: Leaf, before: StateLeaf) -> bool:

@@ -1,34 +1,34 @@
-"""The end of a first load by pieces: key, what changed meanwhile, and the transaction that publishes."""
+"""The end of a load by pieces: key, what changed meanwhile, and the transaction that publishes."""
 
 from __future__ import annotations
 
 import contextlib
 import dataclasses
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from sync_assets.engine import errors
+from psycopg2.sql import SQL
+
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.newest import newest
 from sync_assets.engine.load.staging import Staged, Staging
-from sync_assets.engine.merge import merge
-from sync_assets.engine.merge.merge import Merged
+from sync_assets.engine.merge.collisions import StillThere
 from sync_assets.engine.merge.publish import publish_rows
-from sync_assets.engine.merge.still_there import still_there
-from sync_assets.engine.merge.violations import explained
 from sync_assets.engine.plan.key_buckets import hash_alike
 from sync_assets.engine.plan.plan import How, KeySearch, Plan
+from sync_assets.engine.plan.reads import configuration
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
-from sync_assets.engine.postgres.lock import require_locks
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import (
     PINNED,
     UNFLUSHED,
     Connection,
+    Cursor,
     pinned,
     row,
     transaction,
@@ -37,10 +37,10 @@ from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.first_load.begin import Load
 from sync_assets.engine.run.first_load.mover import Moved
-from sync_assets.engine.run.outcome import make_receipt, state_after
+from sync_assets.engine.run.outcome import make_receipt
+from sync_assets.engine.run.publish import Written, published
 from sync_assets.engine.run.stage import stage
-from sync_assets.engine.snapshot.flush import Flush
-from sync_assets.engine.state import advance, ledger
+from sync_assets.engine.state import ledger
 from sync_assets.engine.state.state import State
 from sync_assets.engine.table import (
     ChangedBlocks,
@@ -79,9 +79,10 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
     with contextlib.ExitStack() as cleanup:
         look = partial(_counted_first, target, count)
         (staged,), flush = stage(run, [last], target, known, cleanup, look)
-        end = _End(run, load, moved, count)
-        publish = partial(end.published, target, staged, flush)
-        receipt = explained(run.sessions, target, [hidden], publish)
+        # Before it: what alters a target takes a lock that no reader shall wait for longer than need be.
+        flush.ensure()
+        end = _End(load, moved, count, staged)
+        (receipt,) = published(run, target, [table.target], end.write, None, end.receipt)
     run.report.begin("clean up")
     return receipt
 
@@ -98,10 +99,14 @@ def _changed_blocks(table: Table, seen: State) -> ChangedBlocks:
 
 
 def _furthest(target: Connection, load: Load) -> State:
-    """What the load has seen, up to its latest piece: what that saw no last step may lack."""
+    """What the load has seen, up to its latest piece, or a run that went between: no last step may lack it."""
     with transaction(target) as cursor:
         found = ledger.recall(cursor, load.target)
-    return found[0] if found else load.seen
+    seen, before = found[0] if found else load.seen, load.before
+    if before is None or load.plan.table.accept_source:
+        return seen
+    furthest = max(seen.snapshot_xmax, before.snapshot_xmax)
+    return dataclasses.replace(seen, lsn=max(seen.lsn, before.lsn), snapshot_xmax=furthest)
 
 
 def _add_key(target: Connection, load: Load) -> None:
@@ -133,51 +138,68 @@ def _counted_first(target: Connection, count: int, plan: Plan) -> Plan:
 class _End:
     """A load whose pieces are all loaded: `count` rows are in its hidden table."""
 
-    run: Run
     load: Load
     moved: Moved
     count: int
+    staged: Staged
 
-    def published(self, target: Connection, staged: Staged, flush: Flush) -> Receipt:
-        """Let the hidden table become the target, with what changed since the pieces were read."""
-        run, load, moved = self.run, self.load, self.moved
-        table, hidden = load.plan.table, load.staging.name
-        report, view = run.report, staged.plan.view
-        layout = lay_out(table, view.relation, view.types, None, None)
-        run.sessions.check()
-        report.begin("merge")
-        with transaction(target, merge.INDEXED) as cursor:
-            require_locks(cursor, [table.target])
-            look = partial(still_there, run.sessions)
-            storage = {hidden: load.seen.target_storage}
-            merged = publish_rows(cursor, [staged], storage, look)[hidden]
-            with pinned(cursor):
-                samples = newest(cursor, staged.plan, identifiers.relation(hidden))
-            report.spent("merge")
-            flush.ensure()
-            report.spent("flush")
-            report.begin("state")
-            reason = f"{load.plan.reason}; {moved.loaded.pieces} pieces"
-            plan = dataclasses.replace(
-                staged.plan, table=table, layout=layout, full=True, reason=reason, keys=KeySearch()
-            )
-            room = Staging(load.staging.rows, temporary=False)
-            room.rows.made = True
-            merge.become_target(cursor, plan, room)
-            merge.alter_target(cursor, plan, room)
-            published = read_relation(cursor, table.target)
-            if published is None:
-                raise errors.ConcurrentRun(f"{table.target} was dropped during the run")
-            whole = dataclasses.replace(
-                staged, plan=plan, staging=room, done=_all_done(moved, staged), newest=samples
-            )
-            live = self.count + merged.inserted - merged.deleted
-            receipt = _receipt(run, load, moved, whole, live, published)
-            after = state_after(whole, None, receipt, published.storage)
-            advance.advance(cursor, table.target, table.source, None, after, receipt)
-            report.begin("commit")
-            run.sessions.check()
-        return receipt
+    def write(self, cursor: Cursor, there: StillThere) -> Iterator[Written]:
+        """Bring what changed since the pieces were read into the hidden table, and that to the target."""
+        load, hidden = self.load, self.load.staging.name
+        storage = {hidden: load.seen.target_storage}
+        last = publish_rows(cursor, [self.staged], storage, there)[hidden]
+        whole = self._whole(cursor, self.count + last.inserted - last.deleted)
+        merged = publish_rows(cursor, [whole], {}, there)[load.target]
+        if load.is_there:
+            cursor.execute(SQL("DROP TABLE {}").format(whole.staging.identifier))
+        ledger.abandon(cursor, [load.target])
+        yield Written(whole, merged, load.before)
+
+    def _whole(self, cursor: Cursor, rows: int) -> Staged:
+        """The hidden table as the rows of a whole pass."""
+        load, view = self.load, self.staged.plan.view
+        table, room = load.plan.table, Staging(load.staging.rows, temporary=load.is_there)
+        room.rows.made = True
+        with pinned(cursor):
+            samples = newest(cursor, self.staged.plan, room.identifier)
+        there = read_relation(cursor, table.target) if load.is_there else None
+        layout = lay_out(table, view.relation, view.types, there, load.before)
+        plan = dataclasses.replace(
+            self.staged.plan,
+            table=table,
+            layout=layout,
+            full=True,
+            reason=f"{load.plan.reason}; {self.moved.loaded.pieces} pieces",
+            fingerprint=configuration(table, layout),
+            keys=KeySearch(mapped=load.plan.keys.mapped),
+        )
+        done = dataclasses.replace(self.staged.done, rows=rows)
+        return dataclasses.replace(self.staged, plan=plan, staging=room, done=done, newest=samples)
+
+    def receipt(self, run: Run, written: Written, now: Relation | None) -> Receipt:
+        """The receipt of all runs that have worked on the load."""
+        moved, whole, merged = self.moved, written.staged, written.merged
+        told = []
+        if moved.interrupted:
+            told.append(f"{moved.interrupted} pieces were interrupted by the source and read again")
+        longest = run.limits.max_snapshot_age
+        if whole.snapshot_seconds > longest:
+            held = f"the last step held its snapshot for {whole.snapshot_seconds:,.0f} s"
+            told.append(f"{held}, above max_snapshot_age {longest:g} s")
+        receipt = make_receipt(run, whole, merged, written.before, now)
+        seconds = dict(receipt.seconds)
+        seconds["snapshot"] = round(max(whole.snapshot_seconds, moved.snapshot_seconds), 3)
+        read = _all_done(moved, self.staged)
+        return dataclasses.replace(
+            receipt,
+            rows_exported=read.rows,
+            rows_unchanged=read.rows - merged.inserted - merged.updated,
+            bytes=read.bytes,
+            chunks=read.chunks,
+            workers=max(whole.workers, moved.workers),
+            events=(*self.load.events, *told, *receipt.events),
+            seconds=seconds,
+        )
 
 
 def _all_done(moved: Moved, staged: Staged) -> Exported:
@@ -189,27 +211,4 @@ def _all_done(moved: Moved, staged: Staged) -> Exported:
         rows=pieces.rows + last.rows,
         keys=last.keys,
         bytes=pieces.bytes + last.bytes,
-    )
-
-
-def _receipt(
-    run: Run, load: Load, moved: Moved, whole: Staged, live: int, published: Relation
-) -> Receipt:
-    told = []
-    if moved.interrupted:
-        told.append(f"{moved.interrupted} pieces were interrupted by the source and read again")
-    longest = run.limits.max_snapshot_age
-    if whole.snapshot_seconds > longest:
-        held = f"the last step held its snapshot for {whole.snapshot_seconds:,.0f} s"
-        told.append(f"{held}, above max_snapshot_age {longest:g} s")
-    receipt = make_receipt(run, whole, Merged(live, 0), None, published)
-    seconds = dict(receipt.seconds)
-    seconds["snapshot"] = round(max(whole.snapshot_seconds, moved.snapshot_seconds), 3)
-    return dataclasses.replace(
-        receipt,
-        rows_unchanged=max(0, whole.done.rows - live),
-        rows_in_target=live,
-        workers=max(whole.workers, moved.workers),
-        events=(*load.events, *told, *receipt.events),
-        seconds=seconds,
     )

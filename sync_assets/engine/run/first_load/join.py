@@ -1,4 +1,4 @@
-"""Load pieces of a table that a run on another machine is loading for the first time."""
+"""Load pieces of a table that a run on another machine is loading."""
 
 from __future__ import annotations
 
@@ -8,11 +8,9 @@ from sync_assets.engine import errors
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load import staging
-from sync_assets.engine.names import staging_name
 from sync_assets.engine.plan.planner import plan_tables
-from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.session import transaction
-from sync_assets.engine.run.first_load.begin import Load, why_anew
+from sync_assets.engine.run.first_load.begin import Load, as_first_load, why_anew
 from sync_assets.engine.run.first_load.mover import LeafChanged
 from sync_assets.engine.run.first_load.pieces import move_claimable
 from sync_assets.engine.snapshot import snapshot
@@ -51,12 +49,13 @@ def _begun(run: Run, table: Table) -> Load | None:
     ):
         work = Work(run, source, target, nothing_left)
         (plan,) = plan_tables(work, [table], [view], {table.target: None})
+        is_there, plan = not plan.layout.creates, as_first_load(work, plan)
         with transaction(target) as cursor:
             begun = ledger.recall(cursor, table.target) if version_of(cursor) else None
-            hidden = read_relation(cursor, staging_name(table.target, temporary=False))
-    if begun is None:
-        return None
-    why = why_anew(plan, begun[0], hidden)
+            if begun is None:
+                return None
+            done = ledger.progress(cursor, table.target)
+            why = why_anew(cursor, plan, begun[0], done, is_there=is_there)
     if why is not None:
-        raise errors.SourceChanged(f"the first load of {table.target} will start over: {why}")
+        raise errors.SourceChanged(f"the load of {table.target} will start over: {why}")
     return Load(plan, *begun, staging.staging_for(plan))

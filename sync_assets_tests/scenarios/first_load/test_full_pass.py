@@ -1,0 +1,168 @@
+"""A full pass over a target that is there goes by pieces, too: it shows at its end, and goes on where it was ended."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sync_assets.engine import Progress, Receipt
+from sync_assets.engine.errors import DeleteGuard, TransientError
+from sync_assets.engine.limits import Limits
+from sync_assets.engine.run.first_load import by_pieces
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import Versions, both_ways, running_server
+
+pytestmark = both_ways
+
+ROWS = 40_000
+TAMPERED = (
+    "DELETE FROM t WHERE id % 10 = 1",
+    "UPDATE t SET v = 'tampered' WHERE id % 10 = 2",
+    "INSERT INTO t SELECT -i, 'made up', 1, 0 FROM generate_series(1, 300) i",
+)
+PIECES = Limits(piece_mb=1)
+
+
+@pytest.fixture(autouse=True)
+def _by_pieces_even_if_small(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
+
+
+def made(pair: Pair) -> Pair:
+    """A table that is in step, and whose target has been tampered with since."""
+    pair.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text, n integer)",
+        f"INSERT INTO t SELECT i, repeat('x', 100), i % 7 FROM generate_series(1, {ROWS}) i",
+        "ANALYZE t",
+    )
+    run(pair)
+    pair.target(*TAMPERED)
+    return pair
+
+
+def run(pair: Pair, **options: Any) -> Receipt:
+    mode = options.pop("sync_mode", "xmin_incremental")
+    return pair.engine(limits=PIECES).copy_table_data("t", "t", mode, **options)
+
+
+def interrupt(pair: Pair, **options: Any) -> None:
+    """End a run after its first piece."""
+
+    def stop(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done:
+            raise TransientError("enough")
+
+    engine = pair.engine(limits=PIECES, workers=1, on_progress=stop)
+    mode = options.pop("sync_mode", "xmin_incremental")
+    with pytest.raises(TransientError):
+        engine.copy_table_data("t", "t", mode, **options)
+
+
+FULL: dict[str, dict[str, Any]] = {
+    "asked for": {"full_refresh": True, "deletes": "hard"},
+    "in full_sync": {"sync_mode": "full_sync"},
+    "of another scope": {"exclude": ["n"], "deletes": "hard"},
+}
+
+
+@pytest.mark.parametrize("options", FULL.values(), ids=FULL)
+def test_a_full_pass_of_a_large_table_mends_the_target_by_pieces(
+    pair: Pair, options: dict[str, Any]
+) -> None:
+    made(pair)
+    interrupt(pair, **options)
+    seen = pair.target("SELECT count(*) FILTER (WHERE v = 'tampered'), count(*) FROM t")
+    assert seen == [(ROWS // 10, ROWS * 9 // 10 + 300)]
+    pair.source(
+        "UPDATE t SET v = 'new' WHERE id % 9 = 0",
+        "DELETE FROM t WHERE id % 7 = 0",
+        "UPDATE t SET id = -id WHERE id < 200",
+    )
+    receipt = run(pair, **options)
+    assert receipt.full
+    assert any("loaded by earlier runs" in event for event in receipt.events)
+    (left,) = pair.source("SELECT count(*) FROM t")
+    assert (receipt.rows_in_target,) == left
+    moved = receipt.rows_inserted + receipt.rows_updated + receipt.rows_unchanged
+    assert moved == receipt.rows_exported
+    columns = "id, v" if "exclude" in options else "id, v, n"
+    rows = f"SELECT {columns} FROM t ORDER BY id"
+    assert pair.target(rows) == pair.source(rows)
+    assert pair.leftovers() == []
+    assert pair.target("SELECT count(*) FROM sync_assets.load") == [(0,)]
+    pair.source("UPDATE t SET v = 'later' WHERE id = 500")
+    if "sync_mode" not in options:
+        assert run(pair, **{**options, "full_refresh": False}).rows_exported == 1
+
+
+def test_a_run_in_between_leaves_it_be(pair: Pair) -> None:
+    made(pair)
+    interrupt(pair, full_refresh=True)
+    pair.source("UPDATE t SET v = 'between' WHERE id % 100 = 5")
+    assert run(pair).rows_exported == ROWS // 100
+    pair.source("UPDATE t SET v = 'after' WHERE id % 100 = 6")
+    receipt = run(pair, full_refresh=True, deletes="hard")
+    assert any("loaded by earlier runs" in event for event in receipt.events)
+    assert pair.is_exact()
+
+
+def test_what_a_guard_refuses_is_loaded_and_not_read_again(pair: Pair) -> None:
+    made(pair)
+    pair.source(f"DELETE FROM t WHERE id > {ROWS // 4}")
+    options = {"full_refresh": True, "deletes": "hard", "max_delete_ratio": 0.1}
+    with pytest.raises(DeleteGuard, match="100% of it is loaded"):
+        run(pair, **options)
+    assert pair.target("SELECT count(*) FROM t WHERE v = 'tampered'") == [(ROWS // 10,)]
+    receipt = run(pair, **options, confirm_deletes=ROWS)
+    assert receipt.rows_exported == ROWS // 4
+    assert pair.is_exact()
+
+
+def test_the_target_follows_its_source_at_the_end_of_a_full_pass(pair: Pair) -> None:
+    made(pair)
+    pair.source("ALTER TABLE t ADD w integer DEFAULT 7")
+    receipt = run(pair, deletes="hard", full_refresh=True)
+    assert "pieces" in receipt.reason
+    assert pair.is_exact()
+
+
+def test_a_target_that_is_dropped_meanwhile_is_loaded_for_the_first_time(pair: Pair) -> None:
+    made(pair)
+    interrupt(pair, full_refresh=True)
+    pair.target("DROP TABLE t")
+    receipt = run(pair)
+    assert any("public.t is gone" in event for event in receipt.events)
+    assert pair.is_exact()
+    assert pair.target("SELECT relpersistence::text FROM pg_class WHERE relname = 't'") == [("p",)]
+
+
+def test_a_table_that_somebody_made_meanwhile_is_filled(pair: Pair) -> None:
+    made(pair)
+    pair.target("DROP TABLE t", "DELETE FROM sync_assets.state")
+    interrupt(pair)
+    pair.target("CREATE TABLE t (id integer PRIMARY KEY, v text, n integer)")
+    receipt = run(pair)
+    assert any("public.t is there by now" in event for event in receipt.events)
+    assert pair.is_exact()
+
+
+def test_a_run_on_one_snapshot_takes_its_place(pair: Pair) -> None:
+    made(pair)
+    interrupt(pair, full_refresh=True)
+    engine = pair.engine(limits=Limits(piece_mb=0))
+    engine.copy_table_data_with_xmin("t", "t", full_refresh=True, deletes="hard")
+    assert pair.is_exact()
+    assert pair.leftovers() == []
+    assert pair.target("SELECT count(*) FROM sync_assets.load") == [(0,)]
+
+
+def test_a_crash_of_the_target_lets_it_start_over(source_url: str, versions: Versions) -> None:
+    with running_server(versions[1]) as server:
+        pair = made(Pair(source_url, server.create_database("copy")))
+        interrupt(pair, full_refresh=True)
+        server.kill()
+        server.start()
+        receipt = run(pair, full_refresh=True, deletes="hard")
+        assert any("what was loaded is gone" in event for event in receipt.events)
+        assert pair.is_exact()
