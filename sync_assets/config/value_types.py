@@ -10,10 +10,10 @@ from pydantic import AfterValidator, BeforeValidator, Field
 
 from sync_assets.config.automation import Interval, interval
 from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
+from sync_assets.engine.computed.expression import require_expression
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.limits import Hours, Limits, PauseWhile
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
-from sync_assets.engine.table import require_expression
 
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")

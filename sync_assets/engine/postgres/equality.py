@@ -8,6 +8,13 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.postgres.operators import anywhere
 
+TEXT_ENCODING = (
+    "CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII'"
+    " THEN 'SQL_ASCII' ELSE 'UTF8' END"
+)
+"""The SQL of the encoding in which text is hashed. SQL_ASCII is bytes that nobody can convert: they are
+what is hashed."""
+
 MOST_ARGUMENTS = 90
 """Values that one call of format() takes here; PostgreSQL allows 100 arguments."""
 
@@ -60,9 +67,4 @@ def hash_of(values: Sequence[Composable]) -> Composable:
     ]
     # A table may have no column, and rows all the same.
     text = SQL(" OPERATOR(pg_catalog.||) ").join(parts or [SQL("''")])
-    # SQL_ASCII is bytes that nobody can convert: they are what is compared.
-    encoding = SQL(
-        "CASE WHEN pg_catalog.getdatabaseencoding() OPERATOR(pg_catalog.=) 'SQL_ASCII'"
-        " THEN 'SQL_ASCII' ELSE 'UTF8' END"
-    )
-    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, {}))").format(text, encoding)
+    return SQL("pg_catalog.md5(pg_catalog.convert_to({}, {}))").format(text, SQL(TEXT_ENCODING))

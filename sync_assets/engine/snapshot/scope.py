@@ -16,12 +16,13 @@ from psycopg2 import sql
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
+from sync_assets.engine.computed.expression import require_expression
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import formatted_types
 from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.postgres.session import CATALOG_NAMES, OWN_NAMES, Cursor
 from sync_assets.engine.postgres.types import UserType, read_types
-from sync_assets.engine.table import Table, require_expression
+from sync_assets.engine.table import Table
 
 INSUFFICIENT_PRIVILEGE = "42501"
 COMPUTED = 0
