@@ -183,7 +183,7 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
         skippable=True,
         group_name=synced.group,
         kinds={"postgres", "sync_assets"},
-        metadata=_metadata(synced, synced.target_connection, table.target),
+        metadata=_metadata(synced, synced.target_connection, table.target) | _masks(table),
     )
 
 
@@ -193,7 +193,13 @@ def _code_version(table: Table) -> str | None:
     None where all of a table travels: what Dagster has of it then counts whatever it was.
     """
     selected = (table.columns, table.exclude, table.expressions, table.where, table.only)
-    return _digest(repr(selected)) if any(selected) else None
+    masked = (_masks(table),) if table.mask else ()
+    return _digest(repr((*selected, *masked))) if any((*selected, *masked)) else None
+
+
+def _masks(table: Table) -> dict[str, Any]:
+    """Which columns are masked, and how."""
+    return {"sync/mask": {name: str(mask) for name, mask in table.mask}} if table.mask else {}
 
 
 def _metadata(synced: SyncedTable, connection: str, relation: RelationName) -> dict[str, Any]:

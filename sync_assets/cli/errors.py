@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from sync_assets.cli.output import SHOWN, alike, named, say, say_lines
+from sync_assets.engine.computed.masks import KEY_VARIABLE
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.plain_text import shown
 
@@ -103,8 +104,8 @@ def hide_passwords(text: str) -> str:
 
 
 def _passwords() -> set[str]:
-    """Passwords as written and as meant, of the URLs and DSNs in the environment."""
-    found = {os.environ.get("PGPASSWORD", "")}
+    """Passwords as written and as meant, of the URLs and DSNs in the environment; the key of masks."""
+    found = {os.environ.get("PGPASSWORD", ""), os.environ.get(KEY_VARIABLE, "").strip()}
     for name in URL_VARIABLES:
         found |= _passwords_in(os.environ.get(name, ""))
     return found - {""}

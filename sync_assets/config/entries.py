@@ -17,6 +17,7 @@ from sync_assets.config.value_types import (
     Group,
     Key,
     Lookback,
+    MaskOfColumn,
     Names,
     Owners,
     Relation,
@@ -139,6 +140,11 @@ class TableEntry(TableOptions):
         description="SQL computed on the source in a column's place, or as a column of that name:"
         " `{email: md5(email)}`",
     )
+    mask: dict[Column, MaskOfColumn] | None = Field(
+        None,
+        description="what is sent in a column's place: `{email: hmac, name: redact, card: {keep_last:"
+        " 4}}`, see [masks](masks.md)",
+    )
     where: Expression | None = Field(
         None, description="an SQL condition on the source's rows; only those travel"
     )
@@ -170,6 +176,8 @@ def engine_table(chosen: Mapping[str, Any]) -> Table:
         options["mode"] = chosen["sync_mode"]
     if "expressions" in chosen:
         options["expressions"] = tuple(chosen["expressions"].items())
+    if "mask" in chosen:
+        options["mask"] = tuple(chosen["mask"].items())
     source = RelationName.parse(chosen["source"])
     target = _target(chosen["target"], source) if "target" in chosen else source
     return Table(source=source, target=target, **options)

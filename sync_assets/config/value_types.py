@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, BeforeValidator, Field
+from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from sync_assets.config.automation import Interval, interval
 from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
 from sync_assets.engine.computed.expression import require_expression
+from sync_assets.engine.computed.masks import FORMS, Mask
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.limits import Hours, Limits, PauseWhile
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
@@ -62,6 +63,13 @@ def _different(columns: list[str]) -> list[str]:
     return columns
 
 
+def _mask(value: Any) -> Mask:
+    try:
+        return Mask.parse(value)
+    except ConfigurationError:
+        raise refuse(f"write {FORMS}") from None
+
+
 def _lookback(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if number else value
@@ -88,6 +96,14 @@ Key = Annotated[
 ]
 Names = Annotated[list[Column], BeforeValidator(_columns), AfterValidator(_different)]
 Expression = Annotated[str, _accepted_by(lambda text: require_expression(text, "it"))]
+MaskOfColumn = Annotated[
+    Mask,
+    PlainValidator(
+        _mask,
+        json_schema_input_type=Literal["hmac", "redact"]
+        | dict[Literal["keep_last"], Annotated[int, Field(ge=1)]],
+    ),
+]
 Lookback = Annotated[str, BeforeValidator(_lookback)]
 Owners = list[
     Annotated[str, written(OWNER, "write an e-mail address, or team: and the team's name")]

@@ -11,6 +11,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from sync_assets.engine.computed.masks import Mask
     from sync_assets.engine.copy_engine import DataCopyEngine
     from sync_assets.engine.errors import PermanentError, SyncError, TransientError
     from sync_assets.engine.inspection.observe import observe
@@ -38,6 +39,7 @@ __all__ = [
     "Hours",
     "LeafForecast",
     "Limits",
+    "Mask",
     "PauseWhile",
     "PermanentError",
     "Phase",
@@ -65,6 +67,7 @@ _HOMES = {
     "inspection.observe": ("observe",),
     "inspection.status": ("TableStatus", "read_status"),
     "limits": ("Hours", "Limits", "PauseWhile"),
+    "computed.masks": ("Mask",),
     "names": ("RelationName",),
     "progress": ("Phase", "Progress"),
     "receipt": ("ColumnShape", "Receipt"),

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from sync_assets.engine.computed.expression import require_expression
+from sync_assets.engine.computed.masks import Mask, MaskKey, key_of, parsed_masks
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName, check_part
 
@@ -101,8 +102,9 @@ class Table:
     many for this run. `allow_empty` lets an emptied source empty the target.
 
     `columns` or `exclude` choose what travels; `expressions` are (column, SQL) pairs computed on
-    the source in the column's place; `where` is an SQL condition on the source's rows. `only`
-    reads a table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
+    the source in the column's place; `mask` are (column, Mask) pairs, made under `mask_key` or else
+    the variable SYNC_MASK_KEY; `where` is an SQL condition on the source's rows. `only` reads a
+    table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
     number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
     many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
     an SQL condition, reads the source's rows again that fulfil it, and no others; `approved_changes`
@@ -117,6 +119,8 @@ class Table:
     columns: tuple[str, ...] | None = None
     exclude: tuple[str, ...] = ()
     expressions: tuple[tuple[str, str], ...] = ()
+    mask: tuple[tuple[str, Mask], ...] = ()
+    mask_key: str | None = dataclasses.field(default=None, repr=False)
     where: str | None = None
     only: bool = False
     cursor: str | None = None
@@ -144,6 +148,7 @@ class Table:
             check_part(name, name)
         self._check_cursor()
         self._check_rows()
+        self._check_masks()
         limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
         for name, value in limits.items():
             if value < 0:
@@ -164,6 +169,12 @@ class Table:
                 remedy="Keep one: they say the same thing twice.",
             )
 
+    @property
+    def masking_key(self) -> MaskKey | None:
+        """The key of its masks, None where they need none; raises ConfigurationError."""
+        column = next((name for name, mask in self.mask if mask.needs_key), None)
+        return key_of(column, str(self.source), self.mask_key) if column else None
+
     def _check_cursor(self) -> None:
         wanted = self.mode is SyncMode.INCREMENTAL_SYNC
         if wanted and self.cursor is None:
@@ -177,6 +188,25 @@ class Table:
                 "lookback and late_commits belong to incremental_sync",
                 remedy="Set sync_mode: incremental_sync and a cursor, or leave them out.",
             )
+
+    def _check_masks(self) -> None:
+        otherwise = {
+            "has an expression": [name for name, _ in self.expressions],
+            "is left out by exclude": self.exclude,
+            # Its highest value is kept as the next run's mark, and shown in receipts.
+            "is the cursor": (self.cursor,),
+        }
+        for name, _ in self.mask:
+            for what, names in otherwise.items():
+                if name in names:
+                    raise ConfigurationError(
+                        f"{name!r} is masked and {what}", remedy="Keep one of the two."
+                    )
+            if self.columns is not None and name not in self.columns:
+                raise ConfigurationError(
+                    f"{name!r} is masked and is not among columns",
+                    remedy="Name it in columns too, or leave out its mask.",
+                )
 
     def _check_rows(self) -> None:
         if self.rows is None:
@@ -236,6 +266,7 @@ _PARSED: dict[str, Callable[[Any], Any]] = {
     "columns": _names,
     "exclude": _names,
     "expressions": lambda pairs: tuple(dict(pairs).items()),
+    "mask": parsed_masks,
     "changed_blocks": ChangedBlocks.parse,
     "deletes": Deletes.parse,
     "late_commits": LateCommits.parse,

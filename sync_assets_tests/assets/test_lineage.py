@@ -9,6 +9,7 @@ import pytest
 from dagster._core.definitions.data_version import CachingStaleStatusResolver
 from dagster._core.loader import LoadingContextForTest
 
+from sync_assets import TableSync
 from sync_assets.assets import specs
 from sync_assets.config.catalog import Discovered
 from sync_assets.config.model import TableSyncConfig
@@ -306,3 +307,13 @@ def test_nothing_is_logged_of_a_sync_that_is_over_at_once() -> None:
 def test_a_long_way_is_told_in_hours() -> None:
     progress = Progress("t", "export", 5_000_000, 0, 1, 100)
     assert described(progress, 100).endswith("1%, about 2 h 45 min left")
+
+
+def test_the_asset_says_which_columns_are_masked_and_how() -> None:
+    masks = [{"email": "hmac", "card": {"keep_last": 4}}, {"email": "redact"}]
+    tables = [{"source": "t", "mask": mask, "target": f"t{n}"} for n, mask in enumerate(masks)]
+    spec, other = map(
+        specs.target_spec, TableSync.from_attributes_dict(attributes={"tables": tables}).tables
+    )
+    assert spec.metadata["sync/mask"] == {"email": "hmac", "card": "keep_last 4"}
+    assert None is not spec.code_version != other.code_version

@@ -13,6 +13,8 @@ from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Piece, Rows, pieces, whole
+from sync_assets.engine.computed.masking import hand_over
+from sync_assets.engine.computed.masks import MaskKey
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.driver_errors import Side
@@ -45,7 +47,7 @@ class End:
 
     A snapshot taken `in_recovery`, on a standby, is not shared with other connections. `settings`
     are those its rows are read under, besides the pinned ones. `reach` says that they come from more
-    than tables that are locked by name.
+    than tables that are locked by name. `masking` is the key of their masks, if they need one.
     """
 
     side: Side
@@ -54,6 +56,7 @@ class End:
     in_recovery: bool
     settings: tuple[str, ...] = ()
     reach: Reach | None = None
+    masking: MaskKey | None = None
 
     def copy(self, connection: Connection, statement: Composable, take: Take, piece: Piece) -> None:
         """Give each line of a COPY of this end to `take`, under its settings."""
@@ -95,6 +98,9 @@ class Scan:
         group.start(partial(read, leader))
 
     def _read(self, stopped: threading.Event, connection: Connection) -> None:
+        if self._end.masking is not None:
+            with connection.cursor() as cursor:
+                hand_over(cursor, [self._end.masking])
         while not stopped.is_set():
             self._sessions.check()
             try:

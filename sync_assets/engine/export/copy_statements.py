@@ -14,10 +14,10 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine.compare.checksum import has_key_hash
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, Plan
-from sync_assets.engine.postgres.identifiers import names, relation
+from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.snapshot.scope import between_pages, is_of, value_of, written
+from sync_assets.engine.snapshot.scope import between_pages, is_of, value_of, values_of, written
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
@@ -91,15 +91,14 @@ def _filter(plan: Plan, chunk: Chunk) -> Iterator[Composable]:
     if plan.part is not None and not chunk.keys_only:
         yield written(plan.table.rows or "true")
     if chunk.buckets is not None:
-        key = [Identifier(name) for name in plan.layout.key_columns]
-        yield has_key_hash(key, chunk.buckets.prefixes)
+        yield has_key_hash(_key(plan), chunk.buckets.prefixes)
 
 
 def _exported(plan: Plan, chunk: Chunk) -> Composable:
     layout = plan.layout
     key = layout.key_columns
     if chunk.keys_only:
-        return SQL(", ").join([names(key), *_place(plan, chunk)])
+        return SQL(", ").join([*_key(plan), *_place(plan, chunk)])
     versioned = plan.view.relation.has_versions and (chunk.leaf is None or chunk.leaf.kind == "r")
     xid = SQL(widened(plan.window.end) if versioned else "NULL")
     if not plan.flags_scope:
@@ -114,6 +113,10 @@ def _exported(plan: Plan, chunk: Chunk) -> Composable:
         for name, value in values
     )
     return SQL(", ").join([*kept, xid, passes])
+
+
+def _key(plan: Plan) -> list[Composable]:
+    return values_of(plan.view.relation, plan.layout.key_columns)
 
 
 def _place(plan: Plan, chunk: Chunk) -> tuple[Composable, ...]:

@@ -12,6 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from sync_assets.engine import errors
+from sync_assets.engine.computed.masking import hand_over
 from sync_assets.engine.export import copy_statements
 from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget, Exported
 from sync_assets.engine.export.copy_chunk import copy_chunk
@@ -132,6 +133,8 @@ class Export:
         """Read chunks as long as there are any; the receipt counts who does."""
         with self._lock:
             self.workers += 1
+        with connection.cursor() as cursor:
+            hand_over(cursor, (plan.table.masking_key for plan in self._plans))
         if self._large:
             hurry(self._sessions, connection)
         before = None

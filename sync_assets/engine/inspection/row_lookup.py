@@ -18,7 +18,7 @@ from sync_assets.engine.postgres.operators import anywhere, equality_of
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
-from sync_assets.engine.snapshot.scope import own_names, under, written
+from sync_assets.engine.snapshot.scope import own_names, under, values_of, written
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.table import Table
 
@@ -96,7 +96,7 @@ def _condition(cursor: Cursor, relation: Relation, key: Key, values: Sequence[st
         )
         for name, value in zip(key.columns, values, strict=True)
     ]
-    return same_key(map(Identifier, key.columns), equality_of(cursor, relation, key), given)
+    return same_key(values_of(relation, key.columns), equality_of(cursor, relation, key), given)
 
 
 def _look_up(

@@ -11,14 +11,16 @@ import dataclasses
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
+from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.differences import differences, require_taken
 from sync_assets.engine.layout.following import Following
 from sync_assets.engine.layout.layout import Layout, fit
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
+from sync_assets.engine.state.shape import RememberedColumns
 from sync_assets.engine.state.state import State
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import Deletes, SyncMode, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +48,8 @@ def lay_out(
     Raises SchemaConflict, SchemaNotApproved, UnusableKey or ConfigurationError.
     """
     before = known.columns if known else None
+    if before is not None and target is not None:
+        _require_masked_alike(table, source, before)
     changes = tuple(differences(before, source, types)) if before else ()
     require_taken(table, changes)
     evolution = evolution_of(table, source, types, target, known)
@@ -58,6 +62,22 @@ def lay_out(
         known_types=before.types if before else (),
         changes=changes,
     )
+
+
+def _require_masked_alike(table: Table, source: Relation, before: RememberedColumns) -> None:
+    """Refuse rows under other masked keys where those of the last run would stay beside them."""
+    if table.mode is SyncMode.FULL_SYNC or table.deletes is not Deletes.IGNORE:
+        return
+    then = {column.name: column.expression for column in before.columns}
+    for name in before.key:
+        column = source.column(name)
+        if column is not None and name in then and column.expression != then[name]:
+            raise errors.SchemaConflict(
+                f"{name!r} of the key of {table.source} is masked otherwise than at the last run, or under"
+                f" another key, so every row would come to {table.target} a second time",
+                remedy="Drop the target, to be loaded anew: "
+                f"DROP TABLE {table.target.as_sql}; or set deletes: hard.",
+            )
 
 
 def _lacking(layout: Layout) -> str | None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 
-from psycopg2.sql import SQL, Composable, Identifier
+from psycopg2.sql import SQL, Composable
 
+from sync_assets.engine.computed.masking import hand_over
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.equality import given_keys, same_key
@@ -14,7 +15,7 @@ from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import PINNED, Cursor, row, transaction
-from sync_assets.engine.snapshot.scope import own_names, under, written
+from sync_assets.engine.snapshot.scope import own_names, under, values_of, written
 
 
 def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> int:
@@ -26,6 +27,7 @@ def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequenc
     view = plan.view
     names = own_names(plan.table, view.relation, view.types)
     with sessions.connected("source") as source, transaction(source, *PINNED) as cursor:
+        hand_over(cursor, [plan.table.masking_key])
         statement = _count(cursor, plan, key, keys)
         with under(cursor, names):
             (count,) = row(cursor, statement)
@@ -35,9 +37,9 @@ def still_there(sessions: Sessions, plan: Plan, key: Key, keys: Sequence[Sequenc
 def _count(cursor: Cursor, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) -> Composable:
     # The target's operators may be of another schema than the source's.
     operators = equality_of(cursor, plan.view.relation, dataclasses.replace(key, operators=()))
-    types = {column.name: column.type for column in plan.view.columns}
+    types = {column.name: column.type for column in plan.view.relation.columns}
     given, wanted = given_keys((types[name] for name in key.columns), keys)
-    same = [same_key(map(Identifier, key.columns), operators, wanted)]
+    same = [same_key(values_of(plan.view.relation, key.columns), operators, wanted)]
     if plan.table.where is not None:
         same.append(SQL("{} IS TRUE").format(written(plan.table.where)))
     return SQL(

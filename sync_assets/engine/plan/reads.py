@@ -186,7 +186,11 @@ def configuration(table: Table, layout: Layout) -> str:
     scope = (table.columns, table.exclude, table.expressions, table.where, table.only)
     # Nobody has proven of this text what an incremental mode relies on.
     unproven = ("unproven",) if table.mode is SyncMode.FULL_SYNC and any(texts(table)) else ()
-    text = repr((str(table.source), layout.key_columns, scope, table.xmin_column, *unproven))
+    key = table.masking_key
+    # Nothing where there are none: what was synced before there were masks is as it was.
+    masked = (*((name, str(mask)) for name, mask in table.mask), *((key.name,) if key else ()))
+    selected = (scope, table.xmin_column, *unproven, *masked)
+    text = repr((str(table.source), layout.key_columns, *selected))
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 
 

@@ -84,10 +84,14 @@ def _search(plan: Plan, known: State | None) -> _Search | None:
 
 
 def _source_key(plan: Plan) -> Key | None:
-    """A key of the source among the target's columns, in the order that samples are kept in."""
+    """A key of the source among the target's columns, in the order that samples are kept in.
+
+    Not a masked one: the source has no index by which to find its masked values.
+    """
     order = plan.layout.key_columns
+    plain = {column.name for column in plan.view.relation.columns if column.expression is None}
     for key in plan.view.relation.keys:
-        if set(key.columns) <= set(order):
+        if set(key.columns) <= plain.intersection(order):
             operators = dict(zip(key.columns, key.operators, strict=True))
             columns = tuple(column for column in order if column in operators)
             found = tuple(operators[column] for column in columns)

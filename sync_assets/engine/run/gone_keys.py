@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import partial
 
 from psycopg2.sql import SQL, Composable, Identifier
@@ -15,7 +16,7 @@ from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import PINNED, Connection, row, transaction
-from sync_assets.engine.snapshot.scope import own_names, under, written
+from sync_assets.engine.snapshot.scope import own_names, under, values_of, written
 
 ROWS_PER_BUCKET = 16
 """Keys are small: a bucket holds so many times the rows that it would hold of whole rows."""
@@ -42,8 +43,10 @@ def differing_buckets(work: Work, plan: Plan, staging: Staging) -> KeyBuckets:
             return KeyBuckets((), rows_in_source, 1)
     condition = None if plan.table.where is None else written(plan.table.where)
     own = own_names(plan.table, plan.view.relation, plan.view.types)
-    rows_ = _keys(plan.view.relation, key, condition)
-    reading = End("source", rows_, work.source, plan.view.snapshot.in_recovery, own)
+    values = values_of(plan.view.relation, key.columns)
+    rows_ = _keys(plan.view.relation, key, values, condition)
+    alone = plan.view.snapshot.in_recovery
+    reading = End("source", rows_, work.source, alone, own, masking=plan.table.masking_key)
     comparison = Comparison(work.run, plan.table, reading)
     buckets = Buckets(digits_for(estimated_rows(plan.view.relation) / ROWS_PER_BUCKET))
     work.run.report.begin("compare")
@@ -75,9 +78,11 @@ def _count_lacking(target: Connection, plan: Plan, key: Key, staging: Staging) -
         return int(row(cursor, merge_statements.count_lacking(plan, key, staging.identifier))[0])
 
 
-def _keys(relation: Relation, key: Key, condition: Composable | None) -> Rows:
-    """Rows of which the key is all that is looked at."""
-    columns = tuple((name, Identifier(name)) for name in key.columns)
+def _keys(
+    relation: Relation, key: Key, values: Iterable[Composable], condition: Composable | None
+) -> Rows:
+    """Rows of which the key, read as `values`, is all that is looked at."""
+    columns = tuple(zip(key.columns, values, strict=True))
     return Rows(relation, columns, (), condition)
 
 
@@ -90,7 +95,7 @@ def _add_new(target: Connection, plan: Plan, key: Key, staging: Staging, buckets
         merge_statements.joined(key, Identifier(staging.name.name)),
         merge_statements.live(plan),
     )
-    rows_ = _keys(plan.view.relation, key, lacking)
+    rows_ = _keys(plan.view.relation, key, map(Identifier, key.columns), lacking)
     statement = sums(rows_, Piece(staging.name), buckets.digits)
     with transaction(target, *PINNED) as cursor:
         copy(cursor.connection, statement, partial(buckets.add, -1), Piece(staging.name), ())

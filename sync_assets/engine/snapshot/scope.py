@@ -17,6 +17,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.computed.expression import require_expression
+from sync_assets.engine.computed.masking import keys_of, masked
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import formatted_types
 from sync_assets.engine.postgres.relation import Column, Relation
@@ -87,10 +88,16 @@ def value_of(name: str, expression: str | None) -> Composable:
     return Identifier(name) if expression is None else written(expression)
 
 
+def values_of(relation: Relation, names: Iterable[str]) -> list[Composable]:
+    """What is read for these columns of a relation in scope, or of a target, which computes none."""
+    columns = {column.name: column for column in relation.columns}
+    return [value_of(name, columns[name].expression) for name in names]
+
+
 def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     """The relation with only the columns that travel; raises ConfigurationError.
 
-    The type of an expression is what the source says it is.
+    The type of an expression is what the source says it is; a masked column is text.
     """
     _require_columns(table, relation)
     for place, text in texts(table):
@@ -102,8 +109,9 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
         for column in travelling
     ]
     columns += made.values()
-    names = {column.name for column in columns}
-    keys = tuple(key for key in relation.keys if names.issuperset(key.columns))
+    chosen = dict(table.mask)
+    columns = masked(cursor, table.source, columns, chosen, table.masking_key)
+    keys = keys_of(relation, {column.name for column in columns}, chosen)
     return dataclasses.replace(relation, columns=tuple(columns), keys=keys)
 
 
@@ -113,7 +121,12 @@ def _travels(table: Table, name: str) -> bool:
 
 def _require_columns(table: Table, relation: Relation) -> None:
     has = [column.name for column in relation.columns]
-    for option, names in {"columns": table.columns or (), "exclude": table.exclude}.items():
+    named = {
+        "columns": table.columns or (),
+        "exclude": table.exclude,
+        "mask": [name for name, _ in table.mask],
+    }
+    for option, names in named.items():
         for name in names:
             if name not in has:
                 raise errors.ConfigurationError(
@@ -131,6 +144,14 @@ def _require_columns(table: Table, relation: Relation) -> None:
             raise errors.ConfigurationError(
                 f"{name!r} has an expression and is left out by columns or exclude",
                 remedy="Keep one of the two.",
+            )
+    in_key = {*table.key} if table.key else {n for key in relation.keys[:1] for n in key.columns}
+    for name, mask in table.mask:
+        if name in in_key and not mask.keeps_apart:
+            raise errors.ConfigurationError(
+                f"the mask {mask} of {name!r} would make rows alike that the key of {table.source}"
+                " tells apart",
+                remedy=f"Mask it by hmac, mask: {{{name}: hmac}}, or name another key: key: …",
             )
 
 

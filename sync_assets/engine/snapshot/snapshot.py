@@ -17,6 +17,7 @@ import psycopg2.extensions
 from psycopg2.sql import SQL
 
 from sync_assets.engine import errors
+from sync_assets.engine.computed.masking import hand_over
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Column, Relation
@@ -176,6 +177,7 @@ def taken_of_leaf(
             settings = (*PINNED, lock, IN_RECOVERY)
             cursor = held.enter_context(transaction(connection, *settings, begin=READ_SNAPSHOT))
         snapshot = _take(cursor, identify=allowed, in_recovery=is_in_recovery(cursor))
+        hand_over(cursor, [table.masking_key])
         yield require_source(cursor, table), snapshot
 
 
@@ -194,6 +196,7 @@ def now(connection: Connection) -> Snapshot:
 
 def _view(cursor: Cursor, table: Table, relation: Relation, snapshot: Snapshot) -> SourceRelation:
     chosen = scoped(cursor, table, relation)
+    hand_over(cursor, [table.masking_key])
     types = read_types(cursor, (column.type_oid for column in chosen.columns))
     probed = relation.columns if table.where or table.expressions else ()
     probe_types = read_types(cursor, (column.type_oid for column in probed))

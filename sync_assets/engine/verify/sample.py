@@ -16,6 +16,7 @@ from sync_assets.engine.postgres.equality import given_keys, same_key
 from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
+from sync_assets.engine.snapshot.scope import values_of
 from sync_assets.engine.table import Table
 from sync_assets.engine.verify.ends import BothEnds, are_empty, on_both
 
@@ -111,7 +112,10 @@ def _chosen(ends: BothEnds, share: float) -> _Chosen:
 def _sample_of(ends: BothEnds, key: Key, compared: Rows, chosen: _Chosen) -> Composable:
     """The key of each row as text, and what the whole row is compared by."""
     return SQL("SELECT {}, {} FROM {}{} WHERE {} AND {} AND {} LIMIT {}").format(
-        SQL(", ").join(SQL("{}::pg_catalog.text").format(Identifier(name)) for name in key.columns),
+        SQL(", ").join(
+            SQL("{}::pg_catalog.text").format(value)
+            for value in values_of(ends.view.relation, key.columns)
+        ),
         compared.image,
         ends.from_source,
         chosen.method,

@@ -105,7 +105,8 @@ class _Held:
         known = None if receipt else self._known(table, view)
         rows = rows_of_source(table, view, None if receipt else awaited_by(view, known))
         own = own_names(table, view.relation, view.types)
-        source = End("source", rows, self.source, view.snapshot.in_recovery, own, view.reach)
+        alone = view.snapshot.in_recovery
+        source = End("source", rows, self.source, alone, own, view.reach, table.masking_key)
         comparison = Comparison(self.run, table, source)
         judge = (
             after_sync(table)
