@@ -69,6 +69,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_values.missing_types,
     on_values.names_of_objects,
     on_values.large_objects,
+    on_values.personal_data,
     on_servers.read_only_target,
     on_servers.ddl_triggers,
     on_servers.old_xids,

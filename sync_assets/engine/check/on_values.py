@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from collections.abc import Iterator, Sequence
 
 from sync_assets.engine.check.facts import Facts
@@ -15,6 +17,51 @@ HOLDING_NAMES = NAMES_OF_OBJECTS | {"regnamespace", "regrole"}
 
 LARGE_OBJECTS = ("oid", "lo")
 """What a column that names large objects is: plain, or of the extension `lo`."""
+
+PERSONAL = frozenset(
+    {
+        "address",
+        "birth",
+        "birthdate",
+        "birthday",
+        "card_number",
+        "credit_card",
+        "dob",
+        "e_mail",
+        "email",
+        "first_name",
+        "firstname",
+        "full_name",
+        "iban",
+        "ip",
+        "ip_address",
+        "last_name",
+        "lastname",
+        "mail",
+        "mobile",
+        "passport",
+        "password",
+        "phone",
+        "ssn",
+        "street",
+        "surname",
+        "telephone",
+    }
+)
+"""Words, or two of them, that name personal data in a column's name split at `_`."""
+
+PERSONAL_KOREAN = (
+    "이메일",
+    "메일주소",
+    "전화",
+    "휴대폰",
+    "주민",
+    "여권",
+    "생년월일",
+    "성명",
+    "비밀번호",
+)
+"""Korean ones, which are written without spaces between them: they may be any part of a name."""
 
 
 def unfilled_views(facts: Facts) -> Iterator[Finding]:
@@ -62,6 +109,28 @@ def large_objects(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def personal_data(facts: Facts) -> Iterator[Finding]:
+    """Columns whose names say that they hold personal data, and which travel as they are."""
+    for pair in facts.tables:
+        found = [column.name for column in _travelling(pair) if looks_personal(column.name)]
+        if found:
+            masks = ", ".join(f"{name}: hmac" for name in found)
+            yield warning(
+                _source(pair),
+                f"{', '.join(found)}: by the name it is personal data, and travels as it is",
+                f"mask: {{{masks}}}",
+            )
+
+
+def looks_personal(name: str) -> bool:
+    """Whether a column's name has a word for personal data, or two that follow one another."""
+    words = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", name).lower().split("_")
+    pairs = (f"{first}_{second}" for first, second in itertools.pairwise(words))
+    return not PERSONAL.isdisjoint((*words, *pairs)) or any(
+        word in name for word in PERSONAL_KOREAN
+    )
+
+
 def missing_types(facts: Facts) -> Iterator[Finding]:
     """Types that the target lacks and a run cannot make."""
     for what, remedy in facts.types.unmade:
@@ -71,7 +140,7 @@ def missing_types(facts: Facts) -> Iterator[Finding]:
 def _travelling(pair: TablePair) -> Sequence[Column]:
     """The columns that are read as they are."""
     table, relation = pair.table, pair.source.relation
-    computed = {name for name, _ in table.expressions}
+    computed = {name for name, _ in (*table.expressions, *table.mask)}
     return [
         column
         for column in (relation.columns if relation else ())

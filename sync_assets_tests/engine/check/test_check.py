@@ -21,6 +21,7 @@ from sync_assets.engine.check.finding import Finding, Severity
 from sync_assets.engine.check.on_servers import old_xids
 from sync_assets.engine.check.table_facts import SourceTable, TablePair, TargetTable
 from sync_assets.engine.check.type_facts import MissingExtension, MissingTypes
+from sync_assets.engine.computed.masks import Mask
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
@@ -471,6 +472,34 @@ def test_columns_that_name_objects_are_a_warning(checking: Checking) -> None:
     without = dataclasses.replace(T, exclude=("c", "r", "big"))
     assert checking(without).findings == ()
     assert runs(checking, without) == ""
+
+
+def test_columns_that_look_personal_are_a_warning_until_they_are_masked(checking: Checking) -> None:
+    checking.pair.source(
+        'ALTER TABLE t ADD email text, ADD "homePhone" text, ADD customer_first_name text,'
+        ' ADD 고객_이메일 text, ADD mailbox_id int, ADD name text, ADD "IP" inet'
+    )
+    (found,) = checking.finds("personal_data")
+    names = "email, homePhone, customer_first_name, 고객_이메일, IP"
+    assert found.severity is Severity.WARNING
+    assert found.what.startswith(f"{names}: by the name")
+    assert found.mend == f"mask: {{{names.replace(',', ': hmac,')}: hmac}}"
+    masks = tuple((name, Mask.parse("redact")) for name in names.split(", ")[:3])
+    other = dataclasses.replace(
+        T, mask=masks, exclude=("고객_이메일",), expressions=(("IP", "md5(t::text)"),)
+    )
+    assert checking.finds("personal_data", other) == []
+
+
+def test_a_missing_key_of_masks_is_blocking(
+    checking: Checking, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("SYNC_MASK_KEY", raising=False)
+    (found,) = checking.finds(
+        "unfit_tables", dataclasses.replace(T, mask=(("note", Mask.parse("hmac")),))
+    )
+    assert "SYNC_MASK_KEY is not set" in found.what
+    assert "openssl rand -hex 32" in found.mend
 
 
 def test_a_type_that_no_run_can_make_is_blocking(checking: Checking) -> None:
