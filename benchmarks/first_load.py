@@ -1,8 +1,9 @@
 """First loads of large tables: by pieces, and on one snapshot, beside each other.
 
 `python benchmarks/first_load.py --rows 10000000 --works w1,w2` measures time, memory, and how long the
-source had to hold a snapshot for us, as its own pg_stat_activity shows it. `--kills N` ends loads at
-random moments, N times each, and counts the rows that were read until one came through.
+source had to hold a snapshot for us, as its own pg_stat_activity shows it. `--again` measures full passes
+over what was loaded, `--writing` what a writer on the source makes of it. `--kills N` ends loads at random
+moments, N times each, and counts the rows that were read until one came through.
 """
 
 from __future__ import annotations
@@ -31,10 +32,12 @@ LOAD = """
 import json, sys
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.limits import Limits
-source, target, table, piece, age = sys.argv[1:]
+source, target, table, piece, age, again = sys.argv[1:]
 limits = Limits(piece_mb=int(piece), max_snapshot_age=float(age))
 engine = DataCopyEngine(source, target, limits=limits)
-receipt = engine.copy_table_data_with_xmin(table, table)
+receipt = engine.copy_table_data_with_xmin(
+    table, table, full_refresh=again == "True", deletes="hard"
+)
 print(json.dumps(receipt.as_dict()))
 """
 ONE_SNAPSHOT = 1 << 20
@@ -68,21 +71,50 @@ def watched(url: str) -> Iterator[list[float]]:
         thread.join()
 
 
-def command(source: str, target: str, work: Work, piece: int, age: float) -> list[str]:
+@contextlib.contextmanager
+def written(url: str, work: Work, rows: int) -> Iterator[None]:
+    """A writer that gives rows here and there a new version, one transaction after the other."""
+    stopped = threading.Event()
+    update = f"UPDATE {work.table} SET {work.key} = {work.key} WHERE ctid = %s"
+
+    def write() -> None:
+        chance = random.Random(1)
+        with closing(psycopg2.connect(url)) as session, session.cursor() as at:
+            session.autocommit = True
+            while not stopped.wait(0.002):
+                at.execute(update, (f"({chance.randrange(rows // 200)},1)",))
+
+    thread = threading.Thread(target=write)
+    thread.start()
+    try:
+        yield
+    finally:
+        stopped.set()
+        thread.join()
+
+
+def command(
+    source: str, target: str, work: Work, piece: int, age: float, *, again: bool = False
+) -> list[str]:
     """What loads a table in a process of its own."""
-    return [sys.executable, "-c", LOAD, source, target, work.table, str(piece), str(age)]
+    told = (source, target, work.table, str(piece), str(age), str(again))
+    return [sys.executable, "-c", LOAD, *told]
 
 
-def load(bench: Bench, work: Work, rows: int, piece: int, age: float) -> dict[str, object]:
-    """One load into an empty database."""
+def load(bench: Bench, work: Work, piece: int, asked: argparse.Namespace) -> dict[str, object]:
+    """One load into an empty database, or one full pass over what was loaded."""
+    rows, age = asked.rows, asked.age
     source = bench.pair.source.url(made(bench.pair.source, work, rows))
     name = f"{work.name}_first"
     bench.pair.target.drop_database(name)
     target = bench.pair.target.create_database(name)
+    if asked.again:
+        subprocess.run(command(source, target, work, piece, age), check=True, capture_output=True)
     bench.settle(source)
-    with watched(source) as oldest:
+    writing = written(source, work, rows) if asked.writing else contextlib.nullcontext()
+    with watched(source) as oldest, writing:
         seen = measured(
-            command(source, target, work, piece, age),
+            command(source, target, work, piece, age, again=asked.again),
             os.environ,
             limit=bench.limit,
             log=bench.room / "first_load.log",
@@ -101,13 +133,13 @@ def load(bench: Bench, work: Work, rows: int, piece: int, age: float) -> dict[st
 
 def compared(bench: Bench, work: Work, asked: argparse.Namespace) -> None:
     """By pieces and on one snapshot, in turns."""
-    rows, rounds, age = asked.rows, asked.rounds, asked.age
+    rows, rounds = asked.rows, asked.rounds
     sizes = [int(size) for size in asked.pieces.split(",")]
     ways = {"one snapshot": ONE_SNAPSHOT} | {f"pieces of {size} MB": size for size in sizes}
     times: dict[str, list[float]] = {way: [] for way in ways}
     for _ in range(rounds):
         for way, piece in ways.items():
-            found = load(bench, work, rows, piece, age)
+            found = load(bench, work, piece, asked)
             times[way].append(float(str(found["seconds"])))
             bench.record(work=work.name, rows=rows, step="first", tool=way, **found)
             print(found, flush=True)
@@ -149,6 +181,8 @@ def main() -> None:
     parser.add_argument("--age", type=float, default=5.0)
     parser.add_argument("--pieces", default="16", help="sizes in MB")
     parser.add_argument("--kills", type=int, default=0)
+    parser.add_argument("--again", action="store_true")
+    parser.add_argument("--writing", action="store_true")
     asked = parser.parse_args()
     with opened(asked.room, asked.room / "first_load.jsonl", 1200) as bench:
         for name in asked.works.split(","):

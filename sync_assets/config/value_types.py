@@ -183,8 +183,8 @@ class SourceLimits(StrictModel):
     piece_mb: int = Field(
         16,
         ge=0,
-        description="megabytes of a table that a first load reads under one snapshot; a table of more"
-        " than eight such [pieces](first-load.md) is read by them, a smaller one where the rate would take"
+        description="megabytes of a table that a first load or a full pass reads under one snapshot; a"
+        " table of more than eight such [pieces](first-load.md) is read by them, a smaller one where the rate would take"
         " too long, and with 0 none is",
     )
     max_snapshot_age: Interval = Field(

@@ -278,6 +278,13 @@ SET LOCAL synchronous_commit = off;
 COMMIT
 
 
+-- load.staging.give_up_loads
+
+<BEGIN>
+
+COMMIT
+
+
 -- load.staging.load_batch
 
 <BEGIN>;

@@ -1,4 +1,4 @@
-"""The ledger of a first load that is made of pieces: what its first snapshot saw, and what is loaded.
+"""The ledger of a load that is made of pieces: what its first snapshot saw, and what is loaded.
 
 It lives beside the data: a piece is marked as loaded by the transaction that loads its rows. Whoever
 works on a piece holds its line locked until then, so two workers never have the same one, and a

@@ -42,8 +42,7 @@ def made(pair: Pair) -> Pair:
 
 
 def run(pair: Pair, **options: Any) -> Receipt:
-    mode = options.pop("sync_mode", "xmin_incremental")
-    return pair.engine(limits=PIECES).copy_table_data("t", "t", mode, **options)
+    return pair.engine(limits=PIECES).copy_table_data_with_xmin("t", "t", **options)
 
 
 def interrupt(pair: Pair, **options: Any) -> None:
@@ -54,14 +53,12 @@ def interrupt(pair: Pair, **options: Any) -> None:
             raise TransientError("enough")
 
     engine = pair.engine(limits=PIECES, workers=1, on_progress=stop)
-    mode = options.pop("sync_mode", "xmin_incremental")
     with pytest.raises(TransientError):
-        engine.copy_table_data("t", "t", mode, **options)
+        engine.copy_table_data_with_xmin("t", "t", **options)
 
 
 FULL: dict[str, dict[str, Any]] = {
     "asked for": {"full_refresh": True, "deletes": "hard"},
-    "in full_sync": {"sync_mode": "full_sync"},
     "of another scope": {"exclude": ["n"], "deletes": "hard"},
 }
 
@@ -92,8 +89,15 @@ def test_a_full_pass_of_a_large_table_mends_the_target_by_pieces(
     assert pair.leftovers() == []
     assert pair.target("SELECT count(*) FROM sync_assets.load") == [(0,)]
     pair.source("UPDATE t SET v = 'later' WHERE id = 500")
-    if "sync_mode" not in options:
-        assert run(pair, **{**options, "full_refresh": False}).rows_exported == 1
+    assert run(pair, **{**options, "full_refresh": False}).rows_exported == 1
+
+
+def test_what_every_run_reads_whole_leaves_the_source_s_cache_to_others(pair: Pair) -> None:
+    made(pair)
+    receipt = pair.engine(limits=PIECES).copy_table_data("t", "t", "full_sync")
+    assert receipt.full
+    assert "pieces" not in receipt.reason
+    assert pair.is_exact()
 
 
 def test_a_run_in_between_leaves_it_be(pair: Pair) -> None:

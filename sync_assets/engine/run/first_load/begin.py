@@ -96,12 +96,14 @@ def begin(run: Run, table: Table, target: Connection, known: State | None) -> Lo
 def is_divisible(plan: Plan) -> bool:
     """Whether every row is read, tells by its own version whether it belongs to a piece, and has a key.
 
-    The snapshot must also prove that it shows what an earlier one did, not only up to a checkpoint.
+    The snapshot must also prove that it shows what an earlier one did, not only up to a checkpoint. What
+    is read whole time and again is not: pieces would push others out of the source's cache each time.
     """
     relation, table, now = plan.view.relation, plan.table, plan.view.snapshot
     unproven = table.mode is SyncMode.FULL_SYNC and any(texts(table))
     return (
         plan.full
+        and (plan.layout.creates or table.mode is not SyncMode.FULL_SYNC)
         and plan.layout.key is not None
         and relation.has_versions
         and not relation.through_parent
