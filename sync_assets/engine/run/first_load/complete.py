@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 
-from psycopg2.sql import SQL
+from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Exported
@@ -149,6 +149,11 @@ class _End:
         storage = {hidden: load.seen.target_storage}
         last = publish_rows(cursor, [self.staged], storage, there)[hidden]
         whole = self._whole(cursor, self.count + last.inserted - last.deleted)
+        if load.is_there:
+            # Rows in the order of a key may be anywhere: let none be looked for by it.
+            drop = SQL("ALTER TABLE {} DROP CONSTRAINT {}")
+            name = Identifier(staging.constraint_name(hidden.name))
+            cursor.execute(drop.format(whole.staging.identifier, name))
         merged = publish_rows(cursor, [whole], {}, there)[load.target]
         if load.is_there:
             cursor.execute(SQL("DROP TABLE {}").format(whole.staging.identifier))
