@@ -8,8 +8,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import datetime
 
-from psycopg2.sql import SQL
-
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.load import staging
@@ -26,10 +24,9 @@ from sync_assets.engine.plan.reads import (
     known_leaf,
     why_mark_is_void,
 )
-from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation, read_storage
 from sync_assets.engine.postgres.relation import Leaf
-from sync_assets.engine.postgres.session import Connection, Cursor, row, transaction
+from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.run.outcome import state_seen
 from sync_assets.engine.snapshot import snapshot
@@ -39,7 +36,7 @@ from sync_assets.engine.snapshot.identity import is_behind, is_other_source, req
 from sync_assets.engine.snapshot.scope import texts
 from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state import ledger
-from sync_assets.engine.state.ledger import Loaded, Piece
+from sync_assets.engine.state.ledger import Piece
 from sync_assets.engine.state.shape import remembered_columns
 from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.state.tables import prepare
@@ -88,8 +85,8 @@ def begin(run: Run, table: Table, target: Connection, known: State | None) -> Lo
             ensure_flushed(run.sessions, source, view.snapshot.lsn)
     prepare(target)
     with transaction(target) as cursor:
-        begun, events = _going_on(cursor, plan, is_there=is_there)
-    begun = begun or _begin_anew(run, plan, target, is_there=is_there)
+        begun, events = _going_on(cursor, plan)
+    begun = begun or _begin_anew(run, plan, target)
     return Load(plan, *begun, staging.staging_for(plan), events, is_there, known)
 
 
@@ -127,15 +124,10 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
     )
 
 
-def _begin_anew(
-    run: Run, plan: Plan, target: Connection, *, is_there: bool
-) -> tuple[State, datetime]:
+def _begin_anew(run: Run, plan: Plan, target: Connection) -> tuple[State, datetime]:
     staging.give_up_loads(target, [plan.table.target])
     (room,) = staging.prepare_staging(target, [plan])
     with transaction(target) as cursor:
-        if is_there:
-            # It is merged and dropped: after a crash of the target it is empty, which is found.
-            cursor.execute(SQL("ALTER TABLE {} SET UNLOGGED").format(room.identifier))
         storage = read_storage(cursor, room.name) or ""
         seen = state_seen(plan, None, plan.view.snapshot.xmin, storage)
         workers = choose_workers(run.workers, run.workers.max_workers)
@@ -152,9 +144,7 @@ def _cut(plan: Plan, size: int) -> Iterator[Piece]:
             yield Piece(leaf.oid, first, min(first + pages, leaf.pages))
 
 
-def _going_on(
-    cursor: Cursor, plan: Plan, *, is_there: bool
-) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
+def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
     """What the begun load of a plan's target has seen, if it may go on, and what there is to tell."""
     target = plan.table.target
     found = ledger.recall(cursor, target)
@@ -165,7 +155,7 @@ def _going_on(
     same = {leaf.oid for leaf in relation.leaves if is_as_it_was(seen, leaf, now)}
     changed = ledger.unfinished(cursor, target) - same
     done = ledger.progress(cursor, target)
-    why = why_anew(cursor, plan, seen, done, is_there=is_there)
+    why = why_anew(cursor, plan, seen)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
     if why:
@@ -182,20 +172,12 @@ def _going_on(
     )
 
 
-def why_anew(
-    cursor: Cursor, plan: Plan, seen: State, done: Loaded, *, is_there: bool
-) -> str | None:
-    """Why what is loaded is of no use, or None; raises SourceBehind.
-
-    `is_there` says whether there is a target, beside what is loaded.
-    """
-    now, target = plan.view.snapshot, plan.table.target
-    name = staging_name(target, temporary=False)
-    hidden = read_relation(cursor, name)
-    if hidden is None or (done.rows and not _has_rows(cursor, name)):
+def why_anew(cursor: Cursor, plan: Plan, seen: State) -> str | None:
+    """Why what is loaded is of no use, or None; raises SourceBehind."""
+    now = plan.view.snapshot
+    hidden = read_relation(cursor, staging_name(plan.table.target, temporary=False))
+    if hidden is None:
         return "what was loaded is gone from the target"
-    if hidden.leaves[0].unlogged != is_there:
-        return f"{target} {'is there by now' if is_there else 'is gone'}"
     if is_other_source(seen, now):
         return "the source is another database"
     if plan.table.accept_source and is_behind(seen, now):
@@ -208,11 +190,6 @@ def why_anew(
         return void.removeprefix("full pass: ")
     shape = remembered_columns(plan.view.relation, plan.view.types, plan.layout.key_columns, None)
     return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
-
-
-def _has_rows(cursor: Cursor, name: RelationName) -> bool:
-    found = row(cursor, SQL("SELECT EXISTS (SELECT FROM {})").format(identifiers.relation(name)))
-    return bool(found[0])
 
 
 def is_unmoved(leaf: Leaf, before: StateLeaf) -> bool:

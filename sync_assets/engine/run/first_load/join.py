@@ -49,13 +49,12 @@ def _begun(run: Run, table: Table) -> Load | None:
     ):
         work = Work(run, source, target, nothing_left)
         (plan,) = plan_tables(work, [table], [view], {table.target: None})
-        is_there, plan = not plan.layout.creates, as_first_load(work, plan)
+        plan = as_first_load(work, plan)
         with transaction(target) as cursor:
             begun = ledger.recall(cursor, table.target) if version_of(cursor) else None
             if begun is None:
                 return None
-            done = ledger.progress(cursor, table.target)
-            why = why_anew(cursor, plan, begun[0], done, is_there=is_there)
+            why = why_anew(cursor, plan, begun[0])
     if why is not None:
         raise errors.SourceChanged(f"the load of {table.target} will start over: {why}")
     return Load(plan, *begun, staging.staging_for(plan))
