@@ -171,6 +171,8 @@ def give_up_loads(connection: Connection, targets: Sequence[RelationName]) -> No
 
 def drop_leftovers(connection: Connection, targets: Sequence[RelationName]) -> None:
     """Drop the tables that killed loads of these targets have left; needs their locks."""
+    if not targets:
+        return
     left = [staging_name(target, temporary=False) for target in targets]
     quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
     names = SQL(", ").join(map(identifiers.relation, left))
