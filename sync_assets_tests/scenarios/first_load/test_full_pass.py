@@ -131,6 +131,51 @@ def test_the_target_follows_its_source_at_the_end_of_a_full_pass(pair: Pair) -> 
     assert pair.is_exact()
 
 
+UNLIKE = (
+    "DROP TABLE t",
+    "CREATE TABLE t (note text DEFAULT 'ours', v text, id bigint PRIMARY KEY, n numeric NOT NULL)",
+    "INSERT INTO t (id, v, n) VALUES (1, 'old', 1), (-1, 'made up', 1)",
+)
+
+
+def test_a_target_of_wider_types_and_columns_of_its_own_is_mended(pair: Pair) -> None:
+    made(pair)
+    pair.target(*UNLIKE)
+    interrupt(pair, deletes="hard", full_refresh=True)
+    pair.source("UPDATE t SET v = 'new' WHERE id % 100 = 3")
+    receipt = run(pair, deletes="hard", full_refresh=True)
+    assert any("loaded by earlier runs" in event for event in receipt.events)
+    rows = "SELECT id, v, n::integer FROM t ORDER BY id"
+    assert pair.target(rows) == pair.source(rows)
+    assert pair.target("SELECT DISTINCT note FROM t") == [("ours",)]
+    assert run(pair, deletes="hard", full_refresh=True).rows_updated == 0
+
+
+def test_what_was_loaded_for_a_target_of_other_types_is_read_again(pair: Pair) -> None:
+    made(pair)
+    interrupt(pair, full_refresh=True, deletes="hard")
+    pair.target("ALTER TABLE t ALTER n TYPE bigint")
+    receipt = run(pair, full_refresh=True, deletes="hard")
+    assert any("the columns of public.t changed" in event for event in receipt.events)
+    assert pair.is_exact()
+
+
+def test_a_role_that_may_make_no_table_reads_on_one_snapshot(pair: Pair) -> None:
+    made(pair)
+    pair.target(
+        "DO $$ BEGIN CREATE ROLE writer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        "ALTER TABLE t OWNER TO writer",
+        "GRANT ALL ON SCHEMA sync_assets TO writer",
+        "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO writer",
+        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
+    )
+    narrow = Pair(pair.source_url, pair.target_url.replace("postgres@", "writer@"))
+    receipt = run(narrow, full_refresh=True, deletes="hard")
+    assert "pieces" not in receipt.reason
+    assert pair.is_exact()
+
+
 def test_what_is_loaded_becomes_the_target_where_that_is_dropped_meanwhile(pair: Pair) -> None:
     made(pair)
     interrupt(pair, full_refresh=True)

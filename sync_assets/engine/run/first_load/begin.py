@@ -12,7 +12,7 @@ from sync_assets.engine.context import Run, Work
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.names import RelationName, quoted, staging_name
 from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.batch_format import format_between
 from sync_assets.engine.plan.changed_pages import probe_wal
@@ -26,7 +26,7 @@ from sync_assets.engine.plan.reads import (
 )
 from sync_assets.engine.postgres.catalog import read_relation, read_storage
 from sync_assets.engine.postgres.relation import Leaf
-from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.postgres.session import Connection, Cursor, row, transaction
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.run.outcome import state_seen
 from sync_assets.engine.snapshot import snapshot
@@ -81,11 +81,13 @@ def begin(run: Run, table: Table, target: Connection, known: State | None) -> Lo
             if not is_divisible(found):
                 return None
             plan, is_there = as_first_load(work, found), not found.layout.creates
+            if is_there and not _may_create(target, table):
+                return None
             # What the mark says of the source must outlive a crash of it.
             ensure_flushed(run.sessions, source, view.snapshot.lsn)
     prepare(target)
     with transaction(target) as cursor:
-        begun, events = _going_on(cursor, plan)
+        begun, events = _going_on(cursor, plan, is_there=is_there)
     begun = begun or _begin_anew(run, plan, target)
     return Load(plan, *begun, staging.staging_for(plan), events, is_there, known)
 
@@ -111,13 +113,27 @@ def is_divisible(plan: Plan) -> bool:
     )
 
 
+def _may_create(target: Connection, table: Table) -> bool:
+    """Whether this role may make a table beside the target, as it need not for any other run."""
+    asked = "SELECT pg_catalog.has_schema_privilege(%s::pg_catalog.regnamespace, 'CREATE')"
+    with transaction(target) as cursor:
+        return bool(row(cursor, asked, (quoted(table.target.schema),))[0])
+
+
 def as_first_load(work: Work, plan: Plan) -> Plan:
-    """The plan of a first load of what a plan reads, as if there were no target yet."""
+    """The plan of a first load of what a plan reads, into a table like the target if that is there."""
     table, view = plan.table, plan.view
     layout = lay_out(table, view.relation, view.types, None, None)
+    if not plan.layout.creates:
+        fields = [
+            dataclasses.replace(field, not_null=field.name in layout.key_columns)
+            for field in plan.layout.fields
+        ]
+        known = plan.layout.known_types
+        layout = dataclasses.replace(layout, fields=tuple(fields), known_types=known)
     return dataclasses.replace(
         plan,
-        layout=dataclasses.replace(layout, known_types=plan.layout.known_types),
+        layout=layout,
         format=format_between(work.source, work.target, view.relation.columns, layout.fields),
         fingerprint=configuration(table, layout),
         keys=KeySearch(),
@@ -144,7 +160,9 @@ def _cut(plan: Plan, size: int) -> Iterator[Piece]:
             yield Piece(leaf.oid, first, min(first + pages, leaf.pages))
 
 
-def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
+def _going_on(
+    cursor: Cursor, plan: Plan, *, is_there: bool
+) -> tuple[tuple[State, datetime] | None, tuple[str, ...]]:
     """What the begun load of a plan's target has seen, if it may go on, and what there is to tell."""
     target = plan.table.target
     found = ledger.recall(cursor, target)
@@ -158,6 +176,8 @@ def _going_on(cursor: Cursor, plan: Plan) -> tuple[tuple[State, datetime] | None
     why = why_anew(cursor, plan, seen)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
+    if not why and is_there and not _is_like_the_target(cursor, plan):
+        why = f"the columns of {target} changed"
     if why:
         return None, (f"the load started over: {why}",)
     events = (f"{done.pieces_loaded} of {done.pieces} pieces were loaded by earlier runs",)
@@ -190,6 +210,13 @@ def why_anew(cursor: Cursor, plan: Plan, seen: State) -> str | None:
         return void.removeprefix("full pass: ")
     shape = remembered_columns(plan.view.relation, plan.view.types, plan.layout.key_columns, None)
     return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
+
+
+def _is_like_the_target(cursor: Cursor, plan: Plan) -> bool:
+    """Whether what is loaded can be merged into the target: its columns are of the same types."""
+    hidden = read_relation(cursor, staging_name(plan.table.target, temporary=False))
+    types = {column.name: column.type for column in hidden.columns} if hidden else {}
+    return all(types.get(field.name) == field.type for field in plan.layout.fields)
 
 
 def is_unmoved(leaf: Leaf, before: StateLeaf) -> bool:

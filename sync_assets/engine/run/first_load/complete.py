@@ -10,9 +10,11 @@ from functools import partial
 
 from psycopg2.sql import SQL, Identifier
 
+from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Exported
 from sync_assets.engine.layout.evolve import lay_out
+from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.newest import newest
 from sync_assets.engine.load.staging import Staged, Staging
@@ -169,6 +171,10 @@ class _End:
             samples = newest(cursor, self.staged.plan, room.identifier)
         there = read_relation(cursor, table.target) if load.is_there else None
         layout = lay_out(table, view.relation, view.types, there, load.before)
+        if load.is_there and (there is None or _types(layout) != _types(load.plan.layout)):
+            raise errors.ConcurrentRun(
+                f"{table.target} was changed or dropped during the run", remedy="Run it again."
+            )
         plan = dataclasses.replace(
             self.staged.plan,
             table=table,
@@ -205,6 +211,10 @@ class _End:
             events=(*self.load.events, *told, *receipt.events),
             seconds=seconds,
         )
+
+
+def _types(layout: Layout) -> dict[str, str]:
+    return {field.name: field.type for field in layout.fields}
 
 
 def _all_done(moved: Moved, staged: Staged) -> Exported:
