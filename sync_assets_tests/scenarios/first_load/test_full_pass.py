@@ -185,6 +185,25 @@ def test_what_is_loaded_becomes_the_target_where_that_is_dropped_meanwhile(pair:
     assert pair.is_exact()
 
 
+@pytest.mark.parametrize("before", ["SELECT", "ALTER TABLE t ALTER n TYPE bigint"])
+def test_what_was_loaded_for_a_target_of_other_columns_does_not_become_the_target(
+    pair: Pair, before: str
+) -> None:
+    made(pair)
+    pair.source("ALTER TABLE t ALTER v SET NOT NULL")
+    pair.target(before)
+    interrupt(pair, full_refresh=True)
+    pair.target("DROP TABLE t")
+    receipt = run(pair)
+    assert any("the columns of public.t changed" in event for event in receipt.events)
+    columns = (
+        "SELECT attname::text, format_type(atttypid, atttypmod), attnotnull FROM pg_attribute "
+        "WHERE attrelid = 't'::regclass AND attname IN ('id', 'v', 'n') ORDER BY 1"
+    )
+    assert pair.target(columns) == pair.source(columns)
+    assert pair.is_exact()
+
+
 def test_a_table_that_somebody_made_meanwhile_is_filled(pair: Pair) -> None:
     made(pair)
     pair.target("DROP TABLE t", "DELETE FROM sync_assets.state")

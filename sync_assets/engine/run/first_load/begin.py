@@ -176,7 +176,7 @@ def _going_on(
     why = why_anew(cursor, plan, seen)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
-    if not why and is_there and not _is_like_the_target(cursor, plan):
+    if not why and not _is_as_needed(cursor, plan, is_there=is_there):
         why = f"the columns of {target} changed"
     if why:
         return None, (f"the load started over: {why}",)
@@ -212,11 +212,22 @@ def why_anew(cursor: Cursor, plan: Plan, seen: State) -> str | None:
     return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
 
 
-def _is_like_the_target(cursor: Cursor, plan: Plan) -> bool:
-    """Whether what is loaded can be merged into the target: its columns are of the same types."""
+def _is_as_needed(cursor: Cursor, plan: Plan, *, is_there: bool) -> bool:
+    """Whether the hidden table can be merged into the target, or become it: its columns are those.
+
+    One that was made for a target that was there then has that one's types, and no NOT NULL.
+    """
     hidden = read_relation(cursor, staging_name(plan.table.target, temporary=False))
-    types = {column.name: column.type for column in hidden.columns} if hidden else {}
-    return all(types.get(field.name) == field.type for field in plan.layout.fields)
+    columns = {column.name: column for column in hidden.columns} if hidden else {}
+    for field in plan.layout.fields:
+        column = columns.get(field.name)
+        if column is None or column.type != field.type:
+            return False
+        # A constraint that the source has given up, the last step gives up, too.
+        strict = column.not_null or not field.not_null
+        if not is_there and not (strict and column.collation == field.collation):
+            return False
+    return True
 
 
 def is_unmoved(leaf: Leaf, before: StateLeaf) -> bool:
