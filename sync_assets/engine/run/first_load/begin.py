@@ -126,8 +126,10 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
     layout = lay_out(table, view.relation, view.types, None, None)
     if not plan.layout.creates:
         fields = [
-            dataclasses.replace(field, not_null=field.name in layout.key_columns)
-            for field in plan.layout.fields
+            dataclasses.replace(
+                there.get(field.name, field), not_null=field.name in layout.key_columns
+            )
+            for field in layout.fields
         ]
         known = plan.layout.known_types
         layout = dataclasses.replace(layout, fields=tuple(fields), known_types=known)
@@ -136,6 +138,8 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
         layout=layout,
         format=format_between(work.source, work.target, view.relation.columns, layout.fields),
         fingerprint=configuration(table, layout),
+        # What the target generates itself, it has no field for; the last step would miss its column.
+        there = {field.name: field for field in plan.layout.fields}
         keys=KeySearch(),
     )
 

@@ -171,7 +171,7 @@ class _End:
             samples = newest(cursor, self.staged.plan, room.identifier)
         there = read_relation(cursor, table.target) if load.is_there else None
         layout = lay_out(table, view.relation, view.types, there, load.before)
-        if load.is_there and (there is None or _types(layout) != _types(load.plan.layout)):
+        if load.is_there and (there is None or not _types(layout) <= _types(load.plan.layout)):
             raise errors.ConcurrentRun(
                 f"{table.target} was changed or dropped during the run", remedy="Run it again."
             )
@@ -213,8 +213,8 @@ class _End:
         )
 
 
-def _types(layout: Layout) -> dict[str, str]:
-    return {field.name: field.type for field in layout.fields}
+def _types(layout: Layout) -> set[tuple[str, str]]:
+    return {(field.name, field.type) for field in layout.fields}
 
 
 def _all_done(moved: Moved, staged: Staged) -> Exported:
