@@ -195,6 +195,16 @@ def test_a_role_that_may_make_no_table_reads_on_one_snapshot(pair: Pair) -> None
     assert pair.is_exact()
 
 
+def test_a_schema_that_is_published_gets_no_table_that_subscribers_lack(
+    pair: Pair,
+) -> None:
+    made(pair)
+    pair.target("CREATE PUBLICATION everything FOR TABLES IN SCHEMA public")
+    receipt = run(pair, full_refresh=True, deletes="hard")
+    assert "pieces" not in receipt.reason
+    assert pair.is_exact()
+
+
 def test_what_is_loaded_becomes_the_target_where_that_is_dropped_meanwhile(pair: Pair) -> None:
     made(pair)
     interrupt(pair, full_refresh=True)

@@ -12,7 +12,7 @@ from sync_assets.engine.context import Run, Work
 from sync_assets.engine.layout.evolve import lay_out
 from sync_assets.engine.load import staging
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.names import RelationName, quoted, staging_name
+from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.batch_format import format_between
 from sync_assets.engine.plan.changed_pages import probe_wal
@@ -113,11 +113,22 @@ def is_divisible(plan: Plan) -> bool:
     )
 
 
+_MAY_CREATE = """
+SELECT pg_catalog.has_schema_privilege(n.oid, 'CREATE')
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication WHERE puballtables)
+  AND NOT EXISTS (SELECT FROM pg_catalog.pg_publication_namespace WHERE pnnspid = n.oid)
+FROM pg_catalog.pg_namespace AS n WHERE n.nspname = %s
+"""
+
+
 def _may_create(target: Connection, table: Table) -> bool:
-    """Whether this role may make a table beside the target, as it need not for any other run."""
-    asked = "SELECT pg_catalog.has_schema_privilege(%s::pg_catalog.regnamespace, 'CREATE')"
+    """Whether a table may be made beside the target, as it need not for any other run.
+
+    This role may have no right to. Or whatever is in that schema is published: subscribers, who have no
+    such table, would stop at its first row.
+    """
     with transaction(target) as cursor:
-        return bool(row(cursor, asked, (quoted(table.target.schema),))[0])
+        return bool(row(cursor, _MAY_CREATE, (table.target.schema,))[0])
 
 
 def as_first_load(work: Work, plan: Plan) -> Plan:
@@ -125,6 +136,8 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
     table, view = plan.table, plan.view
     layout = lay_out(table, view.relation, view.types, None, None)
     if not plan.layout.creates:
+        # What the target generates itself, it has no field for; the last step would miss its column.
+        there = {field.name: field for field in plan.layout.fields}
         fields = [
             dataclasses.replace(
                 there.get(field.name, field), not_null=field.name in layout.key_columns
@@ -138,8 +151,6 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
         layout=layout,
         format=format_between(work.source, work.target, view.relation.columns, layout.fields),
         fingerprint=configuration(table, layout),
-        # What the target generates itself, it has no field for; the last step would miss its column.
-        there = {field.name: field for field in plan.layout.fields}
         keys=KeySearch(),
     )
 
