@@ -70,7 +70,11 @@ def load_by_pieces(
             error.table = str(table.target)
         error.loaded = _share_loaded(run, table)
         if error.loaded:
-            error.remedy += f" {error.loaded:.0%} of it is loaded: the next run goes on from there."
+            # What was asked for once, a run that nobody asks it of does not go on with.
+            then = "full pass (--full-refresh)" if known and table.full_refresh else "run"
+            error.remedy += (
+                f" {error.loaded:.0%} of it is loaded: the next {then} goes on from there."
+            )
         raise
 
 

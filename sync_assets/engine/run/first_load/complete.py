@@ -173,7 +173,8 @@ class _End:
         layout = lay_out(table, view.relation, view.types, there, load.before)
         if load.is_there and (there is None or not _types(layout) <= _types(load.plan.layout)):
             raise errors.ConcurrentRun(
-                f"{table.target} was changed or dropped during the run", remedy="Run it again."
+                f"{table.source} or {table.target} got other columns or was dropped during the run",
+                remedy="Run it again.",
             )
         plan = dataclasses.replace(
             self.staged.plan,
