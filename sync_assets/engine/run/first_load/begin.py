@@ -151,7 +151,7 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
         layout=layout,
         format=format_between(work.source, work.target, view.relation.columns, layout.fields),
         fingerprint=configuration(table, layout),
-        keys=KeySearch(),
+        keys=KeySearch(mapped=plan.keys.mapped),
     )
 
 
