@@ -38,6 +38,10 @@ class Written:
     before: State | None
 
 
+def _receipt(run: Run, written: Written, now: Relation | None) -> Receipt:
+    return make_receipt(run, written.staged, written.merged, written.before, now)
+
+
 def publish(
     run: Run,
     target: Connection,
@@ -67,14 +71,14 @@ def published(
     targets: Sequence[RelationName],
     write: Callable[[Cursor, StillThere], Iterable[Written]],
     flush: Flush | None,
-    receipt_of: Callable[[Run, Written, Relation | None], Receipt] | None = None,
+    receipt_of: Callable[[Run, Written, Relation | None], Receipt] = _receipt,
 ) -> tuple[Receipt, ...]:
     """Write rows, states and receipts in one transaction; `write` does what there is to do of rows.
 
     It is given what asks the source for rows that are in the way. `receipt_of` makes the receipts,
     unless they are those of any run.
     """
-    work = partial(_published, run, target, targets, write, flush, receipt_of or _receipt)
+    work = partial(_published, run, target, targets, write, flush, receipt_of)
     return explained(run.sessions, target, targets, work)
 
 
@@ -113,10 +117,6 @@ def _published(
         if any(each.staged.plan.table.dry_run for each in done):
             cursor.execute("ROLLBACK")
     return tuple(receipts)
-
-
-def _receipt(run: Run, written: Written, now: Relation | None) -> Receipt:
-    return make_receipt(run, written.staged, written.merged, written.before, now)
 
 
 def _expected_storage(group: Sequence[Staged], known: States) -> dict[RelationName, str]:

@@ -6,12 +6,12 @@ from typing import Any
 
 import pytest
 
-from sync_assets.engine import Progress, Receipt
-from sync_assets.engine.errors import DeleteGuard, TransientError
+from sync_assets.engine.errors import DeleteGuard
 from sync_assets.engine.limits import Limits
-from sync_assets.engine.run.first_load import by_pieces
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.scenarios.first_load.test_pieces import SMALL_PIECES, interrupt
+from sync_assets_tests.scenarios.first_load.test_pieces import load as run
 
 pytestmark = both_ways
 
@@ -21,12 +21,6 @@ TAMPERED = (
     "UPDATE t SET v = 'tampered' WHERE id % 10 = 2",
     "INSERT INTO t SELECT -i, 'made up', 1, 0 FROM generate_series(1, 300) i",
 )
-PIECES = Limits(piece_mb=1)
-
-
-@pytest.fixture(autouse=True)
-def _by_pieces_even_if_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
 
 
 def made(pair: Pair) -> Pair:
@@ -39,22 +33,6 @@ def made(pair: Pair) -> Pair:
     run(pair)
     pair.target(*TAMPERED)
     return pair
-
-
-def run(pair: Pair, **options: Any) -> Receipt:
-    return pair.engine(limits=PIECES).copy_table_data_with_xmin("t", "t", **options)
-
-
-def interrupt(pair: Pair, **options: Any) -> None:
-    """End a run after its first piece."""
-
-    def stop(progress: Progress) -> None:
-        if progress.phase == "load" and progress.chunks_done:
-            raise TransientError("enough")
-
-    engine = pair.engine(limits=PIECES, workers=1, on_progress=stop)
-    with pytest.raises(TransientError):
-        engine.copy_table_data_with_xmin("t", "t", **options)
 
 
 FULL: dict[str, dict[str, Any]] = {
@@ -94,7 +72,7 @@ def test_a_full_pass_of_a_large_table_mends_the_target_by_pieces(
 
 def test_what_every_run_reads_whole_leaves_the_source_s_cache_to_others(pair: Pair) -> None:
     made(pair)
-    receipt = pair.engine(limits=PIECES).copy_table_data("t", "t", "full_sync")
+    receipt = pair.engine(limits=SMALL_PIECES).copy_table_data("t", "t", "full_sync")
     assert receipt.full
     assert "pieces" not in receipt.reason
     assert pair.is_exact()
@@ -195,9 +173,7 @@ def test_a_role_that_may_make_no_table_reads_on_one_snapshot(pair: Pair) -> None
     assert pair.is_exact()
 
 
-def test_a_schema_that_is_published_gets_no_table_that_subscribers_lack(
-    pair: Pair,
-) -> None:
+def test_a_schema_that_is_published_gets_no_table_that_subscribers_lack(pair: Pair) -> None:
     made(pair)
     pair.target("CREATE PUBLICATION everything FOR TABLES IN SCHEMA public")
     receipt = run(pair, full_refresh=True, deletes="hard")

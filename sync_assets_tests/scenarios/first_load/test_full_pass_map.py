@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import pytest
-
-from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase
-from sync_assets_tests.scenarios.first_load.test_full_pass import made, run
+from sync_assets_tests.scenarios.first_load.test_full_pass import made
+from sync_assets_tests.scenarios.first_load.test_pieces import load as run
 
 MAPS = "SELECT count(*) FROM pg_class WHERE relname LIKE 'keys_by_page%' AND relkind = 'r'"
 
@@ -17,9 +15,7 @@ def test_a_map_that_is_not_kept_up_is_dropped(
     summarizing: PostgresServer,
     server18: PostgresServer,
     new_database: NewDatabase,
-    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
     pair = Pair(new_database(summarizing), new_database(server18))
     pair.source("CREATE EXTENSION pg_walinspect")
     made(pair)

@@ -15,7 +15,6 @@ from sync_assets.engine.errors import SourceBehind, SourceChanged
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.postgres.xid import RING
-from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
@@ -29,11 +28,6 @@ SMALL_PIECES = Limits(piece_mb=1)
 COLUMNS = "(id integer PRIMARY KEY, v text, n integer)"
 FILL = f"INSERT INTO t SELECT i, repeat('x', 100), i % 7 FROM generate_series(1, {ROWS}) i"
 CREATE = (f"CREATE TABLE t {COLUMNS}", FILL)
-
-
-@pytest.fixture(autouse=True)
-def _by_pieces_even_if_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
 
 
 class Interrupted(Exception):

@@ -15,7 +15,7 @@ from sync_assets.engine import Progress, Table
 from sync_assets.engine.errors import SourceChanged
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.run.first_load import by_pieces, pieces
+from sync_assets.engine.run.first_load import pieces
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -42,7 +42,6 @@ HELD = (
 
 @pytest.fixture(autouse=True)
 def _table(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
     monkeypatch.setattr(pieces, "AGAIN", 0.05)
     pair.source(
         "CREATE TABLE t (id integer PRIMARY KEY, v text)",

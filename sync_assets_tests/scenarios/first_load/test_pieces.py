@@ -8,7 +8,7 @@ import pytest
 
 from sync_assets.engine import Progress, Receipt
 from sync_assets.engine.limits import Limits
-from sync_assets.engine.run.first_load import begin, by_pieces
+from sync_assets.engine.run.first_load import begin
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -32,17 +32,12 @@ PARTITIONED = (
 )
 
 
-@pytest.fixture(autouse=True)
-def _by_pieces_even_if_small(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
-
-
 class Interrupted(Exception):
     """What ends a run."""
 
 
 def interrupt(pair: Pair, **options: Any) -> None:
-    """Begin a first load, and end it after its first piece."""
+    """Begin a load, and end it after its first piece."""
 
     def stop(progress: Progress) -> None:
         if progress.phase == "load" and progress.chunks_done:

@@ -8,7 +8,6 @@ import pytest
 
 from sync_assets.engine import Progress, WorkerConfig
 from sync_assets.engine.limits import Limits
-from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.replicated import Replicated
@@ -52,7 +51,6 @@ def test_a_recovery_conflict_costs_a_piece_and_not_the_load(
     monkeypatch: pytest.MonkeyPatch,
     statements: list[str],
 ) -> None:
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
     source, target = new_database(hasty.primary), new_database(server18)
     execute(
         source,

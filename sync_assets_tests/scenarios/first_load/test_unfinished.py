@@ -48,7 +48,6 @@ def _project(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
     monkeypatch.setenv("SYNC_SOURCE_URL", pair.source_url)
     monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
-    monkeypatch.setattr(by_pieces, "LEAST", 2)
     pair.source(
         "CREATE TABLE t (id integer PRIMARY KEY, v text)",
         "INSERT INTO t SELECT i, repeat('x', 100) FROM generate_series(1, 40000) i",

@@ -25,7 +25,7 @@ from sync_assets.engine.plan.reads import (
     why_mark_is_void,
 )
 from sync_assets.engine.postgres.catalog import read_relation, read_storage
-from sync_assets.engine.postgres.relation import Leaf
+from sync_assets.engine.postgres.relation import Leaf, Relation
 from sync_assets.engine.postgres.session import Connection, Cursor, row, transaction
 from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.run.outcome import state_seen
@@ -187,14 +187,15 @@ def _going_on(
     relation, now = plan.view.relation, plan.view.snapshot
     same = {leaf.oid for leaf in relation.leaves if is_as_it_was(seen, leaf, now)}
     changed = ledger.unfinished(cursor, target) - same
-    done = ledger.progress(cursor, target)
-    why = why_anew(cursor, plan, seen)
+    hidden = read_relation(cursor, staging_name(target, temporary=False))
+    why = why_anew(plan, seen, hidden)
     if not why and changed and len(changed) == len(plan.view.relation.leaves):
         why = f"{plan.table.source} was truncated or rewritten"
-    if not why and not _is_as_needed(cursor, plan, is_there=is_there):
+    if not why and hidden and not _is_as_needed(hidden, plan, is_there=is_there):
         why = f"the columns of {target} changed"
     if why:
         return None, (f"the load started over: {why}",)
+    done = ledger.progress(cursor, target)
     events = (f"{done.pieces_loaded} of {done.pieces} pieces were loaded by earlier runs",)
     if not changed:
         return (seen, began), events
@@ -207,10 +208,9 @@ def _going_on(
     )
 
 
-def why_anew(cursor: Cursor, plan: Plan, seen: State) -> str | None:
+def why_anew(plan: Plan, seen: State, hidden: Relation | None) -> str | None:
     """Why what is loaded is of no use, or None; raises SourceBehind."""
     now = plan.view.snapshot
-    hidden = read_relation(cursor, staging_name(plan.table.target, temporary=False))
     if hidden is None:
         return "what was loaded is gone from the target"
     if is_other_source(seen, now):
@@ -227,15 +227,13 @@ def why_anew(cursor: Cursor, plan: Plan, seen: State) -> str | None:
     return None if shape == seen.columns else f"the columns of {plan.table.source} changed"
 
 
-def _is_as_needed(cursor: Cursor, plan: Plan, *, is_there: bool) -> bool:
+def _is_as_needed(hidden: Relation, plan: Plan, *, is_there: bool) -> bool:
     """Whether the hidden table can be merged into the target, or become it: its columns are those.
 
     One that was made for a target that was there then has that one's types, and no NOT NULL.
     """
-    hidden = read_relation(cursor, staging_name(plan.table.target, temporary=False))
-    columns = {column.name: column for column in hidden.columns} if hidden else {}
     for field in plan.layout.fields:
-        column = columns.get(field.name)
+        column = hidden.column(field.name)
         if column is None or column.type != field.type:
             return False
         # A constraint that the source has given up, the last step gives up, too.

@@ -8,7 +8,9 @@ from sync_assets.engine import errors
 from sync_assets.engine.context import Run, Work
 from sync_assets.engine.export.batches import batch_folder
 from sync_assets.engine.load import staging
+from sync_assets.engine.names import staging_name
 from sync_assets.engine.plan.planner import plan_tables
+from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.session import transaction
 from sync_assets.engine.run.first_load.begin import Load, as_first_load, why_anew
 from sync_assets.engine.run.first_load.mover import LeafChanged
@@ -54,7 +56,8 @@ def _begun(run: Run, table: Table) -> Load | None:
             begun = ledger.recall(cursor, table.target) if version_of(cursor) else None
             if begun is None:
                 return None
-            why = why_anew(cursor, plan, begun[0])
+            hidden = read_relation(cursor, staging_name(table.target, temporary=False))
+    why = why_anew(plan, begun[0], hidden)
     if why is not None:
         raise errors.SourceChanged(f"the load of {table.target} will start over: {why}")
     return Load(plan, *begun, staging.staging_for(plan))
