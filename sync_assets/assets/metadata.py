@@ -119,6 +119,6 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
 
 
 def loading(key: dg.AssetKey, share: float) -> dg.AssetObservation:
-    """What is seen of an asset whose first load was ended, and which the next run goes on with."""
-    said = f"loading, {share:.0%}: the next run goes on"
+    """What is seen of an asset whose load was ended, and which the next run that reads all goes on with."""
+    said = f"loading, {share:.0%}: the next run that reads every row goes on"
     return dg.AssetObservation(key, description=said, metadata={"sync/loading": f"{share:.0%}"})

@@ -48,7 +48,7 @@ def test_a_first_load_that_was_ended_is_seen_as_loading_and_gone_on_with(
     (seen,) = instance.fetch_observations(key, limit=1).records
     said = seen.asset_observation.description if seen.asset_observation else None
     assert said is not None
-    assert said.endswith("%: the next run goes on")
+    assert said.endswith("%: the next run that reads every row goes on")
     pair.source("DELETE FROM t WHERE id = 50000")
     assert ticks.run(dg.RunRequest(asset_selection=[key])).success
     ((events,),) = pair.target("SELECT receipt->'events' FROM sync_assets.receipt")

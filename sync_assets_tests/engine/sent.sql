@@ -243,21 +243,6 @@ CREATE TYPE "kinds"."place" AS ("x" integer)
 CREATE TYPE "kinds"."span" AS RANGE (subtype = numeric, subtype_opclass = pg_catalog.numeric_ops, multirange_type_name = kinds.span_multirange)
 
 
--- load.staging.drop_leftovers
-
-<BEGIN>;
-SET LOCAL synchronous_commit = off;
-SET LOCAL client_min_messages = warning;
-DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>"
-
-<BEGIN>;
-SET LOCAL synchronous_commit = off;
-SET LOCAL client_min_messages = warning;
-DROP TABLE IF EXISTS "shop"."sync_assets_staging_<digest>", "shop"."sync_assets_staging_<digest>"
-
-COMMIT
-
-
 -- load.staging.drop_staging
 
 <BEGIN>
@@ -274,13 +259,6 @@ DROP TABLE IF EXISTS "pg_temp"."sync_assets_staging_<digest>_keys"
 <BEGIN>;
 SET LOCAL synchronous_commit = off;
 <PINNED>
-
-COMMIT
-
-
--- load.staging.give_up_loads
-
-<BEGIN>
 
 COMMIT
 

@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sync_assets.cli.connections import Ends
     from sync_assets.cli.documents import LeftBehind
     from sync_assets.cli.hindrances import Standing
+    from sync_assets.engine.names import RelationName
 
 FIX = "sync-assets doctor --fix"
 INDENT = " " * 4
@@ -101,13 +102,22 @@ def _left_behind(every: Sequence[Ends], *, drop: bool) -> Iterator[LeftBehind]:
             continue
         for name in found.staging:
             yield LeftBehind(f"a staging table of {name}", FIX, target_connection=connection)
+        for name in found.passes:
+            what = f"what an unfinished full pass of {name} has loaded: another one goes on with it"
+            yield LeftBehind(
+                what, _forgetting(name, connection, "--load"), target_connection=connection
+            )
         for name in found.others:
             what = f"{name}, a staging table of a table that is not configured here"
             yield LeftBehind(what, f"DROP TABLE {name.as_sql};", target_connection=connection)
         for name in found.remembered:
             what = f"the state of {name}, which is not configured here"
-            words = f"sync-assets forget {shlex.quote(str(name))} --connection {connection}"
-            yield LeftBehind(what, words, target_connection=connection)
+            yield LeftBehind(what, _forgetting(name, connection), target_connection=connection)
+
+
+def _forgetting(name: RelationName, connection: str, *options: str) -> str:
+    words = ("sync-assets", "forget", str(name), "--connection", connection, *options)
+    return shlex.join(words)
 
 
 def _print(

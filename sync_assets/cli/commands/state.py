@@ -7,7 +7,7 @@ import os
 import sys
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -15,6 +15,9 @@ from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import as_json_text, print_json, say
 from sync_assets.plain_text import shown
+
+if TYPE_CHECKING:
+    from sync_assets.engine.state.forget import Remembered
 
 connection_option = click.option(
     "--connection", default="target", show_default=True, help="The target, by its resource key."
@@ -110,18 +113,20 @@ def _read(file: Path) -> dict[str, Any]:
         "sync-assets forget replica.orders",
         "sync-assets forget public.old_table --yes",
         "sync-assets forget public.t --connection warehouse",
+        "sync-assets forget replica.orders --load",
     )
 )
 @click.argument("table", shell_complete=complete_tables)
 @click.option("--connection", help="The target, where the table is not configured or on several.")
+@click.option("--load", is_flag=True, help="Drop only what a load that is not done has brought.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
-def forget(table: str, *, connection: str | None, yes: bool, as_json: bool) -> None:
+def forget(table: str, *, connection: str | None, load: bool, yes: bool, as_json: bool) -> None:
     """Drop the state and the receipts of a target TABLE; its rows stay.
 
     For a table that is no longer synced; `status --all` shows what the target remembers. A table
-    that is still configured is read whole by its next run. Of a first load that is not done, which
-    nobody sees yet, the rows are dropped, too.
+    that is still configured is read whole by its next run. Of a load that is not done, which
+    nobody sees yet, the rows are dropped, too; with --load they alone.
     """
     from sync_assets.cli.selection import require_connections, require_one, written_tables
     from sync_assets.config.model import url_variable
@@ -137,21 +142,28 @@ def forget(table: str, *, connection: str | None, yes: bool, as_json: bool) -> N
     require_connections({name})
     url = os.environ[url_variable(name)]
     if not yes:
-        known = memory.remembered(url, target)
-        of_load = (
-            "" if known.loaded is None else f", and drop the {known.loaded:.0%} that are loaded"
-        )
-        _ask(
-            f"Forget that {known.target} comes from {known.source}, and {known.receipts} receipts{of_load}?"
-        )
-    dropped = memory.forget(url, target)
+        _ask(_question(memory.remembered(url, target, load=load), load=load))
+    dropped = memory.forget(url, target, load=load)
     if as_json:
         from sync_assets.cli.documents import ForgetDocument
 
         print_json(ForgetDocument(dropped, name))
     else:
         kept = "its rows are there" if dropped.loaded is None else "what was loaded is dropped"
-        say(f"Forgot {dropped.target} and {dropped.receipts} receipts; {kept}.")
+        what = (
+            f"a load of {dropped.target}"
+            if load
+            else f"{dropped.target} and {dropped.receipts} receipts"
+        )
+        say(f"Forgot {what}; {kept}.")
+
+
+def _question(known: Remembered, *, load: bool) -> str:
+    loaded = "" if known.loaded is None else f"drop the {known.loaded:.0%} that are loaded"
+    if load:
+        return f"Of a load of {known.target} that is not done, {loaded}?"
+    and_loaded = loaded and f", and {loaded}"
+    return f"Forget that {known.target} comes from {known.source}, and {known.receipts} receipts{and_loaded}?"
 
 
 def _ask(question: str) -> None:

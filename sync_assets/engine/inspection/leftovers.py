@@ -5,24 +5,26 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass
 
-from sync_assets.engine.load.staging import drop_leftovers
 from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import held_among, locked
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.state import ledger
+from sync_assets.engine.state.left_behind import drop_left_behind
 
 
 @dataclass(frozen=True, slots=True)
 class Leftovers:
     """`staging`: the targets with a staging table that no run works with.
 
-    `others` are staging tables of tables that were not asked for, which somebody else's run may work
+    `passes` are targets of a full pass by pieces that is not done, and after whose begin others were
+    published: no run goes on with it but a full pass. `others` are staging tables of tables that were not asked for, which somebody else's run may work
     with, and `remembered` such tables of which there is state, or a first load that has begun. One of a
     table that was asked for is not left behind: the next run goes on with it.
     """
 
     staging: tuple[RelationName, ...]
+    passes: tuple[RelationName, ...]
     others: tuple[RelationName, ...]
     remembered: tuple[RelationName, ...]
 
@@ -43,6 +45,7 @@ def leftovers(target_url: str, targets: Collection[RelationName]) -> Leftovers:
         found = [RelationName(*each) for each in rows(cursor, _STAGING)]
         (there,) = row(cursor, "SELECT to_regclass('sync_assets.state') IS NOT NULL")
         known = [RelationName(*each) for each in (rows(cursor, _REMEMBERED) if there else ())]
+        passed_by = ledger.passed_by(cursor)
         loads = {staging_name(each, temporary=False): each for each in ledger.shares(cursor)}
         known += [each for each in loads.values() if each not in known]
         staging = {staging_name(each, temporary=False): each for each in targets}
@@ -50,6 +53,7 @@ def leftovers(target_url: str, targets: Collection[RelationName]) -> Leftovers:
         held = held_among(cursor, idle)
         return Leftovers(
             tuple(each for each in idle if each not in held),
+            tuple(each for each in targets if each in passed_by),
             tuple(each for each in found if each not in staging and each not in loads),
             tuple(each for each in known if each not in targets),
         )
@@ -63,6 +67,6 @@ def drop_staging_of(target_url: str, targets: Collection[RelationName]) -> None:
 
     def drop() -> None:
         with sessions.connected("target") as target, locked(target, targets):
-            drop_leftovers(target, [*targets])
+            drop_left_behind(target, [*targets])
 
     sessions.translating(drop)

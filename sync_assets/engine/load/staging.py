@@ -41,7 +41,6 @@ from sync_assets.engine.postgres.session import (
     transaction,
 )
 from sync_assets.engine.snapshot.scope import texts
-from sync_assets.engine.state import ledger
 from sync_assets.engine.state.state import Witness
 
 
@@ -155,29 +154,6 @@ def _make_room(cursor: Cursor, plan: Plan, staging: Staging, schemas: Schemas) -
         cursor.execute(statement)
     if not staging.temporary:
         cursor.execute(staging_statements.create_table(plan, identifiers.relation(staging.name)))
-
-
-def give_up_loads(connection: Connection, targets: Sequence[RelationName]) -> None:
-    """Forget and drop what killed loads of these targets have left; needs their locks.
-
-    Ends where no other process works on a piece any more.
-    """
-    if not targets:
-        return
-    with transaction(connection) as cursor:
-        ledger.abandon(cursor, targets)
-    drop_leftovers(connection, targets)
-
-
-def drop_leftovers(connection: Connection, targets: Sequence[RelationName]) -> None:
-    """Drop the tables that killed loads of these targets have left; needs their locks."""
-    if not targets:
-        return
-    left = [staging_name(target, temporary=False) for target in targets]
-    quiet = SQL("SET LOCAL client_min_messages = warning; DROP TABLE IF EXISTS {}")
-    names = SQL(", ").join(map(identifiers.relation, left))
-    with transaction(connection, UNFLUSHED, quiet.format(names)):
-        pass
 
 
 def preparations(cursor: Cursor, plan: Plan, schemas: Schemas) -> list[Composable]:

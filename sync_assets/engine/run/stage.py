@@ -23,7 +23,6 @@ from sync_assets.engine.load.staging import (
     Staging,
     drop_staging,
     finish,
-    give_up_loads,
     prepare_staging,
 )
 from sync_assets.engine.pause import wait_while
@@ -38,6 +37,7 @@ from sync_assets.engine.run.gone_keys import differing_buckets
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.flush import Flush
 from sync_assets.engine.snapshot.give_way import giving_way
+from sync_assets.engine.state.left_behind import give_up_loads
 from sync_assets.engine.state.state import States
 from sync_assets.engine.state.tables import prepare
 from sync_assets.engine.table import Table

@@ -32,6 +32,7 @@ from sync_assets.engine.postgres.session import Connection, row, transaction
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING, giving_way
 from sync_assets.engine.snapshot.identity import require_two_tables
+from sync_assets.engine.state.left_behind import give_up_loads
 from sync_assets.engine.state.state import peek
 from sync_assets.engine.table import Table
 from sync_assets.engine.workers import choose_workers
@@ -139,7 +140,7 @@ class TempTable:
             with transaction(self._target) as cursor:
                 there = catalog.read_relation(cursor, plan.table.target)
                 require_two_tables(cursor, plan.table, plan.view, there)
-            staging.give_up_loads(self._target, [plan.table.target])
+            give_up_loads(self._target, [plan.table.target])
             (self._staging,) = staging.prepare_staging(self._target, [plan])
             for batch in self._exported.batches:
                 staging.load_batch(self._target, self._staging, plan, batch)

@@ -76,18 +76,22 @@ def begin(
     return moment
 
 
-def abandon(cursor: Cursor, targets: Iterable[RelationName]) -> None:
-    """Forget the loads of targets, if there are any; their rows are dropped with their tables.
+def abandon(cursor: Cursor, targets: Iterable[RelationName]) -> int:
+    """Forget the loads of targets, and return how many; their rows are dropped with their tables.
 
     Commit it before that: it waits for whoever works on a piece, and nobody else begins with one. A
     table that followed under the same name would get their rows.
     """
-    if is_there(cursor):
-        for target in targets:
-            cursor.execute(
-                f"DELETE FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
-                _place(target),
-            )
+    if not is_there(cursor):
+        return 0
+    found = 0
+    for target in targets:
+        cursor.execute(
+            f"DELETE FROM sync_assets.load WHERE {_OF_TARGET}",  # noqa: S608 - constants only
+            _place(target),
+        )
+        found += cursor.rowcount
+    return found
 
 
 def is_there(cursor: Cursor) -> bool:
@@ -141,6 +145,19 @@ def shares(cursor: Cursor) -> dict[RelationName, float]:
     """What part of each load that has begun is there, from 0 to 1; none in state of older versions."""
     found = rows(cursor, _SHARES) if is_there(cursor) else ()
     return {RelationName(schema, name): share or 0.0 for schema, name, share in found}
+
+
+_PASSED_BY = """
+SELECT target_schema, target_table FROM sync_assets.load AS l WHERE EXISTS (
+  SELECT FROM sync_assets.receipt AS r WHERE r.finished_at > l.started_at
+    AND (r.target_schema, r.target_table) = (l.target_schema, l.target_table))
+"""
+
+
+def passed_by(cursor: Cursor) -> frozenset[RelationName]:
+    """The targets of loads that have begun, and that other runs were published into since."""
+    found = rows(cursor, _PASSED_BY) if is_there(cursor) else ()
+    return frozenset(RelationName(*each) for each in found)
 
 
 _UNFINISHED = """

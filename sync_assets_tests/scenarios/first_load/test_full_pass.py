@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 
-from sync_assets.engine.errors import DeleteGuard
+from sync_assets.engine.errors import DeleteGuard, PrivilegeError
 from sync_assets.engine.limits import Limits
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -157,17 +158,40 @@ def test_what_the_target_generates_itself_is_not_read_whole_by_the_last_step(pai
     assert pair.is_exact()
 
 
+@pytest.mark.parametrize("first", [True, False], ids=["first load", "full pass"])
+def test_what_another_role_began_is_named_with_it_and_given_up_as_it(
+    pair: Pair, first: bool
+) -> None:
+    made(pair)
+    if first:
+        pair.target("DROP TABLE t")
+    interrupt(pair, full_refresh=True)
+    another = with_role(pair, "writer")
+    with pytest.raises(PrivilegeError, match="role postgres began a load") as said:
+        run(another, full_refresh=True)
+    (drop,) = re.findall(r"DROP TABLE .*;", said.value.remedy)
+    pair.target(drop)
+    receipt = run(another, full_refresh=True, deletes="hard")
+    assert any("started over" in event for event in receipt.events)
+    assert pair.is_exact()
+
+
+def with_role(pair: Pair, role: str) -> Pair:
+    """The pair with a target that this role, and no superuser, writes to."""
+    pair.target(
+        f"DO $$ BEGIN CREATE ROLE {role} LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "GRANT CREATE ON SCHEMA public TO PUBLIC",
+        f"ALTER TABLE IF EXISTS t OWNER TO {role}",
+        f"GRANT ALL ON SCHEMA sync_assets TO {role}",
+        f"GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO {role}",
+    )
+    return Pair(pair.source_url, pair.target_url.replace("postgres@", f"{role}@"))
+
+
 def test_a_role_that_may_make_no_table_reads_on_one_snapshot(pair: Pair) -> None:
     made(pair)
-    pair.target(
-        "DO $$ BEGIN CREATE ROLE writer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-        "GRANT CREATE ON SCHEMA public TO PUBLIC",
-        "ALTER TABLE t OWNER TO writer",
-        "GRANT ALL ON SCHEMA sync_assets TO writer",
-        "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO writer",
-        "REVOKE CREATE ON SCHEMA public FROM PUBLIC",
-    )
-    narrow = Pair(pair.source_url, pair.target_url.replace("postgres@", "writer@"))
+    narrow = with_role(pair, "writer")
+    pair.target("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     receipt = run(narrow, full_refresh=True, deletes="hard")
     assert "pieces" not in receipt.reason
     assert pair.is_exact()

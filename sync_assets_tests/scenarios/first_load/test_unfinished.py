@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from sync_assets.cli import main
-from sync_assets.engine import Progress, Table
+from sync_assets.engine import DataCopyEngine, Progress, Table
 from sync_assets.engine.errors import OutOfSpace
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName, staging_name
@@ -27,16 +27,20 @@ HIDDEN = staging_name(RelationName("public", "t"), temporary=False)
 THERE = f"SELECT to_regclass('{HIDDEN}') IS NOT NULL"
 
 
-def begin(pair: Pair) -> None:
-    """Begin a first load that finds no room for its second piece."""
+def filling(pair: Pair) -> DataCopyEngine:
+    """What finds no room for a load's second piece."""
 
     def fill_up(progress: Progress) -> None:
         if progress.phase == "load" and progress.chunks_done:
             raise OutOfSpace("no room on the target")
 
-    engine = pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=fill_up)
+    return pair.engine(limits=Limits(piece_mb=1), workers=1, on_progress=fill_up)
+
+
+def begin(pair: Pair) -> None:
+    """Begin a first load that is ended after its first piece."""
     with pytest.raises(OutOfSpace, match=r"\d+% of it is loaded: the next run goes on") as failed:
-        engine.copy_table_data_with_xmin("t", "t")
+        filling(pair).copy_table_data_with_xmin("t", "t")
     assert failed.value.table == "public.t"
 
 
@@ -60,6 +64,13 @@ def called(*arguments: str) -> str:
     result = CliRunner().invoke(main, arguments)
     assert result.exit_code == 0, result.output
     return result.stdout
+
+
+def printed_error(*arguments: str) -> str:
+    """What a command that fails says."""
+    result = CliRunner().invoke(main, arguments)
+    assert result.exit_code == 1
+    return result.stderr
 
 
 def test_status_says_how_far_it_is(pair: Pair) -> None:
@@ -87,6 +98,26 @@ def test_forget_drops_what_it_has_loaded(pair: Pair) -> None:
     assert pair.target(THERE) == [(False,)]
     assert pair.target("SELECT count(*) FROM sync_assets.load_piece") == [(0,)]
     assert pair.leftovers() == []
+
+
+def test_doctor_tells_of_a_full_pass_that_later_runs_pass_by_and_it_alone_is_dropped(
+    pair: Pair,
+) -> None:
+    pair.sync("t")
+    with pytest.raises(OutOfSpace):
+        filling(pair).copy_table_data_with_xmin("t", "t", full_refresh=True)
+    assert printed("doctor")["left_behind"] == []
+    pair.sync("t")
+    (left,) = printed("doctor", "--fix")["left_behind"]
+    assert left["command"] == "sync-assets forget public.t --connection target --load"
+    result = CliRunner().invoke(main, left["command"].split()[1:], input="n\n")
+    assert "drop the" in result.stderr
+    assert pair.target(THERE) == [(True,)]
+    assert "what was loaded is dropped" in called(*left["command"].split()[1:], "--yes")
+    assert pair.target(THERE) == [(False,)]
+    assert printed("doctor")["left_behind"] == []
+    assert not pair.sync("t").full
+    assert "no load of public.t that is not done" in printed_error("forget", "t", "--load", "--yes")
 
 
 @pytest.mark.parametrize("how", ["verify", "group", "step by step", "a table that is small now"])

@@ -37,6 +37,7 @@ from sync_assets.engine.snapshot.scope import texts
 from sync_assets.engine.snapshot.snapshot import Snapshot
 from sync_assets.engine.state import ledger
 from sync_assets.engine.state.ledger import Piece
+from sync_assets.engine.state.left_behind import give_up_loads, require_ours
 from sync_assets.engine.state.shape import remembered_columns
 from sync_assets.engine.state.state import State, StateLeaf
 from sync_assets.engine.state.tables import prepare
@@ -156,7 +157,7 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
 
 
 def _begin_anew(run: Run, plan: Plan, target: Connection) -> tuple[State, datetime]:
-    staging.give_up_loads(target, [plan.table.target])
+    give_up_loads(target, [plan.table.target])
     (room,) = staging.prepare_staging(target, [plan])
     with transaction(target) as cursor:
         storage = read_storage(cursor, room.name) or ""
@@ -183,6 +184,7 @@ def _going_on(
     found = ledger.recall(cursor, target)
     if found is None:
         return None, ()
+    require_ours(cursor, [target])
     seen, began = found
     relation, now = plan.view.relation, plan.view.snapshot
     same = {leaf.oid for leaf in relation.leaves if is_as_it_was(seen, leaf, now)}
