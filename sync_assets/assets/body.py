@@ -23,7 +23,7 @@ from sync_assets.assets.same_process import remember, work_ahead
 from sync_assets.assets.work import Done, SyncOp, Work
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import Cancelled, SyncError
-from sync_assets.engine.table import WorkerConfig
+from sync_assets.engine.workers import WorkerConfig
 from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
 from sync_assets.runs.listener import current_listener

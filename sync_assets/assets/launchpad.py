@@ -10,7 +10,8 @@ from pydantic import Field
 
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import SyncMode, Table
+from sync_assets.engine.workers import WorkerConfig
 
 
 class SyncConfig(dg.Config):

@@ -15,7 +15,8 @@ from sync_assets.engine.inspection.holders import WatermarkAge
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import Table, WorkerConfig
+from sync_assets.engine.table import Table
+from sync_assets.engine.workers import WorkerConfig
 from sync_assets.runs.listener import Listener
 
 PORTION = 50

@@ -19,7 +19,8 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Server
 from sync_assets.engine.progress import OnProgress, Progress
 from sync_assets.engine.receipt import Receipt
-from sync_assets.engine.table import Table, WorkerConfig
+from sync_assets.engine.table import Table
+from sync_assets.engine.workers import WorkerConfig
 from sync_assets.runs.listener import Listener
 from sync_assets.runs.progress_log import ProgressLog
 from sync_assets.runs.shared_targets import Rivals, refuse_shared_target

@@ -12,6 +12,7 @@ from pydantic import BaseModel, Field
 from sync_assets.config.automation import AutomationOptions
 from sync_assets.config.strict import Word
 from sync_assets.config.value_types import (
+    Carried,
     Column,
     Expression,
     Group,
@@ -72,6 +73,11 @@ class TableOptions(AutomationOptions):
         None,
         description="`evolve` follows the source's columns; `fail` stops when they change, and `ask`"
         " until `sync-assets approve`",
+    )
+    carry: Carried | None = Field(
+        None,
+        description="what the target is given besides rows, `[indexes, checks, …]` or `all`, made once"
+        " the rows are there and followed from then on: see [carry](carry.md)",
     )
     changed_blocks: Word[ChangedBlocks] | None = Field(
         None,

@@ -18,7 +18,8 @@ from sync_assets.config.strict import StrictModel
 from sync_assets.config.value_types import Connection, Group, Name, SourceLimits, Workers
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import Deletes, SyncMode, Table
+from sync_assets.engine.workers import WorkerConfig
 
 CURSOR_OPTIONS = {"cursor", "lookback", "late_commits"}
 

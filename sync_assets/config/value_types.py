@@ -9,12 +9,13 @@ from typing import Annotated, Any, Literal
 from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 
 from sync_assets.config.automation import Interval, interval
-from sync_assets.config.strict import EMAIL, StrictModel, refuse, written
+from sync_assets.config.strict import EMAIL, StrictModel, Word, refuse, written
 from sync_assets.engine.computed.expression import require_expression
 from sync_assets.engine.computed.masks import FORMS, Mask
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.limits import Hours, Limits, PauseWhile
 from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
+from sync_assets.engine.table import Carry
 
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
 TAG_KEY = re.compile(r"([A-Za-z0-9_.-]{1,63}/)?[A-Za-z0-9_.-]{1,63}")
@@ -70,6 +71,10 @@ def _mask(value: Any) -> Mask:
         raise refuse(f"write {FORMS}") from None
 
 
+def _carry(value: Any) -> Any:
+    return list(Carry) if value == "all" else _columns(value)
+
+
 def _lookback(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if number else value
@@ -103,6 +108,10 @@ MaskOfColumn = Annotated[
         json_schema_input_type=Literal["hmac", "redact"]
         | dict[Literal["keep_last"], Annotated[int, Field(ge=1)]],
     ),
+]
+Carried = Annotated[
+    list[Word[Carry]],
+    BeforeValidator(_carry, json_schema_input_type=Literal["all"] | list[Carry]),
 ]
 Lookback = Annotated[str, BeforeValidator(_lookback)]
 Owners = list[

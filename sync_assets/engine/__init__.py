@@ -21,9 +21,10 @@ if TYPE_CHECKING:
     from sync_assets.engine.progress import Phase, Progress
     from sync_assets.engine.receipt import ColumnShape, Receipt
     from sync_assets.engine.run.forecast import Forecast, LeafForecast
-    from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
+    from sync_assets.engine.table import Deletes, SyncMode, Table
     from sync_assets.engine.verification import Example, Verification
     from sync_assets.engine.workers import (
+        WorkerConfig,
         WorkerReport,
         choose_workers,
         get_worker_config,
@@ -72,9 +73,15 @@ _HOMES = {
     "progress": ("Phase", "Progress"),
     "receipt": ("ColumnShape", "Receipt"),
     "run.forecast": ("Forecast", "LeafForecast"),
-    "table": ("Deletes", "SyncMode", "Table", "WorkerConfig"),
+    "table": ("Deletes", "SyncMode", "Table"),
     "verification": ("Example", "Verification"),
-    "workers": ("WorkerReport", "choose_workers", "get_worker_config", "worker_report"),
+    "workers": (
+        "WorkerConfig",
+        "WorkerReport",
+        "choose_workers",
+        "get_worker_config",
+        "worker_report",
+    ),
 }
 """The module of each public name."""
 

@@ -12,7 +12,7 @@ from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import Connection
 from sync_assets.engine.progress import Reporter
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
-from sync_assets.engine.table import WorkerConfig
+from sync_assets.engine.workers import WorkerConfig
 
 MAX_BATCH_DISK = 2 << 30
 

@@ -18,9 +18,10 @@ from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.sync import different_targets, sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
-from sync_assets.engine.table import SyncMode, Table, WorkerConfig, table_of
+from sync_assets.engine.table import SyncMode, Table, table_of
 from sync_assets.engine.threads import interruptible
 from sync_assets.engine.verification import EXAMPLES, Verification
+from sync_assets.engine.workers import WorkerConfig
 
 if TYPE_CHECKING:
     from sync_assets.engine.merge.merge import Merged

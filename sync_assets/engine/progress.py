@@ -22,12 +22,13 @@ Phase = Literal[
     "state",
     "commit",
     "clean up",
+    "carry",
     "compare",
     "list",
     "repair",
 ]
 """The steps of one run, in the order in which they begin; export and load overlap. A run that has
-nothing to wait for leaves out the first. The last three belong to `verify`, which does without those
+nothing to wait for leaves out the first, and `carry` where it has nothing to carry. The last three belong to `verify`, which does without those
 of a sync where it makes none."""
 
 

@@ -1,4 +1,4 @@
-"""What to sync: relations, modes and worker limits, as the user gives them."""
+"""What to sync: relations, modes and options, as the user gives them."""
 
 from __future__ import annotations
 
@@ -77,6 +77,19 @@ class ChangedBlocks(Choice):
     REQUIRE = "require"
 
 
+class Carry(Choice):
+    """What the target is given of its source's table besides rows."""
+
+    INDEXES = "indexes"
+    CHECKS = "checks"
+    DEFAULTS = "defaults"
+    NOT_NULL = "not_null"
+    FOREIGN_KEYS = "foreign_keys"
+    SEQUENCES = "sequences"
+    STATISTICS = "statistics"
+    COMMENTS = "comments"
+
+
 class OnSchemaChange(Choice):
     """What a run does when the source's columns are not those of the last run.
 
@@ -108,7 +121,8 @@ class Table:
     number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
     many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
     an SQL condition, reads the source's rows again that fulfil it, and no others; `approved_changes`
-    names what a run may take where `on_schema_change` is to ask. A `dry_run`
+    names what a run may take where `on_schema_change` is to ask. What it is to `carry` a run makes on
+    the target once its rows are there. A `dry_run`
     does all of the work and publishes nothing.
     """
 
@@ -130,6 +144,7 @@ class Table:
     blocks_wait: float = 0.0
     deletes: Deletes = Deletes.IGNORE
     on_schema_change: OnSchemaChange = OnSchemaChange.EVOLVE
+    carry: tuple[Carry, ...] = ()
     xmin_column: str = "source_xmin"
     deleted_column: str = "deleted_at"
     max_delete_ratio: float = 0.5
@@ -221,40 +236,11 @@ class Table:
                 )
 
 
-@dataclass(frozen=True, slots=True)
-class WorkerConfig:
-    """Limits for the workers that export one table, and the rows a batch file holds at least."""
-
-    default_workers: int | None = 4
-    max_workers: int = 8
-    min_workers: int = 2
-    batch_size: int = 1000
-
-    def __post_init__(self) -> None:
-        for name in ("default_workers", "max_workers", "min_workers", "batch_size"):
-            value = getattr(self, name)
-            if value is None and name == "default_workers":
-                continue
-            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
-                raise ConfigurationError(
-                    f"{name} is {value!r}", remedy="It must be a whole number from 1 up."
-                )
-        if self.min_workers > self.max_workers:
-            raise ConfigurationError(
-                f"min_workers {self.min_workers} is above max_workers {self.max_workers}",
-                remedy="Set min_workers to at most max_workers.",
-            )
-
-    @classmethod
-    def of(cls, workers: WorkerConfig | int | None) -> WorkerConfig:
-        """Limits from a number of workers; the usual ones for None."""
-        if isinstance(workers, WorkerConfig):
-            return workers
-        if workers is None:
-            return cls()
-        return cls(
-            default_workers=workers, min_workers=min(workers, 2), max_workers=max(workers, 8)
-        )
+def parsed_carry(kinds: str | Iterable[str]) -> tuple[Carry, ...]:
+    """What to carry from its words, or from `all`; raises ConfigurationError."""
+    if kinds == "all":
+        return tuple(Carry)
+    return tuple(Carry.parse(kind) for kind in _names(kinds) or ())
 
 
 def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
@@ -271,6 +257,7 @@ _PARSED: dict[str, Callable[[Any], Any]] = {
     "deletes": Deletes.parse,
     "late_commits": LateCommits.parse,
     "on_schema_change": OnSchemaChange.parse,
+    "carry": parsed_carry,
     "approved_changes": _names,
 }
 """Options that scripts write more simply than `Table` keeps them."""

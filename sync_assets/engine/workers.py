@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from sync_assets.engine.table import WorkerConfig
+from sync_assets.engine.errors import ConfigurationError
 
 WORKER_MEMORY = 256 * 1024**2
 """Bytes a worker may need: its buffers, four widest rows, and a server process on either end."""
@@ -22,6 +22,42 @@ CGROUPS = Path("/sys/fs/cgroup")
 MEMBERSHIP = Path("/proc/self/cgroup")
 UNLIMITED = 2**60
 """cgroup v1 says "no limit" with a number near 2^63; nothing real is above this."""
+
+
+@dataclass(frozen=True, slots=True)
+class WorkerConfig:
+    """Limits for the workers that export one table, and the rows a batch file holds at least."""
+
+    default_workers: int | None = 4
+    max_workers: int = 8
+    min_workers: int = 2
+    batch_size: int = 1000
+
+    def __post_init__(self) -> None:
+        for name in ("default_workers", "max_workers", "min_workers", "batch_size"):
+            value = getattr(self, name)
+            if value is None and name == "default_workers":
+                continue
+            if isinstance(value, bool) or not isinstance(value, int) or value < 1:
+                raise ConfigurationError(
+                    f"{name} is {value!r}", remedy="It must be a whole number from 1 up."
+                )
+        if self.min_workers > self.max_workers:
+            raise ConfigurationError(
+                f"min_workers {self.min_workers} is above max_workers {self.max_workers}",
+                remedy="Set min_workers to at most max_workers.",
+            )
+
+    @classmethod
+    def of(cls, workers: WorkerConfig | int | None) -> WorkerConfig:
+        """Limits from a number of workers; the usual ones for None."""
+        if isinstance(workers, WorkerConfig):
+            return workers
+        if workers is None:
+            return cls()
+        return cls(
+            default_workers=workers, min_workers=min(workers, 2), max_workers=max(workers, 8)
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,7 +98,7 @@ def recommend(usable_cores: int, available_memory: int, config: WorkerConfig) ->
     return workers, f"{found}; {limits}{bound}"
 
 
-def worker_report(config: WorkerConfig = WorkerConfig()) -> WorkerReport:  # noqa: B008 - frozen
+def worker_report(config: WorkerConfig = WorkerConfig()) -> WorkerReport:
     """Measure this machine, as far as this process may use it, and recommend a worker count."""
     # psutil is loaded here, so that importing the engine stays small.
     import psutil

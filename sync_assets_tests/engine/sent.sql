@@ -788,7 +788,7 @@ ALTER TABLE "shop"."sync_assets_staging_<digest>" RENAME TO "lines"
 ALTER TABLE "shop"."sync_assets_staging_<digest>" RENAME TO "orders"
 
 
--- merge.merge.free_constraint
+-- merge.merge.free_name
 
 SELECT candidate
   FROM generate_series(0, 1000) AS n CROSS JOIN LATERAL (SELECT CASE n WHEN 0 THEN %(wanted)s ELSE left(%(wanted)s, 55) || n END) AS c (candidate)

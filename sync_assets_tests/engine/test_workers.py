@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.table import WorkerConfig
 from sync_assets.engine.workers import (
     GIGABYTE,
     WORKER_MEMORY,
+    WorkerConfig,
     WorkerReport,
     choose_workers,
     cpus_within_cgroups,

@@ -12,6 +12,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from sync_assets.engine.carry.carrying import not_carried
 from sync_assets.engine.check import (
     on_changed_pages,
     on_servers,
@@ -92,6 +93,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_sessions.time_outs,
     on_target.deletes_left_behind,
     on_target.unchecked_domains,
+    on_target.not_carried,
     on_changed_pages.unknown_changes,
 )
 
@@ -144,10 +146,10 @@ def _checked(
             read_server(connection, side) if connection else None
             for side, connection in ends.items()
         )
-        pairs, types = _pairs(ends["source"], ends["target"], tables)
+        pairs, types, left = _pairs(ends["source"], ends["target"], tables)
         wal = _wal(ends["source"])
     room = _room(pairs, max_workers, runs, failures)
-    facts = Facts(source, target, pairs, room, types, wal, limits)
+    facts = Facts(source, target, pairs, room, types, wal, limits, left)
     found = [
         dataclasses.replace(finding, check=look.__name__)
         for look in CHECKS
@@ -178,9 +180,9 @@ def _opened(
 
 def _pairs(
     source: Connection | None, target: Connection | None, tables: Sequence[Table]
-) -> tuple[tuple[TablePair, ...], MissingTypes]:
+) -> tuple[tuple[TablePair, ...], MissingTypes, tuple[tuple[RelationName, str, str], ...]]:
     if source is None or target is None:
-        return (), MissingTypes()
+        return (), MissingTypes(), ()
     with (
         transaction(source) as reading,
         transaction(target) as writing,
@@ -193,7 +195,9 @@ def _pairs(
         if one_database:
             pairs = tuple(with_oneness(writing, pair) for pair in pairs)
         relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
-        return pairs, read_missing_types(reading, writing, relations)
+        carrying = [pair.table for pair in pairs if pair.fits and pair.table.carry]
+        left = tuple(not_carried(reading, writing, carrying)) if carrying else ()
+        return pairs, read_missing_types(reading, writing, relations), left
 
 
 def _wal(source: Connection | None) -> WalFacts | None:

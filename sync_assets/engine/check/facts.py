@@ -10,6 +10,7 @@ from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.check.table_facts import TablePair
 from sync_assets.engine.check.type_facts import MissingTypes
 from sync_assets.engine.limits import Limits
+from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot.wal_tools import Tools, read_tools
 
@@ -29,7 +30,8 @@ class Room:
 class Facts:
     """All that the checks look at. An end that cannot be reached is None; then no table is known.
 
-    `types` is what the target lacks of those that columns need; `limits` are those of the runs.
+    `types` is what the target lacks of those that columns need; `limits` are those of the runs,
+    `not_carried` objects that targets are to be given and cannot, and why.
     """
 
     source: Server | None
@@ -39,6 +41,7 @@ class Facts:
     types: MissingTypes = field(default_factory=MissingTypes)
     wal: WalFacts | None = None
     limits: Collection[Limits] = ()
+    not_carried: tuple[tuple[RelationName, str, str], ...] = ()
 
     @property
     def servers(self) -> tuple[Server, ...]:

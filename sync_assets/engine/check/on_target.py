@@ -219,3 +219,16 @@ def _target(pair: TablePair) -> str:
 
 def _target_role(facts: Facts) -> str:
     return facts.target.role if facts.target else "?"
+
+
+def not_carried(facts: Facts) -> Iterator[Finding]:
+    """What `carry` names and a run cannot make."""
+    kinds = {pair.table.target: pair.table.carry for pair in facts.tables}
+    for target, what, why in facts.not_carried:
+        kind = what.partition(":")[0]
+        others = ", ".join(each.value for each in kinds[target] if each.value != kind)
+        yield note(
+            f"target {target}",
+            f"it is not given what its source has, {what}: {why}",
+            f"carry: [{others}]  # or make it on the target yourself",
+        )

@@ -25,8 +25,9 @@ from sync_assets.engine.run.looking import plans_of
 from sync_assets.engine.run.together import OnOutcome, parts, together
 from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
-from sync_assets.engine.table import Deletes, SyncMode, Table, WorkerConfig
+from sync_assets.engine.table import Deletes, SyncMode, Table
 from sync_assets.engine.threads import TaskGroup, interruptible
+from sync_assets.engine.workers import WorkerConfig
 
 LOOKERS = 2
 """Threads that look at once, each over connections of its own: while one waits, the other thinks."""

@@ -64,13 +64,18 @@ def become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
 
 def free_constraint(cursor: Cursor, target: RelationName) -> str:
     """What the key of a table that we create will be called there."""
+    return free_name(cursor, target.schema, constraint_name(target.name))
+
+
+def free_name(cursor: Cursor, schema: str, wanted: str) -> str:
+    """A name for an index that no relation of its schema has: the wanted one, or that with a number."""
     (name,) = row(
         cursor,
         # One name after the other: as a join this reads all of pg_class.
         "SELECT candidate FROM generate_series(0, 1000) AS n CROSS JOIN LATERAL "
         "(SELECT CASE n WHEN 0 THEN %(wanted)s ELSE left(%(wanted)s, 55) || n END) AS c (candidate) "
         "WHERE to_regclass(format('%%I.%%I', %(schema)s, candidate)) IS NULL LIMIT 1",
-        {"wanted": constraint_name(target.name), "schema": target.schema},
+        {"wanted": wanted, "schema": schema},
     )
     return str(name)
 

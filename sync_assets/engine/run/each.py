@@ -14,6 +14,7 @@ from dataclasses import dataclass
 
 import psycopg2
 
+from sync_assets.engine.carry import carry
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.load.staging import Staged, drop_staging
@@ -83,6 +84,7 @@ def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> Non
         if not left:
             return
         with contextlib.ExitStack() as cleanup:
+            settled = cleanup.enter_context(_carrying(run, target, left, known, settled))
             group, flush = stage(run, left, target, known, cleanup)
             ends = [_untouched(run, staged, known[staged.target]) for staged in group]
             _move_on(run, target, [end for end in ends if end is not None], flush)
@@ -92,6 +94,27 @@ def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> Non
             for some in _in_transactions(changed):
                 for table, outcome in _published(run, target, some, known, flush):
                     settled(table, outcome)
+
+
+@contextlib.contextmanager
+def _carrying(
+    run: Run,
+    target: Connection,
+    tables: Sequence[Table],
+    known: States,
+    settled: OnOutcome[Receipt],
+) -> Iterator[OnOutcome[Receipt]]:
+    """Within it outcomes are told at once, or if any table carries something, at its end, with that."""
+    carrying = carry.begin(run, target, tables, known, grouped=False)
+    if carrying is None:
+        yield settled
+        return
+    outcomes: dict[Table, Outcome] = {}
+    yield outcomes.__setitem__
+    receipts = [each for each in outcomes.values() if isinstance(each, Receipt)]
+    told = {each.target: each for each in carry.finish(carrying, receipts)}
+    for table, outcome in outcomes.items():
+        settled(table, told.get(str(table.target), outcome))
 
 
 @dataclass(frozen=True, slots=True)

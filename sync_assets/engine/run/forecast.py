@@ -6,6 +6,7 @@ import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from sync_assets.engine.carry.carrying import statements_of
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError, about
 from sync_assets.engine.load import staging, staging_statements
@@ -115,6 +116,7 @@ def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Fore
     with transaction(target) as cursor:
         past = state.past_seconds(cursor, plan.table.target, plan.mode, full=plan.full)
         ddl = tuple(_statements(cursor, plan))
+    ddl += tuple(statements_of(run, target, plan.table, first=known is None))
     return Forecast(
         source=str(plan.table.source),
         target=str(plan.table.target),

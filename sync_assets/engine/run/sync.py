@@ -1,6 +1,6 @@
 """One run over a group of tables, from the source's snapshot to the target's commit.
 
-snapshot → plan → export → load → merge → state
+snapshot → plan → export → load → merge → state → carry
 
 A group is nearly always one table. The tables of a larger one are read on the same snapshot and
 published in the same transaction. A large table of which every row is read is read by pieces.
@@ -13,6 +13,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 
 from sync_assets.engine import errors
+from sync_assets.engine.carry import carry
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
@@ -34,11 +35,19 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
         known, done = remembered(target, tables, run.run_id)
         if len(done) == len(tables):
             return tuple(done[target] for target in targets)
-        try:
-            return _synced_at_once(run, tables, target, known, partial(require_small, run, tables))
-        except IsLarge:
-            receipt = load_by_pieces(run, tables[0], target, known[targets[0]])
-        return (receipt,) if receipt else _synced_at_once(run, tables, target, known)
+        carrying = carry.begin(run, target, tables, known, grouped=True)
+        receipts = _synced(run, tables, target, known)
+        return carry.finish(carrying, receipts) if carrying else receipts
+
+
+def _synced(
+    run: Run, tables: Sequence[Table], target: Connection, known: States
+) -> tuple[Receipt, ...]:
+    try:
+        return _synced_at_once(run, tables, target, known, partial(require_small, run, tables))
+    except IsLarge:
+        receipt = load_by_pieces(run, tables[0], target, known[tables[0].target])
+    return (receipt,) if receipt else _synced_at_once(run, tables, target, known)
 
 
 def _synced_at_once(

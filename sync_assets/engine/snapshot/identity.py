@@ -96,6 +96,13 @@ class Place:
         return self.standby and self.system_identifier is not None and copied and not parted
 
 
+def is_another(known: Seen, place: Place) -> bool:
+    """Whether a connection leads to another database than the last run's, as far as it may know."""
+    system = place.system_identifier
+    same = None in (system, known.system_identifier) or system == known.system_identifier
+    return not same or place.database != known.database
+
+
 _PLACE = """
 SELECT pg_postmaster_start_time(),
        (SELECT oid FROM pg_database WHERE datname = current_database()),

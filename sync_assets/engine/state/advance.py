@@ -70,6 +70,15 @@ def advance(
         cursor.execute(_FORGET, {**place, "kept": receipts_kept()})
 
 
+def amend_receipt(cursor: Cursor, target: RelationName, receipt: Receipt) -> None:
+    """Write down what a run did after it had published."""
+    cursor.execute(
+        "UPDATE sync_assets.receipt SET receipt = %s"
+        " WHERE (target_schema, target_table, run_id) = (%s, %s, %s)",
+        (json.dumps(receipt.as_dict()), target.schema, target.name, receipt.run_id),
+    )
+
+
 _UNTOUCHED = """
 UPDATE sync_assets.state AS s SET
   version = s.version + 1, synced_at = clock_timestamp(), run_id = %(run_id)s,

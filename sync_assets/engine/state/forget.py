@@ -65,7 +65,7 @@ def _forget(sessions: Sessions, target: RelationName, *, load: bool) -> Remember
         dropped = _remembered(cursor, target, load=load)
         if not load:
             # The state's leaves go with it.
-            for table in ("state", "receipt"):
+            for table in ("state", "receipt", "carried"):
                 cursor.execute(
                     f"DELETE FROM sync_assets.{table} "  # noqa: S608 - our own table's name
                     "WHERE target_schema = %s AND target_table = %s",

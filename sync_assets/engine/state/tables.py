@@ -10,7 +10,7 @@ from sync_assets.engine.postgres.session import Connection, Cursor, row, transac
 STATE = "sync_assets"
 """The schema of what is ours."""
 
-STATE_VERSION = 6
+STATE_VERSION = 7
 """Raise it with every change of the tables below, and migrate."""
 
 LOADS = """
@@ -34,6 +34,17 @@ COMMENT ON COLUMN sync_assets.load_piece.loaded_at IS
   'set by the transaction that loaded its rows; NULL as long as they are to be read';
 COMMENT ON COLUMN sync_assets.load_piece.lsn IS
   'how far the source was under the snapshot that read it: no later step may see less'
+"""
+
+CARRIED = """
+CREATE TABLE IF NOT EXISTS sync_assets.carried (
+  target_schema text, target_table text, kind text, name text,
+  PRIMARY KEY (target_schema, target_table, kind, name),
+  definition text NOT NULL, made_as text NOT NULL, problem text,
+  tried_at timestamptz NOT NULL DEFAULT clock_timestamp()
+);
+COMMENT ON TABLE sync_assets.carried IS
+  'indexes, constraints and the like that runs made as the source has them, or could not make'
 """
 
 _TABLES = """
@@ -109,6 +120,7 @@ def prepare(connection: Connection) -> None:
             cursor.execute(statement)
         cursor.execute(_TABLES, {"version": STATE_VERSION})
         cursor.execute(LOADS)
+        cursor.execute(CARRIED)
 
 
 CURSORS_COLUMNS_AND_SAMPLES = """
@@ -137,6 +149,7 @@ MIGRATIONS: tuple[str, ...] = (
     NO_SCHEMA_FINGERPRINTS,
     MAPS_BY_STORAGE,
     LOADS,
+    CARRIED,
 )
 """The first goes from version 1 to 2, and so on."""
 

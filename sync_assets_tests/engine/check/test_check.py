@@ -26,7 +26,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.snapshot.wal_tools import Tools
-from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
+from sync_assets.engine.table import Carry, ChangedBlocks, Deletes, SyncMode, Table
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler
@@ -489,6 +489,16 @@ def test_columns_that_look_personal_are_a_warning_until_they_are_masked(checking
         T, mask=masks, exclude=("고객_이메일",), expressions=(("IP", "md5(t::text)"),)
     )
     assert checking.finds("personal_data", other) == []
+
+
+def test_what_cannot_be_carried_is_a_note_with_its_reason(checking: Checking) -> None:
+    checking.pair.source("ALTER TABLE t ADD n int CHECK (n > 0), ADD at date DEFAULT now()")
+    asked = dataclasses.replace(T, carry=(Carry.CHECKS, Carry.DEFAULTS))
+    assert checking.finds("not_carried", asked) == []
+    (found,) = checking.finds("not_carried", dataclasses.replace(asked, exclude=("n",)))
+    assert found.severity is Severity.NOTE
+    assert found.what.endswith("checks: t_n_check: the column n does not travel")
+    assert found.mend.startswith("carry: [defaults]")
 
 
 def test_a_missing_key_of_masks_is_blocking(

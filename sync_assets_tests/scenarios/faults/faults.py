@@ -243,6 +243,9 @@ def outcome(fault: str, step: Phase) -> Outcome:
     """What becomes of a run that a fault strikes as a step begins."""
     if fault in HARMLESS:
         return "goes through"
+    if step == "carry":
+        # The rows are published, and what else the target refuses costs no run.
+        return "fails" if fault.startswith("target") else "goes through"
     if "cancelled" in fault:
         # Only what a server is executing can be.
         return "either"

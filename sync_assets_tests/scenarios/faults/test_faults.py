@@ -100,12 +100,16 @@ def test_any_fault_at_any_step(ends: Ends, table: str, fault: str, step: Phase) 
         if "full" in fault and disk.refusal:
             pytest.skip(f"no small file system can be mounted: {disk.refusal}")
     rows = ROWS.format(t=table)
+    options = {"deletes": "hard"}
+    if step == "carry":
+        options["carry"] = "indexes"
+        ends.direct.source(f"CREATE INDEX ON {table} (v)")
     before = ends.direct.target(rows)
     if fault == OUR_KILL:
-        assert ends.sync_and_die(table, table, step, deletes="hard") == -signal.SIGKILL
+        assert ends.sync_and_die(table, table, step, **options) == -signal.SIGKILL
         error = None
     else:
-        error = struck(ends, table, fault, step)
+        error = struck(ends, table, fault, step, **options)
         assert error is None or is_of_the_right_kind(error, fault), repr(error)
         expected = outcome(fault, step)
         assert expected == "either" or (error is not None) == (expected == "fails"), error
@@ -115,15 +119,17 @@ def test_any_fault_at_any_step(ends: Ends, table: str, fault: str, step: Phase) 
     assert after == whole or (after == before and (error or fault == OUR_KILL))
     # The dead run's files are swept by the next one; all else goes by itself.
     assert fault == OUR_KILL or ends.nothing_is_left(), ends.left()
-    ends.sync(table, table, lambda _: None, deletes="hard")
+    ends.sync(table, table, lambda _: None, **options)
     assert ends.direct.is_exact(f"public.{table}")
+    built = f"SELECT count(*) FROM pg_index WHERE indrelid = '{table}'::regclass AND indisvalid"
+    assert ends.direct.target(built) == ends.direct.source(built if step == "carry" else "SELECT 1")
     assert ends.nothing_is_left(), ends.left()
 
 
-def struck(ends: Ends, table: str, fault: str, step: str) -> SyncError | None:
+def struck(ends: Ends, table: str, fault: str, step: str, **options: Any) -> SyncError | None:
     """One run under a fault; return the error that it ended with."""
     try:
-        ends.sync(table, table, at(step, ends, fault), deletes="hard")
+        ends.sync(table, table, at(step, ends, fault), **options)
     except SyncError as error:
         return error
     return None

@@ -1,0 +1,261 @@
+"""Make on the target what tables have besides rows, and follow it: before a run and after it.
+
+What may refuse rows and is the source's no longer is dropped before the rows of a run come; all else
+is made and dropped once they are published, so that nothing of it can fail a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from functools import partial
+
+import psycopg2
+from psycopg2.sql import Composable
+
+from sync_assets.engine import errors
+from sync_assets.engine.carry.carrying import Carrying, seen
+from sync_assets.engine.carry.decide import UNIQUE, Decision, Wanted
+from sync_assets.engine.carry.objects import TableFacts, named, read_sequence_values
+from sync_assets.engine.carry.statements import Statement, dropping, making, set_sequence
+from sync_assets.engine.context import Run
+from sync_assets.engine.merge.merge import free_name
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.session import Connection, row, transaction
+from sync_assets.engine.receipt import Receipt
+from sync_assets.engine.snapshot.identity import is_another
+from sync_assets.engine.state import carried
+from sync_assets.engine.state.advance import amend_receipt
+from sync_assets.engine.state.carried import Carried
+from sync_assets.engine.state.state import States
+from sync_assets.engine.table import Carry, Table
+from sync_assets.engine.threads import TaskGroup
+from sync_assets.engine.workers import choose_workers
+
+REFUSING = (Carry.CHECKS, Carry.FOREIGN_KEYS, Carry.NOT_NULL, Carry.DEFAULTS)
+"""What may be in the way of rows, or of a column's new type; so may unique indexes."""
+
+PATIENCE = "SET lock_timeout = '10min'"
+"""An index that is built beside writers waits for transactions to end, and keeps nobody waiting itself."""
+
+
+def begin(
+    run: Run, target: Connection, tables: Iterable[Table], known: States, *, grouped: bool
+) -> Carrying | None:
+    """Look at the sources of tables that carry something, None if none does.
+
+    What could refuse the rows that come now, and the sources no longer have, is dropped, unless the source
+    is another one than that of the state, which the run will refuse. `grouped` says that the tables are
+    published in one transaction. Raises SyncError.
+    """
+    carrying = seen(run, target, tables, grouped=grouped)
+    if carrying is None:
+        return None
+    for table, there, _, decision in carrying.look():
+        before = known.get(table.target)
+        other = before is not None and is_another(before, carrying.place)
+        if there is None or (other and not table.accept_source):
+            continue
+        for each in decision.drop:
+            if each.kind in REFUSING or each.definition.startswith(UNIQUE):
+                _drop(carrying, table.target, each)
+    return carrying
+
+
+def finish(carrying: Carrying, receipts: Sequence[Receipt]) -> tuple[Receipt, ...]:
+    """Make what is to be there beside the rows; the receipts tell what was made, and what could not be.
+
+    Raises SyncError only where the run as a whole must end: rows are published by now.
+    """
+    carrying.run.report.begin("carry")
+    by_target = {receipt.target: receipt for receipt in receipts}
+    told: dict[str, list[str]] = {}
+    # A foreign key is made after what it refers to, whichever table that is of.
+    for later in (False, True):
+        for table, there, made, decision in carrying.look():
+            receipt = by_target.get(str(table.target))
+            if receipt is None or there is None:
+                continue
+            work = _Making(carrying, table, there, made, receipt)
+            told.setdefault(receipt.target, []).extend(work.follow(decision, later=later))
+    _set_sequences(carrying)
+    carrying.run.report.spent("carry")
+    seconds = round(carrying.run.report.seconds["carry"], 3)
+    return tuple(_told(carrying, each, told.get(each.target, []), seconds) for each in receipts)
+
+
+def _told(carrying: Carrying, receipt: Receipt, said: Sequence[str], seconds: float) -> Receipt:
+    if not said:
+        return receipt
+    receipt = dataclasses.replace(
+        receipt,
+        events=(*receipt.events, *said),
+        seconds={**receipt.seconds, "carry": seconds},
+    )
+    with transaction(carrying.target) as cursor:
+        amend_receipt(cursor, RelationName.parse(receipt.target), receipt)
+    return receipt
+
+
+@dataclass(frozen=True, slots=True)
+class _Making:
+    """One table whose rows are published."""
+
+    carrying: Carrying
+    table: Table
+    there: TableFacts
+    made: tuple[Carried, ...]
+    receipt: Receipt
+
+    def follow(self, decision: Decision, *, later: bool) -> Iterator[str]:
+        """Do what is decided, and tell it; foreign keys `later`, and all else before."""
+        for gone in decision.drop:
+            if (gone.kind is Carry.FOREIGN_KEYS) is later:
+                problem = _drop(self.carrying, self.table.target, gone)
+                # What is made again is told of as made.
+                again = any((each.kind, each.object.name) == _place(gone) for each in decision.make)
+                if problem or not again:
+                    yield _said(named(gone.kind, gone.made_as), problem, "dropped")
+        if not later:
+            for refused, why in decision.refused:
+                its = Carried(refused.kind, refused.name, refused.definition, refused.name, why)
+                yield from self._refuse(its, str(refused))
+        wanted = [
+            each
+            for each in decision.make
+            if (each.kind is Carry.FOREIGN_KEYS) is later and self._is_worth_it(each)
+        ]
+        at_once = [each for each in wanted if each.kind is Carry.INDEXES and self._is_first]
+        yield from self._build(at_once)
+        for each in wanted:
+            if each not in at_once:
+                yield self._make(self.carrying.target, each)
+
+    @property
+    def _is_first(self) -> bool:
+        """Whether nobody has written to the target yet, nor reads it in long transactions."""
+        return self.receipt.watermark_before is None
+
+    def _is_worth_it(self, wanted: Wanted) -> bool:
+        """Whether to try: what failed is tried anew after a day, by a full pass, and when it changes."""
+        for each in self.made:
+            if _place(each) == (wanted.kind, wanted.object.name) and each.problem is not None:
+                failed_so = each.definition == wanted.remembered and each.is_recent
+                return self.receipt.full or not failed_so
+        return True
+
+    def _refuse(self, refused: Carried, what: str) -> Iterator[str]:
+        """Tell of what cannot be made, the first time."""
+        known = {_place(each): each.problem for each in self.made}
+        if known.get(_place(refused)) != refused.problem:
+            with transaction(self.carrying.target) as cursor:
+                carried.remember(cursor, self.table.target, refused)
+            yield _said(what, refused.problem, "")
+
+    def _build(self, wanted: Sequence[Wanted]) -> Iterator[str]:
+        """Build indexes side by side, over several connections, and tell of each."""
+        if not wanted:
+            return
+        run = self.carrying.run
+        left, told = list(wanted), []
+
+        def build() -> None:
+            with run.sessions.connected("target") as connection:
+                while left:
+                    with contextlib.suppress(IndexError):
+                        told.append(self._make(connection, left.pop(0)))
+
+        workers = choose_workers(run.workers, run.workers.max_workers)
+        with TaskGroup(partial(run.sessions.cancel_statements, "target")) as group:
+            for _ in range(min(workers, len(wanted))):
+                group.start(build)
+        yield from told
+
+    def _make(self, connection: Connection, wanted: Wanted) -> str:
+        """Make one object, remembered before it is begun, so that no kill leaves one behind."""
+        target, run = self.table.target, self.carrying.run
+        with transaction(connection) as cursor:
+            name = wanted.object.name
+            if wanted.kind is Carry.INDEXES:
+                name = free_name(cursor, target.schema, name)
+            begun = Carried(wanted.kind, wanted.object.name, wanted.remembered, name)
+            carried.remember(cursor, target, begun)
+        concurrently = not self._is_first and not self.there.partitioned
+        problem = _attempt(run, connection, making(target, wanted, name, concurrently=concurrently))
+        if problem is not None:
+            run.sessions.check()
+            _attempt(run, connection, dropping(target, begun))
+            with transaction(connection) as cursor:
+                if isinstance(problem, errors.TransientError | errors.OutOfSpace):
+                    # Nothing of the object's: the next run tries again.
+                    carried.let_go(cursor, target, begun)
+                else:
+                    failed = dataclasses.replace(begun, problem=problem.message)
+                    carried.remember(cursor, target, failed)
+        return _said(str(wanted.object), problem.message if problem else None, "made")
+
+
+def _set_sequences(carrying: Carrying) -> None:
+    """Set sequences on to what the sources have given by now, which no row that was read is beyond."""
+    chosen = {
+        table.source: name
+        for name, table in carrying.tables.items()
+        if Carry.SEQUENCES in table.carry
+    }
+    if not chosen:
+        return
+    sessions = carrying.run.sessions
+    with sessions.connected("source") as source, transaction(source) as cursor:
+        values = read_sequence_values(cursor, chosen)
+    for (source_name, column), value in values.items():
+        with transaction(carrying.target) as cursor:
+            cursor.execute(set_sequence(chosen[source_name], column, value).sql)
+
+
+def _place(each: Carried) -> tuple[Carry, str]:
+    return each.kind, each.name
+
+
+def _said(what: str, problem: str | None, done: str) -> str:
+    return f"{what} not carried: {problem}" if problem else f"{what} {done}"
+
+
+def _drop(carrying: Carrying, target: RelationName, made: Carried) -> str | None:
+    """Drop what a run made; return what was against it."""
+    problem = _attempt(carrying.run, carrying.target, dropping(target, made))
+    if problem is not None:
+        return problem.message
+    with transaction(carrying.target) as cursor:
+        carried.let_go(cursor, target, made)
+    return None
+
+
+def _attempt(
+    run: Run, connection: Connection, statements: Iterable[Statement]
+) -> errors.SyncError | None:
+    """Execute statements; return what the target has against one."""
+    try:
+        for statement in statements:
+            if statement.alone:
+                _execute_alone(connection, statement.sql)
+            else:
+                with transaction(connection) as cursor:
+                    cursor.execute(statement.sql)
+    except psycopg2.Error as error:
+        if connection.closed:
+            raise
+        return run.sessions.explained(error)
+    return None
+
+
+def _execute_alone(connection: Connection, statement: Composable) -> None:
+    with connection.cursor() as cursor:
+        (before,) = row(cursor, "SELECT current_setting('lock_timeout')")
+        cursor.execute(PATIENCE)
+        try:
+            cursor.execute(statement)
+        finally:
+            if not connection.closed:
+                cursor.execute("SELECT set_config('lock_timeout', %s, false)", (before,))

@@ -1,0 +1,111 @@
+"""What tables carry, seen on both ends before anything is done about it."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sync_assets.engine.carry.decide import Decision, decide
+from sync_assets.engine.carry.objects import TableFacts, read_objects
+from sync_assets.engine.carry.statements import dropping, making
+from sync_assets.engine.context import Run
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.session import Connection, Cursor, transaction
+from sync_assets.engine.snapshot.identity import Place, place_of
+from sync_assets.engine.state import carried
+from sync_assets.engine.state.carried import Carried
+from sync_assets.engine.table import Table
+
+
+@dataclass(frozen=True, slots=True)
+class Carrying:
+    """The tables of a run that carry something, by target, with what their sources have.
+
+    `together` are the tables that are published in one transaction with each, by source; `place` is
+    the source.
+    """
+
+    run: Run
+    target: Connection
+    tables: Mapping[RelationName, Table]
+    sources: Mapping[RelationName, TableFacts]
+    together: Mapping[RelationName, Mapping[RelationName, Table]]
+    place: Place
+
+    def decide(
+        self, table: Table, there: TableFacts | None, made: Sequence[Carried]
+    ) -> Decision | None:
+        """What is to be done about a table; None where the source is no table."""
+        source = self.sources.get(table.source)
+        if source is None:
+            return None
+        return decide(table, source, there, made, self.together[table.target])
+
+    def look(
+        self,
+    ) -> Iterator[tuple[Table, TableFacts | None, tuple[Carried, ...], Decision]]:
+        """Each table with what its target has, what was made there, and what is to be done."""
+        with transaction(self.target) as cursor:
+            there = read_objects(cursor, self.tables)
+            made = carried.recall(cursor, self.tables)
+        for name, table in self.tables.items():
+            decision = self.decide(table, there.get(name), made[name])
+            if decision is not None:
+                yield table, there.get(name), made[name], decision
+
+
+def not_carried(
+    source: Cursor, target: Cursor, tables: Iterable[Table]
+) -> Iterator[tuple[RelationName, str, str]]:
+    """What tables shall carry and cannot, or could not in a run: target, object, and why."""
+    chosen = {table.target: table for table in tables if table.carry}
+    everyone = {table.source: table for table in chosen.values()}
+    sources = read_objects(source, everyone)
+    there, made = read_objects(target, chosen), carried.recall(target, chosen)
+    for name, table in chosen.items():
+        found = sources.get(table.source)
+        decision = decide(table, found, there.get(name), made[name], everyone) if found else None
+        refused = (
+            {(each.kind, each.name): why for each, why in decision.refused} if decision else {}
+        )
+        tried = {
+            (each.kind, each.name): each.problem for each in made[name] if each.problem is not None
+        }
+        for (kind, its), why in {**tried, **refused}.items():
+            yield name, f"{kind.value}: {its or 'the table'}", why
+
+
+def statements_of(run: Run, target: Connection, table: Table, *, first: bool) -> list[str]:
+    """What a run would execute for a table, and what it could not make; changes nothing."""
+    carrying = seen(run, target, [dataclasses.replace(table, dry_run=False)], grouped=False)
+    said = []
+    for its, there, _, decision in carrying.look() if carrying else ():
+        concurrently = not first and there is not None and not there.partitioned
+        steps = [step for each in decision.drop for step in dropping(its.target, each)]
+        for each in decision.make:
+            steps += making(its.target, each, each.object.name, concurrently=concurrently)
+        said += [step.sql.as_string(target) for step in steps]
+        said += [f"-- {each} not carried: {why}" for each, why in decision.refused]
+    return said
+
+
+def seen(
+    run: Run, target: Connection, tables: Iterable[Table], *, grouped: bool
+) -> Carrying | None:
+    """The tables that carry something, with what their sources have now; None if none does."""
+    chosen = {
+        table.target: table
+        for table in tables
+        if table.carry and table.rows is None and not table.dry_run
+    }
+    if not chosen:
+        return None
+    names = [table.source for table in chosen.values()]
+    with run.sessions.connected("source") as source, transaction(source) as cursor:
+        sources, place = read_objects(cursor, names), place_of(cursor)
+    everyone = {table.source: table for table in chosen.values()}
+    together = {
+        name: everyone if grouped else {table.source: table} for name, table in chosen.items()
+    }
+    return Carrying(run, target, chosen, sources, together, place)

@@ -1,0 +1,195 @@
+"""What is to be made on a target, what to be dropped, and what cannot be there (pure)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from sync_assets.engine.carry.objects import TableFacts, TableObject
+from sync_assets.engine.names import RelationName
+from sync_assets.engine.state.carried import Carried
+from sync_assets.engine.table import Carry, Deletes, SyncMode, Table
+
+BY_COLUMN = (Carry.DEFAULTS, Carry.NOT_NULL, Carry.SEQUENCES, Carry.COMMENTS)
+"""What a column has one of, so that its name is the column's."""
+
+AT_INSERT = frozenset(
+    {
+        "clock_timestamp",
+        "gen_random_uuid",
+        "now",
+        "random",
+        "statement_timestamp",
+        "timeofday",
+        "transaction_timestamp",
+        "uuidv4",
+        "uuidv7",
+    }
+)
+"""What a default may call although it says something else each time: no run evaluates a default."""
+
+UNIQUE = "UNIQUE "
+
+
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """An object of the source's as the target shall have it.
+
+    `constraint` is what is made of its index, `refers_to` the target that a foreign key leads to.
+    """
+
+    object: TableObject
+    definition: str
+    constraint: str | None = None
+    refers_to: RelationName | None = None
+
+    @property
+    def kind(self) -> Carry:
+        """Its kind."""
+        return self.object.kind
+
+    @property
+    def remembered(self) -> str:
+        """All that tells it from another of its name."""
+        parts = (self.definition, self.constraint, self.refers_to and self.refers_to.as_sql)
+        return " ".join(part for part in parts if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What is to be made, what of earlier runs' making to be dropped, and what cannot be made, and why."""
+
+    make: tuple[Wanted, ...]
+    drop: tuple[Carried, ...]
+    refused: tuple[tuple[TableObject, str], ...]
+
+
+def decide(
+    table: Table,
+    source: TableFacts,
+    target: TableFacts | None,
+    made: Sequence[Carried],
+    together: Mapping[RelationName, Table],
+) -> Decision:
+    """Compare what a table's source has with what its target has, None where that is not there yet.
+
+    `made` is what earlier runs made; `together` are the tables, by source, that are published in the
+    same transaction as this one.
+    """
+    wanted: list[Wanted] = []
+    refused: list[tuple[TableObject, str]] = []
+    for each in source.objects:
+        if each.kind not in table.carry:
+            continue
+        why = next(_against(each, table, source, target, together), None)
+        if why is None:
+            wanted.append(_wanted(each, table, together))
+        else:
+            refused.append((each, why))
+    before = {(each.kind, each.name): each for each in made if each.problem is None}
+    known = {(each.kind, each.object.name): each for each in wanted}
+    there = target.objects if target else ()
+    served = {each: [other for other in there if _is_the_same(each, other)] for each in wanted}
+    make = tuple(
+        each
+        for each in wanted
+        if not served[each]
+        and not _was_made(each, before.get((each.kind, each.object.name)), there)
+    )
+    # By whatever name: one that the source has renamed is not built again.
+    serving = {(other.kind, other.name) for those in served.values() for other in those}
+    drop = tuple(
+        each
+        for place, each in before.items()
+        if each.kind in table.carry
+        and (place not in known or known[place] in make)
+        and (each.kind, each.made_as) not in serving
+    )
+    return Decision(make, drop, tuple(refused))
+
+
+def _against(
+    each: TableObject,
+    table: Table,
+    source: TableFacts,
+    target: TableFacts | None,
+    together: Mapping[RelationName, Table],
+) -> Iterator[str]:
+    if each.functions:
+        yield f"it calls {each.functions[0]}, which is code of the source's own"
+    lacking = sorted(each.extensions - target.extensions) if target else []
+    if lacking:
+        yield f"it needs the extension {lacking[0]}, which the target lacks"
+    unstable = each.unstable - (AT_INSERT if each.kind is Carry.DEFAULTS else frozenset())
+    if unstable:
+        yield f"{min(unstable)}() may say something else the next time"
+    missing = sorted(each.columns - travelling(table, source))
+    if missing:
+        yield f"the column {missing[0]} does not travel"
+    computed = sorted(each.columns & _computed(table, each.kind))
+    if computed and not (each.kind is Carry.INDEXES and each.plain):
+        yield f"the column {computed[0]} is computed on its way"
+    if each.kind is Carry.FOREIGN_KEYS:
+        yield from _against_foreign_key(each, table, together)
+
+
+def travelling(table: Table, source: TableFacts) -> frozenset[str]:
+    """The columns of a source that its target has, too."""
+    chosen = source.columns if table.columns is None else source.columns & {*table.columns}
+    return chosen - {*table.exclude}
+
+
+def _computed(table: Table, kind: Carry) -> frozenset[str]:
+    """The columns whose values are others on the target, as far as a kind of object minds."""
+    if kind is Carry.COMMENTS:
+        return frozenset()
+    expressions = frozenset(name for name, _ in table.expressions)
+    # A mask leaves NULL as it is.
+    return expressions | frozenset(name for name, _ in table.mask if kind is not Carry.NOT_NULL)
+
+
+def _against_foreign_key(
+    each: TableObject, table: Table, together: Mapping[RelationName, Table]
+) -> Iterator[str]:
+    """What lets rows come before the one that they refer to, or stay after it."""
+    parent = together.get(each.refers_to) if each.refers_to else None
+    if parent is None:
+        yield f"{each.refers_to} is not synced in one snapshot_group with {table.source}"
+        return
+    if parent.where is not None:
+        yield f"of {parent.source} only some rows travel (where)"
+    if removes(parent) and not removes(table):
+        yield f"rows that are gone are deleted from {parent.target}, and not from {table.target}"
+
+
+def removes(table: Table) -> bool:
+    """Whether rows that are gone from the source are deleted from the target."""
+    return table.mode is SyncMode.FULL_SYNC or table.deletes is Deletes.HARD
+
+
+def _wanted(each: TableObject, table: Table, together: Mapping[RelationName, Table]) -> Wanted:
+    if each.kind is Carry.FOREIGN_KEYS and each.refers_to:
+        return Wanted(each, each.definition, refers_to=together[each.refers_to].target)
+    if each.unique and (not removes(table) or each.columns & _computed(table, each.kind)):
+        # Rows that are gone from the source stay, and their values may be another row's now.
+        plain = each.definition.removeprefix(UNIQUE).replace(" NULLS NOT DISTINCT", "", 1)
+        return Wanted(each, plain)
+    return Wanted(each, each.definition, each.constraint)
+
+
+def _is_the_same(wanted: Wanted, other: TableObject) -> bool:
+    """Whether an object of the target does what is wanted, whoever made it."""
+    if other.kind is not wanted.kind or not other.valid or other.refers_to != wanted.refers_to:
+        return False
+    if wanted.kind in BY_COLUMN and other.name != wanted.object.name:
+        return False
+    return other.definition in (wanted.definition, UNIQUE + wanted.definition)
+
+
+def _was_made(wanted: Wanted, before: Carried | None, there: Sequence[TableObject]) -> bool:
+    """Whether an earlier run made it, in words that the target's server writes in another way."""
+    if before is None or before.definition != wanted.remembered:
+        return False
+    return any(
+        (each.kind, each.name) == (before.kind, before.made_as) and each.valid for each in there
+    )

@@ -1,0 +1,320 @@
+"""What tables have besides rows is made on the target once the rows are there, and followed."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from sync_assets.engine import Deletes, Receipt, RelationName, Table
+from sync_assets.engine.errors import SourceIdentityChanged
+from sync_assets.engine.table import Carry
+from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
+
+pytestmark = both_ways
+
+TABLE = (
+    (
+        "CREATE TABLE t (id int PRIMARY KEY, v text NOT NULL DEFAULT 'none', n int, at timestamptz"
+        " DEFAULT now(), CONSTRAINT positive CHECK (n > 0), CONSTRAINT once UNIQUE (v, n))"
+    ),
+    "CREATE INDEX t_n ON t (n DESC NULLS LAST) INCLUDE (v) WHERE n > 2",
+    "CREATE UNIQUE INDEX t_lower ON t (lower(v), id)",
+    "CREATE STATISTICS t_both (ndistinct, dependencies) ON v, n FROM t",
+    "COMMENT ON COLUMN t.v IS 'its''s value'",
+    "INSERT INTO t SELECT i, 'v' || i, i FROM generate_series(1, 1000) i",
+)
+HARD: dict[str, Any] = {"carry": "all", "deletes": "hard"}
+
+INDEXES = "SELECT indexdef FROM pg_indexes WHERE tablename = 't' ORDER BY 1"
+CONSTRAINTS = (
+    "SELECT conname, pg_get_constraintdef(oid), convalidated FROM pg_constraint"
+    " WHERE conrelid = 't'::regclass AND contype <> 'n' ORDER BY 1"
+)
+COLUMNS = (
+    "SELECT attname, attnotnull, pg_get_expr(adbin, adrelid), col_description(attrelid, attnum)"
+    " FROM pg_attribute LEFT JOIN pg_attrdef ON adrelid = attrelid AND adnum = attnum"
+    " WHERE attrelid = 't'::regclass AND attnum > 0 AND attname <> 'source_xmin' ORDER BY 1"
+)
+STATISTICS = "SELECT pg_get_statisticsobjdef(oid) FROM pg_statistic_ext ORDER BY 1"
+EVERYTHING = (INDEXES, CONSTRAINTS, COLUMNS, STATISTICS)
+
+
+def is_alike(pair: Pair) -> bool:
+    """Whether both ends say the same of their table."""
+    for question in EVERYTHING:
+        assert pair.target(question) == pair.source(question)
+    return True
+
+
+def said(receipt: Receipt) -> set[str]:
+    return {event for event in receipt.events if "waited" not in event}
+
+
+def test_the_target_has_what_its_source_has(pair: Pair) -> None:
+    pair.source(*TABLE)
+    receipt = pair.sync(**HARD)
+    assert is_alike(pair)
+    assert {"index t_n made", "check positive made", "the default of v made"} <= said(receipt)
+    assert not [each for each in said(receipt) if "not carried" in each]
+    stored = pair.target("SELECT receipt FROM sync_assets.receipt")[0][0]
+    assert set(stored["events"]) == set(receipt.events)
+    assert said(pair.sync(**HARD)) == set()
+
+
+def test_a_target_that_is_filled_is_given_them_later(pair: Pair) -> None:
+    pair.source(*TABLE)
+    pair.sync()
+    pair.target("DROP TABLE IF EXISTS nobody", "ALTER TABLE t ALTER v DROP NOT NULL")
+    assert pair.target(INDEXES) != pair.source(INDEXES)
+    pair.sync(**HARD)
+    assert is_alike(pair)
+
+
+FOLLOWED = {
+    "another index": ["DROP INDEX t_n", "CREATE INDEX t_n ON t (n)"],
+    "an index more": ["CREATE INDEX t_v ON t USING hash (v)"],
+    "an index less": ["DROP INDEX t_n", "DROP INDEX t_lower"],
+    "a looser check": [
+        "ALTER TABLE t DROP CONSTRAINT positive, ADD CONSTRAINT positive CHECK (n > -9)",
+        "INSERT INTO t VALUES (-1, 'minus', -1)",
+    ],
+    "no uniqueness": ["ALTER TABLE t DROP CONSTRAINT once", "INSERT INTO t VALUES (2000, 'v1', 1)"],
+    "a default": ["ALTER TABLE t ALTER v SET DEFAULT 'some', ALTER at DROP DEFAULT"],
+    "nullable": ["ALTER TABLE t ALTER v DROP NOT NULL", "INSERT INTO t VALUES (-1, NULL, 1)"],
+    "not null": ["ALTER TABLE t ALTER n SET NOT NULL"],
+    "statistics": ["DROP STATISTICS t_both", "CREATE STATISTICS t_one (mcv) ON n, id FROM t"],
+    "a comment": ["COMMENT ON COLUMN t.v IS 'another'", "COMMENT ON COLUMN t.n IS 'one more'"],
+    "another name": ["ALTER TABLE t RENAME n TO m"],
+    "another type": ["ALTER TABLE t ALTER n TYPE bigint"],
+}
+
+
+@pytest.mark.parametrize("statements", FOLLOWED.values(), ids=FOLLOWED)
+def test_what_changes_on_the_source_is_followed(pair: Pair, statements: list[str]) -> None:
+    pair.source(*TABLE)
+    pair.sync(**HARD)
+    pair.source(*statements, "UPDATE t SET at = at WHERE id = 7")
+    pair.sync(**HARD)
+    assert pair.is_exact()
+    assert is_alike(pair)
+    assert said(pair.sync(**HARD)) == set()
+
+
+def test_an_index_is_not_built_again_for_another_name_or_another_way_to_write_it(
+    pair: Pair,
+) -> None:
+    pair.source(*TABLE)
+    pair.sync(**HARD)
+    oids = "SELECT indexrelid FROM pg_index WHERE indrelid = 't'::regclass ORDER BY 1"
+    before = pair.target(oids)
+    pair.source("ALTER INDEX t_n RENAME TO t_m", "UPDATE t SET at = at WHERE id = 7")
+    assert said(pair.sync(**HARD)) == set()
+    assert pair.target(oids) == before
+    # The target's column stays text, and its server leaves the cast out.
+    pair.source("ALTER TABLE t ALTER v TYPE varchar(90)")
+    assert pair.sync(**HARD).rows_exported == 1000
+    before = pair.target(oids)
+    pair.source("UPDATE t SET at = at WHERE id = 7")
+    assert said(pair.sync(**HARD)) == set()
+    assert pair.target(oids) == before
+
+
+OUR_OWN = "CREATE FUNCTION public.mine(text) RETURNS text IMMUTABLE LANGUAGE sql AS 'SELECT $1'"
+REFUSED = {
+    "code of the source's own": (
+        [OUR_OWN, "CREATE INDEX mine ON t (public.mine(v))"],
+        {},
+        "index mine not carried: it calls public.mine(text), which is code of the source's own",
+    ),
+    "an extension that the target lacks": (
+        ["CREATE EXTENSION pg_trgm", "ALTER TABLE t ADD CHECK (similarity(v, 'x') < 2)"],
+        {},
+        "check t_v_check not carried: it needs the extension pg_trgm, which the target lacks",
+    ),
+    "what says another thing each time": (
+        ["ALTER TABLE t ADD CHECK (at < clock_timestamp() + '1 day')"],
+        {},
+        "check t_at_check not carried: clock_timestamp() may say something else the next time",
+    ),
+    "a column that stays": (
+        [],
+        {"exclude": ["n"]},
+        "check positive not carried: the column n does not travel",
+    ),
+    "a column that is masked": (
+        [],
+        {"mask": {"v": "redact"}},
+        "index t_lower not carried: the column v is computed on its way",
+    ),
+}
+
+
+@pytest.mark.parametrize(("statements", "options", "event"), REFUSED.values(), ids=REFUSED)
+def test_what_cannot_be_carried_is_told_once_with_its_reason(
+    pair: Pair, statements: list[str], options: dict[str, Any], event: str
+) -> None:
+    pair.source(*TABLE, *statements)
+    assert event in said(pair.sync(**HARD, **options))
+    pair.source("UPDATE t SET at = at WHERE id = 7")
+    assert said(pair.sync(**HARD, **options)) == set()
+    known = "SELECT problem FROM sync_assets.carried WHERE problem IS NOT NULL"
+    assert event.partition(" not carried: ")[2] in {found for (found,) in pair.target(known)}
+
+
+def test_where_rows_stay_that_the_source_deleted_nothing_on_the_target_is_unique(
+    pair: Pair,
+) -> None:
+    pair.source(*TABLE)
+    pair.sync(carry="all")
+    pair.source("DELETE FROM t WHERE id = 1", "INSERT INTO t VALUES (2000, 'v1', 1)")
+    assert pair.sync(carry="all").rows_inserted == 1
+    assert pair.target("SELECT count(*) FROM t WHERE v = 'v1'") == [(2,)]
+    names = pair.target("SELECT indexname::text FROM pg_indexes WHERE tablename = 't'")
+    assert {"t_n", "t_lower", "once"} <= {name for (name,) in names}
+
+
+def test_rows_that_break_what_the_source_promises_cost_no_run(pair: Pair) -> None:
+    pair.source(*TABLE)
+    pair.sync()
+    pair.target("INSERT INTO t VALUES (-1, 'v1', 1), (-2, 'minus', -2)")
+    options: dict[str, Any] = {"carry": ["checks"], "deletes": "hard", "max_delete_ratio": 1.0}
+    ignored = pair.sync(carry=["checks"])
+    assert "check positive not carried" in str(said(ignored))
+    assert pair.target("SELECT count(*) FROM pg_constraint WHERE conname = 'positive'") == [(0,)]
+    assert said(pair.sync(carry=["checks"])) == set()
+    # The rows are gone with this run, and a full pass tries again.
+    assert "check positive made" in said(pair.sync(**options, full_refresh=True))
+
+
+def test_a_target_of_another_role_is_filled_and_nothing_is_made(pair: Pair) -> None:
+    pair.source(*TABLE)
+    pair.sync()
+    pair.target(
+        "DO $$ BEGIN CREATE ROLE writer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "GRANT ALL ON t TO writer",
+        "GRANT ALL ON SCHEMA sync_assets TO writer",
+        "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO writer",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA sync_assets TO writer",
+    )
+    writer = Pair(pair.source_url, pair.target_url.replace("postgres@", "writer@"))
+    pair.source("UPDATE t SET v = 'new' WHERE id = 7")
+    receipt = writer.sync(**HARD)
+    assert receipt.rows_updated == 1
+    assert "index t_n not carried: the target said: must be owner of table t" in said(receipt)
+
+
+def test_an_index_whose_building_was_cut_off_is_built_anew(pair: Pair) -> None:
+    pair.source(*TABLE)
+    pair.sync(**HARD)
+    # As a CREATE INDEX CONCURRENTLY leaves it that was killed.
+    pair.target("UPDATE pg_index SET indisvalid = false WHERE indexrelid = 't_n'::regclass")
+    assert said(pair.sync(**HARD)) == {"index t_n made"}
+    assert is_alike(pair)
+
+
+def test_a_foreign_key_holds_between_tables_of_one_snapshot_group(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE parent (id int PRIMARY KEY)",
+        "CREATE TABLE child (id int PRIMARY KEY, its int REFERENCES parent ON DELETE CASCADE)",
+        "CREATE TABLE other (id int PRIMARY KEY, its int REFERENCES parent)",
+        "INSERT INTO parent VALUES (1), (2)",
+        "INSERT INTO child VALUES (1, 1), (2, 2)",
+    )
+    tables = [
+        Table(name, name, deletes=Deletes.HARD, max_delete_ratio=1.0, carry=tuple(Carry))
+        for name in (RelationName("public", "child"), RelationName("public", "parent"))
+    ]
+    pair.engine().sync_group(tables)
+    keys = "SELECT pg_get_constraintdef(oid) FROM pg_constraint WHERE contype = 'f' AND conrelid = 'child'::regclass"
+    found = "FOREIGN KEY (its) REFERENCES parent(id) ON DELETE CASCADE"
+    assert pair.target(keys) == [(found,)]
+    pair.source(
+        "INSERT INTO parent VALUES (3)",
+        "INSERT INTO child VALUES (3, 3)",
+        "DELETE FROM parent WHERE id = 1",
+    )
+    pair.engine().sync_group(tables)
+    assert pair.target("SELECT id, its FROM child ORDER BY 1") == [(2, 2), (3, 3)]
+    alone = pair.sync("other", **HARD)
+    assert "is not synced in one snapshot_group with public.other" in str(said(alone))
+    pair.source(
+        "ALTER TABLE child DROP CONSTRAINT child_its_fkey", "INSERT INTO child VALUES (9, 9)"
+    )
+    pair.engine().sync_group(tables)
+    assert pair.target(keys) == []
+
+
+def test_after_a_cut_over_the_target_goes_on_where_the_sequence_was(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id bigint GENERATED ALWAYS AS IDENTITY (INCREMENT 10) PRIMARY KEY,"
+        " n serial, v text)",
+        "INSERT INTO t (v) SELECT 'v' FROM generate_series(1, 5)",
+    )
+    pair.sync(**HARD)
+    pair.source("INSERT INTO t (v) VALUES ('new')", "SELECT nextval('t_n_seq')")
+    pair.sync(**HARD)
+    assert pair.is_exact()
+    added = pair.target("INSERT INTO t (v) VALUES ('own') RETURNING id, n")
+    assert added == [(61, 8)]
+
+
+def test_many_tables_each_get_what_they_have(pair: Pair) -> None:
+    names = [f"t{number}" for number in range(5)]
+    for name in names:
+        pair.source(
+            f"CREATE TABLE {name} (id int PRIMARY KEY, v text)", f"CREATE INDEX ON {name} (v)"
+        )
+    tables = [
+        Table(name, name, carry=(Carry.INDEXES,))
+        for name in (RelationName("public", name) for name in names)
+    ]
+    outcomes = pair.engine().sync_each(tables)
+    assert [each.events for each in outcomes if isinstance(each, Receipt)] == [
+        (f"index {name}_v_idx made",) for name in names
+    ]
+    pair.source("CREATE INDEX again ON t3 (v, id)")
+    outcomes = pair.engine().sync_each(tables)
+    assert [each.events for each in outcomes if isinstance(each, Receipt)][3] == (
+        "index again made",
+    )
+
+
+def test_a_plan_shows_the_statements_and_a_dry_run_makes_nothing(pair: Pair) -> None:
+    pair.source(*TABLE, "ALTER TABLE t ADD CHECK (at < clock_timestamp() + '1 day')")
+    table = Table(
+        RelationName("public", "t"),
+        RelationName("public", "t"),
+        carry=tuple(Carry),
+        deletes=Deletes.HARD,
+    )
+    planned = pair.engine().plan(table).ddl
+    index = 'INDEX "t_n" ON "public"."t" USING btree (n DESC NULLS LAST) INCLUDE (v) WHERE (n > 2)'
+    assert f"CREATE {index}" in planned
+    assert any(line.startswith("-- check t_at_check not carried: ") for line in planned)
+    pair.sync()
+    assert (
+        f"CREATE INDEX CONCURRENTLY {index.removeprefix('INDEX ')}" in pair.engine().plan(table).ddl
+    )
+    pair.sync(**HARD, dry_run=True)
+    assert len(pair.target(INDEXES)) == 1
+    pair.target(*(line for line in pair.engine().plan(table).ddl if not line.startswith("--")))
+    assert pair.target(INDEXES) == pair.source(INDEXES)
+
+
+def test_another_source_that_is_refused_drops_nothing(
+    pair: Pair, new_database: NewDatabase, server15: PostgresServer
+) -> None:
+    pair.source(*TABLE)
+    pair.sync(**HARD)
+    other = Pair(new_database(server15), pair.target_url)
+    other.source("CREATE TABLE t (id int PRIMARY KEY, v text, n int, at timestamptz)")
+    with pytest.raises(SourceIdentityChanged):
+        other.sync(**HARD)
+    assert is_alike(pair)
+    receipt = other.sync(**HARD, accept_source=True, allow_empty=True)
+    assert "index t_n dropped" in said(receipt)
+    for question in (INDEXES, CONSTRAINTS, STATISTICS):
+        assert other.target(question) == other.source(question)
