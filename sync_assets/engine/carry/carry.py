@@ -53,7 +53,7 @@ def begin(
     carrying = seen(run, target, tables, grouped=grouped)
     if carrying is None:
         return None
-    for table, there, _, decision in carrying.look():
+    for table, there, _, decision in carrying.look(where_made=True):
         before = known.get(table.target)
         other = before is not None and is_another(before, carrying.place)
         if there is None or (other and not table.accept_source):
@@ -72,9 +72,10 @@ def finish(carrying: Carrying, receipts: Sequence[Receipt]) -> tuple[Receipt, ..
     carrying.run.report.begin("carry")
     by_target = {receipt.target: receipt for receipt in receipts}
     told: dict[str, list[str]] = {}
+    looked = [*carrying.look()]
     # A foreign key is made after what it refers to, whichever table that is of.
     for later in (False, True):
-        for table, there, made, decision in carrying.look():
+        for table, there, made, decision in looked:
             receipt = by_target.get(str(table.target))
             if receipt is None or there is None:
                 continue

@@ -43,13 +43,18 @@ class Carrying:
         return decide(table, source, there, made, self.together[table.target])
 
     def look(
-        self,
+        self, *, where_made: bool = False
     ) -> Iterator[tuple[Table, TableFacts | None, tuple[Carried, ...], Decision]]:
-        """Each table with what its target has, what was made there, and what is to be done."""
+        """Each table with what its target has, what was made there, and what is to be done.
+
+        `where_made`: only those for which runs have made something.
+        """
         with transaction(self.target) as cursor:
-            there = read_objects(cursor, self.tables)
             made = carried.recall(cursor, self.tables)
-        for name, table in self.tables.items():
+            chosen = [name for name in self.tables if made[name] or not where_made]
+            there = read_objects(cursor, chosen) if chosen else {}
+        for name in chosen:
+            table = self.tables[name]
             decision = self.decide(table, there.get(name), made[name])
             if decision is not None:
                 yield table, there.get(name), made[name], decision
