@@ -10,7 +10,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
-from sync_assets_tests.random_changes import columns, partitions, rows, storage, target, types
+from sync_assets_tests.random_changes import (
+    columns,
+    objects,
+    partitions,
+    rows,
+    storage,
+    target,
+    types,
+)
 from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, RememberedColumns
 
 Render = Callable[[RememberedColumns, Random], list[str]]
@@ -80,6 +88,19 @@ PARTITIONS: Mapping[str, Render] = {
 PLAIN: Mapping[str, Render] = {
     each.__name__: each for each in (storage.prepare_copy, storage.swap_table)
 }
+OBJECTS: Mapping[str, Render] = {
+    each.__name__: each
+    for each in (
+        objects.add_index,
+        objects.add_unique,
+        objects.add_check,
+        objects.set_default,
+        objects.add_statistics,
+        objects.drop_object,
+    )
+}
+"""Only in stories of tables that carry what they have besides rows."""
+
 TARGET = {
     each.__name__: each
     for each in (
@@ -89,12 +110,12 @@ TARGET = {
         target.rename_target_column,
     )
 }
-SOURCE: Mapping[str, Render] = {**DML, **STORAGE, **COLUMNS, **PARTITIONS, **PLAIN}
+SOURCE: Mapping[str, Render] = {**DML, **STORAGE, **COLUMNS, **PARTITIONS, **PLAIN, **OBJECTS}
 AGAIN = "read_again"
 """A part of the table is read again, once somebody has changed it on the target."""
 
-KINDS = (*SOURCE, *TARGET, AGAIN)
-"""Every kind of operation, by name."""
+KINDS = (*(kind for kind in SOURCE if kind not in OBJECTS), *TARGET, AGAIN)
+"""Every kind of operation on rows, columns and tables, by name."""
 
 MODES: Mapping[str, Mapping[str, Any]] = {
     "xmin": {"sync_mode": "xmin_incremental", "changed_blocks": "auto"},
@@ -134,6 +155,7 @@ class Story:
     partitioned: bool
     seed: int
     steps: tuple[Operation | Sync, ...]
+    carries: bool = False
 
 
 Choice = str | tuple[str, str | None]
@@ -167,23 +189,24 @@ def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
     return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2, *[AGAIN] * 12)
 
 
-def stories() -> st.SearchStrategy[Story]:
+def stories(*, carries: bool = False) -> st.SearchStrategy[Story]:
     """Stories of some twenty steps, a third of them of a partitioned table.
 
-    In every fourth the columns stay what they are, so that tables put aside fit later.
+    In every fourth the columns stay what they are, so that tables put aside fit later. Where the table
+    `carries` what it has besides rows, that changes, too.
     """
     tables = [(False, False)] * 4 + [(True, False)] * 2 + [(False, True), (True, True)]
-    return st.sampled_from(tables).flatmap(lambda table: _stories(*table))
+    return st.sampled_from(tables).flatmap(lambda table: _stories(*table, carries))
 
 
-def _stories(partitioned: bool, calm: bool) -> st.SearchStrategy[Story]:
-    choices = _choices(partitioned=partitioned, calm=calm)
+def _stories(partitioned: bool, calm: bool, carries: bool) -> st.SearchStrategy[Story]:
+    choices = (*_choices(partitioned=partitioned, calm=calm), *(*OBJECTS,) * 6 * carries)
     # One text, and not a list: hypothesis makes most of its lists by repeating parts of others,
     # and many kinds would hardly ever come up. A text's letters are drawn alike up to 256.
     last = chr(ord(NO_STEP) + len(choices))
     letters = st.characters(min_codepoint=ord(NO_STEP), max_codepoint=ord(last))
     return st.tuples(st.integers(0, 2**16), st.text(letters, min_size=16, max_size=40)).map(
-        lambda drawn: Story(partitioned, drawn[0], tuple(_steps(choices, *drawn)))
+        lambda drawn: Story(partitioned, drawn[0], tuple(_steps(choices, *drawn)), carries)
     )
 
 

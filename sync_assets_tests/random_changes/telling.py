@@ -23,6 +23,7 @@ from sync_assets_tests.random_changes.sequences import (
     DML,
     KINDS,
     MODES,
+    OBJECTS,
     SOURCE,
     TARGET,
     Operation,
@@ -69,7 +70,8 @@ class Tally:
 
     def table(self) -> str:
         """All of it, to be read."""
-        lines = [f"{self.exact[kind]:6} {kind}" for kind in KINDS]
+        kinds = (*KINDS, *(kind for kind in OBJECTS if self.exact[kind]))
+        lines = [f"{self.exact[kind]:6} {kind}" for kind in kinds]
         lines += [
             f"{n:6} refused: {error} after {kind}"
             for (error, kind), n in sorted(self.refused.items())
@@ -95,6 +97,7 @@ class Telling:
     since: list[str] = field(default_factory=list)
     ever: set[str] = field(default_factory=set)
     held: connection | None = None
+    carries: bool = False
     accompanied: bool = False
     """Whether it travels together with another table, as one of many does."""
 
@@ -103,9 +106,10 @@ class Telling:
         gone = f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
         forgotten = (
             "DO $$ BEGIN IF to_regclass('sync_assets.state') IS NOT NULL THEN "
-            "DELETE FROM sync_assets.state; DELETE FROM sync_assets.receipt; END IF; END $$"
+            "DELETE FROM sync_assets.state; DELETE FROM sync_assets.receipt; "
+            "DELETE FROM sync_assets.carried; END IF; END $$"
         )
-        self.accompanied = story.seed % 2 == 1
+        self.accompanied, self.carries = story.seed % 2 == 1, story.carries
         self.do(self.target, gone, forgotten)
         self.do(self.source, gone, *creation(story))
         self.do(self.source, *rows.bulk_insert(self.shape(), Random(story.seed)))
@@ -236,6 +240,7 @@ class Telling:
         if "changed_blocks" in options and self._is_unlogged():
             # Of such a table no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
+        options |= {"carry": "all"} if self.carries else {}
         return {"deletes": "hard", "allow_empty": True, "max_delete_ratio": 1, **options}
 
     def _sync(self, mode: str) -> None:
@@ -245,6 +250,16 @@ class Telling:
         receipt = self._receipt(**self._options(mode))
         self.script.append(f"-- {receipt.reason}")
         assert self.pair.is_exact(TABLE), "the ends differ"
+        self.script += [f"-- {event}" for event in receipt.events]
+        left = self._left_to_make(mode) if self.carries else []
+        assert not left, f"not carried: {left}"
+
+    def _left_to_make(self, mode: str) -> list[str]:
+        """What the next run would make or drop besides rows."""
+        options = self._options(mode)
+        wanted = SyncMode.parse(options.pop("sync_mode"))
+        planned = self.pair.engine().plan(table_of(TABLE, TABLE, wanted, options)).ddl
+        return [line for line in planned if not line.startswith("--")]
 
     def _receipt(self, **options: Any) -> Receipt:
         """What a run left that the table had to itself, or shared with one that never changes."""

@@ -64,6 +64,15 @@ def test_random_changes_end_exact(pair: Pair) -> None:
         assert tally.refusals <= MOST_REFUSED * tally.syncs
 
 
+@both_ways
+@pytest.mark.timeout(600 + 20 * STORIES)
+def test_random_changes_of_what_a_table_carries_end_exact(pair: Pair) -> None:
+    tally = Tally()
+    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
+    tell_all(pair, tally, max(3, STORIES // 3), carries=True)
+    print(tally.table())  # noqa: T201 (pytest shows it with -rP)
+
+
 CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
     "what had not been committed yet is forgotten": (
         "sync_assets.engine.run.outcome._watermark",
@@ -100,7 +109,13 @@ def test_an_engine_that_gets_one_rule_wrong_is_caught(
 
 
 def tell_all(
-    pair: Pair, tally: Tally, number: int, chosen: str = SEED, *, shrinks: bool = True
+    pair: Pair,
+    tally: Tally,
+    number: int,
+    chosen: str = SEED,
+    *,
+    shrinks: bool = True,
+    carries: bool = False,
 ) -> None:
     """Tell the stories that hypothesis draws; it looks for the shortest that fails."""
     pair.source("CREATE EXTENSION pg_walinspect")
@@ -115,7 +130,7 @@ def tell_all(
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
     )
-    @given(stories())
+    @given(stories(carries=carries))
     def told(story: Story) -> None:
         tell(pair, story, tally, ALLOWED)
 
