@@ -113,6 +113,8 @@ def summary(receipt: Receipt, age: WatermarkAge | None = None) -> str:
         "",
         work,
     ]
+    if receipt.events:
+        lines += ["", *(f"- {in_markdown(event)}" for event in receipt.events)]
     if age and age.holder:
         lines += ["", f"The mark is held back by {in_markdown(str(age.holder))}."]
     return "\n".join(lines)

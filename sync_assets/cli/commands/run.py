@@ -269,6 +269,9 @@ def _print_results(work: _Work, *, everything: bool, as_json: bool) -> None:
     shown = done if everything else shown
     if shown:
         print_rows(HEADINGS, [_row(*each) for each in shown], NUMBERS, spare=SPARE)
+    for name, receipt in shown:
+        for event in (*receipt.events, *receipt.schema_changes):
+            say(f"{name}: {event}")
     if len(shown) < len(done):
         say(f"… and {in_words(len(done) - len(shown))} more; --all prints every line.")
 

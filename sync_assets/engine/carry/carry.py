@@ -125,8 +125,8 @@ class _Making:
                 yield from self._refuse(its, str(refused))
         wanted = [
             each
-            for each in decision.make
-            if (each.kind is Carry.FOREIGN_KEYS) is later and self._is_worth_it(each)
+            for each in decision.make + decision.tried * self.receipt.full
+            if (each.kind is Carry.FOREIGN_KEYS) is later
         ]
         at_once = [each for each in wanted if each.kind is Carry.INDEXES and self._is_first]
         yield from self._build(at_once)
@@ -138,14 +138,6 @@ class _Making:
     def _is_first(self) -> bool:
         """Whether nobody has written to the target yet, nor reads it in long transactions."""
         return self.receipt.watermark_before is None
-
-    def _is_worth_it(self, wanted: Wanted) -> bool:
-        """Whether to try: what failed is tried anew after a day, by a full pass, and when it changes."""
-        for each in self.made:
-            if _place(each) == (wanted.kind, wanted.object.name) and each.problem is not None:
-                failed_so = each.definition == wanted.remembered and each.is_recent
-                return self.receipt.full or not failed_so
-        return True
 
     def _refuse(self, refused: Carried, what: str) -> Iterator[str]:
         """Tell of what cannot be made, the first time."""

@@ -81,6 +81,13 @@ def not_carried(
             yield name, f"{kind.value}: {its or 'the table'}", why
 
 
+def with_work(run: Run, target: Connection, tables: Iterable[Table]) -> set[RelationName]:
+    """The targets on which a run would make or drop something besides rows."""
+    carrying = seen(run, target, tables, grouped=True)
+    looked = carrying.look() if carrying else ()
+    return {its.target for its, _, _, decision in looked if decision.make or decision.drop}
+
+
 def statements_of(run: Run, target: Connection, table: Table, *, first: bool) -> list[str]:
     """What a run would execute for a table, and what it could not make; changes nothing."""
     carrying = seen(run, target, [dataclasses.replace(table, dry_run=False)], grouped=False)

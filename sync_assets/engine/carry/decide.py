@@ -57,9 +57,13 @@ class Wanted:
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What is to be made, what of earlier runs' making to be dropped, and what cannot be made, and why."""
+    """What is to be made, what of earlier runs' making to be dropped, and what cannot be made, and why.
+
+    What was `tried` in vain is tried anew after a day, by a full pass, and once it changes.
+    """
 
     make: tuple[Wanted, ...]
+    tried: tuple[Wanted, ...]
     drop: tuple[Carried, ...]
     refused: tuple[tuple[TableObject, str], ...]
 
@@ -105,7 +109,16 @@ def decide(
         and (place not in known or known[place] in make)
         and (each.kind, each.made_as) not in serving
     )
-    return Decision(make, drop, tuple(refused))
+    in_vain = {
+        (each.kind, each.name, each.definition)
+        for each in made
+        if each.problem is not None and each.is_recent
+    }
+    tried = tuple(
+        each for each in make if (each.kind, each.object.name, each.remembered) in in_vain
+    )
+    make = tuple(each for each in make if each not in tried)
+    return Decision(make, tried, drop, tuple(refused))
 
 
 def _against(

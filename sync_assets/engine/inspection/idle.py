@@ -12,6 +12,7 @@ from datetime import datetime, timezone
 from functools import partial
 from typing import Any
 
+from sync_assets.engine.carry.carrying import with_work
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.names import RelationName
@@ -99,9 +100,12 @@ def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None])
             return
         # One is worth a question too: its answer may spare a whole run.
         plans = plans_of(run, target, asked, known, least=1)
-    for table, plan in zip(asked, plans, strict=True):
-        before = known[table.target]
-        settled(table, _receipt(plan, before) if before and _is_idle(plan) else None)
+        idle = {plan.table.target: plan for plan in plans if _is_idle(plan)}
+        busy = with_work(run, target, [plan.table for plan in idle.values()])
+    for table in asked:
+        before, plan = known[table.target], idle.get(table.target)
+        rests = table.target not in busy
+        settled(table, _receipt(plan, before) if before and plan and rests else None)
 
 
 def _free(run: Run, tables: Sequence[Table]) -> Collection[RelationName]:

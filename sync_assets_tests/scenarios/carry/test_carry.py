@@ -8,6 +8,7 @@ import pytest
 
 from sync_assets.engine import Deletes, Receipt, RelationName, Table
 from sync_assets.engine.errors import SourceIdentityChanged
+from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.table import Carry
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
@@ -318,3 +319,19 @@ def test_another_source_that_is_refused_drops_nothing(
     assert "index t_n dropped" in said(receipt)
     for question in (INDEXES, CONSTRAINTS, STATISTICS):
         assert other.target(question) == other.source(question)
+
+
+def test_a_table_whose_rows_rest_is_not_idle_while_there_is_something_to_make(pair: Pair) -> None:
+    pair.source(*TABLE)
+    name = RelationName("public", "t")
+    table = Table(name, name, carry=(Carry.INDEXES, Carry.CHECKS))
+    pair.engine().sync_each([table])
+    assert set(idle_among(pair.source_url, pair.target_url, [table])) == {name}
+    pair.source("CREATE INDEX another ON t (v)", "ALTER TABLE t ADD CHECK (id < 100000)")
+    pair.target("INSERT INTO t VALUES (100000, 'own', 1)")
+    assert idle_among(pair.source_url, pair.target_url, [table]) == {}
+    (receipt,) = pair.engine().sync_each([table])
+    assert isinstance(receipt, Receipt)
+    assert "index another made" in said(receipt)
+    # What could not be made is no reason to try again and again.
+    assert set(idle_among(pair.source_url, pair.target_url, [table])) == {name}
