@@ -2,16 +2,17 @@
 
 With the URL of the demo's UI it materializes one table by its button, waits for the run, and keeps
 what a person sees in a headless Chromium: the lineage, and the receipt on the asset's page. Without
-one it takes those of thirty tables that were never synced, on a server and in a UI of its own. The
+one it takes those of thirty tables, of which it syncs one, on a server and in a UI of its own. The
 browser test takes the others:
 SYNC_TEST_PICTURES=$PWD/docs/pictures pytest sync_assets_tests/live -k browser
 """
 
 from __future__ import annotations
 
+import subprocess
 import sys
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -47,7 +48,19 @@ attributes:
   tables:
     - source: "sales.*"
     - source: "archive.*"
+    - source: sales.orders
+      carry: all
+      deletes: hard
 """
+BESIDE_ROWS = (
+    "CREATE INDEX orders_by_day ON sales.orders (tenant, created_at)",
+    "CREATE INDEX orders_noted ON sales.orders (note) WHERE note IS NOT NULL",
+    "ALTER TABLE sales.orders ADD CONSTRAINT orders_amount CHECK (amount >= 0)",
+    "CREATE FUNCTION sales.rank(text) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT length($1)'",
+    "CREATE INDEX orders_ranked ON sales.orders (sales.rank(note))",
+    "INSERT INTO sales.orders SELECT i, i % 9, 'note ' || i, i FROM generate_series(1, 4000) i",
+)
+"""What the asset's page tells of a table that carries all it has."""
 ROWS = """\
 ops:
   target__sales__orders:
@@ -78,8 +91,8 @@ def of_the_demo(url: str) -> None:
 
 
 def of_thirty_tables() -> None:
-    """What there is to see before the first sync."""
-    with _thirty_tables() as url, opened_browser(url, PICTURES) as browser:
+    """What there is to see before the first sync, and after that of one."""
+    with _thirty_tables() as (url, sync), opened_browser(url, PICTURES) as browser:
         browser.open("asset-groups", "source_sales", height=700)
         browser.wait.until(lambda driver: "fetching" not in driver.find_element("id", "root").text)
         browser.keep("groups")
@@ -90,6 +103,9 @@ def of_thirty_tables() -> None:
         browser.driver.execute_script(TYPE, ROWS)
         browser.see("No errors")
         browser.keep("rows")
+        sync("sales.orders")
+        browser.open("assets/target/sales/orders", "not carried", height=1100)
+        browser.keep("carry", show="Metadata")
 
 
 def _open_the_launchpad(browser: Browser) -> None:
@@ -99,8 +115,8 @@ def _open_the_launchpad(browser: Browser) -> None:
 
 
 @contextmanager
-def _thirty_tables() -> Iterator[str]:
-    """A UI on two schemas of a source, with an empty target."""
+def _thirty_tables() -> Iterator[tuple[str, Callable[[str], object]]]:
+    """A UI on two schemas of a source, with an empty target, and what syncs a table there."""
     port = free_port()
     with running_server("18") as server, TemporaryDirectory() as place:
         (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
@@ -111,6 +127,7 @@ def _thirty_tables() -> Iterator[str]:
         for schema in ("sales", "archive"):
             tables = [TABLE.format(schema=schema, name=name) for name in NAMES.split()]
             execute(urls["source"], f"CREATE SCHEMA {schema}", *tables)
+        execute(urls["source"], *BESIDE_ROWS)
         own = {f"SYNC_{end.upper()}_URL": url for end, url in urls.items()}
         own |= {"SYNC_DEFS": str(defs.parent), "DAGSTER_HOME": str(home)}
         words = ["dagster_webserver", "-w", str(ROOT / "workspace.yaml"), "-p", str(port)]
@@ -119,7 +136,12 @@ def _thirty_tables() -> Iterator[str]:
             url = f"http://127.0.0.1:{port}"
             if not eventually(lambda: _answers(url)):
                 raise TimeoutError(url)
-            yield url
+
+            def sync(table: str) -> None:
+                command = [sys.executable, "-m", "sync_assets.cli", "run", table]
+                subprocess.run(command, cwd=ROOT, env=environment, check=True)
+
+            yield url, sync
 
 
 def _answers(url: str) -> bool:
