@@ -4,7 +4,14 @@ from __future__ import annotations
 
 import random
 
-from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, PART, TABLE, RememberedColumns
+from sync_assets_tests.random_changes.shape import (
+    MOVED,
+    MOVED_AT,
+    PART,
+    SCHEMA,
+    TABLE,
+    RememberedColumns,
+)
 
 
 def _any(shape: RememberedColumns, chance: random.Random) -> str:
@@ -30,7 +37,12 @@ def add_unique(shape: RememberedColumns, chance: random.Random) -> list[str]:
 
 
 def add_check(shape: RememberedColumns, chance: random.Random) -> list[str]:
-    """That names a column, which may get another name or type, or go."""
+    """That names a column, which may get another name or type, or go.
+
+    A partition that is attached would need it, too.
+    """
+    if shape.partitioned:
+        return []
     return [
         f"ALTER TABLE {TABLE} ADD CHECK ({_any(shape, chance)} IS NULL OR {MOVED} IS NOT NULL OR true)"
     ]
@@ -46,7 +58,8 @@ def set_default(shape: RememberedColumns, chance: random.Random) -> list[str]:
 def add_statistics(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Extended ones, over two columns."""
     other = chance.choice([column.name for column in shape.identifying])
-    return [f"CREATE STATISTICS (ndistinct) ON {MOVED}, {other} FROM {TABLE}"]
+    name = f"{SCHEMA}.{chance.choice(['one', 'two'])}"
+    return [f"CREATE STATISTICS IF NOT EXISTS {name} (ndistinct) ON {MOVED}, {other} FROM {TABLE}"]
 
 
 _DROP = """
