@@ -61,6 +61,18 @@ class CommandGroup(click.Group):
         command: click.Command = getattr(module, cmd_name if where != cmd_name else "command")
         return command
 
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command that is named first; raises UsageError, which names the nearest one."""
+        if args and args[0] not in COMMANDS and not args[0].startswith("-"):
+            from sync_assets.engine.names import nearest
+
+            close = nearest(args[0], COMMANDS)
+            hint = f" Did you mean {close!r}?" if close else ""
+            ctx.fail(f"No such command {args[0]!r}.{hint}")
+        return super().resolve_command(ctx, args)
+
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:  # noqa: ARG002
         """List the commands with the table's short help."""
         with formatter.section("Commands"):

@@ -15,6 +15,7 @@ from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SET_URL, SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.names import nearest
 from sync_assets.engine.postgres.connection import check_url
 
 Address = tuple[str, str]
@@ -130,10 +131,13 @@ def require_one(name: str, connections: Sequence[str]) -> None:
 
 
 def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
-    names = ", ".join(str(synced.table.target) for synced in tables[:NAMED_AT_MOST])
+    targets = [str(synced.table.target) for synced in tables]
+    close = None if set(pattern) & set("*?:") else nearest(pattern, targets)
+    hint = f"Did you mean {close}? " if close else ""
+    names = ", ".join(targets[:NAMED_AT_MOST])
     raise ConfigurationError(
         f"no target table matches {pattern!r}",
-        remedy=f"Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
+        remedy=f"{hint}Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
     )
 
 

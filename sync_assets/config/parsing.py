@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 import enum
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any, get_args
@@ -18,7 +17,7 @@ from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.strict import keys_of
 from sync_assets.config.yaml_file import Document, KeyPath, replaced
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, nearest
 from sync_assets.engine.table import Deletes
 
 TYPE = "sync_assets.TableSync"
@@ -255,8 +254,8 @@ def _models_in(annotation: Any) -> Iterator[type[BaseModel]]:
 
 def _unknown(key: object, known: Iterable[str]) -> str:
     known = list(known)
-    close = difflib.get_close_matches(str(key), known, n=1)
-    hint = f"did you mean {close[0]}?" if close else f"known keys are {', '.join(known)}"
+    close = nearest(str(key), known)
+    hint = f"did you mean {close}?" if close else f"known keys are {', '.join(known)}"
     return f"the key is not known; {hint}"
 
 

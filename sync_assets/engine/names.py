@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Collection, Sequence
+import unicodedata
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.errors import ConfigurationError
 
 IDENTIFIER_BYTES = 63
 """PostgreSQL truncates longer names silently (NAMEDATALEN - 1), so they are refused here."""
+
+
+ALIKE = 0.6
+"""From which share of matching letters on, by `difflib`, a name is taken for a mistyped one."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -48,6 +53,29 @@ class RelationName:
     def as_sql(self) -> str:
         """The name as it can be pasted into a statement."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+def nearest(word: str, known: Iterable[str]) -> str | None:
+    """The known name that a mistyped one is likely to be, None where none is near.
+
+    Of a name with its schema the last part alone is enough, and case does not count.
+    """
+    from difflib import SequenceMatcher  # only a mistake pays for it
+
+    def likeness(name: str) -> tuple[float, float]:
+        """By the last part, which must be alike, and where that is the same for two by the whole."""
+        pairs = zip(_parts(word), _parts(name), strict=True)
+        last, whole = (SequenceMatcher(None, *pair).ratio() for pair in pairs)
+        return last, whole
+
+    best = max(known, key=likeness, default=None)
+    return best if best is not None and likeness(best)[0] >= ALIKE else None
+
+
+def _parts(name: str) -> tuple[str, str]:
+    # A Korean syllable is several letters, of which one is mistyped.
+    letters = unicodedata.normalize("NFD", name.lower())
+    return letters.rpartition(".")[2], letters
 
 
 def parts_of(names: Collection[RelationName]) -> tuple[list[str], list[str]]:
