@@ -27,6 +27,9 @@ ALWAYS = (
 )
 """What a person looks for in a receipt, in the order in which it is shown."""
 
+OF_HISTORY = ("versions_opened", "versions_closed")
+"""Shown where history is kept, also where there are none."""
+
 SELDOM = ("rows_only_in_target", "rows_left_scope")
 """Shown where there is something to say."""
 
@@ -59,6 +62,7 @@ def metadata_of(synced: SyncedTable, receipt: Receipt, around: Around = NOTHING)
         "sync/events": list(receipt.events) or None,
         "sync/schema_changes": list(receipt.schema_changes) or None,
         **{f"sync/{name}": receipt[name] or None for name in SELDOM},
+        **{f"sync/{name}": receipt[name] for name in OF_HISTORY},
         "sync/exact": None if receipt.exact else False,
         "sync/dry_run": receipt.dry_run or None,
         "sync/watermark_held_by": str(holder) if holder else None,

@@ -16,6 +16,7 @@ from sync_assets.config.value_types import (
     Column,
     Expression,
     Group,
+    History,
     Key,
     Lookback,
     MaskOfColumn,
@@ -97,6 +98,12 @@ class TableOptions(AutomationOptions):
         None, ge=0, description="below this many deletes, the ratio is not asked"
     )
     allow_empty: bool | None = Field(None, description="let an emptied source empty the target")
+    history: History | None = Field(
+        None,
+        description="`true` keeps each version of a row that a run saw in `<target>_history`;"
+        " `{table: orders_versions}` names that table, `{table}` is the source's; see"
+        " [history](history.md)",
+    )
     xmin_column: Column | None = Field(
         None, description="the target's column for the source row's transaction id"
     )
@@ -186,15 +193,18 @@ def engine_table(chosen: Mapping[str, Any]) -> Table:
         options["mask"] = tuple(chosen["mask"].items())
     source = RelationName.parse(chosen["source"])
     target = _target(chosen["target"], source) if "target" in chosen else source
+    if isinstance(chosen.get("history"), str):
+        options["history"] = _filled(chosen["history"], source)
     return Table(source=source, target=target, **options)
 
 
 def _target(text: str, source: RelationName) -> RelationName:
     """The target's name, with that of the source where it is a template; raises ConfigurationError."""
-    parts = {"{schema}": source.schema, "{table}": source.name}
     named = RelationName.parse(text)
+    filled = RelationName(_filled(named.schema, source), _filled(named.name, source))
+    return RelationName.parse(str(filled))
 
-    def filled(part: str) -> str:
-        return re.sub(r"\{(schema|table)\}", lambda found: parts[found[0]], part)
 
-    return RelationName.parse(str(RelationName(filled(named.schema), filled(named.name))))
+def _filled(text: str, source: RelationName) -> str:
+    parts = {"{schema}": source.schema, "{table}": source.name}
+    return re.sub(r"\{(schema|table)\}", lambda found: parts[found[0]], text)

@@ -75,6 +75,16 @@ def _carry(value: Any) -> Any:
     return list(Carry) if value == "all" else _columns(value)
 
 
+def _history(value: Any) -> bool | str:
+    if isinstance(value, bool):
+        return value
+    if isinstance(value, dict) and set(value) == {"table"} and isinstance(value["table"], str):
+        name = _column(_places(value["table"]))
+        if "." not in name:
+            return name
+    raise refuse("write true, or {table: its_name}; it is made in the target's schema")
+
+
 def _lookback(value: Any) -> Any:
     number = isinstance(value, int | float) and not isinstance(value, bool)
     return str(value) if number else value
@@ -112,6 +122,10 @@ MaskOfColumn = Annotated[
 Carried = Annotated[
     list[Word[Carry]],
     BeforeValidator(_carry, json_schema_input_type=Literal["all"] | list[Carry]),
+]
+History = Annotated[
+    bool | str,
+    PlainValidator(_history, json_schema_input_type=bool | dict[Literal["table"], str]),
 ]
 Lookback = Annotated[str, BeforeValidator(_lookback)]
 Owners = list[

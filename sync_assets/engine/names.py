@@ -126,6 +126,13 @@ def check_part(part: str, text: str) -> None:
         )
 
 
+def object_name(*parts: str) -> str:
+    """Join names with underscores, cutting the first so that it fits an identifier's 63 bytes."""
+    tail = "".join(f"_{part}" for part in parts[1:])
+    room = IDENTIFIER_BYTES - len(tail.encode())
+    return parts[0].encode()[:room].decode(errors="ignore") + tail
+
+
 def quoted(identifier: str) -> str:
     """An identifier in double quotes, for people to paste; statements use psycopg2.sql."""
     return '"' + identifier.replace('"', '""') + '"'

@@ -29,7 +29,8 @@ class Receipt:
     them, None where none were read that way. `full` says that every row was read, `exact` is false
     where only the cursor was trusted; `events` say what happened to the source's partitions, and
     which rows made way for others, `schema_changes` what happened to its columns; `key` are the
-    columns that tell rows apart; of a `dry_run` nothing was published. Fields can also be read as
+    columns that tell rows apart; of a `dry_run` nothing was published.
+    `versions_opened` and `versions_closed` count those of its history, None where none is kept. Fields can also be read as
     items: `receipt["max_xmin"]`.
     """
 
@@ -66,6 +67,8 @@ class Receipt:
     key: tuple[str, ...] = ()
     columns: tuple[ColumnShape, ...] = ()
     status: str = "success"
+    versions_opened: int | None = None
+    versions_closed: int | None = None
 
     @property
     def max_xmin(self) -> int | None:

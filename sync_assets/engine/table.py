@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 from sync_assets.engine.computed.expression import require_expression
 from sync_assets.engine.computed.masks import Mask, MaskKey, key_of, parsed_masks
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import RelationName, check_part
+from sync_assets.engine.names import RelationName, check_part, object_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+
+
+HISTORY = "history"
+"""What the name of a history's table ends with."""
 
 
 class Choice(str, enum.Enum):
@@ -116,7 +120,8 @@ class Table:
 
     `columns` or `exclude` choose what travels; `expressions` are (column, SQL) pairs computed on
     the source in the column's place; `mask` are (column, Mask) pairs, made under `mask_key` or else
-    the variable SYNC_MASK_KEY; `where` is an SQL condition on the source's rows. `only` reads a
+    the variable SYNC_MASK_KEY; `where` is an SQL condition on the source's rows. `history` keeps each
+    version of a row that a run saw, in a table beside the target whose name it may give. `only` reads a
     table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
     number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
     many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
@@ -157,6 +162,7 @@ class Table:
     rows: str | None = None
     approved_changes: tuple[str, ...] = ()
     dry_run: bool = False
+    history: bool | str = False
 
     def __post_init__(self) -> None:
         for name in (self.xmin_column, self.deleted_column):
@@ -164,6 +170,11 @@ class Table:
         self._check_cursor()
         self._check_rows()
         self._check_masks()
+        if self.history_table == self.target:
+            raise ConfigurationError(
+                f"the history of {self.target} is to be in that table itself",
+                remedy="Give it another name: history: {table: …}; or history: true.",
+            )
         limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
         for name, value in limits.items():
             if value < 0:
@@ -189,6 +200,16 @@ class Table:
         """The key of its masks, None where they need none; raises ConfigurationError."""
         column = next((name for name, mask in self.mask if mask.needs_key), None)
         return key_of(column, str(self.source), self.mask_key) if column else None
+
+    @property
+    def history_table(self) -> RelationName | None:
+        """The table of its rows' versions, beside the target; None where none are kept. Raises ConfigurationError."""
+        if self.history is False:
+            return None
+        if isinstance(self.history, str):
+            check_part(self.history, self.history)
+            return RelationName(self.target.schema, self.history)
+        return RelationName(self.target.schema, object_name(self.target.name, HISTORY))
 
     def _check_cursor(self) -> None:
         wanted = self.mode is SyncMode.INCREMENTAL_SYNC

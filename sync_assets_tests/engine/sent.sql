@@ -25,6 +25,10 @@ LOCK TABLE ONLY "shop"."orders" IN ACCESS SHARE MODE NOWAIT
 
 SAVEPOINT chunk;
 SELECT pg_catalog.set_config('tcp_user_timeout', LEAST(900000, CASE WHEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) OPERATOR(pg_catalog.>) 0 THEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) END)::pg_catalog.int8::pg_catalog.text, true);
+LOCK TABLE ONLY "shop"."all" IN ACCESS SHARE MODE NOWAIT
+
+SAVEPOINT chunk;
+SELECT pg_catalog.set_config('tcp_user_timeout', LEAST(900000, CASE WHEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) OPERATOR(pg_catalog.>) 0 THEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) END)::pg_catalog.int8::pg_catalog.text, true);
 LOCK TABLE ONLY "shop"."high" IN ACCESS SHARE MODE NOWAIT
 
 SAVEPOINT chunk;
@@ -62,6 +66,177 @@ RELEASE chunk
 -- export.leaf_access.beat
 
 SELECT
+
+
+-- history.commit_times._asked
+
+<BEGIN>
+
+COMMIT
+
+SELECT xid, CASE WHEN current_setting('track_commit_timestamp')::boolean THEN pg_xact_commit_timestamp(xid::text::xid8::xid) END
+  FROM unnest(%s::bigint[]) AS xid
+
+
+-- history.commit_times._made
+
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_times" (xid bigint, committed timestamptz)
+  ON COMMIT DROP
+
+
+-- history.commit_times.commit_times
+
+CLOSE written
+
+DECLARE written NO SCROLL CURSOR FOR SELECT DISTINCT w."source_xmin"
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS w
+  WHERE w."source_xmin" >= <xid>
+
+DECLARE written NO SCROLL CURSOR FOR SELECT DISTINCT w."source_xmin"
+  FROM "shop"."orders" AS w
+  WHERE w."source_xmin" >= <xid>
+
+FETCH 50000
+  FROM written
+
+INSERT INTO "pg_temp"."sync_assets_staging_<digest>_times" SELECT *
+  FROM unnest(%s::bigint[], %s::timestamptz[])
+
+
+-- history.follow._done
+
+INSERT INTO "shop"."orders_history" ("id", "total", "email", "source_xmin", valid_from, time_from) SELECT "t"."id", "t"."total", "t"."email", "t"."source_xmin", <time>::timestamptz, 'snapshot'
+  FROM "shop"."orders" AS t
+  WHERE true
+
+INSERT INTO "shop"."orders_history" ("id", "total", "email", "source_xmin", valid_from, time_from) SELECT "t"."id", "t"."total", "t"."email", "t"."source_xmin", greatest(coalesce(c.committed, <time>::timestamptz), (SELECT max(p.valid_to)
+  FROM "shop"."orders_history" AS p
+  WHERE "p"."id" OPERATOR(pg_catalog.=) "t"."id")), CASE WHEN c.committed IS NULL THEN 'snapshot' ELSE 'commit' END
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  LEFT JOIN "pg_temp"."sync_assets_staging_<digest>_times" AS c (xid, committed)
+  ON c.xid = t."source_xmin"
+  WHERE true AND NOT EXISTS (SELECT
+  FROM "shop"."orders_history" AS h
+  WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id")
+
+INSERT INTO "shop"."orders_history" ("id", "total", "mail", "source_xmin", "note", valid_from, time_from) SELECT "t"."id", "t"."total", "t"."mail", "t"."source_xmin", "t"."note", greatest(coalesce(c.committed, <time>::timestamptz), (SELECT max(p.valid_to)
+  FROM "shop"."orders_history" AS p
+  WHERE "p"."id" OPERATOR(pg_catalog.=) "t"."id" AND "p"."total" OPERATOR(pg_catalog.=) "t"."total")), CASE WHEN c.committed IS NULL THEN 'snapshot' ELSE 'commit' END
+  FROM "shop"."orders" AS t
+  LEFT JOIN (SELECT NULL::bigint, NULL::timestamptz
+  WHERE false) AS c (xid, committed)
+  ON c.xid = t."source_xmin"
+  WHERE t."deleted_at" IS NULL AND NOT EXISTS (SELECT
+  FROM "shop"."orders_history" AS h
+  WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND "h"."total" OPERATOR(pg_catalog.=) "t"."total")
+
+INSERT INTO "shop"."orders_history" ("id", "total", "mail", "source_xmin", "note", valid_from, time_from) SELECT "t"."id", "t"."total", "t"."mail", "t"."source_xmin", "t"."note", greatest(coalesce(c.committed, <time>::timestamptz), (SELECT max(p.valid_to)
+  FROM "shop"."orders_history" AS p
+  WHERE "p"."id" OPERATOR(pg_catalog.=) "t"."id")), CASE WHEN c.committed IS NULL THEN 'snapshot' ELSE 'commit' END
+  FROM "shop"."orders" AS t
+  LEFT JOIN (SELECT NULL::bigint, NULL::timestamptz
+  WHERE false) AS c (xid, committed)
+  ON c.xid = t."source_xmin"
+  WHERE true AND NOT EXISTS (SELECT
+  FROM "shop"."orders_history" AS h
+  WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id")
+
+UPDATE "shop"."orders_history" AS h
+  SET valid_to = greatest(<time>::timestamptz, h.valid_from + interval '1 microsecond'), ended_by = 'delete'
+  WHERE h.valid_to IS NULL AND EXISTS (SELECT
+  FROM "pg_temp"."sync_assets_staging_<digest>_gone" AS s
+  WHERE "h"."id" OPERATOR(pg_catalog.=) "s"."id") AND NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND true)
+
+UPDATE "shop"."orders_history" AS h
+  SET valid_to = greatest(<time>::timestamptz, h.valid_from + interval '1 microsecond'), ended_by = 'delete'
+  WHERE h.valid_to IS NULL AND NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND "h"."total" OPERATOR(pg_catalog.=) "t"."total" AND t."deleted_at" IS NULL)
+
+UPDATE "shop"."orders_history" AS h
+  SET valid_to = greatest(<time>::timestamptz, h.valid_from + interval '1 microsecond'), ended_by = 'delete'
+  WHERE h.valid_to IS NULL AND NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND true)
+
+UPDATE "shop"."orders_history" AS h
+  SET valid_to = greatest(coalesce(c.committed, <time>::timestamptz), h.valid_from + interval '1 microsecond'), ended_by = 'update'
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  LEFT JOIN "pg_temp"."sync_assets_staging_<digest>_times" AS c (xid, committed)
+  ON c.xid = t."source_xmin"
+  WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND true AND pg_catalog.record_image_ne(ROW("h"."id", "h"."total", "h"."email"), ROW("t"."id", "t"."total", "t"."email"))
+
+UPDATE "shop"."orders_history" AS h
+  SET valid_to = greatest(coalesce(c.committed, <time>::timestamptz), h.valid_from + interval '1 microsecond'), ended_by = 'update'
+  FROM "shop"."orders" AS t
+  LEFT JOIN (SELECT NULL::bigint, NULL::timestamptz
+  WHERE false) AS c (xid, committed)
+  ON c.xid = t."source_xmin"
+  WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND "h"."total" OPERATOR(pg_catalog.=) "t"."total" AND t."deleted_at" IS NULL AND pg_catalog.record_image_ne(ROW("h"."id", "h"."total", "h"."mail", "h"."note"), ROW("t"."id", "t"."total", "t"."mail", "t"."note"))
+
+UPDATE "shop"."orders_history" AS h
+  SET valid_to = greatest(coalesce(c.committed, <time>::timestamptz), h.valid_from + interval '1 microsecond'), ended_by = 'update'
+  FROM "shop"."orders" AS t
+  LEFT JOIN (SELECT NULL::bigint, NULL::timestamptz
+  WHERE false) AS c (xid, committed)
+  ON c.xid = t."source_xmin"
+  WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND true AND pg_catalog.record_image_ne(ROW("h"."id", "h"."total", "h"."mail", "h"."note"), ROW("t"."id", "t"."total", "t"."mail", "t"."note"))
+
+
+-- history.shape._change_type
+
+<PINNED>
+
+<UNPINNED>
+
+
+-- history.shape._renamed
+
+ALTER TABLE "shop"."orders_history" RENAME "email" TO "mail"
+
+
+-- history.shape._retyped
+
+ALTER TABLE "shop"."orders_history" ADD COLUMN "note" text
+
+
+-- history.shape.brought_up
+
+COMMENT
+  ON TABLE "shop"."orders_history" IS 'versions of the rows of shop.orders'
+
+CREATE TABLE "shop"."orders_history" ("id" bigint, "total" integer, "email" text, "source_xmin" bigint, valid_from timestamptz NOT NULL, valid_to timestamptz, ended_by text, time_from text NOT NULL, CHECK (valid_from < valid_to))
+
+
+-- history.shape.index
+
+CREATE INDEX
+  ON "shop"."orders_history" ("id")
+
+CREATE INDEX
+  ON "shop"."orders_history" ("id", "total")
+
+CREATE UNIQUE INDEX
+  ON "shop"."orders_history" ("id")
+  WHERE valid_to IS NULL
+
+CREATE UNIQUE INDEX
+  ON "shop"."orders_history" ("id", "total")
+  WHERE valid_to IS NULL
+
+DROP INDEX "shop"."orders_history_id_idx"
+
+SELECT n.nspname, ic.relname, i.indisunique, pg_get_expr(i.indpred, i.indrelid), (SELECT array_agg(a.attname::text ORDER BY k.ord)
+  FROM unnest(i.indkey::int2[]) WITH ORDINALITY AS k (attnum, ord) JOIN pg_attribute a
+  ON a.attrelid = i.indrelid AND a.attnum = k.attnum)
+  FROM pg_index i JOIN pg_class ic
+  ON ic.oid = i.indexrelid JOIN pg_namespace n
+  ON n.oid = ic.relnamespace
+  WHERE i.indrelid = %s::regclass AND i.indisvalid
 
 
 -- load.immutable._create_probe
@@ -137,6 +312,19 @@ WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
   FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
   FROM above
   UNION ALL (SELECT "source_xmin", ARRAY[]::text[]
+  FROM "pg_temp"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" = (SELECT xid
+  FROM floor) AND (SELECT count(*)
+  FROM above) < 100 LIMIT 100) ORDER BY 1 DESC LIMIT 100
+
+WITH floor AS MATERIALIZED ( SELECT coalesce((SELECT "source_xmin"
+  FROM "pg_temp"."sync_assets_staging_<digest>" TABLESAMPLE SYSTEM (1)
+  WHERE "source_xmin" IS NOT NULL ORDER BY 1 DESC OFFSET 100 - 1 LIMIT 1), 0) AS xid ), above AS MATERIALIZED ( SELECT "source_xmin" AS xid, ARRAY[pg_catalog.format('%s', "id"), pg_catalog.format('%s', "total")]::text[] AS key
+  FROM "pg_temp"."sync_assets_staging_<digest>"
+  WHERE "source_xmin" > (SELECT xid
+  FROM floor) ORDER BY 1 DESC LIMIT 100 ) SELECT xid, key
+  FROM above
+  UNION ALL (SELECT "source_xmin", ARRAY[pg_catalog.format('%s', "id"), pg_catalog.format('%s', "total")]::text[]
   FROM "pg_temp"."sync_assets_staging_<digest>"
   WHERE "source_xmin" = (SELECT xid
   FROM floor) AND (SELECT count(*)
@@ -279,6 +467,11 @@ CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "part" 
 
 <BEGIN>;
 SET LOCAL synchronous_commit = off;
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "total" bigint, "mail" text, "note" text, "source_xmin" bigint);
+<PINNED>
+
+<BEGIN>;
+SET LOCAL synchronous_commit = off;
 CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>" ("id" bigint, "total" integer, "email" integer, "source_xmin" bigint);
 <PINNED>
 
@@ -372,6 +565,10 @@ WITH only_here AS MATERIALIZED (SELECT t."email" AS value
 
 -- merge.alter._tried
 
+ALTER TABLE "shop"."orders" ADD COLUMN "deleted_at" timestamp with time zone
+
+ALTER TABLE "shop"."orders" ADD COLUMN "note" text
+
 ALTER TABLE "shop"."orders" ALTER COLUMN "email" TYPE integer
 
 ALTER TABLE "shop"."orders" ALTER COLUMN "email" TYPE integer
@@ -382,6 +579,17 @@ ALTER TABLE "shop"."orders" ALTER COLUMN "email" TYPE text
 ALTER TABLE "shop"."orders" ALTER COLUMN "name" TYPE moved.name
 
 ALTER TABLE "shop"."orders" ALTER COLUMN "span" TYPE kinds.width
+
+ALTER TABLE "shop"."orders" ALTER COLUMN "total"
+  SET NOT NULL, ADD PRIMARY KEY ("id", "total")
+
+ALTER TABLE "shop"."orders" ALTER COLUMN "total" TYPE bigint
+
+ALTER TABLE "shop"."orders" DROP CONSTRAINT "orders_pkey"
+
+ALTER TABLE "shop"."orders" RENAME COLUMN "email" TO "mail"
+
+ALTER TABLE "shop"."orders_history" ALTER COLUMN "total" TYPE bigint
 
 RELEASE alteration
 
@@ -603,6 +811,16 @@ CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_gone"
   FROM "sync_assets"."keys_by_page_<digest>" AS m JOIN "pg_temp"."sync_assets_staging_<digest>_pages" AS p
   ON m.leaf = p.leaf AND m.page = p.page) AS m CROSS JOIN LATERAL unnest("m"."keys_1") AS k ("id")) AS t
   WHERE NOT EXISTS (SELECT
+  FROM "pg_temp"."sync_assets_staging_<digest>_keys" AS s
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")
+
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_gone"
+  ON COMMIT DROP AS SELECT t.*
+  FROM (SELECT k.*
+  FROM (SELECT m.*
+  FROM "sync_assets"."keys_by_page_<digest>" AS m JOIN "pg_temp"."sync_assets_staging_<digest>_pages" AS p
+  ON m.leaf = p.leaf AND m.page = p.page) AS m CROSS JOIN LATERAL unnest("m"."keys_1") AS k ("id")) AS t
+  WHERE NOT EXISTS (SELECT
   FROM (SELECT *
   FROM pg_catalog.json_to_recordset('[]') AS s ("id" bigint, "sync_assets.leaf" bigint, "sync_assets.page" bigint)
   WHERE false) AS s
@@ -653,6 +871,16 @@ SELECT (SELECT count(*)
   FROM "pg_temp"."sync_assets_staging_<digest>" AS s
   WHERE NOT EXISTS (SELECT
   FROM "shop"."orders" AS t
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id" AND t."total" OPERATOR(pg_catalog.=) "s"."total")), (SELECT count(*)
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id" AND t."total" OPERATOR(pg_catalog.=) "s"."total"
+  WHERE (pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."mail", "t"."note"), ROW("s"."id", "s"."total", "s"."mail", "s"."note")) OR t."deleted_at" IS NOT NULL))
+
+SAVEPOINT collision;
+SELECT (SELECT count(*)
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s
+  WHERE NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
   WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")), (SELECT count(*)
   FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
   ON t."id" OPERATOR(pg_catalog.=) "s"."id"
@@ -667,6 +895,16 @@ SELECT (SELECT count(*)
   FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
   ON t."id" OPERATOR(pg_catalog.=) "s"."id"
   WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."email"), ROW("s"."id", "s"."total", "s"."email")))
+
+SAVEPOINT collision;
+SELECT (SELECT count(*)
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s
+  WHERE NOT EXISTS (SELECT
+  FROM "shop"."orders" AS t
+  WHERE t."id" OPERATOR(pg_catalog.=) "s"."id")), (SELECT count(*)
+  FROM "pg_temp"."sync_assets_staging_<digest>" AS s JOIN "shop"."orders" AS t
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHERE pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."mail", "t"."note"), ROW("s"."id", "s"."total", "s"."mail", "s"."note")))
 
 SAVEPOINT collision;
 SELECT (SELECT count(*)
@@ -733,6 +971,28 @@ WITH merged AS (MERGE INTO "shop"."orders" AS t
   SET "id" = s."id", "total" = s."total", "email" = s."email", "source_xmin" = s."source_xmin"
   WHEN NOT MATCHED THEN INSERT ("id", "total", "email", "source_xmin") OVERRIDING SYSTEM VALUE
   VALUES ("s"."id", "s"."total", "s"."email", "s"."source_xmin")
+  RETURNING merge_action() AS action) SELECT count(*) FILTER (WHERE action = 'INSERT'), count(*) FILTER (WHERE action = 'UPDATE')
+  FROM merged
+
+SAVEPOINT collision;
+WITH merged AS (MERGE INTO "shop"."orders" AS t
+  USING "pg_temp"."sync_assets_staging_<digest>" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id"
+  WHEN MATCHED AND pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."mail", "t"."note"), ROW("s"."id", "s"."total", "s"."mail", "s"."note")) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "mail" = s."mail", "note" = s."note", "source_xmin" = s."source_xmin"
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "mail", "note", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."mail", "s"."note", "s"."source_xmin")
+  RETURNING merge_action() AS action) SELECT count(*) FILTER (WHERE action = 'INSERT'), count(*) FILTER (WHERE action = 'UPDATE')
+  FROM merged
+
+SAVEPOINT collision;
+WITH merged AS (MERGE INTO "shop"."orders" AS t
+  USING "pg_temp"."sync_assets_staging_<digest>" AS s
+  ON t."id" OPERATOR(pg_catalog.=) "s"."id" AND t."total" OPERATOR(pg_catalog.=) "s"."total"
+  WHEN MATCHED AND (pg_catalog.record_image_ne(ROW("t"."id", "t"."total", "t"."mail", "t"."note"), ROW("s"."id", "s"."total", "s"."mail", "s"."note")) OR t."deleted_at" IS NOT NULL) THEN UPDATE
+  SET "id" = s."id", "total" = s."total", "mail" = s."mail", "note" = s."note", "source_xmin" = s."source_xmin", "deleted_at" = NULL
+  WHEN NOT MATCHED THEN INSERT ("id", "total", "mail", "note", "source_xmin") OVERRIDING SYSTEM VALUE
+  VALUES ("s"."id", "s"."total", "s"."mail", "s"."note", "s"."source_xmin")
   RETURNING merge_action() AS action) SELECT count(*) FILTER (WHERE action = 'INSERT'), count(*) FILTER (WHERE action = 'UPDATE')
   FROM merged
 

@@ -1,4 +1,4 @@
-"""The statements that export, load and merge write where they send them, as text: `sent.sql`.
+"""The statements that export, load, merge and history write where they send them, as text: `sent.sql`.
 
 A few runs reach every line that sends one; what the modules of statements build for them is in
 `statements.sql`. Values stay the placeholders that the driver fills in.
@@ -32,7 +32,7 @@ from sync_assets_tests.fixtures.sent import in_lines, modules, on_one_line, reco
 
 GOLDEN = Path(__file__).with_name("sent.sql")
 ENGINE = "sync_assets.engine."
-PACKAGES = tuple(f"{ENGINE}{name}" for name in ("export", "load", "merge"))
+PACKAGES = tuple(f"{ENGINE}{name}" for name in ("export", "load", "merge", "history"))
 BUILDERS = (copy_statements, staging_statements, merge_statements)
 SHORT = {
     "; ".join(PINNED): "<PINNED>",
@@ -268,6 +268,25 @@ def a_column_that_must_not_be_empty(shop: Shop) -> None:
         shop.sync()
 
 
+def versions_of_rows(shop: Shop) -> None:
+    part = "CREATE TABLE shop.all PARTITION OF shop.orders DEFAULT"
+    shop.source("CREATE EXTENSION IF NOT EXISTS pg_walinspect SCHEMA public")
+    shop.open(f"{CREATE} PARTITION BY RANGE (id)", part, FILL)
+    options: dict[str, Any] = {"history": True, "changed_blocks": "require"}
+    shop.sync()
+    for _ in range(2):
+        shop.sync(**options)
+    shop.source(*CHANGE)
+    shop.sync(**options)
+    shop.source(
+        "ALTER TABLE shop.orders RENAME email TO mail",
+        "ALTER TABLE shop.orders ADD note text, ALTER total TYPE bigint",
+    )
+    shop.sync(**options)
+    shop.source("ALTER TABLE shop.orders DROP CONSTRAINT orders_pkey, ADD PRIMARY KEY (id, total)")
+    shop.sync(history=True, deletes="soft")
+
+
 STORIES = (
     a_first_load_and_a_later_run,
     a_filter_that_the_target_proves,
@@ -282,6 +301,7 @@ STORIES = (
     tables_that_reference_each_other,
     what_acts_on_the_target,
     a_column_that_must_not_be_empty,
+    versions_of_rows,
 )
 
 
@@ -333,6 +353,8 @@ def written(text: str) -> str:
     for settings, name in SHORT.items():
         text = text.replace(settings, name)
     text = re.sub(r"(staging|keys_by_page)_[0-9a-f]{16}", r"\1_<digest>", text)
+    text = re.sub(r"'[-\d]+T[:.\d]+\+00:00'", "<time>", text)
+    text = re.sub(r'("source_xmin" >= )\d+', r"\1<xid>", text)
     return in_lines(re.sub(r"(leaf = |ARRAY\[)\d{5,}", r"\1<oid>", text))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 from sync_assets.engine.carry.carrying import with_work
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.history.follow import is_followed
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.catalog import read_sizes
@@ -104,7 +105,7 @@ def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None])
         busy = with_work(run, target, [plan.table for plan in idle.values()])
     for table in asked:
         before, plan = known[table.target], idle.get(table.target)
-        rests = table.target not in busy
+        rests = before and plan and table.target not in busy and is_followed(plan, before)
         settled(table, _receipt(plan, before) if before and plan and rests else None)
 
 

@@ -25,7 +25,7 @@ class Alteration:
 
     `converts` does it where PostgreSQL has no cast of its own, and `clears` where a value does
     not convert: only where every row is sent again. Where rows stay that are not, `narrows` is what
-    they might lose by.
+    they might lose by. `renames` are a column's old and new name.
     """
 
     statement: Composable
@@ -33,6 +33,7 @@ class Alteration:
     converts: Composable | None = None
     clears: Composable | None = None
     narrows: Narrowing | None = None
+    renames: tuple[str, str] | None = None
 
 
 def column_definition(name: str, type_: str, collation: str | None) -> Composable:
@@ -77,6 +78,7 @@ def rename_column(target: RelationName, old: str, new: str) -> Alteration:
     return Alteration(
         _table(target, "RENAME COLUMN {old} TO {new}", old=Identifier(old), new=Identifier(new)),
         f"rename column {quoted(old)} to {quoted(new)}",
+        renames=(old, new),
     )
 
 

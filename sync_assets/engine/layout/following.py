@@ -11,8 +11,9 @@ from sync_assets.engine.layout import alteration
 from sync_assets.engine.layout.alteration import Alteration, Narrowing
 from sync_assets.engine.layout.differences import column_before, text_changed
 from sync_assets.engine.layout.keys import choose_key
-from sync_assets.engine.layout.layout import MOST_COLUMNS, holds, object_name
+from sync_assets.engine.layout.layout import MOST_COLUMNS, holds
 from sync_assets.engine.layout.renaming import renames
+from sync_assets.engine.names import object_name
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.shape import RememberedColumns

@@ -72,11 +72,8 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
     """How `source` fits `target`; raises SchemaConflict, UnusableKey or ConfigurationError."""
     _require_own_names(table, source)
     key = choose_key(table, source, target)
-    if key is None and table.deletes is Deletes.SOFT:
-        raise errors.UnusableKey(
-            f"{table.source} has no key, and rows without one cannot be marked as deleted",
-            remedy="Name the columns that identify a row: key: [id]; or leave deletes: soft out.",
-        )
+    if key is None:
+        _require_no_key_needed(table)
     if len(source.columns) >= MOST_COLUMNS:
         raise errors.UnsupportedRelation(
             f"{table.source} has {len(source.columns)} columns, which leaves no room for ours",
@@ -124,6 +121,20 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             *(alteration.add_column(table.target, name, type_) for name, type_ in ours),
         ),
     )
+
+
+def _require_no_key_needed(table: Table) -> None:
+    """Refuse what rows without a key cannot have; raises UnusableKey."""
+    options = {
+        "deletes: soft": (table.deletes is Deletes.SOFT, "be marked as deleted"),
+        "history": (table.history, "have a history: nothing says which version follows which"),
+    }
+    for option, (wanted, what) in options.items():
+        if wanted:
+            raise errors.UnusableKey(
+                f"{table.source} has no key, and rows without one cannot {what}",
+                remedy=f"Name the columns that identify a row: key: [id]; or leave {option} out.",
+            )
 
 
 def _require_own_names(table: Table, source: Relation) -> None:
@@ -269,10 +280,3 @@ def _is_longer(given: re.Match[str], wanted: re.Match[str]) -> bool:
         return wanted["length"] is None
     same_scale = (given["scale"] or "0") == (wanted["scale"] or "0")
     return same_scale and int(wanted["length"]) >= int(given["length"])
-
-
-def object_name(*parts: str) -> str:
-    """Join names with underscores, cutting the first so that it fits an identifier's 63 bytes."""
-    tail = "".join(f"_{part}" for part in parts[1:])
-    room = 63 - len(tail.encode())
-    return parts[0].encode()[:room].decode(errors="ignore") + tail

@@ -16,7 +16,6 @@ from psycopg2.sql import SQL, Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Batch, Exported
-from sync_assets.engine.layout.layout import object_name
 from sync_assets.engine.load import staging_statements
 from sync_assets.engine.load.copy_in import copy_in
 from sync_assets.engine.load.few_keys import are_few, as_rows
@@ -27,7 +26,7 @@ from sync_assets.engine.load.preconditions import (
     require_types,
 )
 from sync_assets.engine.load.types import distinct, following
-from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.names import RelationName, object_name, staging_name
 from sync_assets.engine.plan.plan import KeyBuckets, Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import Schemas

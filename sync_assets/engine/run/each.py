@@ -17,6 +17,7 @@ import psycopg2
 from sync_assets.engine.carry import carry
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.history.follow import is_followed
 from sync_assets.engine.load.staging import Staged, drop_staging
 from sync_assets.engine.merge.merge import Merged
 from sync_assets.engine.plan.chunks import WORTH_A_WORKER
@@ -130,6 +131,8 @@ class _Untouched:
 def _untouched(run: Run, staged: Staged, before: State | None) -> _Untouched | None:
     plan = staged.plan
     if before is None or plan.table.dry_run or plan.layout.alterations or not plan.finds_nothing:
+        return None
+    if not is_followed(plan, before):
         return None
     receipt = make_receipt(run, staged, Merged(0, 0), before, None)
     after = state_after(staged, before, receipt, before.target_storage)

@@ -143,6 +143,7 @@ def state_seen(plan: Plan, known: State | None, watermark: int, storage: str) ->
             plan.layout.key_columns,
             known.columns if known else None,
         ),
+        history=known.history if known and plan.table.history else None,
     )
 
 

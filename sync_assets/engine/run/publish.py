@@ -1,15 +1,17 @@
 """The second half of a run: the transaction that changes the target.
 
-merge → state
+merge → history → state
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+import dataclasses
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
 from sync_assets.engine.context import Run
+from sync_assets.engine.history.follow import Followed, follow
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import merge
 from sync_assets.engine.merge.collisions import StillThere
@@ -97,19 +99,23 @@ def _published(
         require_locks(cursor, targets)
         done = [*write(cursor, partial(still_there, run.sessions))]
         report.spent("merge")
+        there = read_relations(cursor, [*targets, *_histories(done)])
+        followed = _followed(cursor, run, done, there)
+        if followed:
+            report.spent("history")
         if flush is not None:
             flush.ensure()
         report.spent("flush")
         report.begin("state")
         receipts = []
-        there = read_relations(cursor, targets)
         for each in done:
             name, before = each.staged.target, each.before
             now = there.get(name)
-            receipt = receipt_of(run, each, now)
+            receipt, history = _with_versions(receipt_of(run, each, now), followed.get(name))
             receipts.append(receipt)
             if now is not None and not each.staged.plan.table.dry_run:
                 after = state_after(each.staged, before, receipt, now.storage)
+                after = dataclasses.replace(after, history=history)
                 source = each.staged.plan.table.source
                 advance.advance(cursor, name, source, before, after, receipt)
         report.begin("commit")
@@ -117,6 +123,34 @@ def _published(
         if any(each.staged.plan.table.dry_run for each in done):
             cursor.execute("ROLLBACK")
     return tuple(receipts)
+
+
+def _histories(done: Sequence[Written]) -> Iterator[RelationName]:
+    names = (each.staged.plan.table.history_table for each in done)
+    return (name for name in names if name is not None)
+
+
+def _followed(
+    cursor: Cursor, run: Run, done: Sequence[Written], there: Mapping[RelationName, Relation]
+) -> dict[RelationName, Followed]:
+    """What the histories have followed, of those tables that keep one."""
+    found = {
+        each.staged.target: follow(
+            cursor, run.sessions, each.staged, each.merged, each.before, there
+        )
+        for each in done
+    }
+    return {name: followed for name, followed in found.items() if followed is not None}
+
+
+def _with_versions(receipt: Receipt, followed: Followed | None) -> tuple[Receipt, str | None]:
+    """The receipt with the counts of versions, and what the state remembers of their table."""
+    if followed is None:
+        return receipt, None
+    counted = dataclasses.replace(
+        receipt, versions_opened=followed.opened, versions_closed=followed.closed
+    )
+    return counted, followed.remembered
 
 
 def _expected_storage(group: Sequence[Staged], known: States) -> dict[RelationName, str]:

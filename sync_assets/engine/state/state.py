@@ -51,7 +51,7 @@ class State:
     """The state of one table after its last run; `version` guards against a lost update.
 
     `positions` are where the next run's WAL window may start. `mapped` says that the target has a
-    map of the source's keys by page.
+    map of the source's keys by page, `history` which table has followed all versions of its rows.
     """
 
     version: int
@@ -74,6 +74,7 @@ class State:
     positions: tuple[Position, ...] = ()
     mapped: bool = False
     columns: RememberedColumns | None = None
+    history: str | None = None
 
 
 _COLUMNS = {"lsn": "source_lsn", "database": "source_database", "mapped": "map"}

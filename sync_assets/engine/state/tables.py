@@ -10,7 +10,7 @@ from sync_assets.engine.postgres.session import Connection, Cursor, row, transac
 STATE = "sync_assets"
 """The schema of what is ours."""
 
-STATE_VERSION = 7
+STATE_VERSION = 8
 """Raise it with every change of the tables below, and migrate."""
 
 LOADS = """
@@ -67,7 +67,7 @@ CREATE TABLE IF NOT EXISTS sync_assets.state (
   cursor_column text, cursor_mark text,
   columns jsonb,
   samples jsonb NOT NULL DEFAULT '[]',
-  positions jsonb NOT NULL DEFAULT '[]', map text,
+  positions jsonb NOT NULL DEFAULT '[]', map text, history text,
   synced_at timestamptz NOT NULL DEFAULT clock_timestamp(),
   run_id text NOT NULL
 );
@@ -143,6 +143,10 @@ MAPS_BY_STORAGE = """
 ALTER TABLE sync_assets.state DROP mapped, ADD map text
 """
 
+HISTORIES = """
+ALTER TABLE sync_assets.state ADD history text
+"""
+
 MIGRATIONS: tuple[str, ...] = (
     CURSORS_COLUMNS_AND_SAMPLES,
     POSITIONS_AND_MAPS,
@@ -150,6 +154,7 @@ MIGRATIONS: tuple[str, ...] = (
     MAPS_BY_STORAGE,
     LOADS,
     CARRIED,
+    HISTORIES,
 )
 """The first goes from version 1 to 2, and so on."""
 

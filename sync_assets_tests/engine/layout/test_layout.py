@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from sync_assets.engine.layout.layout import holds, object_name
+from sync_assets.engine.layout.layout import holds
+from sync_assets.engine.names import object_name
 
 
 @pytest.mark.parametrize(
