@@ -19,10 +19,6 @@ if TYPE_CHECKING:
     from typing_extensions import Self
 
 
-HISTORY = "history"
-"""What the name of a history's table ends with."""
-
-
 class Choice(str, enum.Enum):
     """A setting with a few allowed words."""
 
@@ -209,7 +205,7 @@ class Table:
         if isinstance(self.history, str):
             check_part(self.history, self.history)
             return RelationName(self.target.schema, self.history)
-        return RelationName(self.target.schema, object_name(self.target.name, HISTORY))
+        return RelationName(self.target.schema, object_name(self.target.name, "history"))
 
     def _check_cursor(self) -> None:
         wanted = self.mode is SyncMode.INCREMENTAL_SYNC

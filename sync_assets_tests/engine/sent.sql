@@ -187,24 +187,11 @@ UPDATE "shop"."orders_history" AS h
   WHERE h.valid_to IS NULL AND "h"."id" OPERATOR(pg_catalog.=) "t"."id" AND true AND pg_catalog.record_image_ne(ROW("h"."id", "h"."total", "h"."mail", "h"."note"), ROW("t"."id", "t"."total", "t"."mail", "t"."note"))
 
 
--- history.shape._change_type
+-- history.shape.brought_up
 
 <PINNED>
 
 <UNPINNED>
-
-
--- history.shape._renamed
-
-ALTER TABLE "shop"."orders_history" RENAME "email" TO "mail"
-
-
--- history.shape._retyped
-
-ALTER TABLE "shop"."orders_history" ADD COLUMN "note" text
-
-
--- history.shape.brought_up
 
 COMMENT
   ON TABLE "shop"."orders_history" IS 'versions of the rows of shop.orders'
@@ -589,7 +576,11 @@ ALTER TABLE "shop"."orders" DROP CONSTRAINT "orders_pkey"
 
 ALTER TABLE "shop"."orders" RENAME COLUMN "email" TO "mail"
 
+ALTER TABLE "shop"."orders_history" ADD COLUMN "note" text
+
 ALTER TABLE "shop"."orders_history" ALTER COLUMN "total" TYPE bigint
+
+ALTER TABLE "shop"."orders_history" RENAME COLUMN "email" TO "mail"
 
 RELEASE alteration
 

@@ -16,6 +16,7 @@ from psycopg2.extensions import connection
 from sync_assets.engine import Receipt
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import SyncMode, table_of
+from sync_assets_tests.fixtures.histories import broken, key_of_versions
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.random_changes import again, rows, shape
 from sync_assets_tests.random_changes.sequences import (
@@ -52,6 +53,10 @@ NO_PART = (
     "asked by the same",
 )
 """Why a part is not read: what is said then."""
+
+
+NO_SUCH_VERSIONS = "not every value that it keeps can become that"
+"""What is said of a history whose older versions cannot take a column's new type."""
 
 
 class StoryFailed(AssertionError):
@@ -101,6 +106,12 @@ class Telling:
     accompanied: bool = False
     """Whether it travels together with another table, as one of many does."""
 
+    keeps_history: bool = False
+    """Whether versions of its rows are kept."""
+
+    keys: set[tuple[str, ...]] = field(default_factory=set)
+    """The keys by which they were told apart."""
+
     def begin(self, story: Story) -> None:
         """Two databases without a trace of the last story, and a table on the source."""
         gone = f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
@@ -110,6 +121,7 @@ class Telling:
             "DELETE FROM sync_assets.carried; END IF; END $$"
         )
         self.accompanied, self.carries = story.seed % 2 == 1, story.carries
+        self.keeps_history = story.seed % 5 < 2
         self.do(self.target, gone, forgotten)
         self.do(self.source, gone, *creation(story))
         self.do(self.source, *rows.bulk_insert(self.shape(), Random(story.seed)))
@@ -183,10 +195,10 @@ class Telling:
     def sync(self, mode: str) -> None:
         """Sync, and see that both ends are the same; or that it is refused as it may be."""
         try:
-            self._sync(mode)
+            self._sync_with_history(mode)
         except SyncError as error:
             self.refuse(error)
-            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}")
+            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}, {TABLE}_history")
             self.ever.clear()
             self._sync(mode)
         else:
@@ -241,7 +253,18 @@ class Telling:
             # Of such a table no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
         options |= {"carry": "all"} if self.carries else {}
-        return {"deletes": "hard", "allow_empty": True, "max_delete_ratio": 1, **options}
+        kept = {"deletes": "hard", "history": self.keeps_history}
+        return {**kept, "allow_empty": True, "max_delete_ratio": 1, **options}
+
+    def _sync_with_history(self, mode: str) -> None:
+        """Sync; where older versions cannot take a column's new type, have them begin anew."""
+        try:
+            self._sync(mode)
+        except SyncError as error:
+            if NO_SUCH_VERSIONS not in error.message:
+                raise
+            self.do(self.target, f"DROP TABLE {TABLE}_history")
+            self._sync(mode)
 
     def _sync(self, mode: str) -> None:
         self.tally.syncs += 1
@@ -253,6 +276,10 @@ class Telling:
         self.script += [f"-- {event}" for event in receipt.events]
         left = self._left_to_make(mode) if self.carries else []
         assert not left, f"not carried: {left}"
+        if self.keeps_history:
+            self.keys.add(key_of_versions(self.pair, TABLE))
+            wrong = broken(self.pair, TABLE, one_key=len(self.keys) == 1)
+            assert not wrong, f"the history is not whole: {wrong}"
 
     def _left_to_make(self, mode: str) -> list[str]:
         """What the next run would make or drop besides rows."""

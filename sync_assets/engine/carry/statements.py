@@ -8,8 +8,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.carry.decide import UNIQUE, Wanted
-from sync_assets.engine.layout.layout import object_name
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, object_name
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.state.carried import Carried
 from sync_assets.engine.table import Carry

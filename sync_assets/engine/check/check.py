@@ -59,6 +59,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_target.missing_schemas,
     on_target.closed_target_schemas,
     on_target.target_rights,
+    on_target.history_rights,
     on_target.columns_to_change,
     on_target.target_rules,
     on_target.target_triggers,
@@ -189,7 +190,7 @@ def _pairs(
     ):
         one_database = place_of(reading).shows(place_of(writing))
         pairs = tuple(
-            paired(reading, table, read_source(reading, table), read_target(writing, table.target))
+            paired(reading, table, read_source(reading, table), read_target(writing, table))
             for table in tables
         )
         if one_database:

@@ -99,6 +99,19 @@ def target_rights(facts: Facts) -> Iterator[Finding]:
             )
 
 
+def history_rights(facts: Facts) -> Iterator[Finding]:
+    """Rights that a run needs on a history that somebody else has made."""
+    for pair in facts.tables:
+        history, role = pair.table.history_table, _target_role(facts)
+        if history is not None and pair.target.history_lacks:
+            missing = ", ".join(pair.target.history_lacks)
+            yield blocks(
+                _target(pair),
+                f"the role {role} has no {missing} on its history {history}",
+                f"GRANT {missing} ON {history.as_sql} TO {quoted(role)};",
+            )
+
+
 def columns_to_change(facts: Facts) -> Iterator[Finding]:
     """Columns that a run must add or change in a table that belongs to somebody else."""
     for pair in facts.tables:

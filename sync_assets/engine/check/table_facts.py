@@ -50,7 +50,7 @@ class TargetTable:
     """A table on the target, there or to be made. `obstacle` is a type that has its name.
 
     `acts` says what the delete of a row would set off; `known` is what the last run left, where
-    this role can read it.
+    this role can read it; `history_lacks` are the rights that it lacks on the history that is there.
     """
 
     relation: Relation | None
@@ -66,6 +66,7 @@ class TargetTable:
     acts: str | None = None
     filtered: tuple[Filtered, ...] = ()
     known: State | None = None
+    history_lacks: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,8 +161,23 @@ FROM pg_class c WHERE c.oid = %s
 """
 
 
-def read_target(cursor: Cursor, name: RelationName) -> TargetTable:
+_RIGHTS_ON_HISTORY = """
+SELECT ARRAY(SELECT right_ FROM unnest(ARRAY['SELECT', 'INSERT', 'UPDATE']) AS right_
+             WHERE NOT has_table_privilege(c.oid, right_))
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE (n.nspname, c.relname) = (%s, %s)
+"""
+
+
+def read_target(cursor: Cursor, table: Table) -> TargetTable:
     """The table as the target has it, or the place where it will be."""
+    name, history = table.target, table.history_table
+    found = rows(cursor, _RIGHTS_ON_HISTORY, (history.schema, history.name)) if history else []
+    lacks = tuple(found[0][0]) if found else ()
+    return dataclasses.replace(_read_target(cursor, name), history_lacks=lacks)
+
+
+def _read_target(cursor: Cursor, name: RelationName) -> TargetTable:
     place = {"schema": name.schema, "name": name.name}
     exists, usable, writable, obstacle = row(cursor, _SCHEMA, place)
     relation = read_relation(cursor, name)

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout.alteration import add_column, column_definition, set_type
+from sync_assets.engine.layout.alteration import (
+    Alteration,
+    add_column,
+    column_definition,
+    rename_column,
+    set_type,
+)
 from sync_assets.engine.layout.layout import MOST_COLUMNS
 from sync_assets.engine.merge import alter
-from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.names import RelationName, object_name, quoted
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.relation import Column, Key, Relation
@@ -49,15 +56,19 @@ def brought_up(cursor: Cursor, plan: Plan, target: Relation, there: Relation | N
     key = _key_there(plan, target)
     if name is None or key is None:
         raise AssertionError(f"{target.name} keeps no history")
-    kept = _kept_columns(plan, target)
+    kept = kept_columns(plan, target.name, target.columns)
     names = tuple(column.name for column in kept)
     if there is None:
         for statement in creation(name, target.name, kept):
             cursor.execute(statement)
         return History(name, names, key, made=True)
     _require_history(there, target.name)
-    altered = [_renamed(cursor, plan, there), _retyped(cursor, plan, there, kept)]
-    return History(name, names, key, altered=any(altered))
+    changes = [*following(plan, there, kept)]
+    if changes:
+        with pinned(cursor):
+            for change, before in changes:
+                _alter(cursor, name, change, before)
+    return History(name, names, key, altered=bool(changes))
 
 
 def _key_there(plan: Plan, target: Relation) -> Key | None:
@@ -68,19 +79,20 @@ def _key_there(plan: Plan, target: Relation) -> Key | None:
     return next((each for each in target.keys if each.columns == key.columns), key)
 
 
-def _kept_columns(plan: Plan, target: Relation) -> list[Column]:
-    kept = [each for each in target.columns if each.name != plan.layout.deleted_column]
+def kept_columns(plan: Plan, target: RelationName, columns: Iterable[Column]) -> list[Column]:
+    """Those of the target's columns that its history has, too; raises SchemaConflict."""
+    kept = [each for each in columns if each.name != plan.layout.deleted_column]
     for column in kept:
         if column.name in OURS:
             raise errors.SchemaConflict(
-                f"{target.name} has a column {column.name!r}, which is what its history calls one of"
+                f"{target} has a column {column.name!r}, which is what its history calls one of"
                 " its own",
                 remedy=f"Leave it out, exclude: [{column.name}], or read it under another name by"
                 " expressions; or keep no history of this table.",
             )
     if len(kept) + len(OURS) > MOST_COLUMNS:
         raise errors.SchemaConflict(
-            f"{target.name} has {len(kept)} columns, which leaves no room for those of its history",
+            f"{target} has {len(kept)} columns, which leaves no room for those of its history",
             remedy=f"PostgreSQL allows {MOST_COLUMNS} columns in a table. Keep no history of this one.",
         )
     return kept
@@ -116,65 +128,42 @@ def _require_history(there: Relation, target: RelationName) -> None:
         )
 
 
-def _renamed(cursor: Cursor, plan: Plan, there: Relation) -> bool:
-    """Rename what the run has renamed on the target; `there` keeps the names it was read with."""
-    names = {column.name for column in there.columns}
-    renamed = False
-    for old, new in (each.renames for each in plan.layout.alterations if each.renames):
-        if old in names and new not in names and old not in OURS:
-            cursor.execute(rename(there.name, old, new))
-            names = names - {old} | {new}
-            renamed = True
-    return renamed
+def following(
+    plan: Plan, there: Relation, kept: Sequence[Column]
+) -> Iterator[tuple[Alteration, Column | None]]:
+    """What lets a history that is `there` follow its target, with the column whose type changes, if any.
 
-
-def rename(history: RelationName, old: str, new: str) -> Composable:
-    """Rename a column of a history."""
-    return SQL("ALTER TABLE {} RENAME {} TO {}").format(
-        identifiers.relation(history), identifiers.names([old]), identifiers.names([new])
-    )
-
-
-def _retyped(cursor: Cursor, plan: Plan, there: Relation, kept: Sequence[Column]) -> bool:
-    """Add what the target has gained, and change types as it has; what it lost stays, and is NULL."""
-    found = _columns_now(plan, there)
-    changed = False
-    for column in kept:
-        before = found.get(column.name)
-        if before is None:
-            added = add_column(there.name, column.name, column.type, column.collation)
-            cursor.execute(added.statement)
-        elif before.type != column.type:
-            _change_type(cursor, there.name, column, before.type)
-        else:
-            continue
-        changed = True
-    return changed
-
-
-def _columns_now(plan: Plan, there: Relation) -> dict[str, Column]:
-    """The history's columns by the names that `_renamed` has left."""
+    What the target gained is added; what it lost stays, and is NULL from then on.
+    """
     found = {column.name: column for column in there.columns}
     for old, new in (each.renames for each in plan.layout.alterations if each.renames):
         if old in found and new not in found and old not in OURS:
             found[new] = found.pop(old)
-    return found
+            yield rename_column(there.name, old, new), None
+    for column in kept:
+        name, type_, collation = column.name, column.type, column.collation
+        before = found.get(name)
+        if before is None:
+            yield add_column(there.name, name, type_, collation), None
+        elif before.type != type_:
+            change = set_type(there.name, name, type_, collation, may_clear=False, narrows=None)
+            yield change, dataclasses.replace(before, name=name)
 
 
-def _change_type(cursor: Cursor, history: RelationName, column: Column, before: str) -> None:
-    change = set_type(
-        history, column.name, column.type, column.collation, may_clear=False, narrows=None
-    )
+def _alter(
+    cursor: Cursor, history: RelationName, change: Alteration, before: Column | None
+) -> None:
     try:
-        with pinned(cursor):
-            alter.apply(cursor, history, change)
+        alter.apply(cursor, history, change)
     except errors.SchemaConflict:
-        kept = f"{column.name}_before"
+        if before is None:
+            raise
+        kept = quoted(object_name(before.name, "before"))
         raise errors.SchemaConflict(
-            f"column {column.name!r} of the history {history} is {before}, and the target's is"
-            f" {column.type} now: not every value that it keeps can become that",
+            f"the history {history} must follow its target: {change.says}, which is {before.type} there;"
+            " not every value that it keeps can become that",
             remedy="Let it keep them under another name, on the target: "
-            f"ALTER TABLE {history.as_sql} RENAME {quoted(column.name)} TO {quoted(kept)};"
+            f"ALTER TABLE {history.as_sql} RENAME {quoted(before.name)} TO {kept};"
             " the next run adds the column anew.",
         ) from None
 

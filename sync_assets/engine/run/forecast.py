@@ -9,6 +9,8 @@ from dataclasses import dataclass
 from sync_assets.engine.carry.carrying import statements_of
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError, about
+from sync_assets.engine.history.planned import planned
+from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.load import staging, staging_statements
 from sync_assets.engine.load.types import distinct
 from sync_assets.engine.merge import merge
@@ -154,9 +156,12 @@ def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
         name = merge.free_constraint(cursor, plan.table.target)
         found.append(staging_statements.add_key(layout.key, target, name))
     yield from (statement.as_string(cursor) for statement in distinct(found))
-    for alteration in layout.alterations:
-        yield alteration.statement.as_string(cursor)
-        for otherwise in (alteration.converts, alteration.clears):
+    for change in (*layout.alterations, *planned(cursor, plan)):
+        if not isinstance(change, Alteration):
+            yield change.as_string(cursor)
+            continue
+        yield change.statement.as_string(cursor)
+        for otherwise in (change.converts, change.clears):
             if otherwise is not None:
                 yield f"-- or: {otherwise.as_string(cursor)}"
 

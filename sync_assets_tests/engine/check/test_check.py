@@ -160,6 +160,9 @@ def test_missing_rights_on_the_target_come_with_their_grants(checking: Checking)
     assert "no SELECT, INSERT, UPDATE, DELETE" in checking.mended("target_rights")
     assert "must change its columns" in checking.mended("columns_to_change")
     assert checking().findings == ()
+    checking.pair.target("CREATE TABLE t_history (id int)")
+    kept = dataclasses.replace(T, history=True)
+    assert "no SELECT, INSERT, UPDATE on its history" in checking.mended("history_rights", kept)
 
 
 @both_ways

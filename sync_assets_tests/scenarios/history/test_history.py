@@ -10,10 +10,10 @@ from sync_assets.engine import Receipt, SyncError, errors
 from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.table import SyncMode, table_of
+from sync_assets_tests.fixtures.histories import broken
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, both_ways, running_server
 from sync_assets_tests.scenarios.first_load.test_pieces import interrupt, load
-from sync_assets_tests.scenarios.history.whole import broken
 
 pytestmark = both_ways
 
@@ -257,11 +257,9 @@ def test_another_key_of_the_source_tells_versions_apart_from_then_on(pair: Pair)
         "ALTER TABLE t ADD PRIMARY KEY (code)",
         "UPDATE t SET id = 10 - id WHERE id < 3",
     )
-    assert counts(pair.sync(history=True, deletes="hard")) == (2, 2)
-    assert broken(pair, key="code") == []
+    assert counts(kept(pair)) == (2, 2)
     pair.source("UPDATE t SET v = 'new' WHERE code = 'c1'")
-    assert counts(pair.sync(history=True, deletes="hard")) == (1, 1)
-    assert broken(pair, key="code") == []
+    assert counts(kept(pair)) == (1, 1)
 
 
 def test_a_dry_run_counts_versions_and_leaves_no_trace(pair: Pair) -> None:
@@ -321,3 +319,115 @@ def test_what_can_have_no_history_is_refused(pair: Pair) -> None:
         pair.sync("public.u", history=True)
     with pytest.raises(errors.ConfigurationError, match="in that table itself"):
         pair.sync(history="t")
+
+
+OF_SEVEN = """
+SELECT valid_from, valid_to, ended_by, time_from FROM t_history WHERE id = 7 ORDER BY valid_from
+"""
+SEEN = "SELECT snapshot_at FROM sync_assets.state WHERE target_table = 't'"
+
+
+def test_versions_begin_and_end_with_the_source_s_commits_and_deletes_with_the_snapshot(
+    pair: Pair,
+) -> None:
+    made(pair, 7)
+    kept(pair)
+    ((begun,),) = pair.target(SEEN)
+    pair.source("UPDATE t SET v = 'new' WHERE id = 7")
+    ((committed,),) = pair.source("SELECT pg_xact_commit_timestamp(xmin) FROM t WHERE id = 7")
+    kept(pair)
+    pair.source("DELETE FROM t WHERE id = 7")
+    kept(pair)
+    ((gone,),) = pair.target(SEEN)
+    assert pair.target(OF_SEVEN) == [
+        (begun, committed, "update", "snapshot"),
+        (committed, gone, "delete", "commit"),
+    ]
+    # What was written before the last run is new here alone: the source's commit tells nothing of it.
+    pair.target("UPDATE t_history SET v = 'other' WHERE id = 1")
+    kept(pair, full_refresh=True)
+    assert pair.target(
+        "SELECT time_from FROM t_history WHERE id = 1 ORDER BY valid_from DESC LIMIT 1"
+    ) == [("snapshot",)]
+
+
+def test_where_the_source_keeps_no_times_versions_begin_with_the_snapshot(
+    target_url: str, new_database: NewDatabase
+) -> None:
+    with running_server("18", {**SETTINGS, "track_commit_timestamp": "off"}) as server:
+        pair = Pair(server.create_database("shop"), target_url)
+        made(pair, 7)
+        kept(pair)
+        pair.source("UPDATE t SET v = 'new' WHERE id = 7")
+        kept(pair)
+        ((seen,),) = pair.target(SEEN)
+        assert pair.target(OF_SEVEN)[1] == (seen, None, None, "snapshot")
+        log = server.log.read_text()
+        assert "commit timestamp" not in log
+
+
+WAYS: dict[str, dict[str, Any]] = {
+    "a filter": {"where": "v <> 'out'", "deletes": "ignore"},
+    "a filter, with deletes": {"where": "v <> 'out'"},
+    "a cursor": {"sync_mode": "incremental_sync", "cursor": "id", "lookback": "100"},
+    "without commits that were late": {
+        "sync_mode": "incremental_sync",
+        "cursor": "id",
+        "lookback": "100",
+        "late_commits": "lookback",
+    },
+    "by page": {"changed_blocks": "require"},
+    "an expression and a mask": {"expressions": {"more": "id * 2"}, "mask": {"v": "redact"}},
+}
+
+
+@pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
+def test_whatever_finds_the_rows_their_versions_follow(pair: Pair, options: dict[str, Any]) -> None:
+    pair.source("CREATE EXTENSION IF NOT EXISTS pg_walinspect")
+    made(pair, 9)
+    wanted = {"sync_mode": "xmin_incremental", "history": True, "deletes": "hard", **options}
+    for change in (
+        "SELECT",
+        "SELECT",
+        "UPDATE t SET v = 'new' WHERE id = 2",
+        "UPDATE t SET v = 'out' WHERE id = 3",
+        "DELETE FROM t WHERE id = 4",
+        "UPDATE t SET v = 'in again' WHERE id = 3",
+        "UPDATE t SET id = 40 WHERE id = 5",
+    ):
+        pair.source(change, "SELECT pg_logical_emit_message(true, 'flush', '')")
+        pair.engine().copy_table_data("t", "t", **wanted)
+        assert broken(pair) == [], change
+
+
+def test_a_view_and_partitions_have_versions_like_any_table(pair: Pair) -> None:
+    made(pair)
+    pair.source(
+        "CREATE VIEW v AS SELECT id, v FROM t",
+        "CREATE TABLE p (id integer, v text, PRIMARY KEY (id)) PARTITION BY RANGE (id)",
+        "CREATE TABLE p1 PARTITION OF p FOR VALUES FROM (0) TO (10)",
+        "CREATE TABLE p2 PARTITION OF p FOR VALUES FROM (10) TO (20)",
+        "INSERT INTO p SELECT i, 'p' || i FROM generate_series(1, 19) i",
+    )
+    full = {"key": ["id"], "history": True}
+    for change in ("SELECT", "UPDATE t SET v = 'x' WHERE id = 1", "DELETE FROM t WHERE id = 2"):
+        pair.source(change)
+        pair.engine().copy_table_data("v", "v", "full_sync", **full)
+        assert broken(pair, "public.v") == []
+    for change in ("SELECT", "UPDATE p SET v = NULL WHERE id = 3", "DROP TABLE p1"):
+        pair.source(change, "UPDATE p SET v = v || '!' WHERE id > 10")
+        pair.sync("public.p", history=True, deletes="hard", max_delete_ratio=1)
+        assert broken(pair, "public.p") == []
+
+
+def test_tables_of_a_group_have_their_versions_in_one_transaction(pair: Pair) -> None:
+    made(pair)
+    pair.source("CREATE TABLE u (id integer PRIMARY KEY, v text)", "INSERT INTO u SELECT * FROM t")
+    options = {"history": True, "deletes": "hard"}
+    group = [table_of(name, name, SyncMode.XMIN_INCREMENTAL, options) for name in ("t", "u")]
+    pair.engine().sync_group(group)
+    pair.source(
+        "UPDATE t SET v = 'x' WHERE id < 3", "UPDATE u SET v = 'x'", "DELETE FROM u WHERE id = 1"
+    )
+    assert [counts(each) for each in pair.engine().sync_group(group)] == [(2, 2), (3, 4)]
+    assert broken(pair) == broken(pair, "public.u") == []

@@ -185,6 +185,21 @@ def test_what_a_target_is_changed_by_to_follow_its_source(watched: Pair) -> None
         assert each in said
 
 
+def test_a_history_that_is_made_and_follows_its_target(watched: Pair) -> None:
+    watched.source(
+        "CREATE TABLE t (id integer PRIMARY KEY, v text, n integer)",
+        "CREATE TABLE u (id integer PRIMARY KEY, v varchar(5))",
+        "INSERT INTO t VALUES (1, 'a', 1)",
+    )
+    assert "CREATE UNIQUE INDEX" in compared(watched, history=True)[-2]
+    compared(watched, "public.u")
+    assert "COMMENT ON TABLE" in compared(watched, "public.u", history="versions")[1]
+    watched.source(
+        "ALTER TABLE t RENAME v TO w", "ALTER TABLE t ALTER n TYPE bigint, ADD later text"
+    )
+    assert len(compared(watched, history=True)) == 6
+
+
 def test_of_rows_that_are_gone_it_says_what_the_runs_do(pair: Pair) -> None:
     name = RelationName("public", "t")
     pair.source("CREATE TABLE t (id integer PRIMARY KEY)", "INSERT INTO t VALUES (1)")
