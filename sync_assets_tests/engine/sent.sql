@@ -80,11 +80,13 @@ SELECT xid, CASE WHEN current_setting('track_commit_timestamp')::boolean THEN pg
 
 -- history.commit_times._made
 
-CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_times" (xid bigint, committed timestamptz)
+CREATE TEMP TABLE "pg_temp"."sync_assets_staging_<digest>_times" (xid bigint PRIMARY KEY, committed timestamptz)
   ON COMMIT DROP
 
 
 -- history.commit_times.commit_times
+
+ANALYZE "pg_temp"."sync_assets_staging_<digest>_times"
 
 CLOSE written
 

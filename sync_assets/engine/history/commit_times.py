@@ -52,6 +52,8 @@ def commit_times(
             ([each for each, _ in known], [time for _, time in known]),
         )
     cursor.execute("CLOSE written")
+    if times is not NO_TIMES:
+        cursor.execute(SQL("ANALYZE {}").format(times))
     return times
 
 
@@ -59,7 +61,10 @@ def _made(cursor: Cursor, plan: Plan) -> Composable:
     staging = staging_name(plan.table.target, temporary=True)
     table = Identifier(staging.schema, f"{staging.name}_times")
     cursor.execute(
-        SQL("CREATE TEMP TABLE {} (xid bigint, committed timestamptz) ON COMMIT DROP").format(table)
+        # By its key: how few versions are opened, the planner cannot guess, and loops over it.
+        SQL(
+            "CREATE TEMP TABLE {} (xid bigint PRIMARY KEY, committed timestamptz) ON COMMIT DROP"
+        ).format(table)
     )
     return table
 
