@@ -100,6 +100,15 @@ def test_the_receipt_is_the_materialization_s_metadata(
     ]
 
 
+def test_versions_are_counted_in_the_metadata_where_they_are_kept(
+    source_url: str, target_url: str, definitions: dg.Definitions, instance: dg.DagsterInstance
+) -> None:
+    assert "sync/versions_opened" not in metadata(run(definitions, instance, "orders"))
+    keeping = defined(source_url, target_url, defaults={"history": True})
+    shown = metadata(run(keeping, instance, "orders"))
+    assert (shown["sync/versions_opened"], shown["sync/versions_closed"]) == (50, 0)
+
+
 def test_a_run_that_finds_nothing_still_materializes(
     definitions: dg.Definitions, instance: dg.DagsterInstance
 ) -> None:

@@ -361,6 +361,17 @@ def test_limits_of_the_source_reach_each_table(tmp_path: Path) -> None:
     assert [each.limits for each in config.synced_tables("")] == [limits, limits]
 
 
+def test_a_history_is_named_after_its_target_or_as_it_says(tmp_path: Path) -> None:
+    config = parsed(
+        tmp_path,
+        "  defaults: {target: 'raw.{schema}_{table}', history: {table: '{table}_versions'}}\n"
+        "  tables:\n    - source: shop.orders\n    - {source: shop.lines, history: true}\n"
+        "    - {source: shop.notes, history: false}\n",
+    )
+    named = [str(each.table.history_table) for each in config.synced_tables("g")]
+    assert named == ["raw.orders_versions", "raw.shop_lines_history", "None"]
+
+
 def test_a_table_takes_the_defaults_and_its_own_words_win(tmp_path: Path) -> None:
     config = parsed(
         tmp_path,
