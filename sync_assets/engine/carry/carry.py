@@ -8,22 +8,25 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
-import psycopg2
-from psycopg2.sql import Composable
-
 from sync_assets.engine import errors
 from sync_assets.engine.carry.carrying import Carrying, seen
-from sync_assets.engine.carry.decide import UNIQUE, Decision, Wanted
-from sync_assets.engine.carry.objects import TableFacts, named, read_sequence_values
-from sync_assets.engine.carry.statements import Statement, dropping, making, set_sequence
+from sync_assets.engine.carry.decide import REFUSING, Decision, Wanted, is_in_the_way
+from sync_assets.engine.carry.executing import attempt, drop
+from sync_assets.engine.carry.objects import (
+    SequenceValue,
+    TableFacts,
+    named,
+    read_sequence_values,
+)
+from sync_assets.engine.carry.statements import dropping, making, set_sequence
 from sync_assets.engine.context import Run
 from sync_assets.engine.merge.merge import free_name
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.session import Connection, row, transaction
+from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.snapshot.identity import is_another
 from sync_assets.engine.state import carried
@@ -33,12 +36,6 @@ from sync_assets.engine.state.state import States
 from sync_assets.engine.table import Carry, Table
 from sync_assets.engine.threads import TaskGroup
 from sync_assets.engine.workers import choose_workers
-
-REFUSING = (Carry.CHECKS, Carry.FOREIGN_KEYS, Carry.NOT_NULL, Carry.DEFAULTS)
-"""What may be in the way of rows, or of a column's new type; so may unique indexes."""
-
-PATIENCE = "SET lock_timeout = '10min'"
-"""An index that is built beside writers waits for transactions to end, and keeps nobody waiting itself."""
 
 
 def begin(
@@ -53,14 +50,20 @@ def begin(
     carrying = seen(run, target, tables, grouped=grouped)
     if carrying is None:
         return None
+    going = []
     for table, there, _, decision in carrying.look(where_made=True):
         before = known.get(table.target)
         other = before is not None and is_another(before, carrying.place)
         if there is None or (other and not table.accept_source):
             continue
-        for each in decision.drop:
-            if each.kind in REFUSING or each.definition.startswith(UNIQUE):
-                _drop(carrying, table.target, each)
+        source = carrying.sources[table.source]
+        going += [
+            (table, there, each) for each in decision.drop if is_in_the_way(each, source, there)
+        ]
+    for kind in (*REFUSING, *(kind for kind in Carry if kind not in REFUSING)):
+        for table, there, each in going:
+            if each.kind is kind:
+                drop(carrying, table.target, there, each)
     return carrying
 
 
@@ -81,7 +84,11 @@ def finish(carrying: Carrying, receipts: Sequence[Receipt]) -> tuple[Receipt, ..
                 continue
             work = _Making(carrying, table, there, made, receipt)
             told.setdefault(receipt.target, []).extend(work.follow(decision, later=later))
-    _set_sequences(carrying)
+    values = _sequence_values(carrying)
+    for table, there, _, decision in looked:
+        if there is not None and str(table.target) in by_target:
+            its = values.get(table.source, {})
+            told[str(table.target)].extend(_set_sequences(carrying, table, there, decision, its))
     carrying.run.report.spent("carry")
     seconds = round(carrying.run.report.seconds["carry"], 3)
     return tuple(_told(carrying, each, told.get(each.target, []), seconds) for each in receipts)
@@ -114,14 +121,15 @@ class _Making:
         """Do what is decided, and tell it; foreign keys `later`, and all else before."""
         for gone in decision.drop:
             if (gone.kind is Carry.FOREIGN_KEYS) is later:
-                problem = _drop(self.carrying, self.table.target, gone)
+                problem = drop(self.carrying, self.table.target, self.there, gone)
                 # What is made again is told of as made.
                 again = any((each.kind, each.object.name) == _place(gone) for each in decision.make)
                 if problem or not again:
                     yield _said(named(gone.kind, gone.made_as), problem, "dropped")
         if not later:
             for refused, why in decision.refused:
-                its = Carried(refused.kind, refused.name, refused.definition, refused.name, why)
+                # Without words of it: tried as soon as nothing is against it.
+                its = Carried(refused.kind, refused.name, "", refused.name, why)
                 yield from self._refuse(its, str(refused))
         wanted = [
             each
@@ -176,10 +184,16 @@ class _Making:
             begun = Carried(wanted.kind, wanted.object.name, wanted.remembered, name)
             carried.remember(cursor, target, begun)
         concurrently = not self._is_first and not self.there.partitioned
-        problem = _attempt(run, connection, making(target, wanted, name, concurrently=concurrently))
-        if problem is not None:
-            run.sessions.check()
-            _attempt(run, connection, dropping(target, begun))
+        steps = making(target, wanted, name, concurrently=concurrently)
+        done, problem = attempt(run, connection, steps)
+        if problem is None:
+            return _said(str(wanted.object), None, "made")
+        run.sessions.check()
+        left = None
+        # Where nothing was done, what has that name is somebody else's.
+        if done or (concurrently and wanted.kind is Carry.INDEXES):
+            _, left = attempt(run, connection, dropping(target, begun))
+        if left is None:
             with transaction(connection) as cursor:
                 if isinstance(problem, errors.TransientError | errors.OutOfSpace):
                     # Nothing of the object's: the next run tries again.
@@ -187,24 +201,31 @@ class _Making:
                 else:
                     failed = dataclasses.replace(begun, problem=problem.message)
                     carried.remember(cursor, target, failed)
-        return _said(str(wanted.object), problem.message if problem else None, "made")
+        return _said(str(wanted.object), problem.message, "made")
 
 
-def _set_sequences(carrying: Carrying) -> None:
-    """Set sequences on to what the sources have given by now, which no row that was read is beyond."""
-    chosen = {
-        table.source: name
-        for name, table in carrying.tables.items()
-        if Carry.SEQUENCES in table.carry
-    }
+def _sequence_values(carrying: Carrying) -> Mapping[RelationName, Mapping[str, SequenceValue]]:
+    """What the sources' sequences have given by now, which no row that was read is beyond."""
+    chosen = [each.source for each in carrying.tables.values() if Carry.SEQUENCES in each.carry]
     if not chosen:
-        return
-    sessions = carrying.run.sessions
-    with sessions.connected("source") as source, transaction(source) as cursor:
-        values = read_sequence_values(cursor, chosen)
-    for (source_name, column), value in values.items():
-        with transaction(carrying.target) as cursor:
-            cursor.execute(set_sequence(chosen[source_name], column, value).sql)
+        return {}
+    with carrying.run.sessions.connected("source") as source, transaction(source) as cursor:
+        return read_sequence_values(cursor, chosen)
+
+
+def _set_sequences(
+    carrying: Carrying,
+    table: Table,
+    there: TableFacts,
+    decision: Decision,
+    values: Mapping[str, SequenceValue],
+) -> Iterator[str]:
+    refused = {each.name for each, _ in decision.refused if each.kind is Carry.SEQUENCES}
+    for column in values.keys() & there.columns.keys() - refused:
+        set_ = set_sequence(table.target, column, values[column])
+        _, problem = attempt(carrying.run, carrying.target, [set_])
+        if problem is not None:
+            yield _said(named(Carry.SEQUENCES, column), problem.message, "")
 
 
 def _place(each: Carried) -> tuple[Carry, str]:
@@ -213,42 +234,3 @@ def _place(each: Carried) -> tuple[Carry, str]:
 
 def _said(what: str, problem: str | None, done: str) -> str:
     return f"{what} not carried: {problem}" if problem else f"{what} {done}"
-
-
-def _drop(carrying: Carrying, target: RelationName, made: Carried) -> str | None:
-    """Drop what a run made; return what was against it."""
-    problem = _attempt(carrying.run, carrying.target, dropping(target, made))
-    if problem is not None:
-        return problem.message
-    with transaction(carrying.target) as cursor:
-        carried.let_go(cursor, target, made)
-    return None
-
-
-def _attempt(
-    run: Run, connection: Connection, statements: Iterable[Statement]
-) -> errors.SyncError | None:
-    """Execute statements; return what the target has against one."""
-    try:
-        for statement in statements:
-            if statement.alone:
-                _execute_alone(connection, statement.sql)
-            else:
-                with transaction(connection) as cursor:
-                    cursor.execute(statement.sql)
-    except psycopg2.Error as error:
-        if connection.closed:
-            raise
-        return run.sessions.explained(error)
-    return None
-
-
-def _execute_alone(connection: Connection, statement: Composable) -> None:
-    with connection.cursor() as cursor:
-        (before,) = row(cursor, "SELECT current_setting('lock_timeout')")
-        cursor.execute(PATIENCE)
-        try:
-            cursor.execute(statement)
-        finally:
-            if not connection.closed:
-                cursor.execute("SELECT set_config('lock_timeout', %s, false)", (before,))

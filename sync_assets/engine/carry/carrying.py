@@ -74,8 +74,11 @@ def not_carried(
         refused = (
             {(each.kind, each.name): why for each, why in decision.refused} if decision else {}
         )
+        left = {(each.kind, each.object.name) for each in decision.make} if decision else set()
         tried = {
-            (each.kind, each.name): each.problem for each in made[name] if each.problem is not None
+            (each.kind, each.name): each.problem
+            for each in made[name]
+            if each.problem is not None and (each.kind, each.name) in left
         }
         for (kind, its), why in {**tried, **refused}.items():
             yield name, f"{kind.value}: {its or 'the table'}", why

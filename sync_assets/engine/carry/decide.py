@@ -30,6 +30,9 @@ AT_INSERT = frozenset(
 
 UNIQUE = "UNIQUE "
 
+REFUSING = (Carry.FOREIGN_KEYS, Carry.SEQUENCES, Carry.DEFAULTS, Carry.CHECKS, Carry.NOT_NULL)
+"""What may be in the way of rows, or of a column's new type, each after what leans on it."""
+
 
 @dataclass(frozen=True, slots=True)
 class Wanted:
@@ -93,7 +96,16 @@ def decide(
     before = {(each.kind, each.name): each for each in made if each.problem is None}
     known = {(each.kind, each.object.name): each for each in wanted}
     there = target.objects if target else ()
-    served = {each: [other for other in there if _is_the_same(each, other)] for each in wanted}
+    ours = {(each.kind, each.made_as): each for each in before.values()}
+    served = {
+        each: [
+            other
+            for other in there
+            if _is_the_same(each, other)
+            and not _gives_way(each, other, ours.get((other.kind, other.name)), known)
+        ]
+        for each in wanted
+    }
     make = tuple(
         each
         for each in wanted
@@ -128,6 +140,8 @@ def _against(
     target: TableFacts | None,
     together: Mapping[RelationName, Table],
 ) -> Iterator[str]:
+    if not each.valid:
+        yield "it is not valid on the source, where rows may break it"
     if each.functions:
         yield f"it calls {each.functions[0]}, which is code of the source's own"
     lacking = sorted(each.extensions - target.extensions) if target else []
@@ -135,7 +149,9 @@ def _against(
         yield f"it needs the extension {lacking[0]}, which the target lacks"
     unstable = each.unstable - (AT_INSERT if each.kind is Carry.DEFAULTS else frozenset())
     if unstable:
-        yield f"{min(unstable)}() may say something else the next time"
+        first = min(unstable)
+        said = first if first.isupper() else f"{first}()"
+        yield f"{said} may say something else the next time"
     missing = sorted(each.columns - travelling(table, source))
     if missing:
         yield f"the column {missing[0]} does not travel"
@@ -148,8 +164,8 @@ def _against(
 
 def travelling(table: Table, source: TableFacts) -> frozenset[str]:
     """The columns of a source that its target has, too."""
-    chosen = source.columns if table.columns is None else source.columns & {*table.columns}
-    return chosen - {*table.exclude}
+    has = frozenset(source.columns)
+    return (has if table.columns is None else has & {*table.columns}) - {*table.exclude}
 
 
 def _computed(table: Table, kind: Carry) -> frozenset[str]:
@@ -199,10 +215,48 @@ def _is_the_same(wanted: Wanted, other: TableObject) -> bool:
     return other.definition in (wanted.definition, UNIQUE + wanted.definition)
 
 
+def _gives_way(
+    wanted: Wanted,
+    other: TableObject,
+    ours: Carried | None,
+    known: Mapping[tuple[Carry, str], Wanted],
+) -> bool:
+    """Whether an index, if a run made it, is another kind of promise than the source makes by now."""
+    if ours is None:
+        return False
+    stricter = other.unique and not wanted.definition.startswith(UNIQUE)
+    if (ours.kind, ours.name) == (wanted.kind, wanted.object.name):
+        return stricter or not _is_as_lenient(wanted, other)
+    still = known.get((ours.kind, ours.name))
+    return stricter and not (still and still.definition.startswith(UNIQUE))
+
+
+def _is_as_lenient(wanted: Wanted, other: TableObject) -> bool:
+    """Whether an index is a constraint's that is wanted, and one that may be put off, if that is wanted."""
+    return wanted.constraint is None or (other.constraint or "").startswith(wanted.constraint)
+
+
+def is_in_the_way(made: Carried, source: TableFacts, target: TableFacts) -> bool:
+    """Whether what goes could refuse rows that the source has, or keep a column from its new type."""
+    if made.kind in REFUSING or made.definition.startswith(UNIQUE):
+        return True
+    place = made.kind, made.made_as
+    reads = {
+        column
+        for each in target.objects
+        if (each.kind, each.name) == place
+        for column in each.columns
+    }
+    return any(source.columns.get(name) != target.columns.get(name) for name in reads)
+
+
 def _was_made(wanted: Wanted, before: Carried | None, there: Sequence[TableObject]) -> bool:
     """Whether an earlier run made it, in words that the target's server writes in another way."""
     if before is None or before.definition != wanted.remembered:
         return False
     return any(
-        (each.kind, each.name) == (before.kind, before.made_as) and each.valid for each in there
+        (each.kind, each.name) == (before.kind, before.made_as)
+        and each.valid
+        and _is_as_lenient(wanted, each)
+        for each in there
     )

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from psycopg2.sql import SQL, Identifier
+
 from sync_assets.engine.names import RelationName, parts_of
-from sync_assets.engine.postgres.session import Cursor, rows
+from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.table import Carry
 
 
@@ -58,13 +60,13 @@ def named(kind: Carry, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """A table on one end: its objects, its columns, and the extensions of its database.
+    """A table on one end: its objects, its columns' types, and the extensions of its database.
 
     `partitioned` and `owned` are what decides how, and whether, objects can be made there.
     """
 
     objects: tuple[TableObject, ...]
-    columns: frozenset[str]
+    columns: Mapping[str, str]
     extensions: frozenset[str]
     partitioned: bool
     owned: bool
@@ -110,9 +112,12 @@ WITH relation AS (
     false, true, false, NULL, NULL, d.adbin::text, 'pg_attrdef'::regclass, d.oid, a.attname::text
   FROM relation r JOIN pg_attrdef d ON d.adrelid = r.oid
   JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.adnum AND a.attgenerated = ''
-  WHERE NOT EXISTS (SELECT FROM pg_depend s JOIN pg_class q ON q.oid = s.refobjid AND q.relkind = 'S'
+  -- What the column's own sequence gives is made as identity.
+  WHERE NOT EXISTS (SELECT FROM pg_depend s JOIN pg_depend own
+      ON own.classid = s.refclassid AND own.objid = s.refobjid AND own.deptype IN ('a', 'i')
     WHERE s.classid = 'pg_attrdef'::regclass AND s.objid = d.oid
-      AND s.refclassid = 'pg_class'::regclass)
+      AND s.refclassid = 'pg_class'::regclass AND own.refclassid = 'pg_class'::regclass
+      AND own.refobjid = r.oid AND own.refobjsubid = a.attnum)
   UNION ALL
   SELECT r.oid, 'not_null', a.attname::text, 'NOT NULL', false, true, true, NULL, NULL, NULL,
     'pg_attrdef'::regclass, 0, a.attname::text
@@ -121,12 +126,16 @@ WITH relation AS (
   UNION ALL
   SELECT r.oid, 'sequences', a.attname::text,
     format('AS IDENTITY (INCREMENT %%s MINVALUE %%s MAXVALUE %%s START %%s CACHE %%s%%s)', s.seqincrement,
-      s.seqmin, s.seqmax, s.seqstart, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' END),
+      CASE WHEN s.seqmin < -limits.most THEN -limits.most - 1 ELSE s.seqmin END,
+      least(s.seqmax, limits.most), s.seqstart, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' END),
     false, true, true, NULL, NULL, NULL, 'pg_attrdef'::regclass, 0, a.attname::text
   FROM relation r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
     AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
   JOIN pg_sequence s ON s.seqrelid = d.objid
   JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.refobjsubid
+  -- A sequence of an older version's serial goes beyond its column, which identity may not.
+  CROSS JOIN LATERAL (SELECT CASE a.atttypid WHEN 'int2'::regtype THEN 32767
+    WHEN 'int4'::regtype THEN 2147483647 ELSE 9223372036854775807 END) AS limits (most)
   UNION ALL
   SELECT r.oid, 'statistics', s.stxname::text,
     left(substr(pg_get_statisticsobjdef(s.oid), 1 + length(
@@ -154,7 +163,11 @@ SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_uniq
   ARRAY(SELECT DISTINCT f.proname::text
         FROM regexp_matches(o.tree, ':(?:funcid|opfuncid) ([0-9]+)', 'g') AS found (id)
         JOIN pg_proc f ON f.oid = found.id[1]::oid
-        WHERE f.provolatile = 'v' OR f.provolatile = 's' AND o.kind <> 'defaults')
+        WHERE f.provolatile = 'v' OR f.provolatile = 's' AND o.kind <> 'defaults'
+        -- CURRENT_USER, CURRENT_DATE and the like are no functions.
+        UNION SELECT said[1] FROM regexp_matches(o.definition,
+          '(CURRENT_[A-Z]+|LOCALTIME(?:STAMP)?|SESSION_USER|USER)') AS said
+        WHERE o.kind = 'checks' AND o.tree LIKE '%%{SQLVALUEFUNCTION %%')
 FROM relation r JOIN object o USING (oid)
 LEFT JOIN pg_class p ON p.oid = o.refers_to LEFT JOIN pg_namespace pn ON pn.oid = p.relnamespace
 ORDER BY 1, 2, 3, 4
@@ -176,7 +189,7 @@ _QUERY = _OBJECTS.replace("\n)\nSELECT r.nspname", f"\n), {_CALLS}SELECT r.nspna
 
 _TABLES = """
 SELECT n.nspname::text, c.relname::text, c.relkind = 'p', pg_has_role(c.relowner, 'USAGE'),
-  ARRAY(SELECT attname::text FROM pg_attribute
+  ARRAY(SELECT ARRAY[attname::text, format_type(atttypid, atttypmod)] FROM pg_attribute
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
   ARRAY(SELECT extname::text FROM pg_extension)
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS wanted (schema, name)
@@ -197,7 +210,7 @@ def read_objects(
     return {
         (relation := RelationName(schema, name)): TableFacts(
             tuple(found.get(relation, ())),
-            frozenset(columns),
+            dict(columns),
             frozenset(extensions),
             partitioned,
             owned,
@@ -225,27 +238,37 @@ def _object(its: tuple[Any, ...]) -> TableObject:
     )
 
 
-_SEQUENCE_VALUES = """
-SELECT n.nspname::text, c.relname::text, a.attname::text, pg_sequence_last_value(s.seqrelid)
+@dataclass(frozen=True, slots=True)
+class SequenceValue:
+    """Where a sequence is: `called` says that it has given this value, else it gives it next."""
+
+    value: int
+    called: bool
+
+
+_SEQUENCES = """
+SELECT n.nspname::text, c.relname::text, a.attname::text, qn.nspname::text, q.relname::text
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
 JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid > 0
   AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-JOIN pg_sequence s ON s.seqrelid = d.objid
+JOIN pg_class q ON q.oid = d.objid JOIN pg_namespace qn ON qn.oid = q.relnamespace
 JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
-WHERE has_sequence_privilege(s.seqrelid, 'SELECT')
+WHERE CASE q.relkind WHEN 'S' THEN has_sequence_privilege(q.oid, 'SELECT') END
 """
 
 
 def read_sequence_values(
     cursor: Cursor, relations: Collection[RelationName]
-) -> dict[tuple[RelationName, str], int]:
-    """The last value that the sequence of each column gave, where it has given one and may be read."""
+) -> dict[RelationName, dict[str, SequenceValue]]:
+    """Where the sequence of each column is, where it may be read."""
     schemas, names = parts_of(relations)
-    found = rows(cursor, _SEQUENCE_VALUES, {"schemas": schemas, "names": names})
-    return {
-        (RelationName(schema, name), column): value
-        for schema, name, column, value in found
-        if value is not None
-    }
+    found: dict[RelationName, dict[str, SequenceValue]] = {}
+    its = rows(cursor, _SEQUENCES, {"schemas": schemas, "names": names})
+    for schema, name, column, *sequence in its:
+        # pg_sequence_last_value() does not say where one begins that was set and never called.
+        read = SQL("SELECT last_value, is_called FROM {}").format(Identifier(*sequence))
+        value = SequenceValue(*row(cursor, read))
+        found.setdefault(RelationName(schema, name), {})[column] = value
+    return found

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.carry.decide import UNIQUE, Wanted
+from sync_assets.engine.carry.objects import SequenceValue
 from sync_assets.engine.names import RelationName, object_name
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.state.carried import Carried
@@ -49,8 +51,8 @@ def making(
             yield Statement(alter + added.format(its, SQL(kind), its, SQL(when)))
     elif wanted.kind in (Carry.CHECKS, Carry.FOREIGN_KEYS):
         if wanted.refers_to:
-            parent = f") REFERENCES {wanted.refers_to.as_sql}("
-            definition = SQL(wanted.definition.replace(") REFERENCES (", parent, 1))
+            local, referred = _halves(wanted.definition)
+            definition = SQL(local + wanted.refers_to.as_sql + referred)
         yield Statement(alter + SQL("ADD CONSTRAINT {} {} NOT VALID").format(its, definition))
         yield Statement(alter + SQL("VALIDATE CONSTRAINT {}").format(its))
     elif wanted.kind is Carry.NOT_NULL:
@@ -101,16 +103,33 @@ def dropping(target: RelationName, made: Carried) -> Iterator[Statement]:
         yield Statement(_comment(table, name, SQL("NULL")))
 
 
-def set_sequence(target: RelationName, column: str, value: int) -> Statement:
-    """What sets the sequence of a column, if it has one, to the last value that its source gave."""
+def set_sequence(target: RelationName, column: str, its: SequenceValue) -> Statement:
+    """What sets the sequence of a column, if it has one, to where its source's is."""
     set_ = SQL(
-        "SELECT setval(owned.name, {value}, true) FROM (SELECT pg_get_serial_sequence({table},"
-        " {column})::regclass AS name) AS owned"
-        " WHERE owned.name IS NOT NULL AND pg_sequence_last_value(owned.name) IS DISTINCT FROM {value}"
+        "SELECT setval(s.seqrelid, {value}, {called}) FROM pg_sequence AS s"
+        " WHERE s.seqrelid = pg_get_serial_sequence({table}, {column})::regclass AND"
+        " coalesce(pg_sequence_last_value(s.seqrelid), s.seqstart - s.seqincrement)"
+        " IS DISTINCT FROM {value}::numeric - CASE WHEN {called} THEN 0 ELSE s.seqincrement END"
     )
     return Statement(
-        set_.format(table=Literal(target.as_sql), column=Literal(column), value=Literal(value))
+        set_.format(
+            table=Literal(target.as_sql),
+            column=Literal(column),
+            value=Literal(its.value),
+            called=Literal(its.called),
+        )
     )
+
+
+_LOCAL = re.compile(r'(?:[^"]|"[^"]*")*?\) REFERENCES (?=\()')
+
+
+def _halves(foreign_key: str) -> tuple[str, str]:
+    """What stands before and after the name of the table that it refers to; names may say anything."""
+    found = _LOCAL.match(foreign_key)
+    if found is None:
+        raise AssertionError(f"no foreign key: {foreign_key}")
+    return found[0], foreign_key[found.end() :]
 
 
 def _comment(table: Composable, column: str, text: Composable) -> Composable:
