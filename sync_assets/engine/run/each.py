@@ -15,6 +15,7 @@ from dataclasses import dataclass
 import psycopg2
 
 from sync_assets.engine.carry import carry
+from sync_assets.engine.carry.giving_way import gave_way
 from sync_assets.engine.context import Run
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.history.follow import is_followed
@@ -76,6 +77,7 @@ def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> Non
         settled(part[0], receipt)
         return
     targets = [table.target for table in part]
+    told, again = settled, list[Table]()
     with run.sessions.connected("target") as target, locked(target, targets):
         known, done = remembered(target, part, run.run_id)
         for table in part:
@@ -85,7 +87,7 @@ def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> Non
         if not left:
             return
         with contextlib.ExitStack() as cleanup:
-            settled = cleanup.enter_context(_carrying(run, target, left, known, settled))
+            settled = cleanup.enter_context(_carrying(run, target, left, known, settled, again))
             group, flush = stage(run, left, target, known, cleanup)
             ends = [_untouched(run, staged, known[staged.target]) for staged in group]
             _move_on(run, target, [end for end in ends if end is not None], flush)
@@ -95,6 +97,9 @@ def _travel(run: Run, part: Sequence[Table], settled: OnOutcome[Receipt]) -> Non
             for some in _in_transactions(changed):
                 for table, outcome in _published(run, target, some, known, flush):
                     settled(table, outcome)
+    for table in again:
+        (receipt,) = sync_tables(run, [table])
+        told(table, receipt)
 
 
 @contextlib.contextmanager
@@ -104,18 +109,27 @@ def _carrying(
     tables: Sequence[Table],
     known: States,
     settled: OnOutcome[Receipt],
+    again: list[Table],
 ) -> Iterator[OnOutcome[Receipt]]:
-    """Within it outcomes are told at once, or if any table carries something, at its end, with that."""
+    """Within it outcomes are told at once, or if any table carries something, at its end, with that.
+
+    Tables are to be synced `again` whose rows were refused by what they carry, which is gone by then.
+    """
     carrying = carry.begin(run, target, tables, known, grouped=False)
     if carrying is None:
         yield settled
         return
     outcomes: dict[Table, Outcome] = {}
     yield outcomes.__setitem__
+    for table, outcome in outcomes.items():
+        alone = dataclasses.replace(carrying, tables={table.target: table})
+        if isinstance(outcome, SyncError) and table.carry and gave_way(alone, outcome):
+            again.append(table)
     receipts = [each for each in outcomes.values() if isinstance(each, Receipt)]
     told = {each.target: each for each in carry.finish(carrying, receipts)}
     for table, outcome in outcomes.items():
-        settled(table, told.get(str(table.target), outcome))
+        if table not in again:
+            settled(table, told.get(str(table.target), outcome))
 
 
 @dataclass(frozen=True, slots=True)

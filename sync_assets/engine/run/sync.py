@@ -12,8 +12,11 @@ import contextlib
 from collections.abc import Callable, Sequence
 from functools import partial
 
+import psycopg2
+
 from sync_assets.engine import errors
 from sync_assets.engine.carry import carry
+from sync_assets.engine.carry.giving_way import gave_way
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
@@ -36,7 +39,12 @@ def sync_tables(run: Run, tables: Sequence[Table]) -> tuple[Receipt, ...]:
         if len(done) == len(tables):
             return tuple(done[target] for target in targets)
         carrying = carry.begin(run, target, tables, known, grouped=True)
-        receipts = _synced(run, tables, target, known)
+        try:
+            receipts = _synced(run, tables, target, known)
+        except (errors.SyncError, psycopg2.Error) as error:
+            if not gave_way(carrying, error):
+                raise
+            receipts = _synced(run, tables, target, known)
         return carry.finish(carrying, receipts) if carrying else receipts
 
 

@@ -351,6 +351,30 @@ def test_a_target_that_may_have_double_values_from_now_on_loses_its_uniqueness(p
     assert pair.target("SELECT count(*) FROM t WHERE v = 'v1'") == [(2,)]
 
 
+@pytest.mark.parametrize("action", ["CASCADE", "RESTRICT"])
+def test_values_may_be_swapped_where_foreign_keys_act(pair: Pair, action: str) -> None:
+    pair.source(
+        "CREATE TABLE parent (id int PRIMARY KEY, code text NOT NULL UNIQUE)",
+        f"CREATE TABLE child (id int PRIMARY KEY, its int REFERENCES parent ON DELETE {action})",
+        "INSERT INTO parent VALUES (1, 'a'), (2, 'b')",
+        "INSERT INTO child VALUES (1, 1), (2, 2)",
+    )
+    tables = [
+        Table(name, name, deletes=Deletes.HARD, carry=tuple(Carry))
+        for name in (RelationName("public", "child"), RelationName("public", "parent"))
+    ]
+    pair.engine().sync_group(tables)
+    pair.source(
+        "UPDATE parent SET code = 'x' WHERE id = 1",
+        "UPDATE parent SET code = 'a' WHERE id = 2",
+        "UPDATE parent SET code = 'b' WHERE id = 1",
+    )
+    child, parent = pair.engine().sync_group(tables)
+    assert pair.is_exact("public.parent", "public.child")
+    assert said(child) == {"foreign key child_its_fkey made"}
+    assert said(parent) == {"index parent_code_key made"}
+
+
 def test_many_tables_each_get_what_they_have(pair: Pair) -> None:
     names = [f"t{number}" for number in range(5)]
     for name in names:
@@ -370,6 +394,35 @@ def test_many_tables_each_get_what_they_have(pair: Pair) -> None:
     assert [each.events for each in outcomes if isinstance(each, Receipt)][3] == (
         "index again made",
     )
+
+
+def test_what_refuses_rows_for_a_reason_that_no_catalog_tells_gives_way(
+    pair: Pair, new_database: NewDatabase, server15: PostgresServer, server18: PostgresServer
+) -> None:
+    # By its collation, lower() on the target takes two values for one.
+    narrow = "TEMPLATE template0 ENCODING 'UTF8' LC_COLLATE 'C' LC_CTYPE '{}'"
+    pair = Pair(
+        new_database(server15, narrow.format("C")), new_database(server18, narrow.format("C.UTF-8"))
+    )
+    names = [f"t{number}" for number in range(2)]
+    for name in names:
+        pair.source(
+            f"CREATE TABLE {name} (id int PRIMARY KEY, v text)",
+            f"CREATE UNIQUE INDEX {name}_v ON {name} (lower(v))",
+            f"INSERT INTO {name} VALUES (1, 'ä')",
+        )
+    tables = [
+        Table(name, name, carry=(Carry.INDEXES,), deletes=Deletes.HARD)
+        for name in (RelationName("public", name) for name in names)
+    ]
+    pair.engine().sync_each(tables)
+    pair.source("INSERT INTO t0 VALUES (2, 'Ä'), (3, 'Z')", "INSERT INTO t1 VALUES (3, 'Z')")
+    first, second = pair.engine().sync_each(tables)
+    assert isinstance(first, Receipt)
+    assert isinstance(second, Receipt)
+    assert pair.is_exact("public.t0", "public.t1")
+    assert "index t0_v not carried" in str(said(first))
+    assert said(second) == set()
 
 
 def test_a_plan_shows_the_statements_and_a_dry_run_makes_nothing(pair: Pair) -> None:
