@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 
@@ -39,7 +39,7 @@ from sync_assets.engine.workers import choose_workers
 
 
 def begin(
-    run: Run, target: Connection, tables: Iterable[Table], known: States, *, grouped: bool
+    run: Run, target: Connection, tables: Sequence[Table], known: States, *, grouped: bool
 ) -> Carrying | None:
     """Look at the sources of tables that carry something, None if none does.
 

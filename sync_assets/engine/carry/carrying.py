@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.carry.decide import Decision, decide
-from sync_assets.engine.carry.objects import TableFacts, read_objects
+from sync_assets.engine.carry.objects import TableFacts, TableObject, read_objects
 from sync_assets.engine.carry.statements import dropping, making
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
@@ -15,7 +15,7 @@ from sync_assets.engine.postgres.session import Connection, Cursor, transaction
 from sync_assets.engine.snapshot.identity import Place, place_of
 from sync_assets.engine.state import carried
 from sync_assets.engine.state.carried import Carried
-from sync_assets.engine.table import Table
+from sync_assets.engine.table import Carry, Table
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +61,7 @@ class Carrying:
 
 
 def not_carried(
-    source: Cursor, target: Cursor, tables: Iterable[Table]
+    source: Cursor, target: Cursor, tables: Sequence[Table]
 ) -> Iterator[tuple[RelationName, str, str]]:
     """What tables shall carry and cannot, or could not in a run: target, object, and why."""
     chosen = {table.target: table for table in tables if table.carry}
@@ -74,7 +74,8 @@ def not_carried(
         refused = (
             {(each.kind, each.name): why for each, why in decision.refused} if decision else {}
         )
-        left = {(each.kind, each.object.name) for each in decision.make} if decision else set()
+        due = (*decision.make, *decision.tried) if decision else ()
+        left = {(each.kind, each.object.name) for each in due}
         tried = {
             (each.kind, each.name): each.problem
             for each in made[name]
@@ -84,29 +85,60 @@ def not_carried(
             yield name, f"{kind.value}: {its or 'the table'}", why
 
 
-def with_work(run: Run, target: Connection, tables: Iterable[Table]) -> set[RelationName]:
-    """The targets on which a run would make or drop something besides rows."""
+def with_work(run: Run, target: Connection, tables: Sequence[Table]) -> set[RelationName]:
+    """The targets on which a run would make or drop something besides rows.
+
+    Not foreign keys: which tables go together is not known here.
+    """
     carrying = seen(run, target, tables, grouped=True)
     looked = carrying.look() if carrying else ()
-    return {its.target for its, _, _, decision in looked if decision.make or decision.drop}
+    kinds = {
+        table.target: {each.kind for each in decision.make} | {each.kind for each in decision.drop}
+        for table, _, _, decision in looked
+    }
+    return {target for target, its in kinds.items() if its - {Carry.FOREIGN_KEYS}}
 
 
-def statements_of(run: Run, target: Connection, table: Table, *, first: bool) -> list[str]:
-    """What a run would execute for a table, and what it could not make; changes nothing."""
+def statements_of(
+    run: Run, target: Connection, table: Table, key: Collection[str], *, first: bool
+) -> list[str]:
+    """What a run would execute for a table, and what it could not make; changes nothing.
+
+    `key` are the columns that its rows are told apart by. Foreign keys to other tables are for runs of
+    their group, of which nothing is known here.
+    """
     carrying = seen(run, target, [dataclasses.replace(table, dry_run=False)], grouped=False)
     said = []
     for its, there, _, decision in carrying.look() if carrying else ():
         concurrently = not first and there is not None and not there.partitioned
-        steps = [step for each in decision.drop for step in dropping(its.target, each)]
+        steps = [
+            step
+            for each in decision.drop
+            if each.kind is not Carry.FOREIGN_KEYS
+            for step in dropping(its.target, each)
+        ]
         for each in decision.make:
+            if there is None and _comes_with_the_table(each.object, key):
+                continue
             steps += making(its.target, each, each.object.name, concurrently=concurrently)
         said += [step.sql.as_string(target) for step in steps]
-        said += [f"-- {each} not carried: {why}" for each, why in decision.refused]
+        for refused, why in decision.refused:
+            if refused.kind is Carry.FOREIGN_KEYS and refused.refers_to != its.source:
+                said.append(f"-- {refused} is for a run of its snapshot_group")
+            else:
+                said.append(f"-- {refused} not carried: {why}")
     return said
 
 
+def _comes_with_the_table(each: TableObject, key: Collection[str]) -> bool:
+    """Whether a first run makes it with the table itself."""
+    if each.kind is Carry.INDEXES:
+        return each.unique and each.plain and each.columns == frozenset(key)
+    return each.kind in (Carry.NOT_NULL, Carry.COMMENTS)
+
+
 def seen(
-    run: Run, target: Connection, tables: Iterable[Table], *, grouped: bool
+    run: Run, target: Connection, tables: Sequence[Table], *, grouped: bool
 ) -> Carrying | None:
     """The tables that carry something, with what their sources have now; None if none does."""
     chosen = {
@@ -119,7 +151,8 @@ def seen(
     names = [table.source for table in chosen.values()]
     with run.sessions.connected("source") as source, transaction(source) as cursor:
         sources, place = read_objects(cursor, names), place_of(cursor)
-    everyone = {table.source: table for table in chosen.values()}
+    # Of a group those count, too, that carry nothing themselves.
+    everyone = {table.source: table for table in tables}
     together = {
         name: everyone if grouped else {table.source: table} for name, table in chosen.items()
     }

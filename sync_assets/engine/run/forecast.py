@@ -118,7 +118,8 @@ def _said(run: Run, plan: Plan, known: State | None, target: Connection) -> Fore
     with transaction(target) as cursor:
         past = state.past_seconds(cursor, plan.table.target, plan.mode, full=plan.full)
         ddl = tuple(_statements(cursor, plan))
-    ddl += tuple(statements_of(run, target, plan.table, first=known is None))
+    key = plan.layout.key.columns if plan.layout.key else ()
+    ddl += tuple(statements_of(run, target, plan.table, key, first=known is None))
     return Forecast(
         source=str(plan.table.source),
         target=str(plan.table.target),

@@ -267,6 +267,11 @@ def test_a_foreign_key_holds_between_tables_of_one_snapshot_group(pair: Pair) ->
     )
     pair.engine().sync_group(tables)
     assert pair.target("SELECT id, its FROM child ORDER BY 1") == [(2, 2), (3, 3)]
+    planned = pair.engine().plan(tables[0]).ddl
+    assert planned == ("-- foreign key child_its_fkey is for a run of its snapshot_group",)
+    parent = Table(tables[1].target, tables[1].target, deletes=Deletes.HARD, max_delete_ratio=1.0)
+    # It need not carry anything itself.
+    assert said(pair.engine().sync_group([tables[0], parent])[0]) == set()
     alone = pair.sync("other", **HARD)
     assert "is not synced in one snapshot_group with public.other" in str(said(alone))
     pair.source(
@@ -437,6 +442,10 @@ def test_a_plan_shows_the_statements_and_a_dry_run_makes_nothing(pair: Pair) -> 
     index = 'INDEX "t_n" ON "public"."t" USING btree (n DESC NULLS LAST) INCLUDE (v) WHERE (n > 2)'
     assert f"CREATE {index}" in planned
     assert any(line.startswith("-- check t_at_check not carried: ") for line in planned)
+    # The key and NOT NULL come with the table.
+    assert not [
+        line for line in planned if ("t_pkey" in line and "INDEX" in line) or "IS NOT NULL" in line
+    ]
     pair.sync()
     assert (
         f"CREATE INDEX CONCURRENTLY {index.removeprefix('INDEX ')}" in pair.engine().plan(table).ddl
