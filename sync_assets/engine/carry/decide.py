@@ -90,7 +90,7 @@ def decide(
             continue
         why = next(_against(each, table, source, target, together), None)
         if why is None:
-            wanted.append(_wanted(each, table, together))
+            wanted.append(_wanted(each, table, target, together))
         else:
             refused.append((each, why))
     before = {(each.kind, each.name): each for each in made if each.problem is None}
@@ -196,14 +196,21 @@ def removes(table: Table) -> bool:
     return table.mode is SyncMode.FULL_SYNC or table.deletes is Deletes.HARD
 
 
-def _wanted(each: TableObject, table: Table, together: Mapping[RelationName, Table]) -> Wanted:
+def _wanted(
+    each: TableObject,
+    table: Table,
+    target: TableFacts | None,
+    together: Mapping[RelationName, Table],
+) -> Wanted:
     if each.kind is Carry.FOREIGN_KEYS and each.refers_to:
         return Wanted(each, each.definition, refers_to=together[each.refers_to].target)
     if each.unique and (not removes(table) or each.columns & _computed(table, each.kind)):
         # Rows that are gone from the source stay, and their values may be another row's now.
         plain = each.definition.removeprefix(UNIQUE).replace(" NULLS NOT DISTINCT", "", 1)
         return Wanted(each, plain)
-    return Wanted(each, each.definition, each.constraint)
+    # PostgreSQL makes no constraint of the index of a partitioned table.
+    partitioned = target is not None and target.partitioned
+    return Wanted(each, each.definition, None if partitioned else each.constraint)
 
 
 def _is_the_same(wanted: Wanted, other: TableObject) -> bool:

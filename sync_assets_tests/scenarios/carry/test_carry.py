@@ -310,6 +310,17 @@ def test_a_sequence_that_was_set_and_not_called_yet_begins_there_on_the_target_t
     assert pair.target("INSERT INTO t DEFAULT VALUES RETURNING id") == [(51,)]
 
 
+def test_a_partitioned_target_has_unique_indexes_in_place_of_constraints(pair: Pair) -> None:
+    columns = "id int, v text, n int, PRIMARY KEY (id, n)"
+    pair.source(f"CREATE TABLE t ({columns}, UNIQUE (v, n))", "INSERT INTO t VALUES (1, 'a', 1)")
+    pair.target(
+        f"CREATE TABLE t ({columns}) PARTITION BY LIST (n)",
+        "CREATE TABLE t_1 PARTITION OF t FOR VALUES IN (1)",
+    )
+    assert said(pair.sync(**HARD)) == {"index t_v_n_key made"}
+    assert said(pair.sync(**HARD)) == set()
+
+
 def test_a_column_that_is_an_identity_no_longer_may_be_null(pair: Pair) -> None:
     pair.source(
         "CREATE TABLE t (id int PRIMARY KEY, n int GENERATED ALWAYS AS IDENTITY)",
