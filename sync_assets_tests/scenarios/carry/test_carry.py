@@ -222,15 +222,15 @@ def test_a_target_of_another_role_is_filled_and_nothing_is_made(pair: Pair) -> N
     pair.source(*TABLE)
     pair.sync()
     pair.target(
-        "DO $$ BEGIN CREATE ROLE writer LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
-        "GRANT ALL ON t TO writer",
-        "GRANT ALL ON SCHEMA sync_assets TO writer",
-        "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO writer",
-        "GRANT ALL ON ALL SEQUENCES IN SCHEMA sync_assets TO writer",
+        "DO $$ BEGIN CREATE ROLE loader LOGIN; EXCEPTION WHEN duplicate_object THEN NULL; END $$",
+        "GRANT ALL ON t TO loader",
+        "GRANT ALL ON SCHEMA sync_assets TO loader",
+        "GRANT ALL ON ALL TABLES IN SCHEMA sync_assets TO loader",
+        "GRANT ALL ON ALL SEQUENCES IN SCHEMA sync_assets TO loader",
     )
-    writer = Pair(pair.source_url, pair.target_url.replace("postgres@", "writer@"))
+    loader = Pair(pair.source_url, pair.target_url.replace("postgres@", "loader@"))
     pair.source("UPDATE t SET v = 'new' WHERE id = 7")
-    receipt = writer.sync(**HARD)
+    receipt = loader.sync(**HARD)
     assert receipt.rows_updated == 1
     assert "index t_n not carried: the target said: must be owner of table t" in said(receipt)
 

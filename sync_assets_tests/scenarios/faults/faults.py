@@ -244,7 +244,10 @@ def outcome(fault: str, step: Phase) -> Outcome:
     if fault in HARMLESS:
         return "goes through"
     if step == "carry":
-        # The rows are published, and what else the target refuses costs no run.
+        # The rows are published, and what else the target refuses costs no run; to remember that takes
+        # room, too.
+        if fault.startswith("disk of the target"):
+            return "either"
         return "fails" if fault.startswith("target") else "goes through"
     if "cancelled" in fault:
         # Only what a server is executing can be.

@@ -357,6 +357,10 @@ RUN_BY = {
     ),
     "Run on the target: ALTER TABLE {} {}; or sync into another table.{}": MENDED,
     "To drop that data, run on the target: ALTER TYPE {} {}.": MENDED,
+    "Let it keep them under another name, on the target: ALTER TABLE {} RENAME {} TO {}; the next run"
+    " adds the column anew.": (
+        "test_a_type_that_old_versions_cannot_have_is_refused_with_what_mends_it"
+    ),
     "Run it as that role, which goes on with it, or give it up as that role, then run it again: "
     "DROP TABLE {};": "test_what_another_role_began_is_named_with_it_and_given_up_as_it",
     "VACUUM (FREEZE, INDEX_CLEANUP off);": "test_an_old_database_warns_and_then_blocks",

@@ -166,7 +166,7 @@ def test_what_another_role_began_is_named_with_it_and_given_up_as_it(
     if first:
         pair.target("DROP TABLE t")
     interrupt(pair, full_refresh=True)
-    another = with_role(pair, "writer")
+    another = with_role(pair, "loader")
     with pytest.raises(PrivilegeError, match="role postgres began a load") as said:
         run(another, full_refresh=True)
     (drop,) = re.findall(r"DROP TABLE .*;", said.value.remedy)
@@ -190,7 +190,7 @@ def with_role(pair: Pair, role: str) -> Pair:
 
 def test_a_role_that_may_make_no_table_reads_on_one_snapshot(pair: Pair) -> None:
     made(pair)
-    narrow = with_role(pair, "writer")
+    narrow = with_role(pair, "loader")
     pair.target("REVOKE CREATE ON SCHEMA public FROM PUBLIC")
     receipt = run(narrow, full_refresh=True, deletes="hard")
     assert "pieces" not in receipt.reason
