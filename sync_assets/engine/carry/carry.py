@@ -123,7 +123,7 @@ class _Making:
             if (gone.kind is Carry.FOREIGN_KEYS) is later:
                 problem = drop(self.carrying, self.table.target, self.there, gone)
                 # What is made again is told of as made.
-                again = any((each.kind, each.object.name) == _place(gone) for each in decision.make)
+                again = any(each.object.place == gone.place for each in decision.make)
                 if problem or not again:
                     yield _said(named(gone.kind, gone.made_as), problem, "dropped")
         if not later:
@@ -149,8 +149,8 @@ class _Making:
 
     def _refuse(self, refused: Carried, what: str) -> Iterator[str]:
         """Tell of what cannot be made, the first time."""
-        known = {_place(each): each.problem for each in self.made}
-        if known.get(_place(refused)) != refused.problem:
+        known = {each.place: each.problem for each in self.made}
+        if known.get(refused.place) != refused.problem:
             with transaction(self.carrying.target) as cursor:
                 carried.remember(cursor, self.table.target, refused)
             yield _said(what, refused.problem, "")
@@ -226,10 +226,6 @@ def _set_sequences(
         _, problem = attempt(carrying.run, carrying.target, [set_])
         if problem is not None:
             yield _said(named(Carry.SEQUENCES, column), problem.message, "")
-
-
-def _place(each: Carried) -> tuple[Carry, str]:
-    return each.kind, each.name
 
 
 def _said(what: str, problem: str | None, done: str) -> str:

@@ -71,15 +71,13 @@ def not_carried(
     for name, table in chosen.items():
         found = sources.get(table.source)
         decision = decide(table, found, there.get(name), made[name], everyone) if found else None
-        refused = (
-            {(each.kind, each.name): why for each, why in decision.refused} if decision else {}
-        )
+        refused = {each.place: why for each, why in decision.refused} if decision else {}
         due = (*decision.make, *decision.tried) if decision else ()
-        left = {(each.kind, each.object.name) for each in due}
+        left = {each.object.place for each in due}
         tried = {
-            (each.kind, each.name): each.problem
+            each.place: each.problem
             for each in made[name]
-            if each.problem is not None and (each.kind, each.name) in left
+            if each.problem is not None and each.place in left
         }
         for (kind, its), why in {**tried, **refused}.items():
             yield name, f"{kind.value}: {its or 'the table'}", why

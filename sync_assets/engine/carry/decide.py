@@ -93,33 +93,32 @@ def decide(
             wanted.append(_wanted(each, table, target, together))
         else:
             refused.append((each, why))
-    before = {(each.kind, each.name): each for each in made if each.problem is None}
-    known = {(each.kind, each.object.name): each for each in wanted}
+    before = {each.place: each for each in made if each.problem is None}
+    known = {each.object.place: each for each in wanted}
     there = target.objects if target else ()
-    ours = {(each.kind, each.made_as): each for each in before.values()}
+    ours = {each.place_there: each for each in before.values()}
     served = {
         each: [
             other
             for other in there
             if _is_the_same(each, other)
-            and not _gives_way(each, other, ours.get((other.kind, other.name)), known)
+            and not _gives_way(each, other, ours.get(other.place), known)
         ]
         for each in wanted
     }
     make = tuple(
         each
         for each in wanted
-        if not served[each]
-        and not _was_made(each, before.get((each.kind, each.object.name)), there)
+        if not served[each] and not _was_made(each, before.get(each.object.place), there)
     )
     # By whatever name: one that the source has renamed is not built again.
-    serving = {(other.kind, other.name) for those in served.values() for other in those}
+    serving = {other.place for those in served.values() for other in those}
     drop = tuple(
         each
         for place, each in before.items()
         if each.kind in table.carry
         and (place not in known or known[place] in make)
-        and (each.kind, each.made_as) not in serving
+        and each.place_there not in serving
     )
     in_vain = {
         (each.kind, each.name, each.definition)
@@ -232,9 +231,9 @@ def _gives_way(
     if ours is None:
         return False
     stricter = other.unique and not wanted.definition.startswith(UNIQUE)
-    if (ours.kind, ours.name) == (wanted.kind, wanted.object.name):
+    if ours.place == wanted.object.place:
         return stricter or not _is_as_lenient(wanted, other)
-    still = known.get((ours.kind, ours.name))
+    still = known.get(ours.place)
     return stricter and not (still and still.definition.startswith(UNIQUE))
 
 
@@ -247,11 +246,10 @@ def is_in_the_way(made: Carried, source: TableFacts, target: TableFacts) -> bool
     """Whether what goes could refuse rows that the source has, or keep a column from its new type."""
     if made.kind in REFUSING or made.definition.startswith(UNIQUE):
         return True
-    place = made.kind, made.made_as
     reads = {
         column
         for each in target.objects
-        if (each.kind, each.name) == place
+        if each.place == made.place_there
         for column in each.columns
     }
     return any(source.columns.get(name) != target.columns.get(name) for name in reads)
@@ -262,8 +260,6 @@ def _was_made(wanted: Wanted, before: Carried | None, there: Sequence[TableObjec
     if before is None or before.definition != wanted.remembered:
         return False
     return any(
-        (each.kind, each.name) == (before.kind, before.made_as)
-        and each.valid
-        and _is_as_lenient(wanted, each)
+        each.place == before.place_there and each.valid and _is_as_lenient(wanted, each)
         for each in there
     )

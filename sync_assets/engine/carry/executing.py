@@ -26,7 +26,7 @@ def drop(carrying: Carrying, target: RelationName, there: TableFacts, made: Carr
     """Drop what a run made; return what was against it."""
     # By its name alone it could be another table's.
     by_name = made.kind in (Carry.INDEXES, Carry.STATISTICS)
-    if not by_name or any((o.kind, o.name) == (made.kind, made.made_as) for o in there.objects):
+    if not by_name or any(each.place == made.place_there for each in there.objects):
         _, problem = attempt(carrying.run, carrying.target, dropping(target, made))
         if problem is not None:
             return problem.message

@@ -37,6 +37,11 @@ class TableObject:
     extensions: frozenset[str]
     unstable: frozenset[str]
 
+    @property
+    def place(self) -> tuple[Carry, str]:
+        """What tells it from the table's other objects."""
+        return self.kind, self.name
+
     def __str__(self) -> str:
         return named(self.kind, self.name)
 
@@ -62,14 +67,13 @@ def named(kind: Carry, name: str) -> str:
 class TableFacts:
     """A table on one end: its objects, its columns' types, and the extensions of its database.
 
-    `partitioned` and `owned` are what decides how, and whether, objects can be made there.
+    `partitioned` decides how objects can be made there.
     """
 
     objects: tuple[TableObject, ...]
     columns: Mapping[str, str]
     extensions: frozenset[str]
     partitioned: bool
-    owned: bool
 
 
 # pg_get_indexdef() and pg_get_statisticsobjdef() begin with the names, as format() writes them: all
@@ -148,6 +152,15 @@ WITH relation AS (
     NULL, 'pg_attrdef'::regclass, 0, a.attname::text
   FROM relation r JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.oid
   LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid AND a.attnum > 0
+), calls AS (
+  -- What initdb has made is pinned: pg_depend does not name it.
+  SELECT d.classid, d.objid, f.oid, e.extname::text AS extension
+  FROM object o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
+  LEFT JOIN pg_operator op ON d.refclassid = 'pg_operator'::regclass AND op.oid = d.refobjid
+  JOIN pg_proc f
+    ON f.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE op.oprcode END
+  LEFT JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = f.oid AND m.deptype = 'e'
+  LEFT JOIN pg_extension e ON e.oid = m.refobjid
 )
 SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_unique, o.valid, o.plain,
   o.made_constraint, pn.nspname::text, p.relname::text,
@@ -173,22 +186,8 @@ LEFT JOIN pg_class p ON p.oid = o.refers_to LEFT JOIN pg_namespace pn ON pn.oid 
 ORDER BY 1, 2, 3, 4
 """
 
-# What initdb has made is pinned: pg_depend does not name it.
-_CALLS = """
-calls AS (
-  SELECT d.classid, d.objid, f.oid, e.extname::text AS extension
-  FROM object o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
-  LEFT JOIN pg_operator op ON d.refclassid = 'pg_operator'::regclass AND op.oid = d.refobjid
-  JOIN pg_proc f
-    ON f.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE op.oprcode END
-  LEFT JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = f.oid AND m.deptype = 'e'
-  LEFT JOIN pg_extension e ON e.oid = m.refobjid
-)
-"""
-_QUERY = _OBJECTS.replace("\n)\nSELECT r.nspname", f"\n), {_CALLS}SELECT r.nspname", 1)
-
 _TABLES = """
-SELECT n.nspname::text, c.relname::text, c.relkind = 'p', pg_has_role(c.relowner, 'USAGE'),
+SELECT n.nspname::text, c.relname::text, c.relkind = 'p',
   ARRAY(SELECT ARRAY[attname::text, format_type(atttypid, atttypmod)] FROM pg_attribute
         WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
   ARRAY(SELECT extname::text FROM pg_extension)
@@ -205,7 +204,7 @@ def read_objects(
     schemas, names = parts_of(relations)
     place = {"schemas": schemas, "names": names}
     found: dict[RelationName, list[TableObject]] = {}
-    for schema, name, *its in rows(cursor, _QUERY, place):
+    for schema, name, *its in rows(cursor, _OBJECTS, place):
         found.setdefault(RelationName(schema, name), []).append(_object(tuple(its)))
     return {
         (relation := RelationName(schema, name)): TableFacts(
@@ -213,9 +212,8 @@ def read_objects(
             dict(columns),
             frozenset(extensions),
             partitioned,
-            owned,
         )
-        for schema, name, partitioned, owned, columns, extensions in rows(cursor, _TABLES, place)
+        for schema, name, partitioned, columns, extensions in rows(cursor, _TABLES, place)
     }
 
 

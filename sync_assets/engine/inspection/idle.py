@@ -105,8 +105,10 @@ def _look(run: Run, tables: Sequence[Table], settled: OnOutcome[Receipt | None])
         busy = with_work(run, target, [plan.table for plan in idle.values()])
     for table in asked:
         before, plan = known[table.target], idle.get(table.target)
-        rests = before and plan and table.target not in busy and is_followed(plan, before)
-        settled(table, _receipt(plan, before) if before and plan and rests else None)
+        found = None
+        if before and plan and table.target not in busy and is_followed(plan, before):
+            found = _receipt(plan, before)
+        settled(table, found)
 
 
 def _free(run: Run, tables: Sequence[Table]) -> Collection[RelationName]:

@@ -24,6 +24,16 @@ class Carried:
     problem: str | None = None
     is_recent: bool = True
 
+    @property
+    def place(self) -> tuple[Carry, str]:
+        """What tells it from the source's other objects of the table."""
+        return self.kind, self.name
+
+    @property
+    def place_there(self) -> tuple[Carry, str]:
+        """What tells it from the target's."""
+        return self.kind, self.made_as
+
 
 _RECALL = """
 SELECT target_schema, target_table, kind, name, definition, made_as, problem,
