@@ -23,82 +23,70 @@ from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, RememberedCo
 
 Render = Callable[[RememberedColumns, Random], list[str]]
 
-DML: Mapping[str, Render] = {
-    each.__name__: each
-    for each in (
-        rows.insert,
-        rows.bulk_insert,
-        rows.update,
-        rows.delete,
-        rows.update_key,
-    )
-}
-STORAGE: Mapping[str, Render] = {
-    each.__name__: each
-    for each in (
-        rows.truncate,
-        rows.truncate_and_refill,
-        storage.vacuum_full,
-        storage.vacuum_freeze,
-        storage.cluster,
-        storage.set_unlogged,
-        storage.set_logged,
-        storage.change_primary_key,
-        storage.repeat_former_key,
-    )
-}
+
+def _by_name(*renders: Render) -> Mapping[str, Render]:
+    return {render.__name__: render for render in renders}
+
+
+DML: Mapping[str, Render] = _by_name(
+    rows.insert,
+    rows.bulk_insert,
+    rows.update,
+    rows.delete,
+    rows.update_key,
+)
+STORAGE: Mapping[str, Render] = _by_name(
+    rows.truncate,
+    rows.truncate_and_refill,
+    storage.vacuum_full,
+    storage.vacuum_freeze,
+    storage.cluster,
+    storage.set_unlogged,
+    storage.set_logged,
+    storage.change_primary_key,
+    storage.repeat_former_key,
+)
 COLUMNS: Mapping[str, Render] = {
-    **{
-        each.__name__: each
-        for each in (
-            columns.add_column,
-            columns.add_column_with_constant,
-            columns.add_column_not_null,
-            columns.add_column_with_volatile,
-            columns.add_generated_column,
-            columns.set_expression,
-            columns.drop_column,
-            columns.readd_column,
-            columns.rename_column,
-            columns.swap_column_names,
-            columns.set_not_null,
-            columns.drop_not_null,
-            columns.add_enum_value,
-            columns.rename_enum_value,
-            types.to_any_type,
-        )
-    },
+    **_by_name(
+        columns.add_column,
+        columns.add_column_with_constant,
+        columns.add_column_not_null,
+        columns.add_column_with_volatile,
+        columns.add_generated_column,
+        columns.set_expression,
+        columns.drop_column,
+        columns.readd_column,
+        columns.rename_column,
+        columns.swap_column_names,
+        columns.set_not_null,
+        columns.drop_not_null,
+        columns.add_enum_value,
+        columns.rename_enum_value,
+        types.to_any_type,
+    ),
     **types.TYPE_CHANGES,
 }
-PARTITIONS: Mapping[str, Render] = {
-    each.__name__: each
-    for each in (
-        partitions.create_partition,
-        partitions.sub_partition,
-        partitions.default_partition,
-        partitions.prepare_partition,
-        partitions.attach_partition,
-        partitions.detach_partition,
-        partitions.drop_partition,
-        partitions.reattach_partition,
-        partitions.truncate_partition,
-        partitions.move_rows,
-    )
-}
-PLAIN: Mapping[str, Render] = {
-    each.__name__: each for each in (storage.prepare_copy, storage.swap_table)
-}
-OBJECTS: Mapping[str, Render] = {
-    each.__name__: each
-    for each in (
-        objects.add_index,
-        objects.add_unique,
-        objects.add_check,
-        objects.set_default,
-        objects.add_statistics,
-        objects.drop_object,
-    )
-}
+PARTITIONS: Mapping[str, Render] = _by_name(
+    partitions.create_partition,
+    partitions.sub_partition,
+    partitions.default_partition,
+    partitions.prepare_partition,
+    partitions.attach_partition,
+    partitions.detach_partition,
+    partitions.drop_partition,
+    partitions.reattach_partition,
+    partitions.truncate_partition,
+    partitions.move_rows,
+)
+PLAIN: Mapping[str, Render] = _by_name(storage.prepare_copy, storage.swap_table)
+OBJECTS: Mapping[str, Render] = _by_name(
+    objects.add_index,
+    objects.add_unique,
+    objects.add_check,
+    objects.set_default,
+    objects.add_statistics,
+    objects.drop_object,
+)
 """Only in stories of tables that carry what they have besides rows."""
 
 TARGET = {
