@@ -6,14 +6,14 @@ import dataclasses
 import enum
 import math
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from sync_assets.engine.computed.expression import require_expression
-from sync_assets.engine.computed.masks import Mask, MaskKey, key_of, parsed_masks
+from sync_assets.engine.computed.masks import Mask, MaskKey, key_of
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName, check_part, object_name
+from sync_assets.engine.partition_of import PartitionOf
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -124,7 +124,8 @@ class Table:
     an SQL condition, reads the source's rows again that fulfil it, and no others; `approved_changes`
     names what a run may take where `on_schema_change` is to ask. What it is to `carry` a run makes on
     the target once its rows are there. A `dry_run`
-    does all of the work and publishes nothing.
+    does all of the work and publishes nothing. The target can be a `partition_of` a table that has
+    the rows of many sources.
     """
 
     source: RelationName
@@ -159,6 +160,7 @@ class Table:
     approved_changes: tuple[str, ...] = ()
     dry_run: bool = False
     history: bool | str = False
+    partition_of: PartitionOf | None = None
 
     def __post_init__(self) -> None:
         for name in (self.xmin_column, self.deleted_column):
@@ -196,6 +198,11 @@ class Table:
         """The key of its masks, None where they need none; raises ConfigurationError."""
         column = next((name for name, mask in self.mask if mask.needs_key), None)
         return key_of(column, str(self.source), self.mask_key) if column else None
+
+    @property
+    def whole(self) -> RelationName | None:
+        """The table of many sources that its target is a partition of; None where it is none."""
+        return self.partition_of.table if self.partition_of else None
 
     @property
     def history_table(self) -> RelationName | None:
@@ -251,50 +258,3 @@ class Table:
                     f"rows and {name} contradict each other: {name} is about every row",
                     remedy="Ask for one of the two.",
                 )
-
-
-def parsed_carry(kinds: str | Iterable[str]) -> tuple[Carry, ...]:
-    """What to carry from its words, or from `all`; raises ConfigurationError."""
-    if kinds == "all":
-        return tuple(Carry)
-    return tuple(Carry.parse(kind) for kind in _names(kinds) or ())
-
-
-def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
-    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
-
-
-_PARSED: dict[str, Callable[[Any], Any]] = {
-    "key": _names,
-    "columns": _names,
-    "exclude": _names,
-    "expressions": lambda pairs: tuple(dict(pairs).items()),
-    "mask": parsed_masks,
-    "changed_blocks": ChangedBlocks.parse,
-    "deletes": Deletes.parse,
-    "late_commits": LateCommits.parse,
-    "on_schema_change": OnSchemaChange.parse,
-    "carry": parsed_carry,
-    "approved_changes": _names,
-}
-"""Options that scripts write more simply than `Table` keeps them."""
-
-_OPTIONS = frozenset(field.name for field in dataclasses.fields(Table)) - {
-    "source",
-    "target",
-    "mode",
-}
-
-
-def table_of(source: str, target: str, mode: SyncMode, options: dict[str, Any]) -> Table:
-    """A table from names and from options as scripts write them; raises ConfigurationError."""
-    unknown = sorted(set(options) - _OPTIONS)
-    if unknown:
-        raise ConfigurationError(
-            f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
-        )
-    parsed: dict[str, Any] = {
-        name: parse(options[name]) for name, parse in _PARSED.items() if name in options
-    }
-    options = options | parsed
-    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)

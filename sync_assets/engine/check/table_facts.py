@@ -15,6 +15,7 @@ from sync_assets.engine.merge.interference import Actor, read_actors
 from sync_assets.engine.merge.uniques import Unique, besides_key, read_uniques
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.partitions import Partitioned, read_partitioned
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.types import read_types
@@ -67,6 +68,7 @@ class TargetTable:
     filtered: tuple[Filtered, ...] = ()
     known: State | None = None
     history_lacks: tuple[str, ...] = ()
+    whole: Partitioned | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -174,7 +176,8 @@ def read_target(cursor: Cursor, table: Table) -> TargetTable:
     name, history = table.target, table.history_table
     found = rows(cursor, _RIGHTS_ON_HISTORY, (history.schema, history.name)) if history else []
     lacks = tuple(found[0][0]) if found else ()
-    return dataclasses.replace(_read_target(cursor, name), history_lacks=lacks)
+    whole = read_partitioned(cursor, [table.whole]).get(table.whole)
+    return dataclasses.replace(_read_target(cursor, name), history_lacks=lacks, whole=whole)
 
 
 def _read_target(cursor: Cursor, name: RelationName) -> TargetTable:
@@ -223,8 +226,8 @@ def paired(cursor: Cursor, table: Table, source: SourceTable, target: TargetTabl
             # Without the right to read, the source cannot be asked about expressions.
             relation = source.relation if problem else scoped(cursor, table, source.relation)
             types = read_types(cursor, (column.type_oid for column in relation.columns))
-            layout = lay_out(table, relation, types, target.relation, target.known)
-            alters, key = bool(layout.alterations), layout.key
+            layout = lay_out(table, relation, types, target.relation, target.known, target.whole)
+            alters, key = layout.alters, layout.key
         except SyncError as error:
             problem = error
     alters = alters and target.relation is not None

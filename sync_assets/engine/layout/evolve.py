@@ -16,6 +16,8 @@ from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.differences import differences, require_taken
 from sync_assets.engine.layout.following import Following
 from sync_assets.engine.layout.layout import Layout, fit
+from sync_assets.engine.layout.partition import as_partition, columns_of, joining
+from sync_assets.engine.postgres.partitions import Partitioned
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.shape import RememberedColumns
@@ -42,26 +44,38 @@ def lay_out(
     types: tuple[UserType, ...],
     target: Relation | None,
     known: State | None,
+    whole: Partitioned | None = None,
 ) -> Layout:
     """How the source fits the target once that has followed it.
 
-    Raises SchemaConflict, SchemaNotApproved, UnusableKey or ConfigurationError.
+    `whole` is the table that the target is to be a partition of. Raises SchemaConflict, SchemaNotApproved, UnusableKey or ConfigurationError.
     """
     before = known.columns if known else None
+    target = as_partition(table.partition_of, target, whole)
     if before is not None and target is not None:
         _require_masked_alike(table, source, before)
     changes = tuple(differences(before, source, types)) if before else ()
     require_taken(table, changes)
     evolution = evolution_of(table, source, types, target, known)
-    layout = fit(table, source, evolution.target)
+    layout = fit(table, source, evolution.target, whole.relation if whole else None)
     return dataclasses.replace(
         layout,
+        joining=_joining(table, layout, evolution.target, whole),
         alterations=(*evolution.alterations, *layout.alterations),
         full=evolution.full or _lacking(layout),
         full_leaves=evolution.full_leaves,
         known_types=before.types if before else (),
         changes=changes,
     )
+
+
+def _joining(
+    table: Table, layout: Layout, target: Relation | None, whole: Partitioned | None
+) -> tuple[Alteration, ...]:
+    if table.partition_of is None or whole is None:
+        return ()
+    columns = columns_of(table, table.partition_of, layout, target)
+    return joining(table.partition_of, table.target, columns, whole)
 
 
 def _require_masked_alike(table: Table, source: Relation, before: RememberedColumns) -> None:

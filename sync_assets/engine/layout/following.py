@@ -11,10 +11,12 @@ from sync_assets.engine.layout import alteration
 from sync_assets.engine.layout.alteration import Alteration, Narrowing
 from sync_assets.engine.layout.differences import column_before, text_changed
 from sync_assets.engine.layout.keys import choose_key
-from sync_assets.engine.layout.layout import MOST_COLUMNS, holds
+from sync_assets.engine.layout.layout import MOST_COLUMNS
 from sync_assets.engine.layout.renaming import renames
+from sync_assets.engine.layout.stored import is_stored_elsewhere, leaf_before
+from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import object_name
-from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
+from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.state.shape import RememberedColumns
 from sync_assets.engine.state.state import StateLeaf
@@ -41,6 +43,11 @@ class Following:
         """Each column of the source with what it was at the last run."""
         for column in self.source.columns:
             yield column, column_before(column, self.source, self.before)
+
+    @property
+    def shared(self) -> bool:
+        """Whether its columns are also those of other sources' targets."""
+        return self.target.partition_of is not None
 
     def _was(self, column: Column, then: Column | None) -> Column | None:
         """What the target's column of this name held at the last run."""
@@ -77,6 +84,11 @@ class Following:
             for column, then in self.pairs()
             if then is not None and then.name != column.name
         }
+        if self.shared:
+            # Other sources have the old name still: theirs it stays, and the new one is another column.
+            if renamed:
+                self._read_all("a column was renamed")
+            return
         wanted = {old: new for old, new in renamed.items() if self.target.column(old)}
         there = [column.name for column in self.target.columns]
         for name in self._in_the_way(wanted):
@@ -125,6 +137,8 @@ class Following:
                 self._read_all(f"the type of column {column.name} changed")
             # Narrowed on the source, the target's column stayed as wide as it was.
             if was is None or not holds(was.type, there.type):
+                continue
+            if self.shared:
                 continue
             retyped = not holds(column.type, there.type)
             recollated = there.collation == was.collation != column.collation
@@ -179,10 +193,13 @@ class Following:
             if column.expression is not None or column.number <= 0:
                 continue
             value = self._value_of_old_rows(column)
+            if self.shared and value is not None:
+                # As a default it would be in the rows of other sources, too.
+                self._read_all(f"column {column.name} is new, with a value in older rows")
+                value = None
+            owner = self.target.defined_by
             self.alterations.append(
-                alteration.add_column(
-                    self.table.target, column.name, column.type, column.collation, value
-                )
+                alteration.add_column(owner, column.name, column.type, column.collation, value)
             )
             self.alterations += alteration.comments(
                 self.table.target, None, ((column.name, column.comment),)
@@ -196,7 +213,7 @@ class Following:
         """What rows that are older than the column have in it; notes the leaves that must be read."""
         untouched: dict[int, str | None] = {}
         for leaf in self.source.leaves:
-            known = _known_leaf(leaf, self.leaves)
+            known = leaf_before(leaf, self.leaves)
             here = leaf.column(column.name)
             if known is None:
                 continue
@@ -270,21 +287,7 @@ class Following:
     def full_leaves(self) -> Mapping[int, str]:
         """The leaves whose columns are stored elsewhere than at the last run."""
         for leaf in self.source.leaves:
-            known = _known_leaf(leaf, self.leaves)
-            if known is not None and self._moved(leaf, known):
+            known = leaf_before(leaf, self.leaves)
+            if known is not None and is_stored_elsewhere(leaf, known, self.pairs()):
                 self.whole.setdefault(leaf.oid, f"the columns of {leaf.name} changed")
         return self.whole
-
-    def _moved(self, leaf: Leaf, known: StateLeaf) -> bool:
-        places = {column.name: column for column in known.columns}
-        for column, then in self.pairs():
-            here, was = leaf.column(column.name), places.get(then.name) if then else None
-            if here is None or then is None:
-                continue
-            if was is None or (here.number, here.generation) != (was.number, was.generation):
-                return True
-        return False
-
-
-def _known_leaf(leaf: Leaf, leaves: Sequence[StateLeaf]) -> StateLeaf | None:
-    return next((each for each in leaves if each.oid == leaf.oid), None)

@@ -5,7 +5,7 @@ An existing table is never replaced, truncated or narrowed; it may gain columns.
 
 from __future__ import annotations
 
-import re
+import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 
@@ -13,6 +13,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.layout import alteration, remedies
 from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.keys import choose_key, key_on_target
+from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Column, Key, Relation
 from sync_assets.engine.postgres.types import UserType
@@ -43,7 +44,8 @@ class Layout:
     `deleted_column` is where the target marks rows that are gone from the source, if it does.
     `alterations` are made in order in the publishing transaction; `known_types` are the types of
     the last run, `changes` what is different about the source's columns since. `full` and
-    `full_leaves`, by oid, say why rows must be read whatever their xid.
+    `full_leaves`, by oid, say why rows must be read whatever their xid. `joining` makes it a partition
+    of the table of many sources.
     """
 
     creates: bool
@@ -56,6 +58,12 @@ class Layout:
     full_leaves: Mapping[int, str] = field(default_factory=dict)
     known_types: tuple[UserType, ...] = ()
     changes: tuple[str, ...] = ()
+    joining: tuple[Alteration, ...] = ()
+
+    @property
+    def alters(self) -> bool:
+        """Whether a run changes the target's definition."""
+        return bool(self.alterations or self.joining)
 
     @property
     def names(self) -> tuple[str, ...]:
@@ -68,8 +76,13 @@ class Layout:
         return self.key.columns if self.key else ()
 
 
-def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
-    """How `source` fits `target`; raises SchemaConflict, UnusableKey or ConfigurationError."""
+def fit(
+    table: Table, source: Relation, target: Relation | None, pattern: Relation | None = None
+) -> Layout:
+    """How `source` fits `target`, and where that is to be made, `pattern`, whose types it takes.
+
+    Raises SchemaConflict, UnusableKey or ConfigurationError.
+    """
     _require_own_names(table, source)
     key = choose_key(table, source, target)
     if key is None:
@@ -80,21 +93,10 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
             remedy=f"PostgreSQL allows {MOST_COLUMNS} columns in a table.",
         )
     if target is None:
-        as_there = tuple(_as_on_source(column) for column in source.columns)
-        return Layout(
-            creates=True,
-            fields=as_there,
-            key=key,
-            deleted_column=table.deleted_column if table.deletes is Deletes.SOFT else None,
-            alterations=alteration.comments(
-                table.target,
-                source.comment,
-                tuple((column.name, column.comment) for column in source.columns),
-            ),
-        )
+        return _new(table, source, key, pattern)
     if target.kind not in "rp":
         raise errors.SchemaConflict(f"the target {table.target} exists and is not a table")
-    _require_room(table, source, target, key)
+    _require_room(source, target, key)
     fields: list[Field] = []
     added: list[Field] = []
     for column in source.columns:
@@ -109,7 +111,7 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
     if _lacks(table, target, table.xmin_column, "xmin_column", "bigint"):
         ours.append((table.xmin_column, "bigint"))
     if adds_deleted and deleted_column:
-        ours.append((deleted_column, _TIME))
+        ours.append((deleted_column, TIME))
     return Layout(
         creates=False,
         fields=tuple(fields),
@@ -117,10 +119,30 @@ def fit(table: Table, source: Relation, target: Relation | None) -> Layout:
         added=tuple(added),
         deleted_column=deleted_column,
         alterations=(
-            *(alteration.add_column(table.target, f.name, f.type, f.collation) for f in added),
-            *(alteration.add_column(table.target, name, type_) for name, type_ in ours),
+            *(alteration.add_column(target.defined_by, f.name, f.type, f.collation) for f in added),
+            *(alteration.add_column(target.defined_by, name, type_) for name, type_ in ours),
         ),
     )
+
+
+def _new(table: Table, source: Relation, key: Key | None, pattern: Relation | None) -> Layout:
+    if pattern is not None:
+        _require_room(source, pattern, key)
+    comments = tuple((column.name, column.comment) for column in source.columns)
+    return Layout(
+        creates=True,
+        fields=tuple(_as_in(pattern, _as_on_source(column)) for column in source.columns),
+        key=key,
+        deleted_column=table.deleted_column if table.deletes is Deletes.SOFT else None,
+        alterations=alteration.comments(table.target, source.comment, comments),
+    )
+
+
+def _as_in(pattern: Relation | None, new: Field) -> Field:
+    there = pattern.column(new.name) if pattern else None
+    if there is None:
+        return new
+    return dataclasses.replace(new, type=there.type, collation=there.collation)
 
 
 def _require_no_key_needed(table: Table) -> None:
@@ -141,6 +163,8 @@ def _require_own_names(table: Table, source: Relation) -> None:
     ours = {"xmin_column": table.xmin_column}
     if table.deletes is Deletes.SOFT:
         ours["deleted_column"] = table.deleted_column
+    if table.partition_of is not None:
+        ours["partition_of"] = table.partition_of.column
     for option, name in ours.items():
         if source.column(name):
             raise errors.ConfigurationError(
@@ -172,16 +196,16 @@ def _as_on_target(there: Column, column: Column) -> Field:
     )
 
 
-def _require_room(table: Table, source: Relation, target: Relation, key: Key | None) -> None:
+def _require_room(source: Relation, target: Relation, key: Key | None) -> None:
     """Raises one SchemaConflict that names every column in which a value may not fit."""
     pairs = [(column, target.column(column.name)) for column in source.columns]
     for column, there in pairs:
         if there is not None and there.generated and not column.generated:
             raise errors.SchemaConflict(
-                f"column {column.name!r} is generated on the target {table.target}, "
+                f"column {column.name!r} is generated on the target {target.name}, "
                 "and takes no value from the source",
                 remedy=f"Leave it out (exclude: [{column.name}]); or drop it, to be added as a plain "
-                f"column: ALTER TABLE {table.target.as_sql} DROP COLUMN {quoted(column.name)};",
+                f"column: ALTER TABLE {target.defined_by.as_sql} DROP COLUMN {quoted(column.name)};",
             )
     found = [
         problem
@@ -192,9 +216,9 @@ def _require_room(table: Table, source: Relation, target: Relation, key: Key | N
     if found:
         changes = ", ".join(change for _, change in found)
         raise errors.SchemaConflict(
-            f"the target {table.target} cannot hold what its source sends: "
+            f"the target {target.name} cannot hold what its source sends: "
             + "; ".join(problem for problem, _ in found),
-            remedy=f"Run on the target: ALTER TABLE {table.target.as_sql} {changes}; "
+            remedy=f"Run on the target: ALTER TABLE {target.defined_by.as_sql} {changes}; "
             f"or sync into another table.{_types_first(source, target)}",
         )
 
@@ -234,7 +258,8 @@ def _lacks(table: Table, target: Relation, name: str, option: str, type_: str) -
     return there is None
 
 
-_TIME = "timestamp with time zone"
+TIME = "timestamp with time zone"
+"""The type of the column that says when a row was found to be gone."""
 
 
 def _deleted_column(table: Table, source: Relation, target: Relation) -> tuple[str | None, bool]:
@@ -244,39 +269,7 @@ def _deleted_column(table: Table, source: Relation, target: Relation) -> tuple[s
     """
     name = table.deleted_column
     if table.deletes is Deletes.SOFT:
-        return name, _lacks(table, target, name, "deleted_column", _TIME)
+        return name, _lacks(table, target, name, "deleted_column", TIME)
     there = target.column(name)
-    left = there is not None and there.type == _TIME and source.column(name) is None
+    left = there is not None and there.type == TIME and source.column(name) is None
     return name if left else None, False
-
-
-_INTEGERS = ("smallint", "integer", "bigint")
-_MODIFIED = re.compile(
-    r"(?P<name>[a-z ]+?)(\((?P<length>\d+)(,(?P<scale>-?\d+))?\))?"
-    r"(?P<rest> with time zone| without time zone)?(?P<array>(\[\])*)"
-)
-_LONGER = ("character varying", "bit varying", "timestamp", "time", "numeric")
-"""What a longer one, or one without a limit, keeps the text of."""
-
-
-def holds(source: str, target: str) -> bool:
-    """Whether every value of type `source` keeps its text in a column of type `target`."""
-    if source == target:
-        return True
-    if source in _INTEGERS:
-        return target in _INTEGERS[_INTEGERS.index(source) :] or target == "numeric"
-    given, wanted = _MODIFIED.fullmatch(source), _MODIFIED.fullmatch(target)
-    if given is None or wanted is None or given["array"] != wanted["array"]:
-        return False
-    texts = ("character varying", "text")
-    if given["name"] in texts and wanted["name"] in texts:
-        return wanted["length"] is None or _is_longer(given, wanted)
-    same = (given["name"], given["rest"]) == (wanted["name"], wanted["rest"])
-    return same and given["name"] in _LONGER and _is_longer(given, wanted)
-
-
-def _is_longer(given: re.Match[str], wanted: re.Match[str]) -> bool:
-    if given["length"] is None or wanted["length"] is None:
-        return wanted["length"] is None
-    same_scale = (given["scale"] or "0") == (wanted["scale"] or "0")
-    return same_scale and int(wanted["length"]) >= int(given["length"])

@@ -12,6 +12,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine.export.copy_statements import copy_format
 from sync_assets.engine.layout.alteration import column_definition
 from sync_assets.engine.layout.layout import Field
+from sync_assets.engine.layout.partition import told_by
 from sync_assets.engine.plan.plan import KeysByPage, Plan, key_fields
 from sync_assets.engine.postgres.identifiers import names
 from sync_assets.engine.postgres.relation import Key
@@ -49,6 +50,8 @@ def staging_columns(plan: Plan) -> Composable:
     layout = plan.layout
     definitions = [_definition(field, strict=layout.creates) for field in layout.fields]
     definitions.append(_ours(plan.table.xmin_column, "bigint"))
+    if layout.creates and plan.table.partition_of:
+        definitions.append(told_by(plan.table.partition_of))
     if layout.creates and layout.deleted_column:
         definitions.append(_ours(layout.deleted_column, "timestamptz"))
     if plan.flags_scope:

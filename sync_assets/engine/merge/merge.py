@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging, constraint_name
-from sync_assets.engine.merge import alter, interference, merge_statements
+from sync_assets.engine.merge import alter, interference, merge_statements, partitions
 from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, read_scene, settle
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
@@ -106,11 +106,14 @@ def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> Non
 
 def alter_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     """Make the target fit: it may gain columns, and lose none; raises SchemaConflict."""
-    if plan.layout.alterations:
-        with pinned(cursor):
-            for alteration in plan.layout.alterations:
-                alter.require_nothing_lost(cursor, plan, staging, alteration)
-                alter.apply(cursor, plan.table.target, alteration)
+    if not plan.layout.alters:
+        return
+    with pinned(cursor):
+        for alteration in plan.layout.alterations:
+            alter.require_nothing_lost(cursor, plan, staging, alteration)
+            alter.apply(cursor, plan.table.target, alteration)
+        if plan.layout.joining:
+            partitions.join(cursor, plan.table)
 
 
 def merge_rows(

@@ -22,6 +22,7 @@ from sync_assets.engine.merge.foreign_keys import (
     read_foreign_keys,
 )
 from sync_assets.engine.merge.merge import Merged
+from sync_assets.engine.merge.partitions import lock_wholes
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan, Removal
 from sync_assets.engine.postgres.session import Cursor, row
@@ -38,6 +39,7 @@ def publish_rows(
     `still_there` asks the source for rows that are in the way. Raises DeleteGuard, SchemaConflict
     or ConcurrentRun, after which the caller rolls back.
     """
+    lock_wholes(cursor, (staged.plan for staged in group))
     merged: dict[RelationName, Merged] = {}
     there: dict[RelationName, Staged] = {}
     for staged in group:

@@ -17,6 +17,7 @@ from sync_assets.engine.plan.plan import Part, Plan
 from sync_assets.engine.plan.reads import Basis, plan_changes, plan_part, plan_since
 from sync_assets.engine.plan.unchanged import SEVERAL, without_unchanged
 from sync_assets.engine.postgres import catalog
+from sync_assets.engine.postgres.partitions import Partitioned, read_partitioned
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import transaction
 from sync_assets.engine.snapshot.identity import require_two_tables
@@ -75,19 +76,26 @@ def _bases(
     seen = list(zip(tables, views, strict=True))
     with transaction(work.target) as cursor:
         there = catalog.read_relations(cursor, (table.target for table in tables))
+        wholes = read_partitioned(cursor, (table.whole for table in tables))
         for table, view in seen:
             require_two_tables(cursor, table, view, there.get(table.target))
     bases = []
     for table, view in seen:
         with errors.about(table.target):
-            bases.append(_basis(work, table, view, known[table.target], there.get(table.target)))
+            ends = (there.get(table.target), wholes.get(table.whole))
+            bases.append(_basis(work, table, view, known[table.target], *ends))
     return bases
 
 
 def _basis(
-    work: Work, table: Table, view: SourceRelation, known: State | None, there: Relation | None
+    work: Work,
+    table: Table,
+    view: SourceRelation,
+    known: State | None,
+    there: Relation | None,
+    whole: Partitioned | None,
 ) -> Basis:
-    layout = lay_out(table, view.relation, view.types, there, known)
+    layout = lay_out(table, view.relation, view.types, there, known, whole)
     travels = format_between(work.source, work.target, view.relation.columns, layout.fields)
     basis = Basis(table, view, layout, known, there, travels)
     if table.mode is not SyncMode.INCREMENTAL_SYNC or table.rows is not None:

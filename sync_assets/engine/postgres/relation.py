@@ -103,7 +103,8 @@ class Relation:
 
     `readable` says whether this role may SELECT from it. `has_children` is false where the tables
     that inherit from it are left out. `has_primary` says whether it has a primary key of any form;
-    `partitioned_by` names the columns that tell its partitions, '' for an expression.
+    `partitioned_by` names the columns that tell its partitions, '' for an expression. `partition_of`
+    is the table of many sources whose partition it is, where it was looked at as that.
     """
 
     oid: int
@@ -118,6 +119,7 @@ class Relation:
     comment: str | None = None
     has_primary: bool = False
     partitioned_by: tuple[str, ...] | None = None
+    partition_of: RelationName | None = None
 
     @property
     def has_versions(self) -> bool:
@@ -133,6 +135,11 @@ class Relation:
     def through_parent(self) -> bool:
         """Whether some partition can only be read through the parent, which this role may."""
         return self.kind == "p" and not all(leaf.readable for leaf in self.leaves)
+
+    @property
+    def defined_by(self) -> RelationName:
+        """The table whose columns it has: its own, or that which it is a partition of."""
+        return self.partition_of or self.name
 
     @property
     def storage(self) -> str:

@@ -144,7 +144,7 @@ class _Untouched:
 
 def _untouched(run: Run, staged: Staged, before: State | None) -> _Untouched | None:
     plan = staged.plan
-    if before is None or plan.table.dry_run or plan.layout.alterations or not plan.finds_nothing:
+    if before is None or plan.table.dry_run or plan.layout.alters or not plan.finds_nothing:
         return None
     if not is_followed(plan, before):
         return None

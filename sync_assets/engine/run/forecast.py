@@ -157,7 +157,7 @@ def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
         name = merge.free_constraint(cursor, plan.table.target)
         found.append(staging_statements.add_key(layout.key, target, name))
     yield from (statement.as_string(cursor) for statement in distinct(found))
-    for change in (*layout.alterations, *planned(cursor, plan)):
+    for change in (*layout.alterations, *layout.joining, *planned(cursor, plan)):
         if not isinstance(change, Alteration):
             yield change.as_string(cursor)
             continue

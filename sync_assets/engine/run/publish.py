@@ -55,7 +55,7 @@ def publish(
 
     The marks in the states count on the source's WAL: `flush` is waited for.
     """
-    if flush is not None and any(staged.plan.layout.alterations for staged in group):
+    if flush is not None and any(staged.plan.layout.alters for staged in group):
         # To alter a table takes a lock that no reader shall wait for longer than need be.
         flush.ensure()
 

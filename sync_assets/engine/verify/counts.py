@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout.layout import holds
+from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.session import Cursor, row

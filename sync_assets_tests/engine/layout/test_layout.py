@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_assets.engine.layout.layout import holds
+from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import object_name
 
 

@@ -135,8 +135,9 @@ def _may_create(target: Connection, table: Table) -> bool:
 def as_first_load(work: Work, plan: Plan) -> Plan:
     """The plan of a first load of what a plan reads, into a table like the target if that is there."""
     table, view = plan.table, plan.view
-    layout = lay_out(table, view.relation, view.types, None, None)
+    layout = dataclasses.replace(plan.layout, known_types=(), changes=())
     if not plan.layout.creates:
+        layout = lay_out(table, view.relation, view.types, None, None)
         # What the target generates itself, it has no field for; the last step would miss its column.
         there = {field.name: field for field in plan.layout.fields}
         fields = [

@@ -25,6 +25,7 @@ from sync_assets.engine.plan.plan import How, KeySearch, Plan
 from sync_assets.engine.plan.reads import configuration
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
+from sync_assets.engine.postgres.partitions import read_partitioned
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import (
     PINNED,
@@ -76,6 +77,7 @@ def complete(run: Run, load: Load, moved: Moved, target: Connection) -> Receipt:
         full_refresh=False,
         on_schema_change=OnSchemaChange.EVOLVE,
         changed_blocks=_changed_blocks(table, seen),
+        partition_of=None,
     )
     known = {hidden: seen}
     with contextlib.ExitStack() as cleanup:
@@ -170,7 +172,8 @@ class _End:
         with pinned(cursor):
             samples = newest(cursor, self.staged.plan, room.identifier)
         there = read_relation(cursor, table.target) if load.is_there else None
-        layout = lay_out(table, view.relation, view.types, there, load.before)
+        whole = read_partitioned(cursor, [table.whole]).get(table.whole)
+        layout = lay_out(table, view.relation, view.types, there, load.before, whole)
         if load.is_there and (there is None or not _types(layout) <= _types(load.plan.layout)):
             raise errors.ConcurrentRun(
                 f"{table.source} or {table.target} got other columns or was dropped during the run",

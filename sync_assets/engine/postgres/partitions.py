@@ -1,0 +1,56 @@
+"""Partitioned tables of the target, as the catalog shows them and their partitions' bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+
+from sync_assets.engine.names import RelationName, parts_of
+from sync_assets.engine.postgres.catalog import read_relations
+from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.session import Cursor, rows
+
+
+@dataclass(frozen=True, slots=True)
+class Partitioned:
+    """A table that is partitioned, or is to be; `relation` is None while it is not there.
+
+    `bounds` says of each partition what it takes, as in FOR VALUES IN ('eu').
+    """
+
+    name: RelationName
+    relation: Relation | None = None
+    by_list: bool = False
+    owned: bool = True
+    schema_exists: bool = True
+    bounds: Mapping[RelationName, str] = field(default_factory=dict)
+
+
+_PARTITIONED = """
+SELECT wanted.schema, wanted.name, n.oid IS NOT NULL, coalesce(p.partstrat = 'l', false),
+  coalesce(pg_has_role(c.relowner, 'USAGE'), true),
+  ARRAY(SELECT jsonb_build_array(pn.nspname, pc.relname, pg_get_expr(pc.relpartbound, pc.oid))
+        FROM pg_inherits i JOIN pg_class pc ON pc.oid = i.inhrelid
+        JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+        WHERE i.inhparent = c.oid AND pc.relispartition ORDER BY pc.oid)
+FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
+LEFT JOIN pg_namespace n ON n.nspname = wanted.schema
+LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
+LEFT JOIN pg_partitioned_table p ON p.partrelid = c.oid
+"""
+
+
+def read_partitioned(
+    cursor: Cursor, names: Iterable[RelationName | None]
+) -> dict[RelationName | None, Partitioned]:
+    """Those tables, there or not, by name; asks nothing where there are no names."""
+    wanted = sorted({name for name in names if name is not None})
+    if not wanted:
+        return {}
+    there = read_relations(cursor, wanted)
+    found: dict[RelationName | None, Partitioned] = {}
+    for schema, name, exists, by_list, owned, parts in rows(cursor, _PARTITIONED, parts_of(wanted)):
+        table = RelationName(schema, name)
+        bounds = {RelationName(*part): bound for *part, bound in parts}
+        found[table] = Partitioned(table, there.get(table), by_list, owned, exists, bounds)
+    return found

@@ -1,0 +1,213 @@
+"""Many sources come into one table, each into its own partition, and none is in another's way."""
+
+from __future__ import annotations
+
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+
+from sync_assets.engine import Receipt, errors
+from sync_assets.engine.options import table_of
+from sync_assets.engine.run.first_load import by_pieces
+from sync_assets.engine.table import SyncMode
+from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.scenarios.first_load.test_pieces import SMALL_PIECES
+
+pytestmark = both_ways
+
+XMIN = SyncMode.XMIN_INCREMENTAL
+
+REGIONS = ("eu", "us", "apac")
+
+
+def made(pair: Pair, *regions: str, rows: int = 4, columns: str = "v text NOT NULL") -> None:
+    for region in regions or REGIONS:
+        pair.source(
+            f"CREATE SCHEMA {region}",
+            f"CREATE TABLE {region}.orders (id integer PRIMARY KEY, {columns})",
+            f"INSERT INTO {region}.orders (id, v) "
+            f"SELECT i, '{region}' || i FROM generate_series(1, {rows}) i",
+        )
+
+
+def options(region: str, **more: Any) -> dict[str, Any]:
+    part = {"table": "public.orders", "column": "region", "value": region}
+    return {"deletes": "hard", "partition_of": part, **more}
+
+
+def synced(pair: Pair, region: str, mode: str = "xmin_incremental", **more: Any) -> Receipt:
+    names = (f"{region}.orders", f"public.orders_{region}")
+    engine = pair.engine(limits=SMALL_PIECES)
+    return engine.copy_table_data(*names, mode, **options(region, **more))
+
+
+def there(pair: Pair, *regions: str, columns: str = "id, v") -> bool:
+    """Whether the table of all holds what these sources hold, and nothing else."""
+    found = pair.target(f"SELECT region, {columns} FROM orders ORDER BY 1, 2")
+    wanted = [
+        (region, *row)
+        for region in sorted(regions or REGIONS)
+        for row in pair.source(f"SELECT {columns} FROM {region}.orders ORDER BY 1")
+    ]
+    return found == wanted
+
+
+def test_rows_of_each_source_are_in_one_table_under_a_key_that_others_have_too(pair: Pair) -> None:
+    made(pair)
+    for region in REGIONS:
+        synced(pair, region)
+    assert there(pair)
+    pair.source(
+        "UPDATE eu.orders SET v = 'new' WHERE id = 1",
+        "DELETE FROM us.orders WHERE id = 2",
+        "INSERT INTO apac.orders VALUES (5, 'five')",
+    )
+    receipts = [synced(pair, region) for region in REGIONS]
+    assert [(r.rows_updated, r.rows_deleted, r.rows_inserted) for r in receipts] == [
+        (1, 0, 0),
+        (0, 1, 0),
+        (0, 0, 1),
+    ]
+    assert there(pair)
+    plan = pair.target("EXPLAIN (COSTS OFF) SELECT FROM orders WHERE region = 'eu' AND id = 1")
+    assert "orders_us" not in str(plan)
+    assert synced(pair, "eu").rows_exported == 0
+
+
+def test_first_loads_at_one_time_make_the_table_once(pair: Pair) -> None:
+    for number, region in enumerate(REGIONS):
+        made(pair, region, columns=f"v text, only_{number} integer")
+    with ThreadPoolExecutor(len(REGIONS)) as threads:
+        receipts = list(threads.map(lambda region: synced(pair, region), REGIONS))
+    assert [receipt.rows_inserted for receipt in receipts] == [4, 4, 4]
+    assert there(pair)
+    assert pair.target("SELECT only_0, only_1, only_2 FROM orders LIMIT 1") == [(None, None, None)]
+
+
+def test_a_source_that_is_emptied_or_down_leaves_the_others_rows_alone(pair: Pair) -> None:
+    made(pair, rows=200)
+    for region in REGIONS:
+        synced(pair, region)
+    pair.source(
+        "DELETE FROM eu.orders", "DROP SCHEMA us CASCADE", "DELETE FROM apac.orders WHERE id = 1"
+    )
+    with pytest.raises(errors.DeleteGuard):
+        synced(pair, "eu")
+    with pytest.raises(errors.SyncError, match=r"us\.orders"):
+        synced(pair, "us")
+    assert synced(pair, "apac").rows_deleted == 1
+    counted = pair.target("SELECT region, count(*) FROM orders GROUP BY 1 ORDER BY 1")
+    assert counted == [("apac", 199), ("eu", 200), ("us", 200)]
+    synced(pair, "eu", allow_empty=True, max_delete_ratio=1)
+    assert pair.target("SELECT count(*) FROM orders") == [(399,)]
+
+
+def test_columns_are_the_union_of_all_sources_columns(pair: Pair) -> None:
+    made(pair)
+    for region in REGIONS:
+        synced(pair, region)
+    pair.source(
+        "ALTER TABLE eu.orders ADD note text",
+        "ALTER TABLE us.orders ADD rank integer DEFAULT 7",
+        "ALTER TABLE us.orders ADD note text",
+        "UPDATE us.orders SET note = 'n' WHERE id = 1",
+    )
+    # Nothing is read again for a column that older rows have nothing in.
+    assert synced(pair, "eu").rows_exported == 0
+    assert synced(pair, "us").rows_exported == 4
+    synced(pair, "apac")
+    assert there(pair)
+    assert there(pair, "us") is False
+    assert pair.target("SELECT region, id, note FROM orders WHERE note IS NOT NULL") == [
+        ("us", 1, "n")
+    ]
+    ranks = pair.target("SELECT region, rank, count(*) FROM orders GROUP BY 1, 2 ORDER BY 1")
+    assert ranks == [("apac", None, 4), ("eu", None, 4), ("us", 7, 4)]
+
+
+def test_a_column_that_one_source_renames_keeps_its_name_for_the_others(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    for region in ("eu", "us"):
+        synced(pair, region)
+    pair.source("ALTER TABLE eu.orders RENAME v TO w")
+    synced(pair, "eu")
+    synced(pair, "us")
+    assert pair.target("SELECT region, id, v, w FROM orders WHERE id = 1 ORDER BY 1") == [
+        ("eu", 1, "eu1", "eu1"),
+        ("us", 1, "us1", None),
+    ]
+    pair.source("INSERT INTO eu.orders VALUES (5, 'five')")
+    assert synced(pair, "eu").rows_inserted == 1
+
+
+def test_types_that_differ_between_sources_are_followed_or_refused_by_name(pair: Pair) -> None:
+    made(pair, "eu", columns="v text, amount bigint")
+    made(pair, "us", columns="v text, amount integer")
+    made(pair, "apac", columns="v text, amount numeric(10,2)")
+    synced(pair, "eu")
+    synced(pair, "us")
+    with pytest.raises(errors.SchemaConflict, match="amount") as refused:
+        synced(pair, "apac")
+    statement = str(refused.value.remedy).partition("ALTER")
+    pair.target(statement[1] + statement[2].partition(";")[0])
+    synced(pair, "apac")
+    assert there(pair, columns="id, v, amount")
+    pair.source("ALTER TABLE us.orders ALTER amount TYPE numeric(10,2)")
+    synced(pair, "us")
+    assert there(pair, columns="id, v, amount")
+    pair.source("ALTER TABLE us.orders ALTER amount TYPE text")
+    with pytest.raises(errors.SchemaConflict, match="amount"):
+        synced(pair, "us")
+
+
+@pytest.mark.parametrize("mode", ["xmin_incremental", "full_sync"])
+def test_a_table_that_was_a_target_of_its_own_becomes_a_partition(pair: Pair, mode: str) -> None:
+    made(pair, "eu", "us")
+    for region in ("eu", "us"):
+        synced(pair, region, mode, partition_of=None)
+    pair.source("INSERT INTO us.orders VALUES (5, 'five')")
+    for region in ("eu", "us"):
+        synced(pair, region, mode)
+    assert there(pair, "eu", "us")
+    assert synced(pair, "eu").rows_exported == 0
+
+
+def test_a_first_load_by_pieces_ends_as_a_partition(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
+    made(pair, "eu", rows=3)
+    made(pair, "us", rows=60_000)
+    synced(pair, "eu")
+    receipt = synced(pair, "us")
+    assert "pieces" in receipt.reason
+    pair.source("UPDATE us.orders SET v = 'x' WHERE id < 9")
+    synced(pair, "us")
+    receipt = synced(pair, "us", full_refresh=True)
+    assert "pieces" in receipt.reason
+    assert there(pair, "eu", "us")
+
+
+def test_what_is_carried_and_kept_of_history_is_each_partitions_own(pair: Pair) -> None:
+    made(pair, "eu", "us", columns="v text NOT NULL DEFAULT 'none' CHECK (v <> '')")
+    pair.source("CREATE INDEX ON eu.orders (v)")
+    for _ in range(2):
+        for region in ("eu", "us"):
+            receipt = synced(pair, region, carry="all", history=True)
+    assert receipt.rows_exported == 0
+    pair.source("UPDATE eu.orders SET v = 'new' WHERE id = 1")
+    synced(pair, "eu", carry="all", history=True)
+    assert there(pair, "eu", "us")
+    assert pair.target("SELECT count(*) FROM orders_eu_history") == [(5,)]
+    assert pair.target("SELECT count(*) FROM orders_us_history") == [(4,)]
+
+
+def test_a_plan_shows_what_makes_it_a_partition_and_a_dry_run_makes_nothing(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    synced(pair, "eu")
+    forecast = pair.engine().plan(table_of("us.orders", "public.orders_us", XMIN, options("us")))
+    assert 'ALTER TABLE "public"."orders" ATTACH PARTITION "public"."orders_us"' in forecast.ddl[-1]
+    synced(pair, "us", dry_run=True)
+    assert there(pair, "eu")
