@@ -27,6 +27,7 @@ from sync_assets.assets.discovery import (
 )
 from sync_assets.assets.sources import shown_first_by, source_assets
 from sync_assets.assets.translation import Translate, translation
+from sync_assets.assets.wholes import whole_specs
 from sync_assets.automation.alert_sensors import alert_sensors
 from sync_assets.automation.change_sensor import change_sensor
 from sync_assets.automation.checks import checks_of
@@ -178,6 +179,7 @@ class TableSync(dg.StateBackedComponent):
         """What keeps the tables in step.
 
         - one asset for each target table, and one for each source table not shown elsewhere
+        - one for each table of many sources, whose partitions are targets
         - the checks that are asked for
         - a sensor that asks for a run when the source has changed
         - a schedule for each cron expression and time zone
@@ -200,12 +202,13 @@ class TableSync(dg.StateBackedComponent):
         if sources:
             name = specs.observation_name(_folder(context), number_in_file(context))
             assets.append(source_assets(name, sources))
+        wholes = whole_specs(self.tables, [each.tables for each in components], written)
         name = self.name or _named_by_its_place(context)
         _refuse_twins(self, components)
         changes = change_sensor(name, ops, self.config.sensor_seconds(), observed)
         schedules = schedules_of(name, ops)
         return dg.Definitions(
-            assets=assets,
+            assets=[*assets, *wholes],
             asset_checks=[check for synced in self.tables for check in checks_of(synced)],
             sensors=[
                 changes,

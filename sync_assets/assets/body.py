@@ -10,6 +10,7 @@ import dagster as dg
 from dagster._core.execution.context.invocation import DirectAssetExecutionContext
 
 from sync_assets.assets import specs
+from sync_assets.assets.ahead.same_process import remember, work_ahead
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.lineage import (
     data_version,
@@ -19,7 +20,7 @@ from sync_assets.assets.lineage import (
     provenance,
 )
 from sync_assets.assets.metadata import loading, metadata_of
-from sync_assets.assets.same_process import remember, work_ahead
+from sync_assets.assets.wholes import materialized
 from sync_assets.assets.work import Done, SyncOp, Work
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import Cancelled, SyncError
@@ -169,6 +170,8 @@ class Sync:
             if receipt.dry_run:
                 self.context.log_event(dg.AssetObservation(key, metadata=metadata))
                 continue
+            for event in materialized(synced):
+                self.context.log_event(event)
             known = seen.marker is not None and specs.source_key(synced) in self.observed
             if self._in_a_run:
                 # What comes with the result is also written into the event of the op's output.

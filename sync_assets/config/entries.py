@@ -22,12 +22,14 @@ from sync_assets.config.value_types import (
     MaskOfColumn,
     Names,
     Owners,
+    Partition,
     Relation,
     Relations,
     Tags,
     Target,
 )
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.partition_of import PartitionOf
 from sync_assets.engine.table import (
     ChangedBlocks,
     Deletes,
@@ -104,6 +106,12 @@ class TableOptions(AutomationOptions):
         " `{table: orders_versions}` names that table, `{table}` is the source's; see"
         " [history](history.md)",
     )
+    partition_of: Partition | None = Field(
+        None,
+        description="the table of many sources that the target is one partition of: `{table:"
+        " analytics.orders, column: region, value: eu}`; the target's own name is then that with the"
+        " value, `orders_eu`, unless one is written; see [many sources](many-sources.md)",
+    )
     xmin_column: Column | None = Field(
         None, description="the target's column for the source row's transaction id"
     )
@@ -179,8 +187,11 @@ def set_values(options: BaseModel) -> dict[str, Any]:
     return {name: value for name, value in options if value is not None}
 
 
-def engine_table(chosen: Mapping[str, Any]) -> Table:
-    """The table as the engine takes it; raises ConfigurationError where options contradict each other."""
+def engine_table(chosen: Mapping[str, Any], connection: str) -> Table:
+    """The table as the engine takes it, from the source of that connection.
+
+    Raises ConfigurationError where options contradict each other.
+    """
     # Only what was set is passed on: the engine's own defaults stay the only ones.
     names = {field.name for field in dataclasses.fields(Table)} - {"source", "target"}
     options: dict[str, Any] = {name: chosen[name] for name in names if name in chosen}
@@ -192,7 +203,14 @@ def engine_table(chosen: Mapping[str, Any]) -> Table:
     if "mask" in chosen:
         options["mask"] = tuple(chosen["mask"].items())
     source = RelationName.parse(chosen["source"])
-    target = _target(chosen["target"], source) if "target" in chosen else source
+    part = (
+        _partition_of(chosen["partition_of"], source, connection)
+        if "partition_of" in chosen
+        else None
+    )
+    options["partition_of"] = part
+    otherwise = part.default_target if part else source
+    target = _target(chosen["target"], source) if "target" in chosen else otherwise
     if isinstance(chosen.get("history"), str):
         options["history"] = _filled(chosen["history"], source)
     return Table(source=source, target=target, **options)
@@ -205,6 +223,15 @@ def _target(text: str, source: RelationName) -> RelationName:
     return RelationName.parse(str(filled))
 
 
-def _filled(text: str, source: RelationName) -> str:
-    parts = {"{schema}": source.schema, "{table}": source.name}
-    return re.sub(r"\{(schema|table)\}", lambda found: parts[found[0]], text)
+def _partition_of(chosen: Partition, source: RelationName, connection: str) -> PartitionOf:
+    value = _filled(chosen.value, source, connection)
+    return PartitionOf(_target(chosen.table, source), chosen.column, value)
+
+
+def _filled(text: str, source: RelationName, connection: str = "") -> str:
+    parts = {"{schema}": source.schema, "{table}": source.name, "{connection}": connection}
+    return re.sub(
+        r"\{(schema|table|connection)\}" if connection else r"\{(schema|table)\}",
+        lambda found: parts[found[0]],
+        text,
+    )

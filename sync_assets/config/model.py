@@ -201,7 +201,7 @@ class TableSyncConfig(StrictModel):
             # As a default it is for the tables that look for deletes.
             chosen.pop("delete_schedule", None)
         return SyncedTable(
-            table=engine_table(chosen),
+            table=engine_table(chosen, self.source_connection),
             source_connection=self.source_connection,
             target_connection=self.target_connection,
             group=chosen.get("group") or self.group or "",

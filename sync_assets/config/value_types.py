@@ -46,11 +46,18 @@ def _column(text: str) -> str:
 
 
 def _places(text: str) -> str:
-    unknown = [each for each in PLACE.findall(text) if each not in ("schema", "table")]
-    if unknown:
-        raise refuse(
-            f"{{{unknown[0]}}} stands for nothing; use {{schema}} and {{table}}, the source's"
-        )
+    for each in PLACE.findall(text):
+        if each not in ("schema", "table"):
+            raise refuse(
+                f"{{{each}}} stands for nothing; use {{schema}} and {{table}}, the source's"
+            )
+    return text
+
+
+def _places_of_source(text: str) -> str:
+    _places(text.replace("{connection}", ""))
+    if not text or "\0" in text:
+        raise refuse("name what tells this source's rows from the others'")
     return text
 
 
@@ -144,6 +151,20 @@ Connection = Annotated[
         "write the name of a connection (letters, digits and '_'), not a URL",
     ),
 ]
+
+
+class Partition(StrictModel):
+    """The table of many sources that a target is one partition of."""
+
+    table: Target = Field(
+        description="the table of all sources, made with the first of them; `{schema}` and `{table}`"
+        " stand for the source's"
+    )
+    column: Column = Field(description="its column that says which source a row is from")
+    value: Annotated[str, AfterValidator(_places_of_source)] = Field(
+        description="what that column holds in the rows of this source; `{connection}`, `{schema}` and"
+        " `{table}` stand for the source's"
+    )
 
 
 class Workers(StrictModel):

@@ -5,7 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import RelationName, check_part
+from sync_assets.engine.names import RelationName, check_part, object_name
+
+LONGEST_VALUE = 15
+"""Characters of a value that a partition is named by."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +29,12 @@ class PartitionOf:
                 f"partition_of {self.table} has no value for {self.column!r}",
                 remedy="Name what tells this source's rows from the others': value: eu.",
             )
+
+    @property
+    def default_target(self) -> RelationName:
+        """The partition's name where none is given: that of the table of all, and the value."""
+        name = object_name(self.table.name, self.value[:LONGEST_VALUE])
+        return RelationName(self.table.schema, name)
 
     @property
     def bound(self) -> str:

@@ -13,7 +13,7 @@ from typing import Any
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.same_process import parallel_jobs
+from sync_assets.assets.ahead.same_process import parallel_jobs
 from sync_assets.config.automation import Checks
 from sync_assets.config.folder import Written
 from sync_assets.config.model import SyncedTable

@@ -4,7 +4,7 @@ import threading
 from collections.abc import Mapping
 from contextlib import ExitStack
 
-from sync_assets.assets.ahead import AHEAD, Ahead, Begun, Job
+from sync_assets.assets.ahead.begun import AHEAD, Ahead, Begun, Job
 from sync_assets.assets.work import Done
 from sync_assets.engine.errors import SchemaConflict, SyncError
 from sync_assets_tests.fixtures.pair import eventually

@@ -13,7 +13,7 @@ import pytest
 
 from sync_assets import PostgresResource, TableSync
 from sync_assets.assets import specs
-from sync_assets.assets.portions import PORTION
+from sync_assets.assets.ahead.portions import PORTION
 from sync_assets.engine.postgres import time_outs
 from sync_assets_tests.fixtures.live import lock_waits
 from sync_assets_tests.fixtures.pair import Pair, eventually

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from functools import partial
 
-from sync_assets.assets.ahead import Begun, Job
+from sync_assets.assets.ahead.begun import Begun, Job
 from sync_assets.assets.work import Done, Work, age_of, seen_before
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.errors import SyncError

@@ -17,9 +17,9 @@ from weakref import WeakKeyDictionary
 import dagster as dg
 
 from sync_assets.assets import specs
-from sync_assets.assets.ahead import Ahead, Begun, Job
+from sync_assets.assets.ahead.begun import Ahead, Begun, Job
+from sync_assets.assets.ahead.portions import jobs_of
 from sync_assets.assets.launchpad import SyncConfig
-from sync_assets.assets.portions import jobs_of
 from sync_assets.assets.work import SyncOp, Work
 from sync_assets.runs.in_flight import left_to
 from sync_assets.runs.listener import current_listener
