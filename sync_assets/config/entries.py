@@ -28,8 +28,7 @@ from sync_assets.config.value_types import (
     Tags,
     Target,
 )
-from sync_assets.engine.names import RelationName
-from sync_assets.engine.partition_of import PartitionOf
+from sync_assets.engine.names import PartitionOf, RelationName
 from sync_assets.engine.table import (
     ChangedBlocks,
     Deletes,

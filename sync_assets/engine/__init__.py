@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sync_assets.engine.inspection.observe import observe
     from sync_assets.engine.inspection.status import TableStatus, read_status
     from sync_assets.engine.limits import Hours, Limits, PauseWhile
-    from sync_assets.engine.names import RelationName
+    from sync_assets.engine.names import PartitionOf, RelationName
     from sync_assets.engine.progress import Phase, Progress
     from sync_assets.engine.receipt import ColumnShape, Receipt
     from sync_assets.engine.run.forecast import Forecast, LeafForecast
@@ -41,6 +41,7 @@ __all__ = [
     "LeafForecast",
     "Limits",
     "Mask",
+    "PartitionOf",
     "PauseWhile",
     "PermanentError",
     "Phase",
@@ -69,7 +70,7 @@ _HOMES = {
     "inspection.status": ("TableStatus", "read_status"),
     "limits": ("Hours", "Limits", "PauseWhile"),
     "computed.masks": ("Mask",),
-    "names": ("RelationName",),
+    "names": ("PartitionOf", "RelationName"),
     "progress": ("Phase", "Progress"),
     "receipt": ("ColumnShape", "Receipt"),
     "run.forecast": ("Forecast", "LeafForecast"),

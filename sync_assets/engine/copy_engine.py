@@ -13,13 +13,12 @@ from sync_assets.engine import errors
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
 from sync_assets.engine.limits import NO_LIMITS, Limits, throttle_of
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.options import table_of
 from sync_assets.engine.postgres.connection import Lender, Server, Sessions
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.sync import different_targets, sync_tables
 from sync_assets.engine.snapshot.give_way import MAX_BLOCKING
-from sync_assets.engine.table import SyncMode, Table
+from sync_assets.engine.table import SyncMode, Table, table_of
 from sync_assets.engine.threads import interruptible
 from sync_assets.engine.verification import EXAMPLES, Verification
 from sync_assets.engine.workers import WorkerConfig

@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import enum
-import math
 import re
+import sys
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from sync_assets.engine.computed.expression import require_expression
-from sync_assets.engine.computed.masks import Mask, MaskKey, key_of
+from sync_assets.engine.computed.masks import Mask, MaskKey, key_of, parsed_masks
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import RelationName, check_part, object_name
-from sync_assets.engine.partition_of import PartitionOf
+from sync_assets.engine.names import PartitionOf, RelationName, check_part, object_name
 
 if TYPE_CHECKING:
     from typing_extensions import Self
@@ -173,20 +173,15 @@ class Table:
                 f"the history of {self.target} is to be in that table itself",
                 remedy="Give it another name: history: {table: …}; or history: true.",
             )
-        limits = {"min_deletes": self.min_deletes, "confirm_deletes": self.confirm_deletes or 0}
-        for name, value in limits.items():
-            if value < 0:
-                raise ConfigurationError(
-                    f"{name} is {value}", remedy="It must be a whole number from 0 up."
-                )
-        if not 0 <= self.blocks_wait < math.inf:
-            raise ConfigurationError(
-                f"blocks_wait is {self.blocks_wait}", remedy="It must be seconds, from 0 up."
-            )
-        if not 0 <= self.max_delete_ratio <= 1:
-            raise ConfigurationError(
-                f"max_delete_ratio is {self.max_delete_ratio}", remedy="It must be from 0 to 1."
-            )
+        number, most = "a whole number from 0 up", sys.maxsize
+        for name, value, limit, what in (
+            ("min_deletes", self.min_deletes, most, number),
+            ("confirm_deletes", self.confirm_deletes or 0, most, number),
+            ("blocks_wait", self.blocks_wait, sys.float_info.max, "seconds, from 0 up"),
+            ("max_delete_ratio", self.max_delete_ratio, 1, "from 0 to 1"),
+        ):
+            if not 0 <= value <= limit:
+                raise ConfigurationError(f"{name} is {value}", remedy=f"It must be {what}.")
         if self.columns is not None and self.exclude:
             raise ConfigurationError(
                 "columns and exclude are both set",
@@ -258,3 +253,46 @@ class Table:
                     f"rows and {name} contradict each other: {name} is about every row",
                     remedy="Ask for one of the two.",
                 )
+
+
+def parsed_carry(kinds: str | Iterable[str]) -> tuple[Carry, ...]:
+    """What to carry from its words, or from `all`; raises ConfigurationError."""
+    if kinds == "all":
+        return tuple(Carry)
+    return tuple(Carry.parse(kind) for kind in _names(kinds) or ())
+
+
+def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
+    return (names,) if isinstance(names, str) else None if names is None else tuple(names)
+
+
+_PARSED: dict[str, Callable[[Any], Any]] = {
+    "key": _names,
+    "columns": _names,
+    "exclude": _names,
+    "expressions": lambda pairs: tuple(dict(pairs).items()),
+    "mask": parsed_masks,
+    "changed_blocks": ChangedBlocks.parse,
+    "deletes": Deletes.parse,
+    "late_commits": LateCommits.parse,
+    "on_schema_change": OnSchemaChange.parse,
+    "carry": parsed_carry,
+    "approved_changes": _names,
+}
+"""Options that scripts write more simply than `Table` keeps them."""
+
+_OPTIONS = {field.name for field in dataclasses.fields(Table)} - {"source", "target", "mode"}
+
+
+def table_of(source: str, target: str, mode: SyncMode, options: dict[str, Any]) -> Table:
+    """A table from names and from options as scripts write them; raises ConfigurationError."""
+    unknown = sorted(set(options) - _OPTIONS)
+    if unknown:
+        raise ConfigurationError(
+            f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
+        )
+    parsed: dict[str, Any] = {
+        name: parse(options[name]) for name, parse in _PARSED.items() if name in options
+    }
+    options = options | parsed
+    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)

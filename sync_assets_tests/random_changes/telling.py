@@ -15,8 +15,7 @@ from psycopg2.extensions import connection
 
 from sync_assets.engine import Receipt
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.options import table_of
-from sync_assets.engine.table import SyncMode
+from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.histories import broken, key_of_versions
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.random_changes import again, rows, shape

@@ -1,4 +1,4 @@
 """Work that a run does in threads of one process, ahead of the ops that it belongs to.
 
-May not know how an asset reports it.
+It may not know how an asset reports it.
 """

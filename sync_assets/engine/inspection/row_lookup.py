@@ -13,8 +13,7 @@ from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.compare.sides import marks_deleted, rows_of_source, rows_of_target
 from sync_assets.engine.inspection.explain import SourceRow, TargetRow
 from sync_assets.engine.postgres import identifiers
-from sync_assets.engine.postgres.equality import same_key
-from sync_assets.engine.postgres.operators import anywhere, equality_of
+from sync_assets.engine.postgres.equality import anywhere, equality_of, same_key
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened

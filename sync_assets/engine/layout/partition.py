@@ -14,8 +14,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, add_column, column_definition
 from sync_assets.engine.layout.layout import TIME, Field, Layout
-from sync_assets.engine.names import RelationName, object_name, quoted
-from sync_assets.engine.partition_of import PartitionOf
+from sync_assets.engine.names import PartitionOf, RelationName, object_name, quoted
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.partitions import Partitioned
 from sync_assets.engine.postgres.relation import Relation
@@ -82,6 +81,11 @@ def joining(
 
     Raises SchemaConflict where the table of all sources cannot take it.
     """
+    if target == part.table:
+        raise errors.ConfigurationError(
+            f"{target} is to be a partition of itself",
+            remedy="Name another target, or leave it out: it is called after the value then.",
+        )
     if is_joined(part, target, whole):
         return ()
     own = tuple(each for each in columns if each.name != part.column)

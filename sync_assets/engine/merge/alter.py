@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Iterable
 
 import psycopg2
 import psycopg2.extensions
@@ -10,14 +11,19 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, Narrowing
+from sync_assets.engine.layout.partition import fields_of, joining
 from sync_assets.engine.layout.remedies import assigns
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.equality import same_key
+from sync_assets.engine.postgres.lock import advisory_key
+from sync_assets.engine.postgres.partitions import read_partitioned
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
+from sync_assets.engine.table import Table
 
 _NO_CAST = ("42804", "42846")
 _VALUE = ("22", "23")
@@ -188,3 +194,37 @@ def _joined(plan: Plan, key: Key, through: Composable) -> Composable:
     )
     theirs = (SQL("s.{}").format(Identifier(column)) for column in key.columns)
     return same_key(ours, key.operators, theirs)
+
+
+def lock_wholes(cursor: Cursor, plans: Iterable[Plan]) -> None:
+    """Lock the tables of many sources, before any of their partitions: for us alone where one alters it.
+
+    Whoever reads such a table locks it first and its partitions then; so does every run, and none waits
+    for another in a circle.
+    """
+    altered: dict[RelationName, bool] = {}
+    for plan in plans:
+        whole = plan.table.whole
+        if whole is not None:
+            altered[whole] = altered.get(whole, False) or plan.layout.alters
+    for whole in sorted(altered):
+        if altered[whole]:
+            # It may have to be made, and there is nothing to lock yet.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(whole),))
+        mode = "ACCESS EXCLUSIVE" if altered[whole] else "ACCESS SHARE"
+        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (whole.as_sql,))[0]:
+            statement = SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE")
+            cursor.execute(statement.format(identifiers.relation(whole)))
+
+
+def join(cursor: Cursor, table: Table) -> None:
+    """Make the target a partition, by what both are now; raises SchemaConflict.
+
+    The run of another source may have made or extended the table of all since the plan.
+    """
+    part, target = table.partition_of, read_relation(cursor, table.target)
+    if part is None or target is None:
+        return
+    whole = read_partitioned(cursor, [part.table])[part.table]
+    for alteration in joining(part, table.target, fields_of(target), whole):
+        apply(cursor, table.target, alteration)

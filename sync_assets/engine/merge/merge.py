@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.load.staging import Staging, constraint_name
-from sync_assets.engine.merge import alter, interference, merge_statements, partitions
+from sync_assets.engine.merge import alter, interference, merge_statements
 from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, read_scene, settle
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
@@ -113,7 +113,7 @@ def alter_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             alter.require_nothing_lost(cursor, plan, staging, alteration)
             alter.apply(cursor, plan.table.target, alteration)
         if plan.layout.joining:
-            partitions.join(cursor, plan.table)
+            alter.join(cursor, plan.table)
 
 
 def merge_rows(

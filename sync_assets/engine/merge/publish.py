@@ -13,6 +13,7 @@ from sync_assets.engine.merge import (
     merge,
     merge_statements,
 )
+from sync_assets.engine.merge.alter import lock_wholes
 from sync_assets.engine.merge.collisions import StillThere, Written
 from sync_assets.engine.merge.deletes import Removed
 from sync_assets.engine.merge.foreign_keys import (
@@ -22,7 +23,6 @@ from sync_assets.engine.merge.foreign_keys import (
     read_foreign_keys,
 )
 from sync_assets.engine.merge.merge import Merged
-from sync_assets.engine.merge.partitions import lock_wholes
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan, Removal
 from sync_assets.engine.postgres.session import Cursor, row

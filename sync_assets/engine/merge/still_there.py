@@ -10,9 +10,8 @@ from psycopg2.sql import SQL, Composable
 from sync_assets.engine.computed.masking import hand_over
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.connection import Sessions
-from sync_assets.engine.postgres.equality import given_keys, same_key
+from sync_assets.engine.postgres.equality import equality_of, given_keys, same_key
 from sync_assets.engine.postgres.identifiers import relation
-from sync_assets.engine.postgres.operators import equality_of
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import PINNED, Cursor, row, transaction
 from sync_assets.engine.snapshot.scope import own_names, under, values_of, written

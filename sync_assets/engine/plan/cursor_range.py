@@ -11,7 +11,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 from sync_assets.engine import errors
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import AT_LEAST
-from sync_assets.engine.postgres.operators import anywhere, operator_of
+from sync_assets.engine.postgres.equality import anywhere, operator_of
 from sync_assets.engine.postgres.relation import Column
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.snapshot.scope import own_names, under

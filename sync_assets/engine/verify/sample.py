@@ -12,8 +12,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.compare.sides import rows_of_source, rows_of_target
 from sync_assets.engine.layout.keys import choose_key
-from sync_assets.engine.postgres.equality import given_keys, same_key
-from sync_assets.engine.postgres.operators import equality_of
+from sync_assets.engine.postgres.equality import equality_of, given_keys, same_key
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
 from sync_assets.engine.snapshot.scope import values_of

@@ -16,9 +16,9 @@ from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import watermark_age
 from sync_assets.engine.inspection.inventory import inventory
 from sync_assets.engine.inspection.why import why
-from sync_assets.engine.options import table_of
 from sync_assets.engine.state.export_import import export_state, import_state
 from sync_assets.engine.state.forget import forget
+from sync_assets.engine.table import table_of
 from sync_assets.engine.verify.counts import check_key, count_rows, schema_drift
 from sync_assets.engine.verify.sample import Sample, sample_rows
 from sync_assets_tests.fixtures import hostile

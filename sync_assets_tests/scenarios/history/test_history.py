@@ -8,9 +8,8 @@ import pytest
 
 from sync_assets.engine import Receipt, SyncError, errors
 from sync_assets.engine.inspection.idle import idle_among
-from sync_assets.engine.options import table_of
 from sync_assets.engine.run.first_load import by_pieces
-from sync_assets.engine.table import SyncMode
+from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.histories import broken
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, both_ways, running_server

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pytest
 
-from sync_assets.engine import Receipt, errors
-from sync_assets.engine.options import table_of
+from sync_assets.engine import PartitionOf, Receipt, RelationName, errors
 from sync_assets.engine.run.first_load import by_pieces
-from sync_assets.engine.table import SyncMode
+from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.first_load.test_pieces import SMALL_PIECES
@@ -33,7 +33,7 @@ def made(pair: Pair, *regions: str, rows: int = 4, columns: str = "v text NOT NU
 
 
 def options(region: str, **more: Any) -> dict[str, Any]:
-    part = {"table": "public.orders", "column": "region", "value": region}
+    part = PartitionOf(RelationName("public", "orders"), "region", region)
     return {"deletes": "hard", "partition_of": part, **more}
 
 
@@ -211,3 +211,77 @@ def test_a_plan_shows_what_makes_it_a_partition_and_a_dry_run_makes_nothing(pair
     assert 'ALTER TABLE "public"."orders" ATTACH PARTITION "public"."orders_us"' in forecast.ddl[-1]
     synced(pair, "us", dry_run=True)
     assert there(pair, "eu")
+
+
+WHOLE = "CREATE TABLE orders (id integer, v text, source_xmin bigint, region text) PARTITION BY LIST (region)"
+REFUSED = {
+    "a plain table": (["CREATE TABLE orders (id integer)"], "not partitioned by a list"),
+    "another column": ([WHOLE.replace("LIST (region)", "LIST (v)")], "not partitioned by a list"),
+    "ranges": ([WHOLE.replace("LIST", "RANGE")], "not partitioned by a list"),
+    "NOT NULL": (
+        [WHOLE.replace("region text", "region text, n integer NOT NULL")],
+        "'n' of public",
+    ),
+    "a primary key": (
+        [WHOLE.replace("region text", "region text, PRIMARY KEY (region, id)")],
+        "primary",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", REFUSED)
+def test_a_table_that_cannot_take_it_is_refused_before_a_row_is_read(pair: Pair, case: str) -> None:
+    statements, said = REFUSED[case]
+    made(pair, "eu")
+    pair.target(*statements)
+    with pytest.raises(errors.SchemaConflict, match=said) as refused:
+        synced(pair, "eu")
+    assert pair.target("SELECT to_regclass('orders_eu')") == [(None,)]
+    for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
+        pair.target(statement)
+    synced(pair, "eu")
+    assert there(pair, "eu")
+
+
+def test_a_value_is_one_partitions_alone_and_stays_that_until_it_is_taken_out(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    synced(pair, "eu")
+    taken = PartitionOf(RelationName("public", "orders"), "region", "eu")
+    with pytest.raises(errors.SchemaConflict, match="already"):
+        synced(pair, "us", partition_of=taken)
+    other = PartitionOf(taken.table, "region", "it's {eu}")
+    with pytest.raises(errors.SchemaConflict, match="FOR VALUES IN") as refused:
+        synced(pair, "eu", partition_of=other)
+    for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
+        pair.target(statement)
+    synced(pair, "eu", partition_of=other)
+    assert pair.target("SELECT DISTINCT region FROM orders") == [("it's {eu}",)]
+    assert synced(pair, "eu", partition_of=other).rows_exported == 0
+
+
+def test_names_that_cannot_stand_beside_each_other_are_refused(pair: Pair) -> None:
+    made(pair, "eu", columns="v text, region text")
+    with pytest.raises(errors.ConfigurationError, match="'region' of its own"):
+        synced(pair, "eu")
+    itself = PartitionOf(RelationName("public", "orders_eu"), "area", "eu")
+    with pytest.raises(errors.ConfigurationError, match="of itself"):
+        synced(pair, "eu", partition_of=itself)
+
+
+def test_readers_of_all_sources_and_runs_of_other_ones_do_not_wait_in_a_circle(pair: Pair) -> None:
+    made(pair, rows=500)
+    for region in REGIONS:
+        synced(pair, region)
+
+    def churn(region: str) -> None:
+        for number in range(6):
+            pair.source(
+                f"ALTER TABLE {region}.orders ADD {region}_{number} integer",
+                f"UPDATE {region}.orders SET v = v || '.' WHERE id % 3 = {number % 3}",
+            )
+            synced(pair, region)
+            pair.target("SELECT count(*), max(region) FROM orders WHERE id < 100")
+
+    with ThreadPoolExecutor(len(REGIONS)) as threads:
+        list(threads.map(churn, REGIONS))
+    assert there(pair)

@@ -18,11 +18,10 @@ from psycopg2.extensions import cursor
 
 from sync_assets.engine import Receipt, RelationName, TransientError
 from sync_assets.engine.errors import RecoveryConflict
-from sync_assets.engine.options import table_of
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets.engine.state.state import keys_by_page_of
-from sync_assets.engine.table import SyncMode
+from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.scenarios.storms.storm import SAVEPOINTS, TABLES, Storm
 

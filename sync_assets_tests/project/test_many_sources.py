@@ -1,0 +1,92 @@
+"""Sources of one shape, each in a component of its own, are one table on the target and one asset."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import dagster as dg
+import pytest
+
+from sync_assets.definitions import load_tables
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.pair import Pair, execute
+from sync_assets_tests.fixtures.servers import NewDatabase
+
+DOCUMENT = """
+type: sync_assets.TableSync
+attributes:
+  source_connection: {connection}
+  defaults:
+    partition_of: {{table: "shop.{{table}}", column: region, value: "{{connection}}"}}
+  tables:
+    - source: orders
+    - source: items
+"""
+WHOLE = dg.AssetKey(["target", "shop", "orders"])
+
+
+@pytest.fixture
+def defs(
+    pair: Pair,
+    source_server: PostgresServer,
+    new_database: NewDatabase,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> Path:
+    """Two sources with the same tables, and a target."""
+    urls = {"eu": pair.source_url, "us": new_database(source_server)}
+    for region, url in urls.items():
+        for name in ("orders", "items"):
+            execute(
+                url,
+                f"CREATE TABLE {name} (id int PRIMARY KEY, v text)",
+                f"INSERT INTO {name} VALUES (1, '{region}')",
+            )
+        monkeypatch.setenv(f"SYNC_{region.upper()}_URL", url)
+    (tmp_path / "home").mkdir()
+    (tmp_path / "home" / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
+    monkeypatch.setenv("DAGSTER_HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
+    folder = tmp_path / "defs"
+    folder.mkdir()
+    monkeypatch.setenv("SYNC_DEFS", str(folder))
+    documents = [DOCUMENT.format(connection=region) for region in urls]
+    (folder / "defs.yaml").write_text("---".join(documents))
+    return folder
+
+
+def test_a_table_of_many_sources_is_an_asset_above_its_partitions(defs: Path, pair: Pair) -> None:
+    definitions = load_tables(defs)
+    graph = definitions.resolve_asset_graph()
+    parts = {dg.AssetKey(["target", "shop", f"orders_{region}"]) for region in ("eu", "us")}
+    whole = graph.get(WHOLE)
+    assert (whole.parent_keys, whole.is_materializable) == (parts, False)
+    assert "eu, us" in (whole.description or "")
+    with dg.DagsterInstance.get() as instance:
+        job = definitions.resolve_implicit_global_asset_job_def()
+        assert job.execute_in_process(instance=instance, asset_selection=[*parts]).success
+        found = pair.target("SELECT region, id, v FROM shop.orders ORDER BY 1")
+        assert found == [("eu", 1, "eu"), ("us", 1, "us")]
+        event = instance.get_latest_materialization_event(WHOLE)
+        assert event is not None
+        assert event.asset_materialization is not None
+        assert event.asset_materialization.metadata["sync/source"].value in ("eu", "us")
+
+
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ('{table: "x.{table}", column: region}', "value"),
+        ('{table: x.y, column: region, value: "{server}"}', "stands for nothing"),
+        ("{table: x.y, column: region, value: ''}", "name what tells"),
+        ("{table: x.y, column: '', value: eu}", "a column's name"),
+    ],
+)
+def test_what_is_written_wrong_is_told_by_its_line(defs: Path, written: str, said: str) -> None:
+    lines = DOCUMENT.format(connection="eu").splitlines()
+    lines[5] = f"    partition_of: {written}"
+    (defs / "defs.yaml").write_text("\n".join(lines))
+    with pytest.raises(ConfigurationError, match=said) as refused:
+        load_tables(defs)
+    assert "defs.yaml:6" in str(refused.value)
