@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
@@ -9,6 +10,7 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import PartitionOf, Receipt, RelationName, errors
+from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.pair import Pair
@@ -140,6 +142,10 @@ def test_a_column_that_one_source_renames_keeps_its_name_for_the_others(pair: Pa
     ]
     pair.source("INSERT INTO eu.orders VALUES (5, 'five')")
     assert synced(pair, "eu").rows_inserted == 1
+    # By now the new name is there, and empty.
+    pair.source("ALTER TABLE us.orders RENAME v TO w")
+    synced(pair, "us")
+    assert pair.target("SELECT count(*) FROM orders WHERE w IS NULL") == [(0,)]
 
 
 def test_types_that_differ_between_sources_are_followed_or_refused_by_name(pair: Pair) -> None:
@@ -285,3 +291,19 @@ def test_readers_of_all_sources_and_runs_of_other_ones_do_not_wait_in_a_circle(p
     with ThreadPoolExecutor(len(REGIONS)) as threads:
         list(threads.map(churn, REGIONS))
     assert there(pair)
+
+
+def test_of_many_tables_at_once_none_is_left_out_for_having_nothing_new(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    names = [(f"{region}.orders", f"public.orders_{region}", region) for region in ("eu", "us")]
+    parts = [
+        table_of(source, target, XMIN, options(region, deletes="ignore"))
+        for source, target, region in names
+    ]
+    alone = [dataclasses.replace(table, partition_of=None) for table in parts]
+    for tables in (alone, parts):
+        assert not idle_among(pair.source_url, pair.target_url, tables)
+        outcomes = pair.engine().sync_each(tables)
+        assert [each for each in outcomes if isinstance(each, errors.SyncError)] == []
+    assert there(pair, "eu", "us")
+    assert len(idle_among(pair.source_url, pair.target_url, parts)) == 2
