@@ -554,6 +554,9 @@ WITH only_here AS MATERIALIZED (SELECT t."email" AS value
 
 -- merge.alter._tried
 
+ALTER TABLE "shop"."all_orders" ATTACH PARTITION "shop"."orders" FOR
+  VALUES IN ('eu')
+
 ALTER TABLE "shop"."orders" ADD COLUMN "deleted_at" timestamp with time zone
 
 ALTER TABLE "shop"."orders" ADD COLUMN "note" text
@@ -584,6 +587,8 @@ ALTER TABLE "shop"."orders_history" ALTER COLUMN "total" TYPE bigint
 
 ALTER TABLE "shop"."orders_history" RENAME COLUMN "email" TO "mail"
 
+CREATE TABLE "shop"."all_orders" ("region" text NOT NULL, "id" bigint, "total" integer, "email" text, "source_xmin" bigint) PARTITION BY LIST ("region")
+
 RELEASE alteration
 
 ROLLBACK TO alteration;
@@ -597,6 +602,15 @@ SAVEPOINT alteration
 SELECT pg_catalog.format_type(atttypid, atttypmod)
   FROM pg_catalog.pg_attribute
   WHERE attrelid = %s::pg_catalog.regclass AND attname = %s
+
+
+-- merge.alter.lock_wholes
+
+LOCK TABLE ONLY "shop"."all_orders" IN ACCESS SHARE MODE
+
+SELECT pg_advisory_xact_lock(%s)
+
+SELECT to_regclass(%s) IS NOT NULL
 
 
 -- merge.collisions._make_way

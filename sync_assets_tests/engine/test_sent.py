@@ -20,7 +20,7 @@ import psycopg2
 import pytest
 from psycopg2.extensions import make_dsn
 
-from sync_assets.engine import DataCopyEngine, RelationName, SyncError, Table
+from sync_assets.engine import DataCopyEngine, PartitionOf, RelationName, SyncError, Table
 from sync_assets.engine.export import copy_statements, leaf_access
 from sync_assets.engine.load import few_keys, staging_statements
 from sync_assets.engine.merge import merge_statements
@@ -287,6 +287,14 @@ def versions_of_rows(shop: Shop) -> None:
     shop.sync(history=True, deletes="soft")
 
 
+def partitions_of_many_sources(shop: Shop) -> None:
+    shop.open(CREATE, FILL)
+    part = PartitionOf(RelationName("shop", "all_orders"), "region", "eu")
+    shop.sync(partition_of=part)
+    shop.source(*CHANGE)
+    shop.sync(partition_of=part)
+
+
 STORIES = (
     a_first_load_and_a_later_run,
     a_filter_that_the_target_proves,
@@ -302,6 +310,7 @@ STORIES = (
     what_acts_on_the_target,
     a_column_that_must_not_be_empty,
     versions_of_rows,
+    partitions_of_many_sources,
 )
 
 

@@ -61,6 +61,7 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_target.target_rights,
     on_target.history_rights,
     on_target.columns_to_change,
+    on_target.tables_of_many_sources,
     on_target.target_rules,
     on_target.target_triggers,
     on_target.stricter_targets,

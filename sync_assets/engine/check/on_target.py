@@ -58,6 +58,8 @@ def missing_schemas(facts: Facts) -> Iterator[Finding]:
     if server is None or server.may_create_schemas:
         return
     wanted = {p.table.target.schema for p in facts.tables if not p.target.schema_exists}
+    wholes = (pair.target.whole for pair in facts.tables)
+    wanted |= {each.name.schema for each in wholes if each and not each.schema_exists}
     if not server.state_exists:
         wanted.add("sync_assets")
     for name in sorted(wanted):
@@ -120,6 +122,19 @@ def columns_to_change(facts: Facts) -> Iterator[Finding]:
                 _target(pair),
                 f"a run must change its columns, and the role {_target_role(facts)} does not own it",
                 f"ALTER TABLE {pair.table.target.as_sql} OWNER TO {quoted(_target_role(facts))};",
+            )
+
+
+def tables_of_many_sources(facts: Facts) -> Iterator[Finding]:
+    """Tables of somebody else that a target is to be a partition of."""
+    role = _target_role(facts)
+    for pair in facts.tables:
+        whole = pair.target.whole
+        if whole is not None and not whole.owned and pair.table.target not in whole.bounds:
+            yield blocks(
+                _target(pair),
+                f"it is to be a partition of {whole.name}, and the role {role} does not own that",
+                f"ALTER TABLE {whole.name.as_sql} OWNER TO {quoted(role)};",
             )
 
 

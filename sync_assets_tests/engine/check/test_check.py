@@ -23,7 +23,7 @@ from sync_assets.engine.check.table_facts import SourceTable, TablePair, TargetT
 from sync_assets.engine.check.type_facts import MissingExtension, MissingTypes
 from sync_assets.engine.computed.masks import Mask
 from sync_assets.engine.errors import SyncError
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import PartitionOf, RelationName
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.snapshot.wal_tools import Tools
 from sync_assets.engine.table import Carry, ChangedBlocks, Deletes, SyncMode, Table
@@ -163,6 +163,11 @@ def test_missing_rights_on_the_target_come_with_their_grants(checking: Checking)
     checking.pair.target("CREATE TABLE t_history (id int)")
     kept = dataclasses.replace(T, history=True)
     assert "no SELECT, INSERT, UPDATE on its history" in checking.mended("history_rights", kept)
+    whole = RelationName("wholes", "t")
+    part = dataclasses.replace(T, partition_of=PartitionOf(whole, "source", "eu"))
+    assert "the schema wholes is missing" in checking.mended("missing_schemas", part)
+    checking.pair.target("CREATE TABLE wholes.t (source text) PARTITION BY LIST (source)")
+    assert "does not own that" in checking.mended("tables_of_many_sources", part)
 
 
 @both_ways

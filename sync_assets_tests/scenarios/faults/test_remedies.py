@@ -261,7 +261,18 @@ TARGET_RIGHTS = "test_missing_rights_on_the_target_come_with_their_grants"
 SUMMARIES = "test_a_source_without_summaries_is_told_what_a_dba_would_run"
 TAKEN_OVER = "test_a_foreign_key_that_acts_on_deletes_is_not_set_off"
 SOME_SERVERS = "test_what_only_some_servers_are_is_found_where_they_are"
+PARTITIONED = "test_a_table_that_cannot_take_it_is_refused_before_a_row_is_read"
 RUN_BY = {
+    "Give it that value again; or take it out, to be joined anew: ALTER TABLE {} DETACH PARTITION {};"
+    " ALTER TABLE {} DROP COLUMN {};": (
+        "test_a_value_is_one_partitions_alone_and_stays_that_until_it_is_taken_out"
+    ),
+    "Name another table in partition_of, to be created; or rename this one: ALTER TABLE {} RENAME TO"
+    " {};": PARTITIONED,
+    "Let it be NULL: ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;": PARTITIONED,
+    "Let both be one type: ALTER TABLE {} ALTER COLUMN {} TYPE {};": (
+        "test_a_target_of_another_type_than_the_others_joins_them_once_it_is_changed"
+    ),
     "ALTER EVENT TRIGGER {} DISABLE;": "test_an_event_trigger_that_sees_ddl_is_a_note",
     "ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off;": (
         "test_a_target_that_only_reads_is_blocking"

@@ -168,6 +168,19 @@ def test_types_that_differ_between_sources_are_followed_or_refused_by_name(pair:
         synced(pair, "us")
 
 
+def test_a_target_of_another_type_than_the_others_joins_them_once_it_is_changed(pair: Pair) -> None:
+    made(pair, "eu", columns="v text, amount bigint")
+    made(pair, "us", columns="v text, amount integer")
+    synced(pair, "eu")
+    synced(pair, "us", partition_of=None)
+    with pytest.raises(errors.SchemaConflict, match="'amount' is integer") as refused:
+        synced(pair, "us")
+    for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
+        pair.target(statement)
+    synced(pair, "us")
+    assert there(pair, "eu", "us", columns="id, v, amount")
+
+
 @pytest.mark.parametrize("mode", ["xmin_incremental", "full_sync"])
 def test_a_table_that_was_a_target_of_its_own_becomes_a_partition(pair: Pair, mode: str) -> None:
     made(pair, "eu", "us")
