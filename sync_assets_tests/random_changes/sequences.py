@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -144,6 +144,7 @@ class Story:
     seed: int
     steps: tuple[Operation | Sync, ...]
     carries: bool = False
+    shared: bool = False
 
 
 Choice = str | tuple[str, str | None]
@@ -177,14 +178,16 @@ def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
     return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2, *[AGAIN] * 12)
 
 
-def stories(*, carries: bool = False) -> st.SearchStrategy[Story]:
+def stories(*, carries: bool = False, shared: bool = False) -> st.SearchStrategy[Story]:
     """Stories of some twenty steps, a third of them of a partitioned table.
 
     In every fourth the columns stay what they are, so that tables put aside fit later. Where the table
-    `carries` what it has besides rows, that changes, too.
+    `carries` what it has besides rows, that changes, too. A `shared` target is a partition beside that
+    of another source.
     """
     tables = [(False, False)] * 4 + [(True, False)] * 2 + [(False, True), (True, True)]
-    return st.sampled_from(tables).flatmap(lambda table: _stories(*table, carries))
+    drawn = st.sampled_from(tables).flatmap(lambda table: _stories(*table, carries))
+    return drawn.map(lambda story: replace(story, shared=shared))
 
 
 def _stories(partitioned: bool, calm: bool, carries: bool) -> st.SearchStrategy[Story]:

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg2
 from psycopg2.extensions import connection
 
-from sync_assets.engine import Receipt
+from sync_assets.engine import PartitionOf, Receipt, RelationName
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.histories import broken, key_of_versions
@@ -44,6 +44,10 @@ from sync_assets_tests.random_changes.shape import (
 from sync_assets_tests.random_changes.values import TIMES, TYPES
 
 COMPANION = f"{SCHEMA}.companion"
+WHOLE = f"{SCHEMA}.whole"
+"""The table of many sources, of which both are partitions where they share one."""
+
+SOURCE_COLUMN = "its source"
 
 
 NO_PART = (
@@ -54,6 +58,14 @@ NO_PART = (
 )
 """Why a part is not read: what is said then."""
 
+
+SHARED = (
+    "cannot hold what its source sends",
+    "has no unique index on its key",
+    "which its rows are told apart by",
+    "which all sources share",
+)
+"""What is said of a partition where other sources have its columns, too."""
 
 NO_SUCH_VERSIONS = "not every value that it keeps can become that"
 """What is said of a history whose older versions cannot take a column's new type."""
@@ -103,6 +115,7 @@ class Telling:
     ever: set[str] = field(default_factory=set)
     held: connection | None = None
     carries: bool = False
+    shared: bool = False
     accompanied: bool = False
     """Whether it travels together with another table, as one of many does."""
 
@@ -121,6 +134,7 @@ class Telling:
             "DELETE FROM sync_assets.carried; END IF; END $$"
         )
         self.accompanied, self.carries = story.seed % 2 == 1, story.carries
+        self.shared = story.shared
         self.keeps_history = story.seed % 5 < 2
         self.do(self.target, gone, forgotten)
         self.do(self.source, gone, *creation(story))
@@ -154,6 +168,9 @@ class Telling:
             if there is not None:
                 synced = [column.name for column in self.shape().columns]
                 statements = TARGET[operation.kind](there, chance, synced)
+                if self.shared:
+                    owner = f"ALTER TABLE {WHOLE} "
+                    statements = [s.replace(f"ALTER TABLE {TABLE} ", owner) for s in statements]
         if statements:
             self.script.append(f"-- {operation.kind}")
             self.do(end, *statements)
@@ -198,7 +215,8 @@ class Telling:
             self._sync_with_history(mode)
         except SyncError as error:
             self.refuse(error)
-            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}, {TABLE}_history")
+            others = f", {WHOLE}" * self.shared
+            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}, {TABLE}_history{others}")
             self.ever.clear()
             self._sync(mode)
         else:
@@ -215,7 +233,7 @@ class Telling:
         try:
             self._part(mode, wanted)
         except SyncError as error:
-            if not any(words in error.message for words in NO_PART):
+            if not any(words in error.message for words in (*NO_PART, *SHARED * self.shared)):
                 raise
             self.script.append(f"-- no part: {error}")
             return
@@ -253,8 +271,14 @@ class Telling:
             # Of such a table no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
         options |= {"carry": "all"} if self.carries else {}
-        kept = {"deletes": "hard", "history": self.keeps_history}
+        kept = {"deletes": "hard", "history": self.keeps_history, **self._partition(TABLE)}
         return {**kept, "allow_empty": True, "max_delete_ratio": 1, **options}
+
+    def _partition(self, table: str) -> dict[str, Any]:
+        if not self.shared:
+            return {}
+        whole = RelationName.parse(WHOLE)
+        return {"partition_of": PartitionOf(whole, SOURCE_COLUMN, table)}
 
     def _sync_with_history(self, mode: str) -> None:
         """Sync; where older versions cannot take a column's new type, have them begin anew."""
@@ -294,11 +318,17 @@ class Telling:
         if not self.accompanied:
             return engine.copy_table_data(TABLE, TABLE, **options)
         mode = SyncMode.parse(options.pop("sync_mode"))
-        companion = table_of(COMPANION, COMPANION, SyncMode.XMIN_INCREMENTAL, {})
+        own = self._partition(COMPANION)
+        companion = table_of(COMPANION, COMPANION, SyncMode.XMIN_INCREMENTAL, own)
         outcome, other = engine.sync_each([table_of(TABLE, TABLE, mode, options), companion])
         if isinstance(outcome, SyncError):
             raise outcome
         assert isinstance(other, Receipt), other
+        if self.shared:
+            found = f'SELECT count(*) FILTER (WHERE "{SOURCE_COLUMN}" = %s), count(*) FROM {WHOLE}'
+            told = self.pair.target(found.replace("%s", f"'{COMPANION}'"))
+            ((here,),) = self.pair.target(f"SELECT count(*) FROM {TABLE}")
+            assert told == [(1, here + 1)], "another source's rows are not what they were"
         return outcome
 
     def _is_unlogged(self) -> bool:
@@ -383,8 +413,8 @@ def creation(story: Story) -> list[str]:
     return [
         f"CREATE SCHEMA {SCHEMA}",
         f"CREATE SEQUENCE {SCHEMA}.numbers",
-        f"CREATE TABLE {COMPANION} AS SELECT 1 AS id",
-        f"ALTER TABLE {COMPANION} ADD PRIMARY KEY (id)",
+        f"CREATE TABLE {COMPANION} AS SELECT 1 AS companion_id",
+        f"ALTER TABLE {COMPANION} ADD PRIMARY KEY (companion_id)",
         f"CREATE TYPE {MOOD} AS ENUM ('calm', 'glad', 'sad')",
         f"CREATE TABLE {TABLE} ({', '.join(columns)}, PRIMARY KEY ({key})){by}",
         f"COMMENT ON COLUMN {TABLE}.id IS '{IDENTIFIES}'",

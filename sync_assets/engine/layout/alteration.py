@@ -56,9 +56,16 @@ def add_column(
     type_: str,
     collation: str | None = None,
     default: str | None = None,
+    *,
+    shared: bool = False,
 ) -> Alteration:
-    """Add a column; with a default, rows that are there have it without being rewritten."""
+    """Add a column; with a default, rows that are there have it without being rewritten.
+
+    To a table that is `shared` with other sources one of these may have added it meanwhile.
+    """
     definition = column_definition(name, type_, collation)
+    if shared:
+        definition = SQL("IF NOT EXISTS {}").format(definition)
     says = f"add column {quoted(name)} {type_}"
     if default is None:
         return Alteration(_table(target, "ADD COLUMN {definition}", definition=definition), says)

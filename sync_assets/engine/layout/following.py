@@ -197,10 +197,8 @@ class Following:
                 # As a default it would be in the rows of other sources, too.
                 self._read_all(f"column {column.name} is new, with a value in older rows")
                 value = None
-            owner = self.target.defined_by
-            self.alterations.append(
-                alteration.add_column(owner, column.name, column.type, column.collation, value)
-            )
+            owner, shape = self.target.defined_by, (column.name, column.type, column.collation)
+            self.alterations.append(alteration.add_column(owner, *shape, value, shared=self.shared))
             self.alterations += alteration.comments(
                 self.table.target, None, ((column.name, column.comment),)
             )

@@ -119,10 +119,15 @@ def fit(
         added=tuple(added),
         deleted_column=deleted_column,
         alterations=(
-            *(alteration.add_column(target.defined_by, f.name, f.type, f.collation) for f in added),
-            *(alteration.add_column(target.defined_by, name, type_) for name, type_ in ours),
+            *(_addition(target, f.name, f.type, f.collation) for f in added),
+            *(_addition(target, name, type_) for name, type_ in ours),
         ),
     )
+
+
+def _addition(target: Relation, name: str, type_: str, collation: str | None = None) -> Alteration:
+    shared = target.partition_of is not None
+    return alteration.add_column(target.defined_by, name, type_, collation, shared=shared)
 
 
 def _new(table: Table, source: Relation, key: Key | None, pattern: Relation | None) -> Layout:

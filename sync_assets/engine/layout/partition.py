@@ -12,12 +12,13 @@ from collections.abc import Iterator, Sequence
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout.alteration import Alteration, add_column, column_definition
+from sync_assets.engine.layout.alteration import Alteration, add_column, column_definition, set_type
 from sync_assets.engine.layout.layout import TIME, Field, Layout
+from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import PartitionOf, RelationName, object_name, quoted
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.partitions import Partitioned
-from sync_assets.engine.postgres.relation import Relation
+from sync_assets.engine.postgres.relation import Column, Relation
 from sync_assets.engine.table import Table
 
 TEXT = "text"
@@ -110,10 +111,14 @@ def _joining(
         for each in own:
             if each.name not in there:
                 yield add_column(part.table, each.name, each.type, each.collation)
-        mine = {each.name for each in own} | {part.column}
+        mine = {each.name: each for each in own}
         for column in whole.relation.columns:
-            if column.name not in mine:
+            here = mine.get(column.name)
+            if here is None and column.name != part.column:
                 yield add_column(target, column.name, column.type, column.collation)
+            elif here is not None and not _is_alike(here, column):
+                type_ = (column.type, column.collation)
+                yield set_type(target, column.name, *type_, may_clear=False, narrows=None)
     yield Alteration(
         SQL("ALTER TABLE {} ATTACH PARTITION {} FOR VALUES IN ({})").format(
             identifiers.relation(part.table), name, Literal(part.value)
@@ -164,12 +169,13 @@ def _require_joinable(
     known = {each.name: each for each in columns}
     for column in relation.columns:
         mine = known.get(column.name)
-        if mine and (mine.type, mine.collation) != (column.type, column.collation):
+        if mine and not holds(mine.type, column.type):
             raise errors.SchemaConflict(
-                f"column {column.name!r} is {_typed(mine.type, mine.collation)} in {target} and "
-                f"{_typed(column.type, column.collation)} in {part.table}, which all sources share",
-                remedy=f"Let both be one type: ALTER TABLE {target.as_sql} ALTER COLUMN "
-                f"{quoted(column.name)} TYPE {_typed(column.type, column.collation)};",
+                f"column {column.name!r} is {mine.type} in {target} and {column.type} in {part.table}, "
+                "which all sources share and which may not hold every value",
+                remedy=f"Let it hold them: ALTER TABLE {part.table.as_sql} ALTER COLUMN "
+                f"{quoted(column.name)} TYPE {mine.type}; or send what it can hold, by expressions: "
+                f"{column.name}: {quoted(column.name)}::{column.type}.",
             )
         if column.name != part.column and column.not_null and not (mine and mine.not_null):
             raise errors.SchemaConflict(
@@ -200,5 +206,5 @@ def _primary_dropped(relation: Relation) -> str:
     return f"ALTER TABLE {relation.name.as_sql} DROP CONSTRAINT {name};"
 
 
-def _typed(type_: str, collation: str | None) -> str:
-    return f"{type_} COLLATE {collation}" if collation else type_
+def _is_alike(mine: Field, theirs: Column) -> bool:
+    return (mine.type, mine.collation) == (theirs.type, theirs.collation)

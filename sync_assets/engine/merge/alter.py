@@ -13,6 +13,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, Narrowing
 from sync_assets.engine.layout.partition import fields_of, joining
 from sync_assets.engine.layout.remedies import assigns
+from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.load.staging import Staging
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
@@ -215,6 +216,20 @@ def lock_wholes(cursor: Cursor, plans: Iterable[Plan]) -> None:
         if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (whole.as_sql,))[0]:
             statement = SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE")
             cursor.execute(statement.format(identifiers.relation(whole)))
+
+
+def require_as_planned(cursor: Cursor, plan: Plan) -> None:
+    """Refuse a target whose columns another source's run has given another type; raises ConcurrentRun."""
+    target = read_relation(cursor, plan.table.target)
+    types = {column.name: column.type for column in target.columns} if target else {}
+    for each in plan.layout.fields:
+        there = types.get(each.name)
+        if there is None or not holds(each.type, there):
+            raise errors.ConcurrentRun(
+                f"column {each.name!r} of {plan.table.target} is {there or 'gone'} by now, and was to be"
+                f" {each.type}",
+                remedy="Run it again.",
+            )
 
 
 def join(cursor: Cursor, table: Table) -> None:

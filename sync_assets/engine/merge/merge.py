@@ -112,6 +112,8 @@ def alter_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
         for alteration in plan.layout.alterations:
             alter.require_nothing_lost(cursor, plan, staging, alteration)
             alter.apply(cursor, plan.table.target, alteration)
+        if plan.table.whole and plan.layout.alterations and not plan.layout.creates:
+            alter.require_as_planned(cursor, plan)
         if plan.layout.joining:
             alter.join(cursor, plan.table)
 

@@ -270,7 +270,8 @@ RUN_BY = {
     "Name another table in partition_of, to be created; or rename this one: ALTER TABLE {} RENAME TO"
     " {};": PARTITIONED,
     "Let it be NULL: ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;": PARTITIONED,
-    "Let both be one type: ALTER TABLE {} ALTER COLUMN {} TYPE {};": (
+    "Let it hold them: ALTER TABLE {} ALTER COLUMN {} TYPE {}; or send what it"
+    " can hold, by expressions: {}: {}::{}.": (
         "test_a_target_of_another_type_than_the_others_joins_them_once_it_is_changed"
     ),
     "ALTER EVENT TRIGGER {} DISABLE;": "test_an_event_trigger_that_sees_ddl_is_a_note",

@@ -129,6 +129,34 @@ def test_columns_are_the_union_of_all_sources_columns(pair: Pair) -> None:
     assert ranks == [("apac", None, 4), ("eu", None, 4), ("us", 7, 4)]
 
 
+def test_a_column_that_two_sources_gain_at_one_time_is_that_of_both(pair: Pair) -> None:
+    made(pair)
+    for region in REGIONS:
+        synced(pair, region)
+    for region, type_ in zip(REGIONS, ("text", "text", "real"), strict=True):
+        pair.source(
+            f"ALTER TABLE {region}.orders ADD note {type_}",
+            f"UPDATE {region}.orders SET note = 1.5",
+        )
+    parts = [
+        table_of(f"{region}.orders", f"public.orders_{region}", XMIN, options(region))
+        for region in REGIONS
+    ]
+    *same, other = pair.engine().sync_each(parts)
+    assert [each.rows_updated for each in same if isinstance(each, Receipt)] == [4, 4]
+    assert isinstance(other, errors.ConcurrentRun)
+    assert "'note'" in other.message
+    with pytest.raises(errors.SchemaConflict, match="'note' is real"):
+        synced(pair, "apac")
+    assert there(pair, "eu", "us", columns="id, v, note") is False
+    synced(pair, "apac", expressions={"note": "note::text"})
+    assert pair.target("SELECT region, note FROM orders WHERE id = 1 ORDER BY 1") == [
+        ("apac", "1.5"),
+        ("eu", "1.5"),
+        ("us", "1.5"),
+    ]
+
+
 def test_a_column_that_one_source_renames_keeps_its_name_for_the_others(pair: Pair) -> None:
     made(pair, "eu", "us")
     for region in ("eu", "us"):
@@ -169,16 +197,19 @@ def test_types_that_differ_between_sources_are_followed_or_refused_by_name(pair:
 
 
 def test_a_target_of_another_type_than_the_others_joins_them_once_it_is_changed(pair: Pair) -> None:
-    made(pair, "eu", columns="v text, amount bigint")
-    made(pair, "us", columns="v text, amount integer")
-    synced(pair, "eu")
-    synced(pair, "us", partition_of=None)
-    with pytest.raises(errors.SchemaConflict, match="'amount' is integer") as refused:
+    made(pair, "eu", columns="v text, amount integer")
+    made(pair, "apac", columns="v text, amount smallint")
+    made(pair, "us", columns="v text, amount bigint")
+    for region in ("apac", "us"):
+        synced(pair, region, partition_of=None)
+    for region in ("eu", "apac"):
+        synced(pair, region)
+    with pytest.raises(errors.SchemaConflict, match="'amount' is bigint") as refused:
         synced(pair, "us")
     for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
         pair.target(statement)
     synced(pair, "us")
-    assert there(pair, "eu", "us", columns="id, v, amount")
+    assert there(pair, columns="id, v, amount")
 
 
 @pytest.mark.parametrize("mode", ["xmin_incremental", "full_sync"])

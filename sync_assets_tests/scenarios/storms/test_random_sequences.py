@@ -15,8 +15,16 @@ from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
-from sync_assets_tests.random_changes.sequences import KINDS, Story, stories
-from sync_assets_tests.random_changes.telling import StoryFailed, Tally, tell
+from sync_assets_tests.random_changes.sequences import (
+    COLUMNS,
+    KINDS,
+    PLAIN,
+    STORAGE,
+    TARGET,
+    Story,
+    stories,
+)
+from sync_assets_tests.random_changes.telling import SHARED, StoryFailed, Tally, tell
 
 STORIES = int(os.environ.get("SYNC_TEST_STORIES", "12"))
 SEED = os.environ.get("SYNC_TEST_SEED") or "1"
@@ -73,6 +81,23 @@ def test_random_changes_of_what_a_table_carries_end_exact(pair: Pair) -> None:
     print(tally.table())  # noqa: T201 (pytest shows it with -rP)
 
 
+OF_PARTITIONS = {
+    ("SchemaConflict", kind, words)
+    for kind in (*COLUMNS, *PLAIN, *TARGET, *STORAGE)
+    for words in SHARED
+}
+"""What is refused because other sources have these columns, too."""
+
+
+@both_ways
+@pytest.mark.timeout(600 + 20 * STORIES)
+def test_random_changes_of_one_source_of_many_end_exact(pair: Pair) -> None:
+    tally = Tally()
+    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
+    tell_all(pair, tally, max(3, STORIES // 3), shared=True)
+    print(tally.table())  # noqa: T201 (pytest shows it with -rP)
+
+
 CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
     "what had not been committed yet is forgotten": (
         "sync_assets.engine.run.outcome._watermark",
@@ -115,9 +140,9 @@ def tell_all(
     chosen: str = SEED,
     *,
     shrinks: bool = True,
-    carries: bool = False,
+    **of: bool,
 ) -> None:
-    """Tell the stories that hypothesis draws; it looks for the shortest that fails."""
+    """Tell the stories `of` that kind that hypothesis draws; it looks for the shortest that fails."""
     pair.source("CREATE EXTENSION pg_walinspect")
 
     # Each way has stories of its own.
@@ -130,9 +155,9 @@ def tell_all(
         suppress_health_check=list(HealthCheck),
         phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
     )
-    @given(stories(carries=carries))
+    @given(stories(**of))
     def told(story: Story) -> None:
-        tell(pair, story, tally, ALLOWED)
+        tell(pair, story, tally, {*ALLOWED, *OF_PARTITIONS} if story.shared else ALLOWED)
 
     told()
 
