@@ -61,6 +61,18 @@ BESIDE_ROWS = (
     "INSERT INTO sales.orders SELECT i, i % 9, 'note ' || i, i FROM generate_series(1, 4000) i",
 )
 """What the asset's page tells of a table that carries all it has."""
+MANY_SOURCES = """\
+type: sync_assets.TableSync
+attributes:
+  group: analytics
+  defaults:
+    partition_of: {table: "analytics.{table}", column: region, value: "{schema}"}
+  tables:
+    - source: "*.orders"
+"""
+GROUPS = ",".join(
+    f"global%40global%3A{group}" for group in ("analytics", "source_apac", "source_eu", "source_us")
+)
 ROWS = """\
 ops:
   target__sales__orders:
@@ -92,7 +104,7 @@ def of_the_demo(url: str) -> None:
 
 def of_thirty_tables() -> None:
     """What there is to see before the first sync, and after that of one."""
-    with _thirty_tables() as (url, sync), opened_browser(url, PICTURES) as browser:
+    with _ui(DEFS, _departments) as (url, sync), opened_browser(url, PICTURES) as browser:
         browser.open("asset-groups", "source_sales", height=700)
         browser.wait.until(lambda driver: "fetching" not in driver.find_element("id", "root").text)
         browser.keep("groups")
@@ -108,26 +120,49 @@ def of_thirty_tables() -> None:
         browser.keep("carry", show="Metadata")
 
 
+def of_many_sources() -> None:
+    """One table of three sources, after a first sync."""
+    with _ui(MANY_SOURCES, _regions) as (url, sync), opened_browser(url, PICTURES) as browser:
+        for region in ("apac", "eu", "us"):
+            sync(f"analytics.orders_{region}")
+        browser.open("asset-groups?expanded=" + GROUPS, "orders_eu", height=1000)
+        browser.gone("Loading")
+        browser.keep("many-sources")
+
+
 def _open_the_launchpad(browser: Browser) -> None:
     keys = ActionChains(browser.driver)
     keys.key_down(Keys.SHIFT).click(browser.see("Materialize")).key_up(Keys.SHIFT).perform()
     browser.see("Scaffold all default config")
 
 
+def _departments(source_url: str) -> None:
+    for schema in ("sales", "archive"):
+        tables = [TABLE.format(schema=schema, name=name) for name in NAMES.split()]
+        execute(source_url, f"CREATE SCHEMA {schema}", *tables)
+    execute(source_url, *BESIDE_ROWS)
+
+
+def _regions(source_url: str) -> None:
+    for schema in ("apac", "eu", "us"):
+        table = TABLE.format(schema=schema, name="orders")
+        filled = f"INSERT INTO {schema}.orders SELECT i, i FROM generate_series(1, 4000) i"  # noqa: S608
+        execute(source_url, f"CREATE SCHEMA {schema}", table, filled)
+
+
 @contextmanager
-def _thirty_tables() -> Iterator[tuple[str, Callable[[str], object]]]:
-    """A UI on two schemas of a source, with an empty target, and what syncs a table there."""
+def _ui(
+    defs_text: str, fill: Callable[[str], object]
+) -> Iterator[tuple[str, Callable[[str], object]]]:
+    """A UI on a source, with an empty target, and what syncs a table there."""
     port = free_port()
     with running_server("18") as server, TemporaryDirectory() as place:
         (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
-        (defs / "defs.yaml").write_text(DEFS)
+        (defs / "defs.yaml").write_text(defs_text)
         (home := Path(place) / "home").mkdir()
         (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
         urls = {end: server.create_database(end) for end in ("source", "target")}
-        for schema in ("sales", "archive"):
-            tables = [TABLE.format(schema=schema, name=name) for name in NAMES.split()]
-            execute(urls["source"], f"CREATE SCHEMA {schema}", *tables)
-        execute(urls["source"], *BESIDE_ROWS)
+        fill(urls["source"])
         own = {f"SYNC_{end.upper()}_URL": url for end, url in urls.items()}
         own |= {"SYNC_DEFS": str(defs.parent), "DAGSTER_HOME": str(home)}
         words = ["dagster_webserver", "-w", str(ROOT / "workspace.yaml"), "-p", str(port)]
@@ -157,3 +192,4 @@ if __name__ == "__main__":
         of_the_demo(sys.argv[1])
     else:
         of_thirty_tables()
+        of_many_sources()

@@ -15,7 +15,7 @@ from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SET_URL, SyncedTable, url_variable
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import nearest
+from sync_assets.engine.names import listed, nearest
 from sync_assets.engine.postgres.connection import check_url
 
 Address = tuple[str, str]
@@ -42,11 +42,30 @@ def configured(*, anew: bool = False) -> Written:
     """
     written = _read(anew=anew)
     if not written.tables:
-        raise ConfigurationError(
-            "no tables are configured",
-            remedy="Name the folder or defs.yaml that lists them in SYNC_DEFS.",
-        )
+        raise _nothing_in(written)
     return written
+
+
+def _nothing_in(written: Written) -> ConfigurationError:
+    patterns = [e.source for c in written.components for e in c.config.tables]
+    left = [each for component in written.components for each in component.config.left_out()]
+    if left:
+        more = f" (and {len(left) - 1:,} more)" if len(left) > 1 else ""
+        name, why = str(left[0].name), left[0].why
+        why = why if why.startswith(name) else f"{name}: {why}"
+        return ConfigurationError(
+            f"of what the patterns match nothing can be synced: {why}{more}",
+            remedy=left[0].remedy or "Name another table, or sync_mode: full_sync.",
+        )
+    if patterns:
+        return ConfigurationError(
+            f"nothing on the source is matched by {listed(patterns, NAMED_AT_MOST)}",
+            remedy="Correct the patterns; what the source has is listed by: sync-assets refresh.",
+        )
+    return ConfigurationError(
+        "no tables are configured",
+        remedy="Name the folder or defs.yaml that lists them in SYNC_DEFS.",
+    )
 
 
 def _read(*, anew: bool = False) -> Written:

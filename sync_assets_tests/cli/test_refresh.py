@@ -134,3 +134,12 @@ def test_definitions_that_nobody_may_write_to_are_synced_all_the_same(
     failed = CliRunner().invoke(main, ["refresh"])
     assert failed.exit_code == 2
     assert "Let this user write to the folder of the definitions" in failed.output
+
+
+def test_patterns_that_leave_nothing_to_sync_say_why(project: Project, pair: Pair) -> None:
+    project.write(tables=[{"source": "sales.notes*"}])
+    ended = CliRunner().invoke(main, ["run"])
+    assert ended.exit_code == 2
+    assert "nothing can be synced: sales.notes has neither" in ended.stderr
+    project.write(tables=[{"source": "tales.*"}])
+    assert "nothing on the source is matched by tales.*" in CliRunner().invoke(main, ["run"]).stderr
