@@ -14,6 +14,8 @@ import sys
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -51,14 +53,24 @@ attributes:
     - source: sales.orders
       carry: all
       deletes: hard
+    - source: sales.prices
+      history: true
+      deletes: hard
+    - source: sales.customers
+      mask: {note: {keep_last: 4}}
 """
+FILLED = "INSERT INTO sales.{} SELECT i, i % 9, 'note ' || i, i FROM generate_series(1, 4000) i"
+CHANGED = (
+    "UPDATE sales.prices SET amount = 0 WHERE id <= 30",
+    "DELETE FROM sales.prices WHERE id > 3990",
+)
 BESIDE_ROWS = (
     "CREATE INDEX orders_by_day ON sales.orders (tenant, created_at)",
     "CREATE INDEX orders_noted ON sales.orders (note) WHERE note IS NOT NULL",
     "ALTER TABLE sales.orders ADD CONSTRAINT orders_amount CHECK (amount >= 0)",
     "CREATE FUNCTION sales.rank(text) RETURNS int IMMUTABLE LANGUAGE sql AS 'SELECT length($1)'",
     "CREATE INDEX orders_ranked ON sales.orders (sales.rank(note))",
-    "INSERT INTO sales.orders SELECT i, i % 9, 'note ' || i, i FROM generate_series(1, 4000) i",
+    *(FILLED.format(name) for name in ("orders", "prices", "customers")),
 )
 """What the asset's page tells of a table that carries all it has."""
 MANY_SOURCES = """\
@@ -104,7 +116,7 @@ def of_the_demo(url: str) -> None:
 
 def of_thirty_tables() -> None:
     """What there is to see before the first sync, and after that of one."""
-    with _ui(DEFS, _departments) as (url, sync), opened_browser(url, PICTURES) as browser:
+    with _ui(DEFS, _departments) as ui, opened_browser(ui.url, PICTURES) as browser:
         browser.open("asset-groups", "source_sales", height=700)
         browser.wait.until(lambda driver: "fetching" not in driver.find_element("id", "root").text)
         browser.keep("groups")
@@ -115,16 +127,24 @@ def of_thirty_tables() -> None:
         browser.driver.execute_script(TYPE, ROWS)
         browser.see("No errors")
         browser.keep("rows")
-        sync("sales.orders")
+        ui.sync("sales.orders")
         browser.open("assets/target/sales/orders", "not carried", height=1100)
         browser.keep("carry", show="Metadata")
+        ui.sync("sales.prices")
+        ui.change(*CHANGED)
+        ui.sync("sales.prices")
+        browser.open("assets/target/sales/prices", "versions_closed", height=1100)
+        browser.keep("history", show="Metadata")
+        ui.sync("sales.customers")
+        browser.open("assets/target/sales/customers", "sync/mask", height=1100)
+        browser.keep("masks", show="sync/mask")
 
 
 def of_many_sources() -> None:
     """One table of three sources, after a first sync."""
-    with _ui(MANY_SOURCES, _regions) as (url, sync), opened_browser(url, PICTURES) as browser:
+    with _ui(MANY_SOURCES, _regions) as ui, opened_browser(ui.url, PICTURES) as browser:
         for region in ("apac", "eu", "us"):
-            sync(f"analytics.orders_{region}")
+            ui.sync(f"analytics.orders_{region}")
         browser.open("asset-groups?expanded=" + GROUPS, "orders_eu", height=1000)
         browser.gone("Loading")
         browser.keep("many-sources")
@@ -150,11 +170,18 @@ def _regions(source_url: str) -> None:
         execute(source_url, f"CREATE SCHEMA {schema}", table, filled)
 
 
+@dataclass(frozen=True)
+class Shown:
+    """A UI, what syncs a table that it shows, and what changes the source."""
+
+    url: str
+    sync: Callable[[str], object]
+    change: Callable[..., object]
+
+
 @contextmanager
-def _ui(
-    defs_text: str, fill: Callable[[str], object]
-) -> Iterator[tuple[str, Callable[[str], object]]]:
-    """A UI on a source, with an empty target, and what syncs a table there."""
+def _ui(defs_text: str, fill: Callable[[str], object]) -> Iterator[Shown]:
+    """A UI on a source, with an empty target."""
     port = free_port()
     with running_server("18") as server, TemporaryDirectory() as place:
         (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
@@ -176,7 +203,7 @@ def _ui(
                 command = [sys.executable, "-m", "sync_assets.cli", "run", table]
                 subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
-            yield url, sync
+            yield Shown(url, sync, partial(execute, urls["source"]))
 
 
 def _answers(url: str) -> bool:
