@@ -86,6 +86,8 @@ def default_of(model: type[BaseModel], name: str) -> Any:
 
 
 def _literal(default: Any) -> str:
+    if isinstance(default, list) and len(default) == 1:
+        (default,) = default  # one may be written without a list
     return "" if default is None else f"`{json.dumps(default).strip(chr(34))}`"
 
 

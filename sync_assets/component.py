@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -33,6 +33,7 @@ from sync_assets.automation.change_sensor import change_sensor
 from sync_assets.automation.checks import checks_of
 from sync_assets.automation.hindrance_sensor import hindrance_sensor
 from sync_assets.automation.schedules import schedules_of
+from sync_assets.automation.shares import Op
 from sync_assets.config.folder import group_name
 from sync_assets.config.model import SyncedTable, TableSyncConfig
 from sync_assets.config.parsing import parse_attributes
@@ -165,6 +166,17 @@ class TableSync(dg.StateBackedComponent):
             if unkept is not None:
                 raise unkept
 
+    def _sensors_of(
+        self, name: str, ops: Sequence[Op], observed: Collection[dg.AssetKey]
+    ) -> list[dg.SensorDefinition]:
+        """Those of the tables of one source."""
+        first = ops[0][0].source_connection == self.config.source_connection[0]
+        tables, news = [each for op in ops for each in op], self._new_tables() if first else None
+        return [
+            change_sensor(name, ops, self.config.sensor_seconds(), observed),
+            hindrance_sensor(name, tables, self.config.alerts, news),
+        ]
+
     def build_defs(self, context: dg.ComponentLoadContext) -> dg.Definitions:
         """What keeps the tables in step; a local state was read when the component was."""
         if self._discovery is None or self._discovery.is_local:
@@ -198,23 +210,26 @@ class TableSync(dg.StateBackedComponent):
             sync_asset(members, self.config.worker_config(), observed, rivals, seams)
             for members in ops
         ]
-        sources = list(shown_first_by(self.tables, [each.tables for each in components], written))
-        if sources:
-            name = specs.observation_name(_folder(context), number_in_file(context))
-            assets.append(source_assets(name, sources))
-        wholes = whole_specs(self.tables, [each.tables for each in components], written)
+        everyone = [each.tables for each in components]
+        shown = list(shown_first_by(self.tables, everyone, written))
+        place = specs.observation_name(_folder(context), number_in_file(context))
         name = self.name or _named_by_its_place(context)
         _refuse_twins(self, components)
-        changes = change_sensor(name, ops, self.config.sensor_seconds(), observed)
-        schedules = schedules_of(name, ops)
+        sensors = [*alert_sensors(name, self.tables, self.config.alerts)]
+        schedules: list[dg.ScheduleDefinition] = []
+        for source in self.config.source_connection:
+            only = len(self.config.source_connection) == 1
+            of_source = "" if only else f"_{source}"
+            observable = [each for each in shown if each.source_connection == source]
+            if observable:
+                assets.append(source_assets(place + of_source, observable))
+            its = [op for op in ops if op[0].source_connection == source]
+            sensors += self._sensors_of(name + of_source, its, observed)
+            schedules += schedules_of(name + of_source, its)
         return dg.Definitions(
-            assets=[*assets, *wholes],
+            assets=[*assets, *whole_specs(self.tables, everyone, written)],
             asset_checks=[check for synced in self.tables for check in checks_of(synced)],
-            sensors=[
-                changes,
-                hindrance_sensor(name, self.tables, self.config.alerts, self._new_tables()),
-                *alert_sensors(name, self.tables, self.config.alerts),
-            ],
+            sensors=sensors,
             schedules=schedules,
         )
 

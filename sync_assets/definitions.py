@@ -77,7 +77,11 @@ def load_tables(place: Path) -> dg.Definitions:
     """The assets of every component in `place` with their databases; read once per process."""
     # Dagster would bury a mistake under its tree of components: ours are read, and told, first.
     configs = _configs(place)
-    connections = {c for each in configs for c in (each.source_connection, each.target_connection)}
+    connections = {
+        connection
+        for each in configs
+        for connection in (*each.source_connection, each.target_connection)
+    }
     resources = bound_from_environment(connections | {"source", "target"})
     with _without_the_tree():
         loaded = _tree(place).build_defs()

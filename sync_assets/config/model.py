@@ -15,7 +15,14 @@ from sync_assets.config.automation import Alerts, Automation, Interval, interval
 from sync_assets.config.catalog import Catalog, Discovered
 from sync_assets.config.entries import TableEntry, TableOptions, engine_table, set_values
 from sync_assets.config.strict import StrictModel
-from sync_assets.config.value_types import Connection, Group, Name, SourceLimits, Workers
+from sync_assets.config.value_types import (
+    Connection,
+    Connections,
+    Group,
+    Name,
+    SourceLimits,
+    Workers,
+)
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.table import Deletes, SyncMode, Table
@@ -94,9 +101,10 @@ class TableSyncConfig(StrictModel):
     limits: SourceLimits = Field(
         SourceLimits(), description="what a run may take from the source, see below; no limit"
     )
-    source_connection: Connection = Field(
-        "source",
-        description="the Dagster resource for the source; `SYNC_<NAME>_URL` holds its URL",
+    source_connection: Connections = Field(
+        ["source"],
+        description="the Dagster resource for the source; `SYNC_<NAME>_URL` holds its URL; for sources of"
+        " one shape a list, `[eu, us]`, see [many sources](many-sources.md)",
     )
     target_connection: Connection = Field("target", description="the same for the target")
     max_source_connections: int | None = Field(
@@ -167,7 +175,12 @@ class TableSyncConfig(StrictModel):
     @cached_property
     def placed(self) -> list[patterns.Placed]:
         """The tables in the order of `synced_tables`, each with the entry that speaks of it."""
-        return list(patterns.placed(self.tables, self.defaults, self._catalog))
+        found = list(patterns.placed(self.tables, self.defaults, self._catalog))
+        return [
+            dataclasses.replace(each, connection=connection)
+            for connection in self.source_connection
+            for each in found
+        ]
 
     def left_out(self) -> list[patterns.LeftOut]:
         """What patterns match and is no table of ours, and why."""
@@ -176,21 +189,23 @@ class TableSyncConfig(StrictModel):
     @cached_property
     def _tables(self) -> list[SyncedTable]:
         tables = [
-            dataclasses.replace(self.synced_table(each.entry), discovered=each.discovered)
+            dataclasses.replace(
+                self.synced_table(each.entry, each.connection), discovered=each.discovered
+            )
             for each in self.placed
         ]
-        members: dict[str | None, list[RelationName]] = {}
+        members: dict[tuple[str, str | None], list[RelationName]] = {}
         for synced in tables:
-            members.setdefault(synced.snapshot_group, []).append(synced.table.target)
+            members.setdefault(_group(synced), []).append(synced.table.target)
         return [
-            dataclasses.replace(synced, snapshot_targets=tuple(members[synced.snapshot_group]))
+            dataclasses.replace(synced, snapshot_targets=tuple(members[_group(synced)]))
             if synced.snapshot_group
             else synced
             for synced in tables
         ]
 
-    def synced_table(self, entry: TableEntry) -> SyncedTable:
-        """One table, without a group if none is written; raises ConfigurationError where its options contradict each other."""
+    def synced_table(self, entry: TableEntry, connection: str) -> SyncedTable:
+        """One table of a source, without a group if none is written; raises ConfigurationError where its options contradict each other."""
         own = set_values(entry)
         chosen = set_values(self.defaults) | own
         if chosen.get("sync_mode") is not SyncMode.INCREMENTAL_SYNC:
@@ -201,8 +216,8 @@ class TableSyncConfig(StrictModel):
             # As a default it is for the tables that look for deletes.
             chosen.pop("delete_schedule", None)
         return SyncedTable(
-            table=engine_table(chosen, self.source_connection),
-            source_connection=self.source_connection,
+            table=engine_table(chosen, connection),
+            source_connection=connection,
             target_connection=self.target_connection,
             group=chosen.get("group") or self.group or "",
             owners=tuple(chosen.get("owners", ())),
@@ -214,6 +229,11 @@ class TableSyncConfig(StrictModel):
             workers=self.worker_config(),
             limits=self.limits.as_engine(),
         )
+
+
+def _group(synced: SyncedTable) -> tuple[str, str | None]:
+    """What is read on one snapshot: of one source."""
+    return synced.source_connection, synced.snapshot_group
 
 
 SET_URL = "Set it to the database's URL, for example postgresql://user@host/database."

@@ -12,8 +12,8 @@ from pydantic_core import ErrorDetails
 
 from sync_assets.config import templates
 from sync_assets.config.catalog import Catalog
-from sync_assets.config.entries import TableEntry
 from sync_assets.config.model import SyncedTable, TableSyncConfig
+from sync_assets.config.patterns import Placed
 from sync_assets.config.strict import keys_of
 from sync_assets.config.yaml_file import Document, KeyPath, replaced
 from sync_assets.engine.errors import ConfigurationError
@@ -126,13 +126,16 @@ def target_path(config: TableSyncConfig, position: int) -> KeyPath:
 def _check_tables(document: Document, config: TableSyncConfig) -> None:
     if not config.tables:
         raise document.error(("attributes", "tables"), "the list is empty; name a table's source")
-    same_database = config.source_connection == config.target_connection
     seen: dict[RelationName, KeyPath] = {}
     for position, synced in enumerate(_tables(document, config)):
         table, path = synced.table, target_path(config, position)
+        same_database = synced.source_connection == synced.target_connection
         if same_database and table.source == table.target:
             raise document.error(path, f"{str(table.target)!r} would be copied onto itself")
         if table.target in seen:
+            if seen[table.target] == path:
+                several = f"several sources would all come into {table.target}; write partition_of"
+                raise document.error(path, several)
             first = document.line(seen[table.target])
             raise document.error(
                 path, f"{str(table.target)!r} is already the target of the table on line {first}"
@@ -147,17 +150,15 @@ def _tables(document: Document, config: TableSyncConfig) -> list[SyncedTable]:
     except ConfigurationError:
         # Which one it was is only asked when it matters: all are made at once, and kept.
         for each in config.placed:
-            _require_table(document, config, each.position, each.entry)
+            _require_table(document, config, each)
         raise
 
 
-def _require_table(
-    document: Document, config: TableSyncConfig, position: int, entry: TableEntry
-) -> None:
+def _require_table(document: Document, config: TableSyncConfig, placed: Placed) -> None:
     try:
-        config.synced_table(entry)
+        config.synced_table(placed.entry, placed.connection)
     except ConfigurationError as error:
-        place = ("attributes", "tables", position)
+        place = ("attributes", "tables", placed.position)
         raise document.error(place, f"{error.message}; {error.remedy.rstrip('.')}") from None
 
 

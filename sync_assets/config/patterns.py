@@ -17,11 +17,12 @@ OF_A_PATTERN = ("source", "except_")
 
 @dataclass(frozen=True, slots=True)
 class Placed:
-    """What holds for one table, and which entry, by its position, speaks of it most closely."""
+    """What holds for one table of a source, and which entry, by its position, speaks of it most closely."""
 
     position: int
     entry: TableEntry
     discovered: Discovered | None = None
+    connection: str = ""
 
 
 @dataclass(frozen=True, slots=True)

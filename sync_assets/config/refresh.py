@@ -48,12 +48,13 @@ def refresh(
 
 
 def looked_at(config: TableSyncConfig, environment: Mapping[str, str]) -> Catalog:
-    """What the source has now; raises SyncError."""
-    variable = url_variable(config.source_connection)
+    """What the source has now, of several the first; raises SyncError."""
+    connection = config.source_connection[0]
+    variable = url_variable(connection)
     url = environment.get(variable, "").strip()
     if not url:
         raise ConfigurationError(
-            f"{variable} is not set, and what {config.source_connection} has is not known yet",
+            f"{variable} is not set, and what {connection} has is not known yet",
             remedy=SET_URL,
         )
     return discover(url, config.catalog, takes_new=config.on_new_table == "add")

@@ -23,6 +23,9 @@ TAG_VALUE = re.compile(r"[A-Za-z0-9_.-]{0,63}")
 PLACE = re.compile(r"\{(\w*)\}")
 """What a target may take from its source's name."""
 
+CONNECTION = r"[A-Za-z_][A-Za-z0-9_]*"
+NO_CONNECTION = "write the name of a connection (letters, digits and '_'), not a URL"
+
 OWNER = rf"{EMAIL}|team:(?s:.+)"
 
 
@@ -69,6 +72,17 @@ def _different(columns: list[str]) -> list[str]:
     if not columns or len(set(columns)) < len(columns):
         raise refuse("name each column once")
     return columns
+
+
+def _connections(value: Any) -> list[str]:
+    names = _columns(value)
+    if not isinstance(names, list) or not all(isinstance(each, str) for each in names):
+        raise refuse("write the name of a connection, or a list of them")
+    if not all(re.fullmatch(CONNECTION, each) for each in names):
+        raise refuse(NO_CONNECTION)
+    if not names or len(set(names)) < len(names):
+        raise refuse("name each connection once")
+    return names
 
 
 def _mask(value: Any) -> Mask:
@@ -146,10 +160,12 @@ Group = Annotated[
 Name = Annotated[str, written(r"[A-Za-z0-9_]+", "a name is written with letters, digits and '_'")]
 Connection = Annotated[
     str,
-    written(
-        r"[A-Za-z_][A-Za-z0-9_]*",
-        "write the name of a connection (letters, digits and '_'), not a URL",
-    ),
+    written(CONNECTION, NO_CONNECTION),
+]
+
+
+Connections = Annotated[
+    list[str], PlainValidator(_connections, json_schema_input_type=Connection | list[Connection])
 ]
 
 

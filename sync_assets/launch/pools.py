@@ -59,7 +59,8 @@ def pool_uses(
     """Each source's pool as this instance limits it, for the most demanding of its components."""
     sources: dict[str, list[TableSyncConfig]] = {}
     for config in configs:
-        sources.setdefault(config.source_connection, []).append(config)
+        for connection in config.source_connection:
+            sources.setdefault(connection, []).append(config)
     for connection, users in sorted(sources.items()):
         allowed = [u.max_source_connections for u in users if u.max_source_connections is not None]
         pool = specs.pool_of(connection)

@@ -10,6 +10,7 @@ import pytest
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.documents import printed
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.servers import NewDatabase
 
@@ -56,7 +57,12 @@ def defs(
     return folder
 
 
-def test_a_table_of_many_sources_is_an_asset_above_its_partitions(defs: Path, pair: Pair) -> None:
+@pytest.mark.parametrize("is_list", [False, True], ids=["documents", "list"])
+def test_a_table_of_many_sources_is_an_asset_above_its_partitions(
+    defs: Path, pair: Pair, is_list: bool
+) -> None:
+    if is_list:
+        (defs / "defs.yaml").write_text(DOCUMENT.format(connection="[eu, us]"))
     definitions = load_tables(defs)
     graph = definitions.resolve_asset_graph()
     parts = {dg.AssetKey(["target", "shop", f"orders_{region}"]) for region in ("eu", "us")}
@@ -72,6 +78,57 @@ def test_a_table_of_many_sources_is_an_asset_above_its_partitions(defs: Path, pa
         assert event is not None
         assert event.asset_materialization is not None
         assert event.asset_materialization.metadata["sync/source"].value in ("eu", "us")
+
+
+def test_each_source_of_a_list_has_sensors_and_schedules_of_its_own(defs: Path) -> None:
+    text = DOCUMENT.format(connection="[eu, us]").replace(
+        '"{connection}"}', '"{connection}"}\n    schedule: "@daily"'
+    )
+    (defs / "defs.yaml").write_text(
+        text.replace("source: items", "source: items\n      snapshot_group: shop").replace(
+            "source: orders", "source: orders\n      snapshot_group: shop"
+        )
+    )
+    definitions = load_tables(defs)
+    assert definitions.sensors is not None
+    assert sorted(each.name for each in definitions.sensors) == [
+        "sync_eu_changes",
+        "sync_eu_hindrances",
+        "sync_us_changes",
+        "sync_us_hindrances",
+    ]
+    assert definitions.schedules is not None
+    assert sorted(each.name for each in definitions.schedules) == [
+        "sync_eu_sync",
+        "sync_us_sync",
+    ]
+    ops = {
+        each.op.name
+        for each in definitions.assets or ()
+        if isinstance(each, dg.AssetsDefinition) and each.is_executable
+    }
+    assert ops >= {
+        "target__shop__orders_eu__shop",
+        "target__shop__orders_us__shop",
+        "observe_eu",
+        "observe_us",
+    }
+
+
+def test_a_pattern_stands_for_the_tables_of_the_first_source(defs: Path) -> None:
+    text = DOCUMENT.format(connection="[eu, us]").replace("source: orders", 'source: "public.*"')
+    (defs / "defs.yaml").write_text(text)
+    found = printed("run")["tables"]
+    assert sorted(each["target"] for each in found) == [
+        f"shop.{table}_{region}" for table in ("items", "orders") for region in ("eu", "us")
+    ]
+
+
+def test_sources_of_a_list_without_a_table_of_all_are_refused(defs: Path) -> None:
+    lines = DOCUMENT.format(connection="[eu, us]").splitlines()
+    (defs / "defs.yaml").write_text("\n".join(lines[:4] + lines[6:]))
+    with pytest.raises(ConfigurationError, match="several sources would all come"):
+        load_tables(defs)
 
 
 @pytest.mark.parametrize(

@@ -145,7 +145,7 @@ def _told(component: Component, difference: Difference) -> Iterator[str]:
     catalog = component.config.catalog
     count = len(catalog.relations) if catalog else 0
     tables, document = len(component.config.placed), component.document
-    on = component.config.source_connection
+    on = component.config.source_connection[0]
     yield f"{document.place(())}: {count:,} relations on {on}, {tables:,} tables to sync"
     yield from (f"  new: {shown(each)}" for each in difference.new)
     yield from (f"  gone: {shown(each)}" for each in difference.gone)
