@@ -9,7 +9,7 @@ import dagster as dg
 from sync_assets.assets import body, specs, work
 from sync_assets.assets.metadata import NOTHING
 from sync_assets.cli import main
-from sync_assets.cli.commands import run
+from sync_assets.cli.changing import run
 from sync_assets.engine import Receipt
 
 KEPT = ("source", "target", "mode", "reason")

@@ -41,6 +41,9 @@ COMMANDS = {
 OBJECTS = 50_000
 """New ones between two looks for garbage: a command makes modules and plans, which all stay."""
 
+CHANGING = ("run", "doctor", "state", "ui", "verify", "demo")
+"""Modules of commands that may change a database; all others only read."""
+
 BESIDE = {"forget": "state", "refresh": "init", "approve": "run"}
 """Commands that share the module of another one, under their own name."""
 
@@ -57,7 +60,8 @@ class CommandGroup(click.Group):
         if cmd_name not in COMMANDS:
             return None
         where = BESIDE.get(cmd_name, cmd_name)
-        module = importlib.import_module(f"sync_assets.cli.commands.{where}")
+        package = "changing" if where in CHANGING else "reading"
+        module = importlib.import_module(f"sync_assets.cli.{package}.{where}")
         command: click.Command = getattr(module, cmd_name if where != cmd_name else "command")
         return command
 

@@ -9,7 +9,7 @@ from dataclasses import dataclass, fields
 from datetime import datetime, timezone
 from typing import Any, Literal, TypeVar
 
-from sync_assets.cli.commands.init import InitDocument, RefreshDocument
+from sync_assets.cli.reading.init import InitDocument, RefreshDocument
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.check.finding import Finding
 from sync_assets.engine.check.server_facts import Server

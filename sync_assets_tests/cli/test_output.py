@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from sync_assets.cli.commands import run, status
+from sync_assets.cli.changing import run
 from sync_assets.cli.output import EDGES, plain_rows, shown_columns
+from sync_assets.cli.reading import status
 
 RUN = (
     "public.orders",

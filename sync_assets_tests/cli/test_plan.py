@@ -110,7 +110,7 @@ def test_people_read_a_table_and_a_line_for_each(configured: Pair) -> None:
 def test_tables_of_which_the_same_is_said_stand_together(
     configured: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_assets.cli.commands.plan.SHOWN", 1)
+    monkeypatch.setattr("sync_assets.cli.reading.plan.SHOWN", 1)
     entries = "".join(f"    - source: public.{name}\n" for name in "abc")
     (tmp_path / "defs.yaml").write_text(TABLES + entries)
     configured.source(*(f"CREATE TABLE {name} (id integer PRIMARY KEY)" for name in "abc"))

@@ -70,7 +70,7 @@ def test_why_a_run_would_wait_now_is_told(project: Path) -> None:
 def test_of_many_tables_the_stalest_are_shown_and_a_total(
     project: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sync_assets.cli.commands.status.SHOWN", 1)
+    monkeypatch.setattr("sync_assets.cli.reading.status.SHOWN", 1)
     assert "… and 1 table of fresher data; --all prints every line." in _status().stdout
     assert "fresher" not in _status("--all").stdout
     assert "2 tables" not in _status("public.never").stdout

@@ -18,7 +18,7 @@ import psutil
 import psycopg2
 import pytest
 
-from sync_assets.cli.commands import demo as demo_command
+from sync_assets.cli.changing import demo as demo_command
 from sync_assets.demo.stage import clear, raised, was_told
 from sync_assets.demo.story import Compared, Event, Said, Synced, tell
 from sync_assets.private_server.processes import free_port

@@ -14,12 +14,12 @@ from typing import Any, NoReturn
 
 import click
 
-from sync_assets.cli.commands.plan import forecasts
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.errors import tell_of_all
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import SHOWN, named, print_json, print_rows, say
 from sync_assets.cli.output import tables as in_words
+from sync_assets.cli.reading.plan import forecasts
 from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
 from sync_assets.cli.selection import (
     Address,

@@ -22,7 +22,7 @@ def command(*, host: str, port: int) -> None:
     SYNC_SOURCE_URL it opens on the demo.
     """
     if not os.environ.get("SYNC_SOURCE_URL"):
-        from sync_assets.cli.commands.demo import serve_demo
+        from sync_assets.cli.changing.demo import serve_demo
 
         click.echo("SYNC_SOURCE_URL is not set: this is the demo, as `sync-assets demo --serve`.")
         serve_demo(Path.cwd() / ".demo", host, port)
