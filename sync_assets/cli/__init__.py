@@ -33,6 +33,7 @@ COMMANDS = {
     "state": "Move what a target remembers to another server.",
     "ui": "Open the Dagster UI on this project.",
     "verify": "Compare both ends exactly, and name the rows that differ.",
+    "compare": "Compare tables with copies that any tool made; change nothing.",
     "workers": "Show how many workers this machine recommends, and why.",
     "demo": "Sync real data between two embedded databases, and show what happens.",
 }

@@ -20,6 +20,8 @@ from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.forecast import Forecast
 from sync_assets.engine.state.forget import Remembered
 from sync_assets.engine.verification import Verification
+from sync_assets.engine.verify.copied_columns import Copy
+from sync_assets.engine.verify.copies import CopyComparison
 from sync_assets.engine.workers import WorkerReport
 from sync_assets.hindrances.telling import Known, Place
 
@@ -31,6 +33,11 @@ class Problem:
     kind: str
     message: str
     remedy: str
+
+    @classmethod
+    def of(cls, error: SyncError) -> Problem:
+        """The error as machines read it."""
+        return cls(error.kind, error.message, error.remedy)
 
 
 @dataclass(frozen=True)
@@ -46,7 +53,7 @@ class FailedTable:
     def of(cls, synced: SyncedTable, error: SyncError) -> FailedTable:
         """The table and what became of it."""
         table = synced.table
-        told = Problem(error.kind, error.message, error.remedy)
+        told = Problem.of(error)
         return cls(str(table.source), str(table.target), told, synced.target_connection)
 
 
@@ -174,6 +181,27 @@ class VerifyDocument:
 
 
 @dataclass(frozen=True)
+class FailedComparison:
+    """A table that could not be compared with its copy."""
+
+    source: str
+    target: str
+    error: Problem
+
+    @classmethod
+    def of(cls, copy: Copy, error: SyncError) -> FailedComparison:
+        """The table, its copy and the reason."""
+        return cls(str(copy.source), str(copy.target), Problem.of(error))
+
+
+@dataclass(frozen=True)
+class CompareDocument:
+    """`compare --json`: what was found of each table, or why it could not be compared."""
+
+    tables: list[CopyComparison | FailedComparison]
+
+
+@dataclass(frozen=True)
 class CheckedServer:
     """An end that answered; `changed_pages` says by what a source names them, where it can."""
 
@@ -240,6 +268,7 @@ class StateImportDocument:
 
 DOCUMENTS: dict[str, type] = {
     "check": CheckDocument,
+    "compare": CompareDocument,
     "doctor": DoctorDocument,
     "forget": ForgetDocument,
     "init": InitDocument,

@@ -64,6 +64,11 @@ class Comparison:
         with self.target_end() as target:
             self._list((self.source, target), tally)
 
+    def compare_as(self, earlier: Comparison, tally: Tally) -> None:
+        """Look at what differed under the snapshot of an earlier comparison, on both ends anew."""
+        self._digits, self._parts = earlier._digits, earlier._parts
+        self.compare_again(tally)
+
     def settled(self) -> int | None:
         """The source's rows that are as the last run saw them; None where no version tells."""
         return None if self.source.rows.awaited is None else self.rows_source - self._awaited

@@ -1,0 +1,222 @@
+"""`sync-assets compare`: is the copy that somebody else's tool made what its source is?"""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import sys
+from collections.abc import Iterator, Sequence
+from typing import TYPE_CHECKING
+
+import click
+
+from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.examples import examples
+from sync_assets.cli.output import print_json, print_rows, say
+
+if TYPE_CHECKING:
+    from sync_assets.engine.errors import SyncError
+    from sync_assets.engine.names import RelationName
+    from sync_assets.engine.verify.copied_columns import Copy
+from sync_assets.engine.verify.copies import CopyComparison
+
+HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "result")
+NUMBERS = "lrrrrrl"
+SPARE = ("on target",)
+HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "extra"}
+DIFFERENT = 1
+PAIR = re.compile(r'(?P<source>(?:[^"=]|"[^"]*")+)(?:=(?P<target>.+))?')
+CONNECTION = re.compile(r"\w+")
+
+
+@click.command(
+    epilog=examples(
+        "sync-assets compare source target public.orders",
+        "sync-assets compare postgresql://reader@a/shop postgresql://reader@b/lake sales.items=raw.items",
+        "sync-assets compare source target public.orders --shared-columns",
+        "sync-assets compare source target public.orders --json | jq '.tables[].equal'",
+    )
+)
+@click.argument("source")
+@click.argument("target")
+@click.argument(
+    "tables", nargs=-1, required=True, metavar="TABLE...", shell_complete=complete_tables
+)
+@click.option("--columns", metavar="NAMES", help="Compare these columns alone: a,b,c.")
+@click.option("--exclude", metavar="NAMES", help="Leave these columns out: a,b,c.")
+@click.option("--shared-columns", is_flag=True, help="Leave out the columns that one end lacks.")
+@click.option("--key", metavar="NAMES", help="Tell rows apart by these columns: a,b.")
+@click.option(
+    "--examples",
+    "most",
+    type=click.IntRange(0),
+    default=20,
+    show_default=True,
+    metavar="N",
+    help="Name at most N rows of each table.",
+)
+@click.option(
+    "--again-after",
+    type=click.FloatRange(0),
+    default=2.0,
+    show_default=True,
+    metavar="SECONDS",
+    help="Look once more at what differs, after so long.",
+)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the results.")
+def command(  # noqa: PLR0913 - click's, each by its name
+    source: str,
+    target: str,
+    tables: tuple[str, ...],
+    *,
+    columns: str | None,
+    exclude: str | None,
+    shared_columns: bool,
+    key: str | None,
+    most: int,
+    again_after: float,
+    as_json: bool,
+) -> None:
+    """Compare tables with their copies exactly, row by row; nothing of ours is needed on either end.
+
+    SOURCE and TARGET are libpq URLs or DSNs, or names of connections: `source` stands for
+    SYNC_SOURCE_URL, which keeps a password out of the list of processes. TABLE is schema.name, or
+    schema.name=other.name where the copy is called otherwise.
+
+    Both ends are only read, by any role with SELECT. They are not one moment, so rows that differ are
+    looked at once more; those that differ then too are named by their keys. The exit code is 0 where
+    all are equal, 1 where a row differs or a table could not be compared.
+    """
+    # Loaded here, so that `compare --help` needs no database driver.
+    from sync_assets.engine.verify.copied_columns import Copy
+
+    # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
+    signal.signal(signal.SIGTERM, signal.default_int_handler)
+    urls = _url(source), _url(target)
+    copies = [
+        Copy(*_pair(text), _names(key), _names(columns), _names(exclude) or (), shared_columns)
+        for text in tables
+    ]
+    done = [(copy, _compared(urls, copy, most, again_after)) for copy in copies]
+    if as_json:
+        from sync_assets.cli.documents import CompareDocument, FailedComparison
+        from sync_assets.engine.errors import SyncError
+
+        told = [
+            FailedComparison.of(copy, it) if isinstance(it, SyncError) else it for copy, it in done
+        ]
+        print_json(CompareDocument(told))
+    else:
+        _print(done)
+    sys.exit(0 if all(getattr(outcome, "equal", False) for _, outcome in done) else DIFFERENT)
+
+
+def _url(text: str) -> str:
+    """The URL that is written, or that of the connection which is named."""
+    from sync_assets.config.model import url_variable
+    from sync_assets.engine.errors import ConfigurationError
+    from sync_assets.engine.postgres.connection import check_url
+
+    if not CONNECTION.fullmatch(text):
+        check_url(text, "given")
+        return text
+    variable = url_variable(text)
+    url = os.environ.get(variable, "").strip()
+    if not url:
+        raise ConfigurationError(
+            f"{variable} is not set, and {text!r} is no URL",
+            remedy=f"Write postgresql://role@host/database, or export {variable}=postgresql://…",
+        )
+    check_url(url, text)
+    return url
+
+
+def _pair(text: str) -> tuple[RelationName, RelationName]:
+    from sync_assets.engine.errors import ConfigurationError
+    from sync_assets.engine.names import RelationName
+
+    found = PAIR.fullmatch(text)
+    if found is None:
+        raise ConfigurationError(
+            f"{text!r} is not the name of a table",
+            remedy="Write schema.table, or schema.table=other.table where the copy has another name.",
+        )
+    name = RelationName.parse(found["source"])
+    return name, RelationName.parse(found["target"]) if found["target"] else name
+
+
+def _names(text: str | None) -> tuple[str, ...] | None:
+    return tuple(each.strip() for each in text.split(",")) if text is not None else None
+
+
+def _compared(
+    urls: tuple[str, str], copy: Copy, most: int, again_after: float
+) -> CopyComparison | SyncError:
+    from sync_assets.cli.errors import tell
+    from sync_assets.engine.errors import SyncError
+    from sync_assets.engine.verify.copies import compare_copy
+
+    try:
+        return compare_copy(urls, copy, examples=most, again_after=again_after)
+    except SyncError as error:
+        tell(error)
+        return error
+
+
+def _print(done: Sequence[tuple[Copy, CopyComparison | SyncError]]) -> None:
+    from sync_assets.engine.errors import SyncError
+
+    found = [it for _, it in done if not isinstance(it, SyncError)]
+    if found:
+        print_rows(HEADINGS, [_row(each) for each in found], NUMBERS, spare=SPARE)
+    rows = [
+        (_name(each), ", ".join(map("=".join, row.key.items())), HOW[row.kind])
+        for each in found
+        for row in each.examples
+    ]
+    if rows:
+        say("")
+        print_rows(("table", "row", "how"), rows)
+    for each in found:
+        for note in _notes(each):
+            say(f"{_name(each)}: {note}")
+
+
+def _name(seen: CopyComparison) -> str:
+    return seen.target if seen.source == seen.target else f"{seen.source} → {seen.target}"
+
+
+def _row(seen: CopyComparison) -> tuple[str, ...]:
+    counts = (
+        seen.rows_source,
+        seen.rows_target,
+        seen.rows_differing,
+        seen.rows_only_in_source,
+        seen.rows_only_in_target,
+    )
+    return (_name(seen), *(f"{count:,}" for count in counts), "equal" if seen.equal else "differs")
+
+
+def _notes(seen: CopyComparison) -> Iterator[str]:
+    """What else is to be known of the numbers."""
+    if seen.rows_settled:
+        yield f"{seen.rows_settled:,} more rows differed at a first look, and no longer at the second."
+    if not (seen.equal or seen.looked_again):
+        yield "so many rows differ that they were looked at once: some may only be on their way."
+    if not seen.key:
+        yield (
+            "no key is among the columns: one row that differs counts as one missing and one extra."
+            " --key names the columns that tell rows apart."
+        )
+    for side, names in (
+        ("source", seen.columns_only_in_source),
+        ("target", seen.columns_only_in_target),
+    ):
+        if names:
+            yield f"not compared, as only the {side} has them: {', '.join(names)}."
+    for each in seen.types_differing:
+        yield (
+            f"{each.column} is {each.source} on the source and {each.target} on the target;"
+            " compared by its text."
+        )
