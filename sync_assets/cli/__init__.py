@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "Find what hinders syncing now, and mend what is safe to mend.",
     "refresh": "Look anew at what the source has, where tables are patterns.",
     "status": "Show each table's last sync, watermark and lag.",
+    "metrics": "Print the numbers of all tables for Prometheus, or serve them.",
     "why": "Explain why a row is, or is not, on the target.",
     "forget": "Drop what the target remembers of a table, never its rows.",
     "state": "Move what a target remembers to another server.",
@@ -115,14 +116,18 @@ def _remember_debug(ctx: click.Context, _param: click.Parameter, wanted: bool) -
 def _print_version(ctx: click.Context, _param: click.Parameter, wanted: bool) -> None:  # noqa: FBT001
     if not wanted or ctx.resilient_parsing:
         return
+    click.echo(f"sync-assets {program_version()}")
+    ctx.exit()
+
+
+def program_version() -> str:
+    """The version of this program, as it was installed."""
     from importlib.metadata import PackageNotFoundError, version
 
     try:
-        text = version("sync-assets")
+        return version("sync-assets")
     except PackageNotFoundError:
-        text = "(not installed)"
-    click.echo(f"sync-assets {text}")
-    ctx.exit()
+        return "(not installed)"
 
 
 def read_env_file(folder: Path) -> None:

@@ -18,6 +18,7 @@ from sync_assets.engine.inspection.health import (
     look_at_target,
 )
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.connection import Server
 
 ENDS, DAGSTER, DISK = ("source", "target"), "Dagster", "disk"
 
@@ -97,8 +98,8 @@ class Circumstances:
 
 
 def look(
-    source_url: str,
-    target_url: str,
+    source: Server,
+    target: Server,
     tables: Sequence[SyncedTable],
     home: Home | None = None,
     failures: Failures = MappingProxyType({}),
@@ -106,8 +107,8 @@ def look(
     """Ask each end once, and this machine; what Dagster has was asked before."""
     return Circumstances(
         tables,
-        _or_error(lambda: look_at_source(source_url, [each.table.source for each in tables])),
-        _or_error(lambda: look_at_target(target_url, [each.table.target for each in tables])),
+        _or_error(lambda: look_at_source(source, [each.table.source for each in tables])),
+        _or_error(lambda: look_at_target(target, [each.table.target for each in tables])),
         _or_error(look_at_disk),
         home,
         failures,

@@ -48,6 +48,7 @@ NOT_RUN = {
     ("docs/command-line.md", 'eval "$(_SYNC_ASSETS_COMPLETE=zsh_source sync-assets)"'),
     ("docs/command-line.md", "sync-assets state export state.json"),
     ("docs/index.md", "make demo"),
+    ("docs/operating.md", "sync-assets metrics --listen 127.0.0.1:9187"),
     ("docs/scale-out.md", "export DAGSTER_HOME=$PWD"),
     ("docs/scale-out.md", "export SYNC_EXECUTOR=celery"),
     ("docs/scale-out.md", "docker compose --file deploy/docker/compose.yaml restart code"),

@@ -12,7 +12,7 @@ from sync_assets.engine.errors import NoSuchRelation, SyncError
 from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.inspection.holders import Holder, holder_of
 from sync_assets.engine.names import RelationName, parts_of
-from sync_assets.engine.postgres.connection import ask
+from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.lock import Holding, idle_holders, strangers
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.snapshot.readable import may_not_read
@@ -91,7 +91,7 @@ JOIN unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 """
 
 
-def look_at_source(url: str, relations: Sequence[RelationName]) -> SourceHealth:
+def look_at_source(server: Server, relations: Sequence[RelationName]) -> SourceHealth:
     """The health of a source as these relations need it; raises SyncError."""
 
     def look(cursor: Cursor) -> SourceHealth:
@@ -104,7 +104,7 @@ def look_at_source(url: str, relations: Sequence[RelationName]) -> SourceHealth:
         known = any(part is not None for part in holder)
         return SourceHealth(unreadable, mark, behind, Holder(*holder) if known else None, age)
 
-    return ask(url, look)
+    return ask(server, look)
 
 
 def missing(name: RelationName) -> SyncError:
@@ -112,7 +112,7 @@ def missing(name: RelationName) -> SyncError:
     return NoSuchRelation(f"the source has no table {name}")
 
 
-def look_at_target(url: str, targets: Sequence[RelationName]) -> TargetHealth:
+def look_at_target(server: Server, targets: Sequence[RelationName]) -> TargetHealth:
     """The health of a target as these tables need it; raises SyncError."""
 
     def look(cursor: Cursor) -> TargetHealth:
@@ -122,7 +122,7 @@ def look_at_target(url: str, targets: Sequence[RelationName]) -> TargetHealth:
         idle = idle_holders(cursor, targets)
         return TargetHealth(last, strangers(cursor, targets), age, idle)
 
-    return ask(url, look, "target")
+    return ask(server, look, "target")
 
 
 def look_at_disk() -> BatchDisk:

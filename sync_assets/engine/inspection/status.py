@@ -69,13 +69,23 @@ def read_status(
     return sessions.translating(lambda: _read(sessions, tables, others=others))
 
 
-def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[TableStatus]:
+def look_at_status(
+    sessions: Sessions, tables: Sequence[Table], *, asks_source: bool
+) -> list[TableStatus]:
+    """`read_status` over given sessions; of a source that is not asked, nothing is said to be behind."""
+    return sessions.translating(
+        lambda: _read(sessions, tables, others=False, asks_source=asks_source)
+    )
+
+
+def _read(
+    sessions: Sessions, tables: Sequence[Table], *, others: bool, asks_source: bool = True
+) -> list[TableStatus]:
     with sessions.connected("target") as target, transaction(target) as cursor:
         states = rows(cursor, _STATE) if are_there(cursor) else ()
         found = {values[:2]: values[2:] for values in states}
         loads = ledger.shares(cursor)
-    with sessions.connected("source") as source:
-        now = snapshot.now(source)
+    now = _now(sessions) if asks_source else None
     asked = {(table.target.schema, table.target.name) for table in tables}
     statuses = [
         dataclasses.replace(
@@ -98,6 +108,11 @@ def _read(sessions: Sessions, tables: Sequence[Table], *, others: bool) -> list[
     return statuses
 
 
+def _now(sessions: Sessions) -> Snapshot:
+    with sessions.connected("source") as source:
+        return snapshot.now(source)
+
+
 @dataclass(frozen=True, slots=True)
 class _Seen:
     """What the last sync saw of its source."""
@@ -110,7 +125,7 @@ class _Seen:
 
 
 def _status(
-    source: RelationName, target: RelationName, known: tuple[Any, ...] | None, now: Snapshot
+    source: RelationName, target: RelationName, known: tuple[Any, ...] | None, now: Snapshot | None
 ) -> TableStatus:
     names = (str(source), str(target))
     if known is None:
@@ -125,16 +140,18 @@ def _status(
         source_max_xmin=max_xmin,
         rows_in_target=count,
         snapshot_at=seen_at,
+        run_id=run_id,
+    )
+    if now is None:
+        return status
+    problem = _problem(seen, now)
+    if problem is not None:
+        return dataclasses.replace(status, source_problem=problem)
+    return dataclasses.replace(
+        status,
         age_seconds=(now.taken_at - seen_at).total_seconds(),
         lag_bytes=now.lsn - seen.lsn,
         lag_xids=now.xmax - seen.snapshot_xmax,
-        run_id=run_id,
-    )
-    problem = _problem(seen, now)
-    if problem is None:
-        return status
-    return dataclasses.replace(
-        status, age_seconds=None, lag_bytes=None, lag_xids=None, source_problem=problem
     )
 
 
