@@ -28,6 +28,7 @@ COMMANDS = {
     "doctor": "Find what hinders syncing now, and mend what is safe to mend.",
     "refresh": "Look anew at what the source has, where tables are patterns.",
     "status": "Show each table's last sync, watermark and lag.",
+    "watch": "Show the state of all tables live, what needs somebody on top.",
     "metrics": "Print the numbers of all tables for Prometheus, or serve them.",
     "why": "Explain why a row is, or is not, on the target.",
     "forget": "Drop what the target remembers of a table, never its rows.",

@@ -71,7 +71,7 @@ def test_a_shell_completes_commands_and_options() -> None:
     assert "--full-refresh" in completed("run", incomplete="--")
 
 
-@pytest.mark.parametrize("command", ["run", "check", "plan", "why", "forget"])
+@pytest.mark.parametrize("command", ["run", "check", "plan", "why", "forget", "watch"])
 def test_a_shell_completes_tables(
     command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from sync_assets.cli.connections import Ends, by_connections
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.health import SourceHealth, TargetHealth
+from sync_assets.engine.inspection.holders import locked_among
 from sync_assets.engine.inspection.status import TableStatus, look_at_status
 from sync_assets.engine.postgres.connection import Lender, Sessions
 from sync_assets.engine.state.last_receipts import LastReceipt, last_receipts
@@ -31,13 +32,15 @@ DAGSTER_EVERY = 60.0
 class TableNow:
     """A table as one look found it: its status, its last receipt, and what stands in its way.
 
-    Where its target did not answer, the status says no more than its names.
+    `at_work` says that a run works on it. Where its target did not answer, the status says no more
+    than its names.
     """
 
     synced: SyncedTable
     status: TableStatus
     last: LastReceipt | None = None
     hindrances: Mapping[Place, Known] = field(default_factory=dict)
+    at_work: bool = False
 
     @property
     def kinds(self) -> list[str]:
@@ -124,16 +127,18 @@ def _tables(
 ) -> Iterator[TableNow]:
     tables = [each.table for each in ends.tables]
     statuses = look_at_status(sessions, tables, asks_source=asks_source)
-    receipts = last_receipts(sessions, [table.target for table in tables])
+    targets = [table.target for table in tables]
+    receipts, held = last_receipts(sessions, targets), locked_among(sessions, targets)
     for synced, status in zip(ends.tables, statuses, strict=True):
-        yield TableNow(synced, status, receipts.get(synced.table.target), _of(synced, found))
+        target = synced.table.target
+        yield TableNow(
+            synced, status, receipts.get(target), _of(synced, found), at_work=target in held
+        )
 
 
 def _unknown(synced: SyncedTable, found: Mapping[Place, Known]) -> TableNow:
-    table = synced.table
-    return TableNow(
-        synced, TableStatus(str(table.source), str(table.target)), None, _of(synced, found)
-    )
+    names = str(synced.table.source), str(synced.table.target)
+    return TableNow(synced, TableStatus(*names), None, _of(synced, found))
 
 
 def _of(synced: SyncedTable, found: Mapping[Place, Known]) -> dict[Place, Known]:

@@ -79,13 +79,13 @@ def watermark_age(source: Server, watermark: int) -> WatermarkAge:
     return ask(source, age)
 
 
-def locked_among(target_url: str, targets: Iterable[RelationName]) -> frozenset[RelationName]:
+def locked_among(target: Server, targets: Iterable[RelationName]) -> frozenset[RelationName]:
     """Those of the target tables that a session works on, by their locks; raises SyncError.
 
     A lock lives as long as its session: the server ends that within about a minute once its
     client is gone, whatever has become of the client's machine.
     """
-    return ask(target_url, lambda cursor: held_among(cursor, targets), "target")
+    return ask(target, lambda cursor: held_among(cursor, targets), "target")
 
 
 def end_silent(target_url: str, targets: Iterable[RelationName], seconds: float) -> None:
