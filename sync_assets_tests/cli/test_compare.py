@@ -94,10 +94,33 @@ def test_rows_that_are_on_their_way_are_not_told(
     monkeypatch.setattr(copies, "_wait", caught_up)
     result = compared("orders")
     assert result.exit_code == 0, result.output
-    assert "2 more rows differed at a first look, and no longer at the second." in result.stdout
+    assert "2 more rows differed at a first look, and no longer at a later one." in result.stdout
     ends.target("UPDATE orders SET v = 'newer' WHERE id > 21")
     (found,) = seen("orders")
     assert (found["rows_differing"], found["rows_settled"]) == (1, 0)
+
+
+def test_rows_that_change_at_every_look_are_not_judged(
+    ends: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A copy that always lags: its row is never the source's, and never what it was before."""
+    turns = iter(range(10))
+
+    def written_on(*_: object) -> None:
+        turn = next(turns)
+        ends.source(f"UPDATE orders SET v = 'v{turn + 1}' WHERE id = 7")
+        ends.target(f"UPDATE orders SET v = 'v{turn}' WHERE id = 7")
+
+    written_on()
+    ends.target("DELETE FROM orders WHERE id = 8")
+    monkeypatch.setattr(copies, "_wait", written_on)
+    (found,) = seen("orders")
+    assert (found["rows_changing"], found["rows_settled"]) == (1, 0)
+    assert (found["rows_differing"], found["rows_only_in_source"]) == (0, 1)
+    ends.source("DELETE FROM orders WHERE id = 8")
+    result = compared("orders")
+    assert result.exit_code == 0
+    assert "1 more differed at every look" in result.stdout
 
 
 def test_a_wait_between_two_looks_can_be_cancelled() -> None:

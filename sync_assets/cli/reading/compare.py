@@ -62,7 +62,7 @@ CONNECTION = re.compile(r"\w+")
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="Look once more at what differs, after so long.",
+    help="Look again at what differs, after so long.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the results.")
 def command(  # noqa: PLR0913 - click's, each by its name
@@ -85,7 +85,7 @@ def command(  # noqa: PLR0913 - click's, each by its name
     schema.name=other.name where the copy is called otherwise.
 
     Both ends are only read, by any role with SELECT. They are not one moment, so rows that differ are
-    looked at once more; those that differ then too are named by their keys. The exit code is 0 where
+    looked at again; those that are told, by their keys, have stood still in between. The exit code is 0 where
     all are equal, 1 where a row differs or a table could not be compared.
     """
     # Loaded here, so that `compare --help` needs no database driver.
@@ -201,7 +201,12 @@ def _row(seen: CopyComparison) -> tuple[str, ...]:
 def _notes(seen: CopyComparison) -> Iterator[str]:
     """What else is to be known of the numbers."""
     if seen.rows_settled:
-        yield f"{seen.rows_settled:,} more rows differed at a first look, and no longer at the second."
+        yield f"{seen.rows_settled:,} more rows differed at a first look, and no longer at a later one."
+    if seen.rows_changing:
+        yield (
+            f"{seen.rows_changing:,} more differed at every look, changed between any two, and cannot"
+            " be judged: compare again when less is written."
+        )
     if not (seen.equal or seen.looked_again):
         yield "so many rows differ that they were looked at once: some may only be on their way."
     if not seen.key:

@@ -11,7 +11,7 @@ import itertools
 import re
 from collections import Counter
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 HASH_DIGITS = 32
 """Of an MD5, in hexadecimal."""
@@ -30,6 +30,7 @@ class Difference:
     """A row that is not the same on both ends, or `count` equal ones where rows have no key.
 
     `hash` is the key's, `key` the text of its columns; the next run reads `awaited` ones anyway.
+    `images` are the same at two looks if neither end has changed its rows of that key in between.
     """
 
     kind: Kind
@@ -37,6 +38,7 @@ class Difference:
     key: tuple[str, ...]
     awaited: bool
     count: int = 1
+    images: bytes = field(default=b"", compare=False)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,13 +94,18 @@ def _between(source: Sequence[bytes], target: Sequence[bytes]) -> Iterator[Diffe
     first = (here or there)[0]
     key = tuple(_unescaped(value) for value in first.key)
     awaited = any(line.awaited for line in here)
+    images = b" ".join((*_images(here), b"|", *_images(there)))
     for kind, count in (
         (Kind.DIFFERING, changed),
         (Kind.ONLY_IN_SOURCE, missing - changed),
         (Kind.ONLY_IN_TARGET, extra - changed),
     ):
         if count:
-            yield Difference(kind, first.hash.decode(), key, awaited, count)
+            yield Difference(kind, first.hash.decode(), key, awaited, count, images)
+
+
+def _images(lines: Iterable[_Line]) -> list[bytes]:
+    return sorted(b"%s:%d" % (line.image, line.count) for line in lines)
 
 
 def _surplus(here: Sequence[_Line], there: Sequence[_Line]) -> tuple[int, int]:

@@ -1,7 +1,7 @@
 """Compare a table with a copy that somebody else's tool made: no state is needed, nothing is written.
 
 The two ends are not one moment. What differs is looked at again under new snapshots of both, and only
-what differs then too is told.
+what stood still in between is told: a row that either end has changed since may be on its way.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ import contextlib
 import threading
 import time
 import uuid
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 
@@ -39,6 +39,9 @@ from sync_assets.engine.workers import WorkerConfig
 AGAIN_AFTER = 2.0
 """Seconds until what differs is looked at again."""
 
+LOOKS = 4
+"""After so many, a row that was changed between any two of them is given up: nobody can judge it."""
+
 NOTHING_MARKS = "(no column marks rows as deleted)"
 """Stands for the column by which a target of ours marks rows: a copy has none, all its rows count."""
 
@@ -56,11 +59,12 @@ class DifferentRow:
 class CopyComparison:
     """An exact comparison of a table with its copy.
 
-    `rows_source` and `rows_target` are those of the first look. `rows_differing`,
-    `rows_only_in_source` and `rows_only_in_target` differed at the last one: where it
-    `looked_again`, at both; `rows_settled` did at the first alone. `key` is empty where rows are told
-    apart by all their values. `columns_only_in_source` and `columns_only_in_target` were not compared.
-    `snapshot_at` is the source's clock at the first look.
+    `equal` says that no row differs that stood still. `rows_source` and `rows_target` are those of the
+    first look. `rows_differing`, `rows_only_in_source` and `rows_only_in_target` differed, where it
+    `looked_again`, in the same way at two looks in a row; `rows_settled` differed at first and were
+    the same later; `rows_changing` differed at every look, and had changed at one end each time.
+    `key` is empty where rows are told apart by all their values. `columns_only_in_source` and
+    `columns_only_in_target` were not compared. `snapshot_at` is the source's clock at the first look.
     """
 
     source: str
@@ -72,6 +76,7 @@ class CopyComparison:
     rows_only_in_source: int
     rows_only_in_target: int
     rows_settled: int
+    rows_changing: int
     looked_again: bool
     key: tuple[str, ...]
     columns: tuple[str, ...]
@@ -93,7 +98,7 @@ def compare_copy(
 ) -> CopyComparison:
     """Compare every row of both ends, named by the URLs of source and target; raises SyncError.
 
-    What differs is looked at once more after `again_after` seconds. At most `examples` rows are named.
+    What differs is looked at again after `again_after` seconds. At most `examples` rows are named.
     """
     sessions = Sessions(*urls)
     report = Reporter((str(copy.target),))
@@ -117,15 +122,17 @@ def _compare(run: Run, copy: Copy, examples: int, again_after: float) -> CopyCom
         deleted_column=NOTHING_MARKS,
     )
     with _looking(run, table) as (first, view):
-        found = last = Tally(_wrong, first.source.rows.key, examples)
+        found = _FirstLook(first.source.rows.key, examples)
         first.compare(found)
-    # Of more, not every hash is kept in full.
+    last: Tally = found
+    moving = settled = 0
+    # Of more, not all are kept.
     looked_again = found.verdicts.total() in range(1, MOST_HASHES + 1)
     if looked_again:
-        _wait(run.sessions, again_after)
-        last = _Still(first.source.rows.key, examples, found.wrong_hashes)
-        with _looking(run, table) as (second, _):
-            second.compare_as(first, last)
+        last = told = _StoodStill(first.source.rows.key, examples, found.images)
+        _look_again(run, table, first, told, again_after)
+        moving = len(told.moving)
+        settled = len(found.images) - len(told.wrong_hashes) - moving
     counts = {name: count for name, count in last.counts().items() if name in _COUNTED}
     return CopyComparison(
         source=str(copy.source),
@@ -134,7 +141,8 @@ def _compare(run: Run, copy: Copy, examples: int, again_after: float) -> CopyCom
         rows_source=first.rows_source,
         rows_target=first.rows_target,
         **counts,
-        rows_settled=max(0, found.verdicts.total() - last.verdicts.total()),
+        rows_settled=settled,
+        rows_changing=moving,
         looked_again=looked_again,
         key=first.source.rows.key,
         columns=chosen.columns,
@@ -155,17 +163,52 @@ def _wrong(_found: Difference) -> Verdict:
     return "wrong"
 
 
-class _Still(Tally):
-    """Differences that an earlier look has found too, by the hashes of their keys."""
+class _FirstLook(Tally):
+    """The differences of a first look; `images` are what both ends had of each, by its hash."""
 
-    def __init__(self, key: Sequence[str], most: int, before: Collection[str]) -> None:
+    def __init__(self, key: Sequence[str], most: int) -> None:
         super().__init__(_wrong, key, most)
-        self._before = frozenset(before)
+        self.images: dict[str, bytes] = {}
 
     def add(self, found: Difference) -> None:
-        """Count it, if it is one of them."""
-        if found.hash in self._before:
+        """Count one, and keep what it was like."""
+        super().add(found)
+        if len(self.images) < MOST_HASHES:
+            self.images[found.hash] = found.images
+
+
+class _StoodStill(Tally):
+    """Differences that are at a look what they were at the one before; the others are `moving`."""
+
+    def __init__(self, key: Sequence[str], most: int, moving: dict[str, bytes]) -> None:
+        super().__init__(_wrong, key, most)
+        self.moving = moving
+        self._before: Mapping[str, bytes] = {}
+
+    def begin(self) -> None:
+        """Begin another look, at those that are still moving."""
+        self._before, self.moving = self.moving, {}
+
+    def add(self, found: Difference) -> None:
+        """Count it, if neither end has changed it since the last look."""
+        known = self._before.get(found.hash)
+        if known == found.images:
             super().add(found)
+        elif known is not None:
+            self.moving[found.hash] = found.images
+
+
+def _look_again(
+    run: Run, table: Table, first: Comparison, told: _StoodStill, again_after: float
+) -> None:
+    """Look at what the first comparison found, until nothing of it is moving or it has been enough."""
+    for _ in range(LOOKS - 1):
+        _wait(run.sessions, again_after)
+        told.begin()
+        with _looking(run, table) as (again, _view):
+            again.compare_as(first, told)
+        if not told.moving:
+            return
 
 
 @contextlib.contextmanager
