@@ -233,6 +233,10 @@ def test_each_scrape_reads_anew_until_ctrl_c(
         " WHERE application_name = 'sync_assets' AND datname = current_database()"
     )
     assert project.source(ours) == project.target(ours) == [(1,)]
+    # One that was lost is opened anew.
+    project.target(ours.replace("count(*)", "pg_terminate_backend(pid)"))
+    with urlopen(url) as answer:
+        assert parsed(answer.read().decode())["up"]["target", "target"] == 1
     older = Request(url, headers={"Accept": "text/plain;version=0.0.4"})
     with urlopen(older) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
@@ -245,12 +249,26 @@ def test_each_scrape_reads_anew_until_ctrl_c(
     assert process.wait() == 130
 
 
-def test_alerts_and_the_dashboard_name_only_what_is_printed() -> None:
-    known = {
-        sample if sample.startswith("sync_assets_") else ""
+def printed_names() -> set[str]:
+    """Every metric, as its samples are called."""
+    return {
+        f"{family.name}_total" if family.type == "counter" else family.name
         for family in families([], "0")
-        for sample in (f"{family.name}_total" if family.type == "counter" else family.name,)
     }
+
+
+def test_the_page_says_what_each_metric_means() -> None:
+    page = (ROOT / "docs" / "operating.md").read_text().split("### Prometheus")[1]
+    told = set(re.findall(r"`(\w+)`", page))
+    silent = {
+        name
+        for name in (each.removeprefix("sync_assets_") for each in printed_names())
+        if not {name, name.removeprefix("table_last_receipt_")} & told
+    }
+    assert silent == set()
+
+
+def test_alerts_and_the_dashboard_name_only_what_is_printed() -> None:
     rules = yaml.safe_load((PROMETHEUS / "alerts.yaml").read_text())
     alerts = [rule for group in rules["groups"] for rule in group["rules"]]
     assert len(alerts) > 5
@@ -261,7 +279,7 @@ def test_alerts_and_the_dashboard_name_only_what_is_printed() -> None:
         for name in re.findall(r"\bsync_assets_\w+", text)
     }
     assert len(named) > 10
-    assert named - known == set()
+    assert named - printed_names() == set()
 
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed")
