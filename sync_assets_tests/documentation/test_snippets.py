@@ -49,6 +49,10 @@ NOT_RUN = {
     ("docs/command-line.md", "sync-assets state export state.json"),
     ("docs/index.md", "make demo"),
     ("docs/operating.md", "sync-assets metrics --listen 127.0.0.1:9187"),
+    (
+        "docs/move-a-database.md",
+        "pg_dump --schema-only postgresql://source.example/shop > schema.sql",
+    ),
     ("docs/scale-out.md", "export DAGSTER_HOME=$PWD"),
     ("docs/scale-out.md", "export SYNC_EXECUTOR=celery"),
     ("docs/scale-out.md", "docker compose --file deploy/docker/compose.yaml restart code"),
