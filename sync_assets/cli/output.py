@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import json
+import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
 from typing import Any, Literal, TypeVar
@@ -39,8 +40,14 @@ def say(text: str, *, err: bool = False, nl: bool = True, **style: Any) -> None:
 
     All that a command prints goes through here or the functions below; `style` is click's.
     """
-    text = shown(text)
-    click.echo(click.style(text, **style) if style else text, err=err, nl=nl)
+    click.echo(styled(shown(text), **style), err=err, nl=nl)
+
+
+def styled(text: str, **style: Any) -> str:
+    """Text in click's style, without its colours where NO_COLOR is set: https://no-color.org."""
+    if os.environ.get("NO_COLOR"):
+        style = {name: value for name, value in style.items() if name not in ("fg", "bg")}
+    return click.style(text, **style) if style else text
 
 
 def say_lines(text: str, *, err: bool = False) -> None:

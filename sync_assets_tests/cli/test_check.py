@@ -47,7 +47,7 @@ def test_what_is_found_of_many_tables_stands_there_once(pair: Pair, tmp_path: Pa
     (tmp_path / "defs.yaml").write_text(DEFS + "    - {source: another, deletes: hard}\n")
     pair.source("CREATE TABLE another (id int)")
     lines = _check().stdout.splitlines()
-    assert lines[2].startswith("blocking  source public.keyless, source public.another: ")
+    assert lines[2].startswith("blocking  source public.keyless, public.another: ")
     assert lines[4].strip() == "and so for each of 2 tables; --all prints every one"
     assert lines[-1].endswith(" 2 blocking.")
     every = _check("--all").stdout.splitlines()

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from sync_assets.cli.changing import run
-from sync_assets.cli.output import EDGES, plain_rows, shown_columns
+from sync_assets.cli.output import EDGES, plain_rows, shown_columns, styled
 from sync_assets.cli.reading import status
 
 RUN = (
@@ -59,3 +61,11 @@ def test_cells_line_up_where_letters_are_wide() -> None:
         "한국      1",
         "b        22",
     ]
+
+
+def test_without_colours_what_is_bold_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    assert styled("x", fg="red", bold=True) == "\x1b[31m\x1b[1mx\x1b[0m"
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert styled("x", fg="red", bold=True) == "\x1b[1mx\x1b[0m"
+    assert styled("x", fg="red") == "x"

@@ -223,12 +223,21 @@ def _kind(finding: Finding) -> tuple[str, ...]:
     return (finding.severity.value, finding.check, *said)
 
 
+def _places(findings: Sequence[Finding]) -> str:
+    """Where they are, with the side once: `source sales.orders, sales.lines`."""
+    parts = [each.where.partition(" ") for each in findings]
+    (side, *others), names = {side for side, _, _ in parts}, [name for _, _, name in parts]
+    if others or not all(names):
+        return named([each.where for each in findings])
+    return f"{side} {named(names)}"
+
+
 def _print_findings(findings: Sequence[Finding]) -> None:
     from sync_assets.cli.errors import one_line
 
     first, severity = findings[0], findings[0].severity.value
     say(severity.ljust(len(INDENT)), fg=COLOURS[severity], nl=False)
-    say(one_line(f"{named([each.where for each in findings])}: {first.what}"))
+    say(one_line(f"{_places(findings)}: {first.what}"))
     say(INDENT, nl=False)
     say(one_line(first.mend), bold=True)
     if len(findings) > 1:

@@ -124,7 +124,7 @@ def _not_alike(
     told = (("source", only_here), ("target", only_there))
     parts = (f"{', '.join(names)} only on the {side}" for side, names in told if names)
     return errors.SchemaConflict(
-        f"{copy.source} and {copy.target} have not the same columns: {'; '.join(parts)}",
+        f"{copy.source} and its copy {copy.target} have not the same columns: {'; '.join(parts)}",
         remedy="Compare those that both have with --shared-columns, or leave some out by --exclude.",
     )
 
