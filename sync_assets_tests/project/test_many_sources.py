@@ -80,6 +80,24 @@ def test_a_table_of_many_sources_is_an_asset_above_its_partitions(
         assert event.asset_materialization.metadata["sync/source"].value in ("eu", "us")
 
 
+def test_what_depends_on_the_table_of_all_runs_when_any_source_has_news(defs: Path) -> None:
+    @dg.asset(deps=[WHOLE], automation_condition=dg.AutomationCondition.eager())
+    def revenue() -> None:
+        """Summed up."""
+
+    tables = load_tables(defs)
+    everything = dg.Definitions.merge(tables, dg.Definitions(assets=[revenue]))
+    with dg.DagsterInstance.get() as instance:
+        first = dg.evaluate_automation_conditions(everything, instance)
+        assert first.get_num_requested(revenue.key) == 0
+        job = tables.resolve_implicit_global_asset_job_def()
+        for region in ("eu", "us"):
+            part = dg.AssetKey(["target", "shop", f"orders_{region}"])
+            assert job.execute_in_process(instance=instance, asset_selection=[part]).success
+        second = dg.evaluate_automation_conditions(everything, instance, cursor=first.cursor)
+        assert second.get_num_requested(revenue.key) == 1
+
+
 def test_each_source_of_a_list_has_sensors_and_schedules_of_its_own(defs: Path) -> None:
     text = DOCUMENT.format(connection="[eu, us]").replace(
         '"{connection}"}', '"{connection}"}\n    schedule: "@daily"'
