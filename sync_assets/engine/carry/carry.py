@@ -14,7 +14,13 @@ from functools import partial
 
 from sync_assets.engine import errors
 from sync_assets.engine.carry.carrying import Carrying, seen
-from sync_assets.engine.carry.decide import REFUSING, Decision, Wanted, is_in_the_way
+from sync_assets.engine.carry.decide import (
+    REFUSING,
+    Decision,
+    Wanted,
+    is_in_the_way,
+    may_be_there,
+)
 from sync_assets.engine.carry.executing import attempt, drop
 from sync_assets.engine.carry.objects import (
     SequenceValue,
@@ -122,9 +128,10 @@ class _Making:
         for gone in decision.drop:
             if (gone.kind is Carry.FOREIGN_KEYS) is later:
                 problem = drop(self.carrying, self.table.target, self.there, gone)
-                # What is made again is told of as made.
-                again = any(each.object.place == gone.place for each in decision.make)
-                if problem or not again:
+                # What is made again is told of as made, and what had gone already is no news.
+                silent = any(each.object.place == gone.place for each in decision.make)
+                silent = silent or not may_be_there(gone, self.there)
+                if problem or not silent:
                     yield _said(named(gone.kind, gone.made_as), problem, "dropped")
         if not later:
             for refused, why in decision.refused:

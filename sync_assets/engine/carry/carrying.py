@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from sync_assets.engine.carry.decide import Decision, decide
+from sync_assets.engine.carry.decide import Decision, decide, may_be_there
 from sync_assets.engine.carry.objects import TableFacts, TableObject, read_objects
 from sync_assets.engine.carry.statements import dropping, making
 from sync_assets.engine.context import Run
@@ -112,7 +112,7 @@ def statements_of(
         steps = [
             step
             for each in decision.drop
-            if each.kind is not Carry.FOREIGN_KEYS
+            if each.kind is not Carry.FOREIGN_KEYS and there and may_be_there(each, there)
             for step in dropping(its.target, each)
         ]
         for each in decision.make:

@@ -242,6 +242,14 @@ def _is_as_lenient(wanted: Wanted, other: TableObject) -> bool:
     return wanted.constraint is None or (other.constraint or "").startswith(wanted.constraint)
 
 
+def may_be_there(made: Carried, there: TableFacts) -> bool:
+    """Whether the target may still have what a run made: its column may have gone, or all of it."""
+    if made.kind in (Carry.INDEXES, Carry.STATISTICS):
+        # By its name alone it could be another table's.
+        return any(each.place == made.place_there for each in there.objects)
+    return made.kind not in BY_COLUMN or made.made_as in {"", *there.columns}
+
+
 def is_in_the_way(made: Carried, source: TableFacts, target: TableFacts) -> bool:
     """Whether what goes could refuse rows that the source has, or keep a column from its new type."""
     if made.kind in REFUSING or made.definition.startswith(UNIQUE):

@@ -9,6 +9,7 @@ from psycopg2.sql import Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.carry.carrying import Carrying
+from sync_assets.engine.carry.decide import may_be_there
 from sync_assets.engine.carry.objects import TableFacts
 from sync_assets.engine.carry.statements import Statement, dropping
 from sync_assets.engine.context import Run
@@ -16,7 +17,6 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Connection, row, transaction
 from sync_assets.engine.state import carried
 from sync_assets.engine.state.carried import Carried
-from sync_assets.engine.table import Carry
 
 PATIENCE = "SET lock_timeout = '10min'"
 """An index that is built beside writers waits for transactions to end, and keeps nobody waiting itself."""
@@ -24,9 +24,7 @@ PATIENCE = "SET lock_timeout = '10min'"
 
 def drop(carrying: Carrying, target: RelationName, there: TableFacts, made: Carried) -> str | None:
     """Drop what a run made; return what was against it."""
-    # By its name alone it could be another table's.
-    by_name = made.kind in (Carry.INDEXES, Carry.STATISTICS)
-    if not by_name or any(each.place == made.place_there for each in there.objects):
+    if may_be_there(made, there):
         _, problem = attempt(carrying.run, carrying.target, dropping(target, made))
         if problem is not None:
             return problem.message
