@@ -20,7 +20,7 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.equality import same_key
-from sync_assets.engine.postgres.lock import advisory_key
+from sync_assets.engine.postgres.lock import advisory_key, lock_ddl
 from sync_assets.engine.postgres.partitions import read_partitioned
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
@@ -233,13 +233,21 @@ def require_as_planned(cursor: Cursor, plan: Plan) -> None:
 
 
 def join(cursor: Cursor, table: Table) -> None:
-    """Make the target a partition, by what both are now; raises SchemaConflict.
+    """Make the target a partition, by what both are now; raises SchemaConflict or ConcurrentRun.
 
     The run of another source may have made or extended the table of all since the plan.
     """
     part, target = table.partition_of, read_relation(cursor, table.target)
-    if part is None or target is None:
+    if part is None:
         return
+    if target is None:
+        raise errors.ConcurrentRun(
+            f"{table.target} was dropped during the run", remedy="Run it again."
+        )
     whole = read_partitioned(cursor, [part.table])[part.table]
+    if not whole.schema_exists:
+        # Runs that make other tables there may be about to create it.
+        lock_ddl(cursor)
+        whole = read_partitioned(cursor, [part.table])[part.table]
     for alteration in joining(part, table.target, fields_of(target), whole):
         apply(cursor, table.target, alteration)
