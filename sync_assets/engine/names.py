@@ -178,5 +178,14 @@ class PartitionOf:
     @property
     def bound(self) -> str:
         """The partition's bound, as the catalog writes it."""
+        return f"FOR VALUES IN ({self._literal})"
+
+    @property
+    def default(self) -> str:
+        """The default of its column, as the catalog writes it."""
+        return f"{self._literal}::text"
+
+    @property
+    def _literal(self) -> str:
         value = self.value.replace("'", "''")
-        return f"FOR VALUES IN ('{value}')"
+        return f"'{value}'"

@@ -25,7 +25,8 @@ class Alteration:
 
     `converts` does it where PostgreSQL has no cast of its own, and `clears` where a value does
     not convert: only where every row is sent again. Where rows stay that are not, `narrows` is what
-    they might lose by. `renames` are a column's old and new name.
+    they might lose by. `renames` are a column's old and new name. `joins`: it makes the target a
+    partition, and fails for what the table of all sources has, and the target has not.
     """
 
     statement: Composable
@@ -34,6 +35,7 @@ class Alteration:
     clears: Composable | None = None
     narrows: Narrowing | None = None
     renames: tuple[str, str] | None = None
+    joins: bool = False
 
 
 def column_definition(name: str, type_: str, collation: str | None) -> Composable:
@@ -86,6 +88,14 @@ def rename_column(target: RelationName, old: str, new: str) -> Alteration:
         _table(target, "RENAME COLUMN {old} TO {new}", old=Identifier(old), new=Identifier(new)),
         f"rename column {quoted(old)} to {quoted(new)}",
         renames=(old, new),
+    )
+
+
+def drop_column(target: RelationName, name: str) -> Alteration:
+    """Drop a column."""
+    return Alteration(
+        _table(target, "DROP COLUMN {column}", column=Identifier(name)),
+        f"drop column {quoted(name)}",
     )
 
 

@@ -124,6 +124,7 @@ def _joining(
             identifiers.relation(part.table), name, Literal(part.value)
         ),
         f"make it the partition of {part.table} for {part.value!r}",
+        joins=True,
     )
 
 

@@ -10,18 +10,18 @@ import psycopg2.extensions
 from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout.alteration import Alteration, Narrowing
+from sync_assets.engine.layout.alteration import Alteration, Narrowing, drop_column
 from sync_assets.engine.layout.partition import fields_of, joining
 from sync_assets.engine.layout.remedies import assigns
 from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.load.staging import Staging
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import PartitionOf, RelationName, quoted
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.equality import same_key
 from sync_assets.engine.postgres.lock import advisory_key, lock_ddl
-from sync_assets.engine.postgres.partitions import read_partitioned
+from sync_assets.engine.postgres.partitions import ancestors, default_of, read_partitioned
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.table import Table
@@ -29,6 +29,8 @@ from sync_assets.engine.table import Table
 _NO_CAST = ("42804", "42846")
 _VALUE = ("22", "23")
 _DEPENDED_ON = ("0A000", "2BP01")
+_OF_PARTITION = ("42809", "42P16", "42P17", "42P21", "55000")
+"""Of what a partition may not do by itself, or what keeps a table from being one."""
 
 
 def apply(cursor: Cursor, target: RelationName, alteration: Alteration) -> None:
@@ -42,7 +44,7 @@ def apply(cursor: Cursor, target: RelationName, alteration: Alteration) -> None:
         if failed is None:
             return
     if failed is not None:
-        raise _conflict(target, alteration, failed) from None
+        raise _conflict(cursor, target, alteration, failed) from None
 
 
 def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
@@ -51,7 +53,8 @@ def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
         cursor.execute(statement)
     except psycopg2.Error as error:
         code = error.pgcode or ""
-        if code not in (*_NO_CAST, *_DEPENDED_ON) and not code.startswith(_VALUE):
+        known = (*_NO_CAST, *_DEPENDED_ON, *_OF_PARTITION)
+        if code not in known and not code.startswith(_VALUE):
             raise
         cursor.execute("ROLLBACK TO alteration; RELEASE alteration")
         return error
@@ -61,14 +64,16 @@ def _tried(cursor: Cursor, statement: Composable) -> psycopg2.Error | None:
 
 def _helps(alteration: Alteration, statement: Composable, failed: psycopg2.Error) -> bool:
     code = failed.pgcode or ""
-    if code in _DEPENDED_ON:
+    if code in (*_DEPENDED_ON, *_OF_PARTITION):
         return False
     return statement is alteration.clears or code in _NO_CAST
 
 
 def _conflict(
-    target: RelationName, alteration: Alteration, failed: psycopg2.Error
+    cursor: Cursor, target: RelationName, alteration: Alteration, failed: psycopg2.Error
 ) -> errors.SchemaConflict:
+    if alteration.joins or failed.pgcode in _OF_PARTITION:
+        return _partition_conflict(cursor, target, alteration, failed)
     if failed.pgcode in _DEPENDED_ON:
         # Names what depends on the column; no value of the table is in it.
         detail = (failed.diag.message_detail or failed.diag.message_primary or "").rstrip(".")
@@ -82,6 +87,27 @@ def _conflict(
         f"a value that is there does not allow it (SQLSTATE {failed.pgcode})",
         remedy="Correct or delete the rows in the way on the target, and run again. Or drop it, to "
         f"be loaded anew: DROP TABLE {target.as_sql}.",
+    )
+
+
+def _partition_conflict(
+    cursor: Cursor, target: RelationName, alteration: Alteration, failed: psycopg2.Error
+) -> errors.SchemaConflict:
+    # Names tables, columns and constraints; no value of a table is in it.
+    said = failed.diag.message_primary or f"SQLSTATE {failed.pgcode}"
+    what = f"the target must follow its source: {alteration.says}"
+    above = ancestors(cursor, target)
+    if len(above) > 1:
+        *_, part, whole = above
+        return errors.SchemaConflict(
+            f"{what}; but {part} is a partition of {whole}: {said}",
+            remedy=f"Take {part} out of it: ALTER TABLE {whole.as_sql} DETACH PARTITION {part.as_sql};"
+            + (f" Or name {whole} in partition_of." if part == target else ""),
+        )
+    return errors.SchemaConflict(
+        f"{what}; the server said: {said}",
+        remedy="Change what it names, there or on the target, or correct the rows in the way, and run"
+        " again. Or name another table in partition_of, to be created.",
     )
 
 
@@ -232,10 +258,11 @@ def require_as_planned(cursor: Cursor, plan: Plan) -> None:
             )
 
 
-def join(cursor: Cursor, table: Table) -> None:
+def join(cursor: Cursor, table: Table, *, is_new: bool) -> None:
     """Make the target a partition, by what both are now; raises SchemaConflict or ConcurrentRun.
 
-    The run of another source may have made or extended the table of all since the plan.
+    The run of another source may have made or extended the table of all since the plan. `is_new`: this
+    run or, by pieces, an earlier one has made all of the target.
     """
     part, target = table.partition_of, read_relation(cursor, table.target)
     if part is None:
@@ -249,5 +276,21 @@ def join(cursor: Cursor, table: Table) -> None:
         # Runs that make other tables there may be about to create it.
         lock_ddl(cursor)
         whole = read_partitioned(cursor, [part.table])[part.table]
-    for alteration in joining(part, table.target, fields_of(target), whole):
+    columns, is_joined = fields_of(target), table.target in whole.bounds
+    says = default_of(cursor, table.target, part.column)
+    if target.column(part.column) and says != part.default and not is_joined:
+        _drop_column(cursor, table.target, part, is_new=is_new)
+        columns = tuple(each for each in columns if each.name != part.column)
+    for alteration in joining(part, table.target, columns, whole):
         apply(cursor, table.target, alteration)
+
+
+def _drop_column(cursor: Cursor, target: RelationName, part: PartitionOf, *, is_new: bool) -> None:
+    """Drop what says another value, where we have made it for a load that began with that."""
+    if not is_new:
+        raise errors.SchemaConflict(
+            f"column {part.column!r} of {target} is not ours, which says {part.value!r} in every row",
+            remedy="Name another column in partition_of; or drop it, to be added anew: "
+            f"ALTER TABLE {target.as_sql} DROP COLUMN {quoted(part.column)};",
+        )
+    apply(cursor, target, drop_column(target, part.column))

@@ -115,7 +115,7 @@ def alter_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
         if plan.table.whole and plan.layout.alterations and not plan.layout.creates:
             alter.require_as_planned(cursor, plan)
         if plan.layout.joining:
-            alter.join(cursor, plan.table)
+            alter.join(cursor, plan.table, is_new=plan.layout.creates)
 
 
 def merge_rows(

@@ -54,3 +54,24 @@ def read_partitioned(
         bounds = {RelationName(*part): bound for *part, bound in parts}
         found[table] = Partitioned(table, there.get(table), by_list, owned, exists, bounds)
     return found
+
+
+def ancestors(cursor: Cursor, name: RelationName) -> list[RelationName]:
+    """A table, the one that it is a partition of, and so on; empty for one that is no partition."""
+    above = (
+        "SELECT n.nspname, c.relname FROM pg_partition_ancestors(to_regclass(%s)) "
+        "WITH ORDINALITY AS above (oid, position) JOIN pg_class c USING (oid) "
+        "JOIN pg_namespace n ON n.oid = c.relnamespace ORDER BY position"
+    )
+    return [RelationName(*found) for found in rows(cursor, above, (name.as_sql,))]
+
+
+def default_of(cursor: Cursor, name: RelationName, column: str) -> str | None:
+    """The default of a table's column, as the catalog writes it."""
+    default = (
+        "SELECT pg_get_expr(d.adbin, d.adrelid) FROM pg_attrdef d "
+        "JOIN pg_attribute a ON a.attrelid = d.adrelid AND a.attnum = d.adnum "
+        "WHERE d.adrelid = to_regclass(%s) AND a.attname = %s"
+    )
+    found = rows(cursor, default, (name.as_sql, column))
+    return str(found[0][0]) if found else None

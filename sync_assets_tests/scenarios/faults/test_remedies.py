@@ -267,6 +267,11 @@ RUN_BY = {
     " ALTER TABLE {} DROP COLUMN {};": (
         "test_a_value_is_one_partitions_alone_and_stays_that_until_it_is_taken_out"
     ),
+    "Name another column in partition_of; or drop it, to be added anew: ALTER TABLE {} DROP COLUMN"
+    " {};": "test_a_column_that_does_not_say_the_value_is_not_taken_for_ours",
+    "Take {} out of it: ALTER TABLE {} DETACH PARTITION {};": (
+        "test_a_partition_whose_table_is_no_longer_named_follows_once_it_is_taken_out"
+    ),
     "Name another table in partition_of, to be created; or rename this one: ALTER TABLE {} RENAME TO"
     " {};": PARTITIONED,
     "Let it be NULL: ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;": PARTITIONED,

@@ -2,13 +2,28 @@
 
 from __future__ import annotations
 
+import re
 from concurrent.futures import ThreadPoolExecutor
 
-from sync_assets.engine import PartitionOf, RelationName
+import pytest
+
+from sync_assets.engine import PartitionOf, RelationName, errors
+from sync_assets.engine.run.first_load import by_pieces
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.scenarios.sources.test_partition_of import WHOLE, made, synced, there
 
 pytestmark = both_ways
+
+ORDERS = RelationName("public", "orders")
+EUROPE = PartitionOf(ORDERS, "region", "europe")
+
+
+def mend(pair: Pair, refused: pytest.ExceptionInfo[errors.SyncError]) -> None:
+    """Run the statements of a remedy on the target."""
+    statements = re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy))
+    assert statements
+    pair.target(*statements)
 
 
 def test_tables_of_many_sources_in_a_new_schema_are_made_at_one_time(pair: Pair) -> None:
@@ -25,3 +40,94 @@ def test_tables_of_many_sources_in_a_new_schema_are_made_at_one_time(pair: Pair)
 
     with ThreadPoolExecutor(len(names)) as threads:
         assert list(threads.map(first, names)) == [1] * len(names)
+
+
+def test_a_load_that_is_ended_goes_on_under_another_value(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(by_pieces, "LEAST", 2)
+    made(pair, "eu", rows=60_000)
+    pair.target(
+        WHOLE,
+        "CREATE FUNCTION no() RETURNS event_trigger LANGUAGE plpgsql AS "
+        "$$ BEGIN RAISE 'not now'; END $$",
+        "CREATE EVENT TRIGGER no ON ddl_command_start WHEN TAG IN ('ALTER TABLE') EXECUTE FUNCTION no()",
+    )
+    with pytest.raises(errors.SyncError):
+        synced(pair, "eu")
+    pair.target("DROP EVENT TRIGGER no")
+    assert "pieces" in synced(pair, "eu", partition_of=EUROPE).reason
+    assert pair.target("SELECT region, count(*) FROM orders GROUP BY 1") == [("europe", 60_000)]
+    pair.source("INSERT INTO eu.orders VALUES (0, 'new')")
+    assert synced(pair, "eu", partition_of=EUROPE).rows_inserted == 1
+
+
+@pytest.mark.parametrize("definition", ["text", "varchar(9) DEFAULT 'eu'", "text DEFAULT 'us'"])
+def test_a_column_that_does_not_say_the_value_is_not_taken_for_ours(
+    pair: Pair, definition: str
+) -> None:
+    made(pair, "eu")
+    synced(pair, "eu", partition_of=None)
+    pair.target(f"ALTER TABLE orders_eu ADD region {definition}")
+    with pytest.raises(errors.SchemaConflict, match="'region' of public") as refused:
+        synced(pair, "eu")
+    mend(pair, refused)
+    synced(pair, "eu")
+    assert there(pair, "eu")
+
+
+def test_a_partition_whose_table_is_no_longer_named_follows_once_it_is_taken_out(
+    pair: Pair,
+) -> None:
+    made(pair, "eu", "us")
+    for region in ("eu", "us"):
+        synced(pair, region)
+    for region, change in (("eu", "ADD note text DEFAULT 'n'"), ("us", "RENAME v TO w")):
+        pair.source(f"ALTER TABLE {region}.orders {change}")
+        with pytest.raises(errors.SchemaConflict, match=r"partition of public\.orders") as refused:
+            synced(pair, region, partition_of=None)
+        mend(pair, refused)
+        synced(pair, region, partition_of=None)
+    assert pair.target("SELECT DISTINCT note FROM orders_eu") == [("n",)]
+    assert pair.target("SELECT count(w) FROM orders_us") == [(4,)]
+
+
+def test_a_partition_of_another_table_joins_once_it_is_taken_out(pair: Pair) -> None:
+    made(pair, "eu")
+    synced(pair, "eu")
+    pair.target("ALTER TABLE orders RENAME TO everything")
+    pair.source("INSERT INTO eu.orders VALUES (5, 'five')")
+    with pytest.raises(errors.SchemaConflict, match=r"partition of public\.everything") as refused:
+        synced(pair, "eu")
+    mend(pair, refused)
+    assert synced(pair, "eu").rows_inserted == 1
+    assert there(pair, "eu")
+
+
+IN_THE_WAY = {
+    "a collation": (WHOLE.replace("region text", 'region text COLLATE "C"'), "different collation"),
+    "a generated column": (
+        WHOLE.replace("region text", "region text, g integer GENERATED ALWAYS AS (id) STORED"),
+        '"g"',
+    ),
+    "a check": (WHOLE.replace("region text", "region text, CONSTRAINT c CHECK (id > 0)"), '"c"'),
+    "a partition": (
+        f"{WHOLE}; CREATE TABLE two PARTITION OF orders FOR VALUES IN ('eu', 'us')",
+        '"two"',
+    ),
+    "rows": (
+        f"{WHOLE}; CREATE TABLE rest PARTITION OF orders DEFAULT; INSERT INTO rest (region) VALUES ('eu')",
+        '"rest"',
+    ),
+}
+
+
+@pytest.mark.parametrize("case", IN_THE_WAY)
+def test_what_keeps_the_target_from_being_a_partition_is_named(pair: Pair, case: str) -> None:
+    statement, said = IN_THE_WAY[case]
+    made(pair, "eu")
+    pair.target(statement)
+    with pytest.raises(errors.SchemaConflict, match=said) as refused:
+        synced(pair, "eu")
+    assert "DROP TABLE" not in str(refused.value.remedy)
+    assert "in partition_of" in str(refused.value.remedy)
