@@ -91,6 +91,19 @@ def rename_column(target: RelationName, old: str, new: str) -> Alteration:
     )
 
 
+def set_default(target: RelationName, name: str, value: str) -> Alteration:
+    """Give a column a value for rows that name none."""
+    return Alteration(
+        _table(
+            target,
+            "ALTER COLUMN {column} SET DEFAULT {value}",
+            column=Identifier(name),
+            value=Literal(value),
+        ),
+        f"let column {quoted(name)} be {value!r} in new rows",
+    )
+
+
 def drop_column(target: RelationName, name: str) -> Alteration:
     """Drop a column."""
     return Alteration(

@@ -12,7 +12,13 @@ from collections.abc import Iterator, Sequence
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine import errors
-from sync_assets.engine.layout.alteration import Alteration, add_column, column_definition, set_type
+from sync_assets.engine.layout.alteration import (
+    Alteration,
+    add_column,
+    column_definition,
+    set_default,
+    set_type,
+)
 from sync_assets.engine.layout.layout import TIME, Field, Layout
 from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import PartitionOf, RelationName, object_name, quoted
@@ -87,11 +93,17 @@ def joining(
             f"{target} is to be a partition of itself",
             remedy="Name another target, or leave it out: it is called after the value then.",
         )
-    if is_joined(part, target, whole):
-        return ()
     own = tuple(each for each in columns if each.name != part.column)
-    _require_joinable(part, target, own, whole)
-    return tuple(_joining(part, target, columns, whole))
+    if whole.relation is not None:
+        _require_list(part, whole.relation, whole)
+        _require_nullable(part, target, own, whole.relation)
+    if not is_joined(part, target, whole):
+        _require_joinable(part, target, own, whole)
+        return tuple(_joining(part, target, columns, whole))
+    if whole.defaults.get(target) == part.default:
+        return ()
+    # Somebody else has made it.
+    return (set_default(target, part.column, part.value),)
 
 
 def _joining(
@@ -154,7 +166,6 @@ def _require_joinable(
     relation = whole.relation
     if relation is None:
         return
-    _require_list(part, relation, whole)
     for other, bound in whole.bounds.items():
         if bound == part.bound:
             raise errors.SchemaConflict(
@@ -178,7 +189,14 @@ def _require_joinable(
                 f"{quoted(column.name)} TYPE {mine.type}; or send what it can hold, by expressions: "
                 f"{column.name}: {quoted(column.name)}::{column.type}.",
             )
-        if column.name != part.column and column.not_null and not (mine and mine.not_null):
+
+
+def _require_nullable(
+    part: PartitionOf, target: RelationName, columns: Sequence[Field], whole: Relation
+) -> None:
+    strict = {each.name for each in columns if each.not_null}
+    for column in whole.columns:
+        if column.not_null and column.name != part.column and column.name not in strict:
             raise errors.SchemaConflict(
                 f"column {column.name!r} of {part.table} is NOT NULL, and in {target} it is not",
                 remedy=f"Let it be NULL: ALTER TABLE {part.table.as_sql} ALTER COLUMN "

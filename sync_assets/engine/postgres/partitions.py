@@ -15,7 +15,9 @@ from sync_assets.engine.postgres.session import Cursor, rows
 class Partitioned:
     """A table that is partitioned, or is to be; `relation` is None while it is not there.
 
-    `bounds` says of each partition what it takes, as in FOR VALUES IN ('eu').
+    `bounds` says of each partition what it takes, as in FOR VALUES IN ('eu'), `defaults` what the column
+    by which it is told has in rows that name none. `detaching` is one that DETACH … CONCURRENTLY has not
+    taken out to the end.
     """
 
     name: RelationName
@@ -24,14 +26,20 @@ class Partitioned:
     owned: bool = True
     schema_exists: bool = True
     bounds: Mapping[RelationName, str] = field(default_factory=dict)
+    defaults: Mapping[RelationName, str | None] = field(default_factory=dict)
+    detaching: RelationName | None = None
 
 
 _PARTITIONED = """
 SELECT wanted.schema, wanted.name, n.oid IS NOT NULL, coalesce(p.partstrat = 'l', false),
   coalesce(pg_has_role(c.relowner, 'USAGE'), true),
-  ARRAY(SELECT jsonb_build_array(pn.nspname, pc.relname, pg_get_expr(pc.relpartbound, pc.oid))
+  ARRAY(SELECT jsonb_build_array(pn.nspname, pc.relname, pg_get_expr(pc.relpartbound, pc.oid),
+          pg_get_expr(d.adbin, d.adrelid), i.inhdetachpending)
         FROM pg_inherits i JOIN pg_class pc ON pc.oid = i.inhrelid
         JOIN pg_namespace pn ON pn.oid = pc.relnamespace
+        LEFT JOIN pg_attribute key ON key.attrelid = c.oid AND key.attnum = p.partattrs[0]
+        LEFT JOIN pg_attribute a ON a.attrelid = pc.oid AND a.attname = key.attname
+        LEFT JOIN pg_attrdef d ON d.adrelid = pc.oid AND d.adnum = a.attnum
         WHERE i.inhparent = c.oid AND pc.relispartition ORDER BY pc.oid)
 FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 LEFT JOIN pg_namespace n ON n.nspname = wanted.schema
@@ -51,8 +59,17 @@ def read_partitioned(
     found: dict[RelationName | None, Partitioned] = {}
     for schema, name, exists, by_list, owned, parts in rows(cursor, _PARTITIONED, parts_of(wanted)):
         table = RelationName(schema, name)
-        bounds = {RelationName(*part): bound for *part, bound in parts}
-        found[table] = Partitioned(table, there.get(table), by_list, owned, exists, bounds)
+        by_name = {RelationName(*part[:2]): part[2:] for part in parts}
+        found[table] = Partitioned(
+            table,
+            there.get(table),
+            by_list,
+            owned,
+            exists,
+            {part: bound for part, (bound, _, _) in by_name.items()},
+            {part: default for part, (_, default, _) in by_name.items()},
+            next((part for part, (*_, pending) in by_name.items() if pending), None),
+        )
     return found
 
 

@@ -131,3 +131,36 @@ def test_what_keeps_the_target_from_being_a_partition_is_named(pair: Pair, case:
         synced(pair, "eu")
     assert "DROP TABLE" not in str(refused.value.remedy)
     assert "in partition_of" in str(refused.value.remedy)
+
+
+def test_a_partition_that_somebody_else_has_made_takes_rows(pair: Pair) -> None:
+    made(pair, "eu")
+    pair.target(
+        WHOLE,
+        "CREATE TABLE orders_eu PARTITION OF orders (PRIMARY KEY (id)) FOR VALUES IN ('eu')",
+    )
+    synced(pair, "eu")
+    assert there(pair, "eu")
+    pair.source("INSERT INTO eu.orders VALUES (5, 'five')")
+    assert synced(pair, "eu", history=True).rows_inserted == 1
+
+
+def test_a_partition_is_not_told_by_another_column_than_it_is(pair: Pair) -> None:
+    made(pair, "eu")
+    synced(pair, "eu")
+    with pytest.raises(errors.SchemaConflict, match='a list of "area"'):
+        synced(pair, "eu", partition_of=PartitionOf(ORDERS, "area", "eu"))
+
+
+@pytest.mark.parametrize("change", ["ALTER v DROP NOT NULL", "DROP v"])
+def test_a_column_that_must_not_be_null_for_all_is_named_once_one_lets_it(
+    pair: Pair, change: str
+) -> None:
+    made(pair, "eu")
+    pair.target(WHOLE.replace("v text", "v text NOT NULL"))
+    synced(pair, "eu")
+    pair.source(f"ALTER TABLE eu.orders {change}", "INSERT INTO eu.orders (id) VALUES (5)")
+    with pytest.raises(errors.SchemaConflict, match="'v' of public") as refused:
+        synced(pair, "eu")
+    mend(pair, refused)
+    assert synced(pair, "eu").rows_inserted == 1
