@@ -114,6 +114,7 @@ def read_written(place: Path, known: Mapping[Path, Catalog] = MappingProxyType({
     more = next(root.rglob("*.py"), None) is not None
     components: list[Component] = []
     targets: dict[tuple[str, str], str] = {}
+    wholes: dict[tuple[str, str], str] = {}
     names: dict[str, str] = {}
     for file in [place] if place.is_file() else _files(place):
         for number, document in enumerate(read_documents(file)):
@@ -123,6 +124,7 @@ def read_written(place: Path, known: Mapping[Path, Catalog] = MappingProxyType({
             if config is not None:
                 component = Component(root, file.parent, number, document, config)
                 _claim_targets(component, targets)
+                _claim_wholes(component, targets, wholes)
                 _claim_name(component, names)
                 more = more or component.names_assets
                 components.append(component)
@@ -158,6 +160,28 @@ def _claim_targets(component: Component, targets: dict[tuple[str, str], str]) ->
         first = targets.setdefault((config.target_connection, name), document.place(path))
         if first != document.place(path):
             raise document.error(path, f"{name!r} is already the target of the table in {first}")
+
+
+def _claim_wholes(
+    component: Component, targets: dict[tuple[str, str], str], wholes: dict[tuple[str, str], str]
+) -> None:
+    """Refuse a table of many sources that is the target of one: it would take the rows of all for its own."""
+    config, document = component.config, component.document
+    places = [
+        (synced, target_path(config, position))
+        for position, synced in enumerate(config.synced_tables(""))
+    ]
+    for synced, path in places:
+        if synced.table.whole is not None:
+            key = (config.target_connection, str(synced.table.whole))
+            wholes.setdefault(key, document.place(path))
+            if key in targets:
+                said = f"partition_of: {key[1]!r} is the target of the table in {targets[key]}"
+                raise document.error(path, said)
+    for synced, path in places:
+        name = str(synced.table.target)
+        if (first := wholes.get((config.target_connection, name))) is not None:
+            raise document.error(path, f"{name!r} is the table of many sources of that in {first}")
 
 
 def _claim_name(component: Component, names: dict[str, str]) -> None:

@@ -230,6 +230,10 @@ WRONG = {
         "  tables:\n  - source: a\n  - source: public.b\n    target: a\n",
         "6: attributes.tables[1].target: 'public.a' is already the target of the table on line 4.",
     ),
+    "a table of many sources that is a target": (
+        "  tables:\n  - source: b\n  - source: a\n    partition_of: {table: b, column: c, value: v}\n",
+        "5: attributes.tables[1].source: partition_of: 'public.b' is the target of the table in",
+    ),
     "a table onto itself": (
         "  target_connection: source\n  tables:\n  - source: a\n",
         "5: attributes.tables[0].source: 'public.a' would be copied onto itself.",
@@ -279,6 +283,13 @@ WRONG_FILES = {
     "the second document": (
         HEAD + "  tables: [source: a]\n---\n" + HEAD + "  tables:\n  - source: b\n    keys: id\n",
         "9: attributes.tables[0].keys: the key is not known; did you mean key?",
+    ),
+    "a target that is the first document's table of many sources": (
+        HEAD
+        + "  tables:\n  - source: a\n    partition_of: {table: b, column: c, value: v}\n---\n"
+        + HEAD
+        + "  tables:\n  - source: b\n",
+        "10: attributes.tables[0].source: 'public.b' is the table of many sources of that in",
     ),
     "a target of the first document again": (
         HEAD + "  tables: [source: a]\n---\n" + HEAD + "  tables:\n  - source: a\n",

@@ -20,6 +20,7 @@ from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.table import Deletes, Table
 
 MOST_COLUMNS = 1600
+SYSTEM_COLUMNS = ("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -171,6 +172,13 @@ def _require_own_names(table: Table, source: Relation) -> None:
     if table.partition_of is not None:
         ours["partition_of"] = table.partition_of.column
     for option, name in ours.items():
+        if name in SYSTEM_COLUMNS or [*ours.values()].count(name) > 1:
+            raise errors.ConfigurationError(
+                f"{option} names the column {name!r}, which every table of PostgreSQL's has"
+                if name in SYSTEM_COLUMNS
+                else f"{' and '.join(ours)} name one column, {name!r}",
+                remedy=f"Give it another name: {option}: …",
+            )
         if source.column(name):
             raise errors.ConfigurationError(
                 f"{table.source} has a column {name!r} of its own",

@@ -313,6 +313,10 @@ def test_names_that_cannot_stand_beside_each_other_are_refused(pair: Pair) -> No
     made(pair, "eu", columns="v text, region text")
     with pytest.raises(errors.ConfigurationError, match="'region' of its own"):
         synced(pair, "eu")
+    for column, said in (("source_xmin", "one column"), ("ctid", "every table")):
+        taken = PartitionOf(RelationName("public", "orders"), column, "eu")
+        with pytest.raises(errors.ConfigurationError, match=said):
+            synced(pair, "eu", partition_of=taken)
     itself = PartitionOf(RelationName("public", "orders_eu"), "area", "eu")
     with pytest.raises(errors.ConfigurationError, match="of itself"):
         synced(pair, "eu", partition_of=itself)
