@@ -133,7 +133,7 @@ def _addition(target: Relation, name: str, type_: str, collation: str | None = N
 
 def _new(table: Table, source: Relation, key: Key | None, pattern: Relation | None) -> Layout:
     if pattern is not None:
-        _require_room(source, pattern, key)
+        _require_room(source, dataclasses.replace(pattern, partition_of=pattern.name), key)
     comments = tuple((column.name, column.comment) for column in source.columns)
     return Layout(
         creates=True,
@@ -231,9 +231,21 @@ def _require_room(source: Relation, target: Relation, key: Key | None) -> None:
         raise errors.SchemaConflict(
             f"the target {target.name} cannot hold what its source sends: "
             + "; ".join(problem for problem, _ in found),
-            remedy=f"Run on the target: ALTER TABLE {target.defined_by.as_sql} {changes}; "
+            remedy=remedies.agreed(target.partition_of, _unlike(source, target))
+            if target.partition_of and _unlike(source, target)
+            else f"Run on the target: ALTER TABLE {target.defined_by.as_sql} {changes}; "
             f"or sync into another table.{_types_first(source, target)}",
         )
+
+
+def _unlike(source: Relation, target: Relation) -> list[tuple[str, str, str]]:
+    """The columns whose type on the target may not hold every value: names, and both types."""
+    pairs = ((column, target.column(column.name)) for column in source.columns)
+    return [
+        (column.name, there.type, column.type)
+        for column, there in pairs
+        if there is not None and not holds(column.type, there.type)
+    ]
 
 
 def _types_first(source: Relation, target: Relation) -> str:

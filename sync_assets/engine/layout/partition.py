@@ -20,6 +20,7 @@ from sync_assets.engine.layout.alteration import (
     set_type,
 )
 from sync_assets.engine.layout.layout import TIME, Field, Layout
+from sync_assets.engine.layout.remedies import agreed
 from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import PartitionOf, RelationName, object_name, quoted
 from sync_assets.engine.postgres import identifiers
@@ -185,9 +186,7 @@ def _require_joinable(
             raise errors.SchemaConflict(
                 f"column {column.name!r} is {mine.type} in {target} and {column.type} in {part.table}, "
                 "which all sources share and which may not hold every value",
-                remedy=f"Let it hold them: ALTER TABLE {part.table.as_sql} ALTER COLUMN "
-                f"{quoted(column.name)} TYPE {mine.type}; or send what it can hold, by expressions: "
-                f"{column.name}: {quoted(column.name)}::{column.type}.",
+                remedy=agreed(part.table, [(column.name, column.type, mine.type)]),
             )
 
 

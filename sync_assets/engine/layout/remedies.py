@@ -6,7 +6,7 @@ Each is one that PostgreSQL accepts as it is printed.
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from sync_assets.engine.names import RelationName, quoted
 from sync_assets.engine.postgres.relation import Column, Key, Relation
@@ -35,6 +35,26 @@ def retyped(there: Column, wanted: Column) -> str:
     if assigns(there.type, wanted.type):
         return change
     return f"ALTER COLUMN {name} DROP DEFAULT, {change} USING {name}::text::{wanted.type}"
+
+
+def agreed(whole: RelationName, columns: Iterable[tuple[str, str, str]]) -> str:
+    """What makes one type of columns that many sources share, as a sentence.
+
+    `columns` are names, the types that they have there, and those that one source sends.
+    """
+    changes, expressions = [], []
+    for name, there, sent in columns:
+        # A type in a schema is its source's own, and another source has none of its values.
+        kin = assigns(there, sent) and "." not in there + sent
+        if there != "text":
+            changes.append(f"ALTER COLUMN {quoted(name)} TYPE {sent if kin else 'text'}")
+        if kin or there == "text":
+            expressions.append(f"{name}: {quoted(name)}::{there}")
+    alter = f"Let it hold them: ALTER TABLE {whole.as_sql} {', '.join(changes)};" if changes else ""
+    send = (
+        f"send what it can hold, by expressions: {', '.join(expressions)}." if expressions else ""
+    )
+    return " or ".join(filter(None, (alter, send))) if alter else send.capitalize()
 
 
 def assigns(there: str, wanted: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
 import re
 from concurrent.futures import ThreadPoolExecutor
@@ -210,6 +211,30 @@ def test_a_target_of_another_type_than_the_others_joins_them_once_it_is_changed(
         pair.target(statement)
     synced(pair, "us")
     assert there(pair, columns="id, v, amount")
+
+
+@pytest.mark.parametrize("types", [("uuid", "integer"), ("text", "uuid"), ("eu.tiny", "us.tiny")])
+def test_types_that_have_nothing_in_common_meet_as_text(pair: Pair, types: tuple[str, str]) -> None:
+    for region, type_ in zip(("eu", "us"), types, strict=True):
+        pair.source(
+            f"CREATE SCHEMA {region}",
+            f"CREATE DOMAIN {region}.tiny AS smallint",
+            f"CREATE TABLE {region}.orders (id integer PRIMARY KEY, v {type_})",
+            f"INSERT INTO {region}.orders VALUES (1, NULL)",
+        )
+    synced(pair, "eu")
+    with pytest.raises(errors.SchemaConflict, match="'v' is") as refused:
+        synced(pair, "us")
+    for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
+        pair.target(statement)
+    for region in ("eu", "us"):
+        with contextlib.suppress(errors.SchemaConflict):
+            synced(pair, region)
+            continue
+        with pytest.raises(errors.SchemaConflict, match='by expressions: v: "v"::text'):
+            synced(pair, region)
+        synced(pair, region, expressions={"v": '"v"::text'})
+    assert pair.target("SELECT region, v FROM orders ORDER BY 1") == [("eu", None), ("us", None)]
 
 
 @pytest.mark.parametrize("mode", ["xmin_incremental", "full_sync"])
