@@ -16,7 +16,7 @@ from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.differences import differences, require_taken
 from sync_assets.engine.layout.following import Following
 from sync_assets.engine.layout.layout import Layout, fit
-from sync_assets.engine.layout.partition import as_partition, columns_of, joining
+from sync_assets.engine.layout.partition import as_partition, columns_of, joining, require_attached
 from sync_assets.engine.postgres.partitions import Partitioned
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
@@ -60,7 +60,7 @@ def lay_out(
     layout = fit(table, source, evolution.target, whole.relation if whole else None)
     return dataclasses.replace(
         layout,
-        joining=_joining(table, layout, evolution.target, whole),
+        joining=_joining(table, layout, evolution, whole),
         alterations=(*evolution.alterations, *layout.alterations),
         full=evolution.full or _lacking(layout),
         full_leaves=evolution.full_leaves,
@@ -70,11 +70,12 @@ def lay_out(
 
 
 def _joining(
-    table: Table, layout: Layout, target: Relation | None, whole: Partitioned | None
+    table: Table, layout: Layout, evolution: Evolution, whole: Partitioned | None
 ) -> tuple[Alteration, ...]:
     if table.partition_of is None or whole is None:
         return ()
-    columns = columns_of(table, table.partition_of, layout, target)
+    require_attached(table.target, whole, alters=bool(layout.alterations or evolution.alterations))
+    columns = columns_of(table, table.partition_of, layout, evolution.target)
     return joining(table.partition_of, table.target, columns, whole)
 
 

@@ -82,6 +82,18 @@ def is_joined(part: PartitionOf, target: RelationName, whole: Partitioned) -> bo
     return bound is not None
 
 
+def require_attached(target: RelationName, whole: Partitioned, *, alters: bool) -> None:
+    """Refuse a partition that is half out, and columns that it could not be taken out with."""
+    half_out = whole.detaching
+    if half_out is not None and (alters or half_out == target):
+        raise errors.SchemaConflict(
+            f"{half_out} is being taken out of {whole.name} by DETACH … CONCURRENTLY, which waits or was"
+            " broken off",
+            remedy="Wait for it; or where it was broken off, end it: "
+            f"ALTER TABLE {whole.name.as_sql} DETACH PARTITION {half_out.as_sql} FINALIZE;",
+        )
+
+
 def joining(
     part: PartitionOf, target: RelationName, columns: Sequence[Field], whole: Partitioned
 ) -> tuple[Alteration, ...]:

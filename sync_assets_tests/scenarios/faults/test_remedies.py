@@ -269,6 +269,9 @@ RUN_BY = {
     ),
     "Name another column in partition_of; or drop it, to be added anew: ALTER TABLE {} DROP COLUMN"
     " {};": "test_a_column_that_does_not_say_the_value_is_not_taken_for_ours",
+    "Wait for it; or where it was broken off, end it: ALTER TABLE {} DETACH PARTITION {} FINALIZE;": (
+        "test_a_partition_that_is_half_out_waits_and_nobody_gains_a_column_meanwhile"
+    ),
     "Take {} out of it: ALTER TABLE {} DETACH PARTITION {};": (
         "test_a_partition_whose_table_is_no_longer_named_follows_once_it_is_taken_out"
     ),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import re
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
 
+import psycopg2
 import pytest
 
 from sync_assets.engine import PartitionOf, RelationName, errors
 from sync_assets.engine.run.first_load import by_pieces
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.sources.test_partition_of import WHOLE, made, synced, there
 
@@ -164,3 +166,28 @@ def test_a_column_that_must_not_be_null_for_all_is_named_once_one_lets_it(
         synced(pair, "eu")
     mend(pair, refused)
     assert synced(pair, "eu").rows_inserted == 1
+
+
+def test_a_partition_that_is_half_out_waits_and_nobody_gains_a_column_meanwhile(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    for region in ("eu", "us"):
+        synced(pair, region)
+    detach = "ALTER TABLE orders DETACH PARTITION orders_eu CONCURRENTLY"
+    pending = "SELECT bool_or(inhdetachpending) FROM pg_inherits"
+    cancel = "SELECT pg_cancel_backend(pid) FROM pg_stat_activity WHERE query LIKE '% CONCURRENTLY'"
+    with closing(psycopg2.connect(pair.target_url)) as reader, ThreadPoolExecutor() as threads:
+        with reader.cursor() as cursor:
+            cursor.execute("SELECT FROM orders")
+        detaching = threads.submit(pair.target, detach)
+        assert eventually(lambda: pair.target(pending) == [(True,)])
+        pair.target(cancel)
+        with pytest.raises(psycopg2.errors.QueryCanceled):
+            detaching.result()
+    pair.source("ALTER TABLE us.orders ADD note text", "INSERT INTO eu.orders VALUES (5, 'five')")
+    for region in ("us", "eu"):
+        with pytest.raises(errors.SchemaConflict, match="CONCURRENTLY") as refused:
+            synced(pair, region)
+    mend(pair, refused)
+    for region in ("us", "eu"):
+        synced(pair, region)
+    assert there(pair, "eu", "us")
