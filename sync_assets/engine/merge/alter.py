@@ -11,6 +11,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, Narrowing, drop_column
+from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.layout.partition import fields_of, joining
 from sync_assets.engine.layout.remedies import assigns
 from sync_assets.engine.layout.widening import holds
@@ -20,7 +21,7 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.equality import same_key
-from sync_assets.engine.postgres.lock import advisory_key, lock_ddl
+from sync_assets.engine.postgres.lock import advisory_key, lock_ddl, lock_with_partitions
 from sync_assets.engine.postgres.partitions import ancestors, default_of, read_partitioned
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
@@ -229,17 +230,21 @@ def lock_wholes(cursor: Cursor, plans: Iterable[Plan]) -> None:
     Whoever reads such a table locks it first and its partitions then; so does every run, and none waits
     for another in a circle.
     """
-    altered: dict[RelationName, bool] = {}
+    wholes: dict[RelationName, list[Layout]] = {}
     for plan in plans:
-        whole = plan.table.whole
-        if whole is not None:
-            altered[whole] = altered.get(whole, False) or plan.layout.alters
-    for whole in sorted(altered):
-        if altered[whole]:
+        if plan.table.whole is not None:
+            wholes.setdefault(plan.table.whole, []).append(plan.layout)
+    for whole, layouts in sorted(wholes.items()):
+        altered = any(layout.alters for layout in layouts)
+        if altered:
             # It may have to be made, and there is nothing to lock yet.
             cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(whole),))
-        mode = "ACCESS EXCLUSIVE" if altered[whole] else "ACCESS SHARE"
-        if row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (whole.as_sql,))[0]:
+        if not row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (whole.as_sql,))[0]:
+            continue
+        if any(layout.alterations and not layout.creates for layout in layouts):
+            lock_with_partitions(cursor, whole)
+        else:
+            mode = "ACCESS EXCLUSIVE" if altered else "ACCESS SHARE"
             statement = SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE")
             cursor.execute(statement.format(identifiers.relation(whole)))
 
@@ -268,9 +273,7 @@ def join(cursor: Cursor, table: Table, *, is_new: bool) -> None:
     if part is None:
         return
     if target is None:
-        raise errors.ConcurrentRun(
-            f"{table.target} was dropped during the run", remedy="Run it again."
-        )
+        raise errors.ConcurrentRun(f"{table.target} is gone by now", remedy="Run it again.")
     whole = read_partitioned(cursor, [part.table])[part.table]
     if not whole.schema_exists:
         # Runs that make other tables there may be about to create it.

@@ -9,10 +9,11 @@ from dataclasses import dataclass
 
 import psycopg2
 import psycopg2.errors
+from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.postgres.session import Connection, Cursor, rows, transaction
+from sync_assets.engine.postgres.session import Connection, Cursor, row, rows, transaction
 from sync_assets.engine.postgres.time_outs import at_most, number_at_most
 
 PATIENCE = 5_000
@@ -82,6 +83,34 @@ def lock_ddl(cursor: Cursor) -> None:
 
 
 _DDL = RelationName("sync_assets", "state")
+
+TRIES = 25
+_BRIEFLY = 300
+"""Milliseconds: less than the second after which PostgreSQL looks for a circle, and ends who is in it."""
+
+
+def lock_with_partitions(cursor: Cursor, table: RelationName) -> None:
+    """Lock a table and its partitions for this session alone, and hold none while waiting for another.
+
+    Whoever reads a partition first and the table then would wait for us, and we for them. Where others
+    never leave a gap, it is waited for as for any lock in the end.
+    """
+    lock = SQL("LOCK TABLE {} IN ACCESS EXCLUSIVE MODE").format(
+        Identifier(table.schema, table.name)
+    )
+    (before,) = row(cursor, "SELECT current_setting('lock_timeout')")
+    for _ in range(TRIES):
+        cursor.execute(f"SAVEPOINT lock; SELECT {at_most('lock_timeout', _BRIEFLY)}")
+        try:
+            cursor.execute(lock)
+        except psycopg2.errors.LockNotAvailable:
+            # Those that came meanwhile go first.
+            cursor.execute("ROLLBACK TO lock; RELEASE lock; SELECT pg_sleep(0.1)")
+        else:
+            cursor.execute("RELEASE lock; SELECT set_config('lock_timeout', %s, true)", (before,))
+            return
+    cursor.execute(lock)
+
 
 _LOCKS = """
 FROM pg_locks l LEFT JOIN pg_stat_activity a USING (pid)

@@ -191,3 +191,21 @@ def test_a_partition_that_is_half_out_waits_and_nobody_gains_a_column_meanwhile(
     for region in ("us", "eu"):
         synced(pair, region)
     assert there(pair, "eu", "us")
+
+
+def test_who_reads_a_partition_and_then_all_is_not_caught_in_a_circle(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    for region in ("eu", "us"):
+        synced(pair, region)
+    pair.source("ALTER TABLE us.orders ADD note text", "UPDATE us.orders SET note = 'n'")
+    waits = "SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock' AND datname = current_database()"
+    with closing(psycopg2.connect(pair.target_url)) as reader, ThreadPoolExecutor() as threads:
+        with reader.cursor() as cursor:
+            cursor.execute("SELECT FROM orders_eu")
+            run = threads.submit(synced, pair, "us")
+            assert eventually(lambda: pair.target(waits) == [(1,)])
+            for _ in range(3):
+                cursor.execute("SELECT FROM orders")
+        reader.rollback()
+        assert run.result().rows_updated == 4
+    assert there(pair, "us", "eu", columns="id, v")
