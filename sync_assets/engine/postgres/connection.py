@@ -7,7 +7,6 @@ import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
-from typing import Any
 
 import psycopg2
 import psycopg2.errors
@@ -30,6 +29,7 @@ from sync_assets.engine.postgres.session import (
     Cursor,
     Result,
     encoding_of,
+    opened,
     transaction,
 )
 
@@ -211,12 +211,7 @@ def connect(url: str, side: Side) -> tuple[Connection, Greeting]:
     check_url(url, side)
     failure = None
     try:
-        connection: Connection = psycopg2.connect(
-            url,
-            application_name=APPLICATION,
-            client_encoding="UTF8",
-            **_patience(url),
-        )
+        connection = opened(url, APPLICATION)
     except psycopg2.Error as error:
         failure = connect_failure(error, side)
     if failure:
@@ -227,22 +222,6 @@ def connect(url: str, side: Side) -> tuple[Connection, Greeting]:
     except BaseException:
         connection.close()
         raise
-
-
-_PATIENCE = {
-    # Seconds, and for the last one milliseconds: a dead peer is noticed within about a minute.
-    "connect_timeout": 15,
-    "keepalives_idle": 30,
-    "keepalives_interval": 10,
-    "keepalives_count": 3,
-    "tcp_user_timeout": 60_000,
-}
-
-
-def _patience(url: str) -> dict[str, Any]:
-    """Our time-outs, where the URL does not set its own."""
-    given = psycopg2.extensions.parse_dsn(url)
-    return {name: value for name, value in _PATIENCE.items() if name not in given}
 
 
 def check_url(url: str, name: str) -> None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import re
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import Any, TypeVar
 
 import psycopg2
@@ -60,6 +61,39 @@ neither an index nor a bitmap is."""
 
 READ_COMMITTED = "BEGIN ISOLATION LEVEL READ COMMITTED"
 READ_SNAPSHOT = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+
+
+_PATIENCE = {
+    # Seconds, and for the last one milliseconds: a dead peer is noticed within about a minute.
+    "connect_timeout": 15,
+    "keepalives_idle": 30,
+    "keepalives_interval": 10,
+    "keepalives_count": 3,
+    "tcp_user_timeout": 60_000,
+}
+
+
+def opened(url: str, application: str) -> Connection:
+    """A connection with our time-outs where the URL has none, whose values are quoted as they are read.
+
+    The driver quotes every value by what standard_conforming_strings was when it connected: were that
+    off, a value could end its own quotes in a transaction that sets it on. Raises the driver's errors.
+    """
+    given = psycopg2.extensions.parse_dsn(url)
+    patience = {name: each for name, each in _PATIENCE.items() if name not in given}
+    connect = partial(
+        psycopg2.connect,
+        url,
+        application_name=application,
+        client_encoding="UTF8",
+        **patience,
+    )
+    connection: Connection = connect()
+    if connection.get_parameter_status("standard_conforming_strings") == "off":
+        connection.close()
+        options = f"{given.get('options', '')} -c standard_conforming_strings=on"
+        connection = connect(options=options)
+    return connection
 
 
 @contextlib.contextmanager

@@ -209,3 +209,17 @@ def test_who_reads_a_partition_and_then_all_is_not_caught_in_a_circle(pair: Pair
         reader.rollback()
         assert run.result().rows_updated == 4
     assert there(pair, "us", "eu", columns="id, v")
+
+
+def test_a_value_with_a_backslash_is_itself_whatever_a_backslash_means_to_the_role(
+    pair: Pair,
+) -> None:
+    made(pair, "eu")
+    ((database,),) = pair.target("SELECT current_database()")
+    pair.target(f"ALTER DATABASE {database} SET standard_conforming_strings = off")
+    odd = PartitionOf(ORDERS, "region", "a\\b' || version() || '\\")
+    for _ in range(2):
+        synced(pair, "eu", partition_of=odd)
+        pair.source("UPDATE eu.orders SET v = v || '.'")
+    pair.target(f"ALTER DATABASE {database} RESET standard_conforming_strings")
+    assert pair.target("SELECT DISTINCT region FROM orders") == [(odd.value,)]

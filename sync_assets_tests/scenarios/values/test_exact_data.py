@@ -189,3 +189,17 @@ def test_settings_of_either_database_do_not_change_a_value(pair: Pair) -> None:
             )
     pair.sync()
     assert pair.is_exact()
+
+
+def test_a_value_is_a_value_where_a_backslash_escapes(pair: Pair) -> None:
+    for end in (pair.source, pair.target):
+        ((database,),) = end("SELECT current_database()")
+        end(f"ALTER DATABASE {database} SET standard_conforming_strings = off")
+    pair.source(
+        "CREATE TABLE t (id text PRIMARY KEY, v text)",
+        r"INSERT INTO t SELECT i || $$\' || version() || '$$, $$a\b'$$ FROM generate_series(1, 3) i",
+    )
+    pair.sync(deletes="hard")
+    pair.source(r"UPDATE t SET v = v || $$\'$$", "DELETE FROM t WHERE id LIKE '2%'")
+    pair.sync(deletes="hard")
+    assert pair.is_exact()
