@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 from psycopg2.extensions import parse_dsn
 
 from sync_assets.cli import main
-from sync_assets.engine.errors import Cancelled
+from sync_assets.engine.errors import Cancelled, PrivilegeError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.verify import copies
@@ -130,7 +130,7 @@ def test_a_wait_between_two_looks_can_be_cancelled() -> None:
         copies._wait(sessions, 3600)
 
 
-def test_roles_that_may_only_read_are_enough(ends: Pair) -> None:
+def test_roles_that_may_only_read_are_enough_and_are_told_what_they_lack(ends: Pair) -> None:
     name, urls = RelationName.parse("orders"), []
     sides = {ends.source: ends.source_url, ends.target: ends.target_url}
     roles = {side: f"looks_at_{parse_dsn(url)['dbname']}" for side, url in sides.items()}
@@ -139,9 +139,14 @@ def test_roles_that_may_only_read_are_enough(ends: Pair) -> None:
             side(
                 f"CREATE ROLE {role} LOGIN",
                 f"ALTER ROLE {role} SET default_transaction_read_only = on",
-                f"GRANT SELECT ON orders TO {role}",
             )
             urls.append(sides[side].replace("//postgres@", f"//{role}@"))
+        for side, end in ((ends.source, "source"), (ends.target, "target")):
+            with pytest.raises(PrivilegeError) as refused:
+                compare_copy((urls[0], urls[1]), Copy(name, name))
+            where, _, statement = str(refused.value.remedy).partition(": ")
+            assert where == f"Run on the {end}"
+            side(statement.removesuffix("."))
         found = compare_copy((urls[0], urls[1]), Copy(name, name))
         assert (found.equal, found.rows_target) == (True, 50)
     finally:

@@ -263,6 +263,9 @@ TAKEN_OVER = "test_a_foreign_key_that_acts_on_deletes_is_not_set_off"
 SOME_SERVERS = "test_what_only_some_servers_are_is_found_where_they_are"
 PARTITIONED = "test_a_table_that_cannot_take_it_is_refused_before_a_row_is_read"
 RUN_BY = {
+    "Run on the target: GRANT SELECT ON {} TO {}.": (
+        "test_roles_that_may_only_read_are_enough_and_are_told_what_they_lack"
+    ),
     "Give it that value again; or take it out, to be joined anew: ALTER TABLE {} DETACH PARTITION {};"
     " ALTER TABLE {} DROP COLUMN {};": (
         "test_a_value_is_one_partitions_alone_and_stays_that_until_it_is_taken_out"
