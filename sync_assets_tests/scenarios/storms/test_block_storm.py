@@ -47,6 +47,9 @@ CALM = 15.0
 ON_THIS_PATH = 0.9 if LONG else 0.5
 """The share of rounds that must have read changed pages; the first two of a table never do."""
 
+MORE = 12
+"""Rounds that few may have besides: on a busy machine tables are rewritten between any two of them."""
+
 
 @pytest.fixture
 def rounds(
@@ -82,7 +85,15 @@ def standby_storm(
 @pytest.mark.parametrize("rounds", ["server15", "summarizing"], indirect=True)
 def test_every_round_by_changed_pages_equals_its_own_snapshot(rounds: Rounds) -> None:
     go_through(rounds)
-    assert rounds.by_pages >= ON_THIS_PATH * (rounds.done - 2 * len(TABLES))
+    for _ in range(0 if LONG else MORE):
+        if _reads_pages(rounds):
+            break
+        go_through(rounds, 1)
+    assert _reads_pages(rounds)
+
+
+def _reads_pages(rounds: Rounds) -> bool:
+    return rounds.by_pages >= ON_THIS_PATH * (rounds.done - 2 * len(TABLES))
 
 
 @pytest.mark.skipif(not LONG, reason="make storm")
