@@ -107,7 +107,7 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
     "a leaf that is new is read by its xids": (
         "sync_assets.engine.plan.reads._why_whole",
         lambda leaf, known, view: None,
-        "300",
+        "301",
     ),
     "a new column's value in older rows is forgotten": (
         "sync_assets.engine.layout.following.Following._value_of_old_rows",
