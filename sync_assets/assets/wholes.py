@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from collections.abc import Set as AbstractSet
 
 import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable
+from sync_assets.engine.names import listed
 from sync_assets.plain_text import in_markdown
 
 MOST_NAMED = 20
@@ -49,21 +50,15 @@ def materialized(synced: SyncedTable) -> Iterator[dg.AssetMaterialization]:
 
 
 def _spec(key: dg.AssetKey, members: Sequence[SyncedTable]) -> dg.AssetSpec:
-    first, column = members[0], _columns(members)
-    values = [each.table.partition_of.value for each in members if each.table.partition_of]
-    more = f" and {len(values) - MOST_NAMED} more" if len(values) > MOST_NAMED else ""
-    named = ", ".join(map(in_markdown, values[:MOST_NAMED])) + more
+    first, parts = members[0], [e.table.partition_of for e in members if e.table.partition_of]
+    columns = " or ".join(map(in_markdown, sorted({part.column for part in parts})))
+    named = listed([in_markdown(part.value) for part in parts], MOST_NAMED)
     return dg.AssetSpec(
         key,
-        description=f"The rows of {len(values)} sources, told apart by {column}: {named}. Each is synced"
+        description=f"The rows of {len(parts)} sources, told apart by {columns}: {named}. Each is synced"
         " into its own partition.",
         deps=[specs.target_key(each) for each in members],
         group_name=first.group,
         kinds={"postgres"},
         metadata={"dagster/table_name": f"{first.target_connection}.{first.table.whole}"},
     )
-
-
-def _columns(members: Iterable[SyncedTable]) -> str:
-    columns = {each.table.partition_of.column for each in members if each.table.partition_of}
-    return " or ".join(in_markdown(each) for each in sorted(columns))

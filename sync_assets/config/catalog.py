@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import re
 from collections.abc import Collection
 from fnmatch import fnmatchcase
@@ -14,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.inspection.inventory import Found, inventory
 from sync_assets.engine.names import RelationName
+from sync_assets.whole_file import replace_whole
 
 FOLDER = ".local_defs_state"
 """Where Dagster keeps the state of definitions that is local, below the folder of all definitions."""
@@ -116,9 +116,7 @@ def write_catalog(file: Path, catalog: Catalog) -> None:
         ignored = file.parent.parent / ".gitignore"
         if not ignored.exists():
             ignored.write_text("*\n")
-        new = file.with_suffix(f".{os.getpid()}")
-        new.write_text(catalog.model_dump_json(exclude_defaults=True), encoding="utf-8")
-        new.replace(file)
+        replace_whole(file, catalog.model_dump_json(exclude_defaults=True).encode())
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be written: {error.strerror}",

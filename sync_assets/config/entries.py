@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Mapping
 from typing import Any
 
@@ -12,6 +11,7 @@ from pydantic import BaseModel, Field
 from sync_assets.config.automation import AutomationOptions
 from sync_assets.config.strict import Word
 from sync_assets.config.value_types import (
+    PLACE,
     Carried,
     Column,
     Expression,
@@ -202,14 +202,12 @@ def engine_table(chosen: Mapping[str, Any], connection: str) -> Table:
     if "mask" in chosen:
         options["mask"] = tuple(chosen["mask"].items())
     source = RelationName.parse(chosen["source"])
-    part = (
-        _partition_of(chosen["partition_of"], source, connection)
-        if "partition_of" in chosen
-        else None
-    )
-    options["partition_of"] = part
-    otherwise = part.default_target if part else source
-    target = _target(chosen["target"], source) if "target" in chosen else otherwise
+    target = source
+    if "partition_of" in chosen:
+        part = _partition_of(chosen["partition_of"], source, connection)
+        options["partition_of"], target = part, part.default_target
+    if "target" in chosen:
+        target = _target(chosen["target"], source)
     if isinstance(chosen.get("history"), str):
         options["history"] = _filled(chosen["history"], source)
     return Table(source=source, target=target, **options)
@@ -223,14 +221,10 @@ def _target(text: str, source: RelationName) -> RelationName:
 
 
 def _partition_of(chosen: Partition, source: RelationName, connection: str) -> PartitionOf:
-    value = _filled(chosen.value, source, connection)
+    value = _filled(chosen.value, source, connection=connection)
     return PartitionOf(_target(chosen.table, source), chosen.column, value)
 
 
-def _filled(text: str, source: RelationName, connection: str = "") -> str:
-    parts = {"{schema}": source.schema, "{table}": source.name, "{connection}": connection}
-    return re.sub(
-        r"\{(schema|table|connection)\}" if connection else r"\{(schema|table)\}",
-        lambda found: parts[found[0]],
-        text,
-    )
+def _filled(text: str, source: RelationName, **more: str) -> str:
+    parts = {"schema": source.schema, "table": source.name, **more}
+    return PLACE.sub(lambda found: parts.get(found[1], found[0]), text)

@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 import sync_assets
+from sync_assets.whole_file import replace_whole
 
 PACKAGE = Path(sync_assets.__file__).parent
 
@@ -41,9 +42,7 @@ def _write(file: Path, text: str) -> Path:
     """Replace a file as a whole, where its text is another one: a process may be reading it."""
     file.parent.mkdir(parents=True, exist_ok=True)
     if not file.is_file() or file.read_text(encoding="utf-8") != text:
-        new = file.with_suffix(f".{os.getpid()}")
-        new.write_text(text, encoding="utf-8")
-        new.replace(file)
+        replace_whole(file, text.encode())
     return file
 
 

@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import tempfile
-from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -13,6 +11,7 @@ import click
 
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import say, say_lines
+from sync_assets.whole_file import replace_whole
 
 if TYPE_CHECKING:
     from sync_assets.cli.monitoring.overview import Overview, PartNow
@@ -112,17 +111,7 @@ def write_whole(file: Path, content: bytes) -> None:
     from sync_assets.engine.errors import ConfigurationError
 
     try:
-        # In the same folder: a rename is at once on one file system only.
-        with tempfile.NamedTemporaryFile(dir=file.parent, prefix=".", delete=False) as written:
-            try:
-                written.write(content)
-                written.flush()
-                os.fchmod(written.fileno(), EVERYBODY_READS)
-                Path(written.name).replace(file)
-            except BaseException:
-                with suppress(OSError):
-                    Path(written.name).unlink()
-                raise
+        replace_whole(file, content, EVERYBODY_READS)
     except OSError as error:
         raise ConfigurationError(
             f"{file} cannot be written: {error.strerror or error}",

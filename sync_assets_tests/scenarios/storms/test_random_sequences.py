@@ -61,10 +61,7 @@ by itself."""
 @both_ways
 @pytest.mark.timeout(600 + 20 * STORIES)
 def test_random_changes_end_exact(pair: Pair) -> None:
-    tally = Tally()
-    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
-    tell_all(pair, tally, STORIES)
-    print(tally.table())  # noqa: T201 (pytest shows it with -rP)
+    tally = told(pair, STORIES)
     if STORIES >= MANY:
         enough = EACH_KIND * STORIES // MANY
         rare = {kind: tally.exact[kind] for kind in KINDS if tally.exact[kind] < enough}
@@ -75,10 +72,7 @@ def test_random_changes_end_exact(pair: Pair) -> None:
 @both_ways
 @pytest.mark.timeout(600 + 20 * STORIES)
 def test_random_changes_of_what_a_table_carries_end_exact(pair: Pair) -> None:
-    tally = Tally()
-    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
-    tell_all(pair, tally, max(3, STORIES // 3), carries=True)
-    print(tally.table())  # noqa: T201 (pytest shows it with -rP)
+    told(pair, max(3, STORIES // 3), carries=True)
 
 
 OF_PARTITIONS = {
@@ -92,10 +86,7 @@ OF_PARTITIONS = {
 @both_ways
 @pytest.mark.timeout(600 + 20 * STORIES)
 def test_random_changes_of_one_source_of_many_end_exact(pair: Pair) -> None:
-    tally = Tally()
-    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
-    tell_all(pair, tally, max(3, STORIES // 3), shared=True)
-    print(tally.table())  # noqa: T201 (pytest shows it with -rP)
+    told(pair, max(3, STORIES // 3), shared=True)
 
 
 CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
@@ -133,6 +124,15 @@ def test_an_engine_that_gets_one_rule_wrong_is_caught(
         tell_all(pair, Tally(), 100, chosen, shrinks=False)
 
 
+def told(pair: Pair, number: int, **of: bool) -> Tally:
+    """Tell so many stories `of` that kind; pytest shows with -rP how they ended."""
+    tally = Tally()
+    print(f"seed {SEED}")  # noqa: T201 (repeats these stories)
+    tell_all(pair, tally, number, SEED, **of)
+    print(tally.table())  # noqa: T201
+    return tally
+
+
 def tell_all(
     pair: Pair,
     tally: Tally,
@@ -156,10 +156,10 @@ def tell_all(
         phases=[Phase.generate, Phase.shrink] if shrinks else [Phase.generate],
     )
     @given(stories(**of))
-    def told(story: Story) -> None:
+    def telling(story: Story) -> None:
         tell(pair, story, tally, {*ALLOWED, *OF_PARTITIONS} if story.shared else ALLOWED)
 
-    told()
+    telling()
 
 
 def version_of_source(pair: Pair) -> str:
