@@ -69,10 +69,13 @@ def tell_of_all(
     """Print the errors of tables, those that say the same once."""
     groups = alike(errors, lambda address: (errors[address].kind, errors[address].message))
     for group in groups if everything else groups[:SHOWN]:
-        tell_of(group[0], names, errors[group[0]])
-        if len(group) > 1:
-            rest = [names[address] for address in group[1:]]
-            say(f"       The same: {named(rest, everything=everything)}.", err=True)
+        first, *rest = sorted(group, key=lambda each: errors[each].table != each[1])
+        tell_of(first, names, errors[first])
+        if rest:
+            together = all(errors[each] is errors[first] for each in rest)
+            what = "And so of its snapshot group" if together else "The same"
+            others = named([names[each] for each in rest], everything=everything)
+            say(f"       {what}: {others}.", err=True)
     if len(groups) > SHOWN and not everything:
         say(f"Error: … and {len(groups) - SHOWN:,} more; --all prints every one.", err=True)
 

@@ -160,16 +160,18 @@ def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
     )
 
 
-def require_rows(tables: Sequence[SyncedTable], asked: Mapping[str, Any]) -> None:
-    """Raise ConfigurationError where `rows` are asked for and these tables do not go together."""
-    if asked["rows"] is None:
-        return
+def require_one_table(tables: Sequence[SyncedTable], asked: Mapping[str, Any]) -> None:
+    """Raise ConfigurationError where what is asked of one table or group is asked of several."""
+    given = [name for name in ("rows", "confirm_deletes") if asked.get(name) is not None]
     first, *others = tables
-    if {each.table.target for each in others} - {*first.snapshot_targets}:
+    if given and {each.table.target for each in others} - {*first.snapshot_targets}:
         raise ConfigurationError(
-            f"--rows is for one table or one snapshot group, and {len(tables)} tables are chosen",
+            f"--{given[0].replace('_', '-')} is for one table or one snapshot group,"
+            f" and {len(tables)} tables are chosen",
             remedy=f"Name one, such as {first.table.target}.",
         )
+    if asked["rows"] is None:
+        return
     given = {
         name: asked[name] for name in ("rows", "full_refresh", "accept_source") if name in asked
     }

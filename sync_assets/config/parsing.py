@@ -234,7 +234,10 @@ def _problem(details: ErrorDetails, value: str) -> str:
     if kind in BOUNDS:
         name, words = BOUNDS[kind]
         return f"{value} is not allowed; use {words} {context[name]}"
-    return f"{value} is not allowed; {EXPECTED.get(kind, details['msg'])}"
+    expected = EXPECTED.get(kind, details["msg"])
+    if location[:-1] == ("tables",) and isinstance(details["input"], str):
+        expected = f"write source: {details['input']}"
+    return f"{value} is not allowed; {expected}"
 
 
 def _known_keys(location: tuple[str | int, ...]) -> Iterable[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,6 +14,9 @@ from sync_assets.engine.errors import ConfigurationError
 
 MOST_VALUES = 1_000_000
 """More than any list of tables has; a few lines of aliases to aliases can stand for billions."""
+
+_SPECIAL = re.compile(r"\s*((?:- )*(?:[\w-]+: +)?)([*&!%@`].*?|\{\{.*\}\})\s*(?:#.*)?")
+"""A line whose value begins with what YAML reads as an alias, an anchor, a tag or as nothing."""
 
 KeyPath = tuple[str | int, ...]
 """The way from the top of a document to one value: mapping keys and list positions."""
@@ -148,8 +152,16 @@ def _syntax_error(file: Path, error: yaml.YAMLError) -> ConfigurationError:
         mark = error.problem_mark or error.context_mark
         line = f":{mark.line + 1}" if mark else ""
         problem = ", ".join(part for part in (error.context, error.problem) if part)
-        return ConfigurationError(f"{file}{line}: not valid YAML: {problem}", remedy="")
+        written = file.read_text(encoding="utf-8").splitlines()[mark.line :] if mark else []
+        remedy = _in_quotes(written[0]) if written else ""
+        return ConfigurationError(f"{file}{line}: not valid YAML: {problem}", remedy=remedy)
     return ConfigurationError(f"{file}: not valid YAML: {str(error).splitlines()[0]}", remedy="")
+
+
+def _in_quotes(line: str) -> str:
+    """What to write where the value on this line begins with what YAML keeps for itself."""
+    found = _SPECIAL.fullmatch(line)
+    return f'Put the value in quotes: {found[1]}"{found[2]}".' if found else ""
 
 
 def _dotted(path: KeyPath) -> str:

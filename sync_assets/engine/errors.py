@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 
 class SyncError(Exception):
@@ -81,14 +81,36 @@ class SyncError(Exception):
         return f"{text.rstrip('.')}{end} {self.remedy}".rstrip()
 
 
+_NAMED = 3
+
+_ABOUT = "sync_assets_table"
+
+
 @contextlib.contextmanager
 def about(table: object) -> Iterator[None]:
-    """Say of what is raised within that it is about this target table, unless it says so already."""
+    """Say of what is raised within that it is about this target table, unless it says so already.
+
+    That holds of the driver's own errors, too, once they are turned into a SyncError.
+    """
     try:
         yield
     except SyncError as error:
         error.located(table=str(table))
         raise
+    except Exception as error:
+        vars(error).setdefault(_ABOUT, str(table))
+        raise
+
+
+def all_of(tables: Sequence[str]) -> str:
+    """The tables of a group that an error is about as a whole, in few words."""
+    more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
+    return ", ".join(tables[:_NAMED]) + more
+
+
+def table_of(error: BaseException) -> str | None:
+    """The target table that another's error is about, where `about` has told."""
+    return vars(error).get(_ABOUT)
 
 
 class TransientError(SyncError):

@@ -99,6 +99,13 @@ def test_a_part_is_planned_as_it_would_be_read(configured: Pair) -> None:
         assert (result.exit_code, said in result.stderr) == (2, True)
 
 
+def test_deletes_are_confirmed_of_one_table(configured: Pair) -> None:
+    result = CliRunner().invoke(main, ["run", "--confirm-deletes", "3"])
+    assert result.exit_code == 2
+    assert "--confirm-deletes is for one table or one snapshot group" in result.stderr
+    assert configured.target("SELECT to_regclass('sync_assets.receipt')") == [(None,)]
+
+
 def test_people_read_a_table_and_a_line_for_each(configured: Pair) -> None:
     result = CliRunner().invoke(main, ["plan"])
     assert result.exit_code == 0

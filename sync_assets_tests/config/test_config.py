@@ -124,10 +124,7 @@ WRONG = {
     ),
     "a table that is only a name": (
         "  tables:\n  - public.orders\n",
-        (
-            "4: attributes.tables[0]: 'public.orders' is not allowed;"
-            " write a mapping of keys to values."
-        ),
+        "4: attributes.tables[0]: 'public.orders' is not allowed; write source: public.orders.",
     ),
     "text for a number": (
         '  tables: [source: a]\n  workers:\n    max_workers: "4"\n',

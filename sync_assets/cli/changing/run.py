@@ -25,7 +25,7 @@ from sync_assets.cli.selection import (
     Address,
     configured,
     names_of,
-    require_rows,
+    require_one_table,
     require_urls,
     selected,
 )
@@ -92,7 +92,7 @@ def command(
     """
     written = configured(anew=True)
     tables = selected(written.tables, select)
-    require_rows(tables, asked)
+    require_one_table(tables, asked)
     options = {
         name: value for name, value in asked.items() if value is not None and value is not False
     }

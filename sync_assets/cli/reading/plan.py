@@ -61,14 +61,14 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool, **asked
     from sync_assets.cli.selection import (
         configured_tables,
         names_of,
-        require_rows,
+        require_one_table,
         require_urls,
         selected,
     )
 
     _, everyone = configured_tables()
     chosen = selected(everyone, select)
-    require_rows(chosen, asked)
+    require_one_table(chosen, asked)
     require_urls(chosen)
     outcomes = forecasts(chosen, asked)
     found = _once([(synced, outcomes[synced.address]) for synced in chosen])

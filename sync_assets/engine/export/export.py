@@ -216,7 +216,8 @@ class Export:
             name = f"{chunk.number:08d}-{next(self._numbers):08d}.{ending}"
             return BatchFile(self._folder / name, written)
 
-        copy_chunk(self._sessions, connection, plan, chunk, opening, self._hand_on, pages=pages)
+        with errors.about(plan.table.target):
+            copy_chunk(self._sessions, connection, plan, chunk, opening, self._hand_on, pages=pages)
 
     def _hand_on(self, batch: Batch) -> None:
         """Let a batch be loaded."""

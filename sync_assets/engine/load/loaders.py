@@ -6,6 +6,7 @@ import contextlib
 import threading
 from collections.abc import Iterator, Sequence
 
+from sync_assets.engine import errors
 from sync_assets.engine.export.batches import Batch
 from sync_assets.engine.export.export import Export
 from sync_assets.engine.load import staging
@@ -55,7 +56,8 @@ class Loaders:
         for batch in self._taken():
             plan = self._plans[batch.member]
             if plan.loads:
-                staging.load_batch(connection, self._staged[batch.member], plan, batch)
+                with errors.about(plan.table.target):
+                    staging.load_batch(connection, self._staged[batch.member], plan, batch)
             self._export.discard(batch)
             self._sessions.check()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shlex
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
@@ -92,15 +93,15 @@ def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
     if table.confirm_deletes is not None:
         if deleted > table.confirm_deletes:
             raise errors.DeleteGuard(
-                f"{deleted} rows of {table.target} would be deleted, "
-                f"{table.confirm_deletes} were confirmed"
+                f"{deleted} rows of the target {table.target} would be deleted, "
+                f"{table.confirm_deletes} were confirmed",
+                remedy=_confirming(plan, deleted),
             )
         return
     if deleted and not left and not table.allow_empty:
         raise errors.DeleteGuard(
-            f"the source {table.source} is empty and {table.target} has {deleted} rows",
-            remedy=f"If that is right, run once with --confirm-deletes {deleted}, "
-            "or set allow_empty: true.",
+            f"the source {table.source} is empty and the target {table.target} has {deleted} rows",
+            remedy=f"{_confirming(plan, deleted)} Or set allow_empty: true.",
         )
     if deleted < table.min_deletes:
         return
@@ -109,7 +110,12 @@ def guard(cursor: Cursor, plan: Plan, deleted: int, left: int) -> None:
     before = row(cursor, merge_statements.count_live(plan, enough))[0] + deleted
     if deleted > table.max_delete_ratio * before and not (table.allow_empty and not left):
         raise errors.DeleteGuard(
-            f"{deleted} of {before} rows of {table.target} would be deleted, "
+            f"{deleted} of {before} rows of the target {table.target} would be deleted, "
             f"more than max_delete_ratio {table.max_delete_ratio} allows",
-            remedy=f"If that is right, run once with --confirm-deletes {deleted}.",
+            remedy=_confirming(plan, deleted),
         )
+
+
+def _confirming(plan: Plan, deleted: int) -> str:
+    name = shlex.quote(str(plan.table.target))
+    return f"If that is right, run once: sync-assets run {name} --confirm-deletes {deleted}."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Mapping, Sequence
 
+from sync_assets.engine.errors import about
 from sync_assets.engine.load.staging import Staged
 from sync_assets.engine.merge import (
     deletes,
@@ -45,15 +46,18 @@ def publish_rows(
     for staged in group:
         if staged.plan.layout.creates:
             if not staged.plan.table.dry_run:
-                merge.become_target(cursor, staged.plan, staged.staging)
-                merge.alter_target(cursor, staged.plan, staged.staging)
+                with about(staged.target):
+                    merge.become_target(cursor, staged.plan, staged.staging)
+                    merge.alter_target(cursor, staged.plan, staged.staging)
             merged[staged.target] = Merged(staged.done.rows, 0)
         else:
             there[staged.target] = staged
     for target in sorted(there):
-        merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
+        with about(target):
+            merge.lock_target(cursor, there[target].plan, expected_storage.get(target))
     for staged in there.values():
-        merge.alter_target(cursor, staged.plan, staged.staging)
+        with about(staged.target):
+            merge.alter_target(cursor, staged.plan, staged.staging)
     merged |= {
         target: _counted(cursor, there[target].plan, written)
         for target, written in _write(cursor, there, still_there).items()
@@ -88,16 +92,20 @@ def _write(
 
     def remove(target: RelationName) -> None:
         staged = there[target]
-        removed[target] = deletes.remove_missing(cursor, staged.plan, staged.staging, staged.done)
+        with about(target):
+            removed[target] = deletes.remove_missing(
+                cursor, staged.plan, staged.staging, staged.done
+            )
 
     def write(target: RelationName) -> None:
         staged = there[target]
         written[target] = Written(0, 0)
         if staged.done.rows:
             plan, staging = staged.plan, staged.staging
-            written[target] = merge.merge_rows(
-                cursor, plan, staging, still_there, removes=plan.removal is Removal.DELETE
-            )
+            with about(target):
+                written[target] = merge.merge_rows(
+                    cursor, plan, staging, still_there, removes=plan.removal is Removal.DELETE
+                )
 
     with deferred(cursor, keys) as put_off:
         interference.check_each_statement(cursor, later)

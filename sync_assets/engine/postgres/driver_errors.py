@@ -131,6 +131,10 @@ def classify(
 
     `place` says where among the rows it was, where that is known.
     """
+    return _classified(error, session, place).located(table=errors.table_of(error))
+
+
+def _classified(error: psycopg2.Error, session: Greeting | None, place: str) -> errors.SyncError:
     code = error.pgcode or ""
     if code in _OF_ENCODING and session:
         return _untranslatable(error, session, place)

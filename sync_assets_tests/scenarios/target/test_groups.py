@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -10,7 +11,13 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import Progress, Receipt, RelationName, SyncError, SyncMode, Table
-from sync_assets.engine.errors import ConcurrentRun, ConfigurationError, DeleteGuard, SchemaConflict
+from sync_assets.engine.errors import (
+    ConcurrentRun,
+    ConfigurationError,
+    DeleteGuard,
+    LockTimeout,
+    SchemaConflict,
+)
 from sync_assets.engine.table import Deletes
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
@@ -325,3 +332,22 @@ def test_a_group_names_different_tables(pair: Pair, names: tuple[str, ...]) -> N
     tables = group(*names) if names else []
     with pytest.raises(ConfigurationError, match="a group has"):
         pair.engine().sync_group(tables)
+
+
+def test_an_error_names_the_table_it_is_about(related: Pair) -> None:
+    related.target("ALTER TABLE orders ADD CHECK (total < 1000)")
+    related.source("INSERT INTO orders VALUES (500, 1, 1000)")
+    with pytest.raises(SchemaConflict) as merging:
+        sync(related)
+    assert str(merging.value).startswith("public.orders (merge): ")
+    related.source("CREATE VIEW odd AS SELECT id, 1 / (id - 7) AS v FROM orders")
+    tables = [*group(), *group("odd", deletes=Deletes.IGNORE)]
+    tables[-1] = dataclasses.replace(tables[-1], mode=SyncMode.FULL_SYNC, key=("id",))
+    with pytest.raises(SchemaConflict, match="division by zero") as reading:
+        related.engine().sync_group(tables)
+    assert str(reading.value).startswith("public.odd (")
+    with closing(psycopg2.connect(related.target_url)) as other, other.cursor() as cursor:
+        cursor.execute("LOCK TABLE customers IN SHARE MODE")
+        with pytest.raises(LockTimeout) as waiting:
+            sync(related)
+    assert str(waiting.value).startswith("public.customers (")

@@ -136,7 +136,7 @@ def test_a_source_without_a_row_is_no_source_that_was_not_read(pair: Pair, way: 
     pair.source(CREATE[0].replace(" PRIMARY KEY", key), CREATE[1])
     pair.engine().copy_table_data("t", "t", **options)
     pair.source("DELETE FROM t")
-    with pytest.raises(DeleteGuard, match=r"is empty and public\.t has 100 rows"):
+    with pytest.raises(DeleteGuard, match=r"is empty and the target public\.t has 100 rows"):
         pair.engine().copy_table_data("t", "t", **options)
     receipt = pair.engine().copy_table_data("t", "t", **options, allow_empty=True)
     assert (receipt.rows_deleted, receipt.rows_in_target) == (100, 0)

@@ -251,7 +251,7 @@ def test_a_part_that_would_delete_too_much_is_refused(pair: Pair) -> None:
     pair.source(CREATE, FILL)
     pair.sync(deletes="hard")
     pair.source("DELETE FROM t WHERE id >= 200")
-    guarded = "531 of 730 rows of public.t would be deleted"
+    guarded = "531 of 730 rows of the target public.t would be deleted"
     with pytest.raises(DeleteGuard, match=guarded):
         pair.sync(rows="id > 100", deletes="hard", min_deletes=1)
     pair.sync(rows="id > 100", deletes="hard", confirm_deletes=531)
@@ -262,7 +262,7 @@ def test_an_emptied_source_empties_no_part(pair: Pair) -> None:
     pair.source(CREATE, FILL.replace("730", "10"))
     pair.sync(deletes="hard")
     pair.source("DELETE FROM t")
-    with pytest.raises(DeleteGuard, match=r"is empty and public\.t has 1 rows"):
+    with pytest.raises(DeleteGuard, match=r"is empty and the target public\.t has 1 rows"):
         pair.sync(rows="id = 1", deletes="hard")
     assert pair.target("SELECT count(*) FROM t") == [(10,)]
 
