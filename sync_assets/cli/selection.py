@@ -172,10 +172,10 @@ def require_one_table(tables: Sequence[SyncedTable], asked: Mapping[str, Any]) -
         )
     if asked["rows"] is None:
         return
-    given = {
+    options = {
         name: asked[name] for name in ("rows", "full_refresh", "accept_source") if name in asked
     }
-    dataclasses.replace(first.table, **given)
+    dataclasses.replace(first.table, **options)
 
 
 def require_urls(tables: Sequence[SyncedTable]) -> None:
