@@ -12,10 +12,10 @@ from pathlib import Path
 
 import dagster as dg
 import psutil
-from dagster._core.storage.tags import GRPC_INFO_TAG
+from dagster._core.storage.tags import GRPC_INFO_TAG, HIDDEN_TAG_PREFIX
 
-PROCESS = "sync/process"
-"""The tag that names run, host, process and when the process began.
+PROCESS = f"{HIDDEN_TAG_PREFIX}sync_process"
+"""The tag that names run, host, process and when the process began; too wide for the page of runs.
 
 The run too, for one that is tried again inherits the tags of the one before it.
 """
