@@ -27,10 +27,11 @@ from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.workers import WorkerConfig
 from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
-from sync_assets.runs.listener import current_listener
+from sync_assets.runs.listener import Listener, current_listener
 from sync_assets.runs.process import is_first_here, note_process
 from sync_assets.runs.run_watch import stopped_with_run
 from sync_assets.runs.shared_targets import Rivals
+from sync_assets.runs.tracing import traced
 
 Results = Iterator[dg.MaterializeResult[None]]
 
@@ -86,12 +87,20 @@ class Sync:
         """The tables."""
         return self.op.members
 
+    @property
+    def _run_id(self) -> str:
+        return self.context.op_execution_context.run_id
+
+    @property
+    def _listener(self) -> Listener:
+        return traced(current_listener(), self._run_id)
+
     def results(self) -> Results:
         """Sync the tables, and say of each what was committed.
 
         Raises dg.Failure with the error of the engine, or dg.RetryRequested where that may pass.
         """
-        listener = current_listener()
+        listener = self._listener
         if self._is_left():
             return
         try:
@@ -130,11 +139,10 @@ class Sync:
         urls = (self._url(source), self._url(target))
         done = self._done_ahead(urls) if self._in_a_run else None
         if done is None:
-            run_id = self.context.op_execution_context.run_id
-            done = Work(self.op, self.config, urls, run_id).followed(
+            done = Work(self.op, self.config, urls, self._run_id).followed(
                 self.context.log.info,
                 lambda engine: self._watched(engine.cancel),
-                current_listener(),
+                self._listener,
             )
         if not self.config.dry_run:
             self._tell(done)
@@ -156,8 +164,7 @@ class Sync:
 
     def _watched(self, cancel: Callable[[], None]) -> AbstractContextManager[None]:
         """A block that ends, with its work cancelled, once the run is stopped."""
-        run_id = self.context.op_execution_context.run_id
-        return stopped_with_run(self.context.instance, run_id, cancel)
+        return stopped_with_run(self.context.instance, self._run_id, cancel)
 
     def _committed(self, done: Done) -> Results:
         """What was committed; of a dry run, only what it would have been."""

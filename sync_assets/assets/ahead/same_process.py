@@ -24,6 +24,7 @@ from sync_assets.assets.work import SyncOp, Work
 from sync_assets.runs.in_flight import left_to
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.run_watch import stopped_with_run
+from sync_assets.runs.tracing import traced
 from sync_assets.runs.unexported import unexported
 
 with unexported():
@@ -68,7 +69,8 @@ def work_ahead(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]
 
 def _begin(context: dg.OpExecutionContext, works: Sequence[Work]) -> Ahead:
     kept, parallel = ExitStack(), _parallel.get()
-    jobs = jobs_of(works, current_listener(), parallel, kept)
+    listener = traced(current_listener(), context.run_id)
+    jobs = jobs_of(works, listener, parallel, kept)
     keys = {work.op.name: specs.target_key(work.members[0]) for work in works}
     watched = [(ops, partial(_watched, context, keys, job)) for ops, job in jobs]
     return Ahead(watched, parallel, kept)
