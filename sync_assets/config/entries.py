@@ -158,7 +158,7 @@ class TableEntry(TableOptions):
     expressions: dict[Column, Expression] | None = Field(
         None,
         description="SQL computed on the source in a column's place, or as a column of that name:"
-        " `{email: md5(email)}`",
+        " `{email: md5(email)}`; it depends on the row alone, but for an enum's text, `{mood: mood::text}`",
     )
     mask: dict[Column, MaskOfColumn] | None = Field(
         None,

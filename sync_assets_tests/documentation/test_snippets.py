@@ -39,6 +39,7 @@ NOT_RUN = {
         "docs/changed-blocks.md",
         "ALTER SYSTEM SET summarize_wal = on;  SELECT pg_reload_conf();      -- 17 and later",
     ),
+    ("docs/operating.md", "pip install 'sync-assets[otel]'"),
     ("docs/benchmarks.md", "make bench"),
     ("docs/benchmarks.md", "python benchmarks/rate.py"),
     ("docs/benchmarks.md", "python benchmarks/tables.py --publish"),

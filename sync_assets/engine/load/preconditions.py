@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Sequence
 
 from sync_assets.engine import errors
+from sync_assets.engine.computed.labels import labels_as_text
 from sync_assets.engine.load.immutable import require_immutable, rows_on_target
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.lock import lock_ddl
@@ -22,7 +23,11 @@ def require_followed(cursor: Cursor, plan: Plan) -> None:
         if view.probe_types:
             lock_ddl(cursor)
         own = own_names(table, view.relation, view.types) != ()
-        require_immutable(cursor, table, view.columns, view.probe_types, own_names=own)
+        types = view.probe_types
+        followed = labels_as_text(table.expressions, view.columns, types)
+        rest = tuple(each for each in table.expressions if each[0] not in followed)
+        proven = dataclasses.replace(table, expressions=rest)
+        require_immutable(cursor, proven, view.columns, types, own_names=own)
 
 
 def parts_told(connection: Connection, plans: Sequence[Plan]) -> Sequence[Plan]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 
 from sync_assets.engine import errors
+from sync_assets.engine.computed.labels import labels_as_text
 from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.plan.batch_format import BatchFormat
 from sync_assets.engine.plan.cursor_range import CursorRange
@@ -56,7 +57,7 @@ def plan_changes(basis: Basis) -> Plan:
         _require_in_step(basis)
         return plan_part(basis, Part(), f"rows again: {' '.join(basis.table.rows.split())}")
     table, view, layout, cursor = basis.table, basis.view, basis.layout, basis.cursor
-    fingerprint = configuration(table, layout)
+    fingerprint = configuration(table, view, layout)
     why = _why_all(basis, fingerprint) or basis.suspicion
     start = basis.known.watermark if basis.known and not why else 0
     window = XidWindow(start, view.snapshot.xmax)
@@ -113,7 +114,7 @@ def plan_since(basis: Basis, since: int) -> Plan:
         tuple(LeafRead(leaf, how, ASKED_FOR) for leaf in basis.view.relation.leaves),
         since == 0,
         ASKED_FOR,
-        configuration(basis.table, layout),
+        configuration(basis.table, basis.view, layout),
         basis.cursor,
         format=BatchFormat(encoding=basis.format.encoding),
         # A map that there may be would not know of the rows: merging them drops it.
@@ -149,7 +150,7 @@ def plan_part(basis: Basis, part: Part, reason: str) -> Plan:
         tuple(LeafRead(leaf, How.WHOLE, ASKED_FOR) for leaf in view.relation.leaves),
         full=False,
         reason=reason,
-        fingerprint=configuration(table, layout),
+        fingerprint=configuration(table, view, layout),
         keys=KeySearch(mapped=known is not None and known.mapped),
         format=basis.format,
         part=part,
@@ -161,15 +162,15 @@ def _require_in_step(basis: Basis) -> None:
 
     What else it has is not what the mark says, and a part that is newer would hide that.
     """
-    table, known = basis.table, basis.known
+    table, known, layout = basis.table, basis.known, basis.layout
     _require_accepted(basis)
     if known is None or basis.there is None:
         raise errors.ConfigurationError(
             f"{table.target} was never synced, so there are no rows of it to read again",
             remedy="Run it once without --rows.",
         )
-    layout = basis.layout
-    void = why_mark_is_void(table, basis.view, known, basis.there, configuration(table, layout))
+    fingerprint = configuration(table, basis.view, layout)
+    void = why_mark_is_void(table, basis.view, known, basis.there, fingerprint)
     why = f"full pass: {layout.full}" if layout.full and not layout.alterations else None
     if XidWindow(known.watermark, basis.view.snapshot.xmax).covers_ring:
         why = ALL_AROUND
@@ -181,7 +182,7 @@ def _require_in_step(basis: Basis) -> None:
         )
 
 
-def configuration(table: Table, layout: Layout) -> str:
+def configuration(table: Table, view: SourceRelation, layout: Layout) -> str:
     """Changes whenever what this table selects from the source changes."""
     scope = (table.columns, table.exclude, table.expressions, table.where, table.only)
     # Nobody has proven of this text what an incremental mode relies on.
@@ -189,7 +190,8 @@ def configuration(table: Table, layout: Layout) -> str:
     key = table.masking_key
     # Nothing where there are none: what was synced before there were masks is as it was.
     masked = (*((name, str(mask)) for name, mask in table.mask), *((key.name,) if key else ()))
-    selected = (scope, table.xmin_column, *unproven, *masked)
+    labels = labels_as_text(table.expressions, view.columns, view.probe_types)
+    selected = (scope, table.xmin_column, *unproven, *masked, *labels.items())
     text = repr((str(table.source), layout.key_columns, *selected))
     return hashlib.md5(text.encode(), usedforsecurity=False).hexdigest()
 

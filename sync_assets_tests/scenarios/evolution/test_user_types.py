@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sync_assets.engine.errors import SchemaConflict, UnsupportedRelation
+from sync_assets.engine.errors import ConfigurationError, SchemaConflict, UnsupportedRelation
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
@@ -140,3 +140,22 @@ def test_composites_multiranges_and_domains_over_each_other_arrive(pair: Pair) -
     )
     pair.sync()
     assert pair.is_exact()
+
+
+def test_the_text_of_an_enum_is_followed_and_nothing_made_of_it(pair: Pair) -> None:
+    pair.source(
+        """CREATE TYPE "the ""mood" AS ENUM ('low', 'high')""",
+        """CREATE TABLE t (id integer PRIMARY KEY, "M" "the ""mood")""",
+        "INSERT INTO t VALUES (1, 'low'), (2, 'high'), (3, NULL)",
+    )
+    shown = {"expressions": {"M": ' "M" ::text'}}
+    pair.sync(**shown)
+    pair.source("UPDATE t SET \"M\" = 'low' WHERE id = 2")
+    assert not pair.sync(**shown).full
+    pair.source("""ALTER TYPE "the ""mood" RENAME VALUE 'low' TO 'down'""")
+    told = pair.sync(**shown)
+    assert (told.rows_exported, told.rows_updated) == (3, 2)
+    assert not pair.sync(**shown).full
+    assert pair.target('SELECT id, "M" FROM t ORDER BY 1') == [(1, "down"), (2, "down"), (3, None)]
+    with pytest.raises(ConfigurationError, match="must depend on the row alone"):
+        pair.sync(expressions={"M": """"M"::text || 'er'"""})

@@ -237,6 +237,26 @@ def test_types_that_have_nothing_in_common_meet_as_text(pair: Pair, types: tuple
     assert pair.target("SELECT region, v FROM orders ORDER BY 1") == [("eu", None), ("us", None)]
 
 
+def test_an_enum_of_each_source_meets_the_others_as_text(pair: Pair) -> None:
+    for region in ("eu", "us"):
+        pair.source(
+            f"CREATE SCHEMA {region}",
+            f"CREATE TYPE {region}.mood AS ENUM ('{region}', 'well')",
+            f"CREATE TABLE {region}.orders (id integer PRIMARY KEY, v {region}.mood)",
+            f"INSERT INTO {region}.orders VALUES (1, '{region}'), (2, 'well')",
+        )
+    text = {"expressions": {"v": '"v"::text'}}
+    assert [synced(pair, region, **text).full for region in ("eu", "us")] == [True, True]
+    pair.source("UPDATE us.orders SET v = 'us' WHERE id = 2")
+    changed = synced(pair, "us", **text)
+    assert (changed.full, changed.rows_updated) == (False, 1)
+    # No row tells of it.
+    pair.source("ALTER TYPE eu.mood RENAME VALUE 'well' TO 'fine'")
+    assert synced(pair, "eu", **text).rows_updated == 1
+    assert not synced(pair, "us", **text).full
+    assert there(pair, "eu", "us", columns="id, v::text")
+
+
 @pytest.mark.parametrize("mode", ["xmin_incremental", "full_sync"])
 def test_a_table_that_was_a_target_of_its_own_becomes_a_partition(pair: Pair, mode: str) -> None:
     made(pair, "eu", "us")

@@ -152,7 +152,7 @@ def as_first_load(work: Work, plan: Plan) -> Plan:
         plan,
         layout=layout,
         format=format_between(work.source, work.target, view.relation.columns, layout.fields),
-        fingerprint=configuration(table, layout),
+        fingerprint=configuration(table, view, layout),
         keys=KeySearch(mapped=plan.keys.mapped),
     )
 

@@ -185,7 +185,8 @@ class _End:
             layout=layout,
             full=True,
             reason=f"{load.plan.reason}; {self.moved.loaded.pieces} pieces",
-            fingerprint=configuration(table, layout),
+            # As it was for the first piece: what has changed since is for the next run to see.
+            fingerprint=configuration(table, load.plan.view, layout),
             keys=KeySearch(mapped=load.plan.keys.mapped),
         )
         done = dataclasses.replace(self.staged.done, rows=rows)
