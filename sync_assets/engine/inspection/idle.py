@@ -118,7 +118,9 @@ def _free(run: Run, tables: Sequence[Table]) -> Collection[RelationName]:
 
 
 def _is_idle(plan: Plan) -> bool:
-    changes = plan.layout.creates or plan.layout.alters or plan.events or plan.keys.gone_leaves
+    layout = plan.layout
+    altered = layout.creates or layout.alters or layout.changes
+    changes = altered or plan.events or plan.keys.gone_leaves
     return plan.finds_nothing and plan.exact and not changes
 
 

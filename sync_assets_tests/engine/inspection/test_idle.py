@@ -80,6 +80,30 @@ def test_whatever_happens_to_it_makes_it_due(synced: Pair, change: str) -> None:
 @pytest.mark.parametrize(
     "change",
     [
+        "ALTER TYPE mood RENAME VALUE 'low' TO 'down'",
+        "ALTER TYPE mood RENAME TO temper",
+        "ALTER TYPE place ADD ATTRIBUTE z int",
+    ],
+)
+def test_what_happens_to_its_types_makes_it_due_once(pair: Pair, change: str) -> None:
+    pair.source(
+        "CREATE TYPE mood AS ENUM ('low', 'high')",
+        "CREATE TYPE place AS (x int, y int)",
+        "CREATE TABLE t (id int PRIMARY KEY, m mood, p place)",
+        "INSERT INTO t VALUES (1, 'low', '(1,2)')",
+    )
+    pair.sync()
+    assert is_idle(pair)
+    pair.source(change)
+    assert not is_idle(pair)
+    pair.sync()
+    assert is_idle(pair)
+    assert pair.is_exact()
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
         "TRUNCATE t",
         "DROP TABLE t",
         "ALTER TABLE t DROP COLUMN v",
