@@ -1,10 +1,13 @@
 """The databases a sync connects to, as Dagster resources."""
 
+import os
+
 import dagster as dg
 from pydantic import Field
 
-from sync_assets.config.model import url_variable
+from sync_assets.connections import command_variable, password_lifetime, url_variable
 from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.postgres.access.database import Database
 
 
 class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
@@ -12,6 +15,11 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
 
     url: str = Field(
         description="Any libpq URL or key=value connection string; bind it with dg.EnvVar.",
+        repr=False,
+    )
+    password_command: str | None = Field(
+        default=None,
+        description="A command, run without a shell, that prints the password, in place of one in the URL.",
         repr=False,
     )
 
@@ -24,9 +32,20 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
             )
         return self.url
 
+    def database(self) -> Database:
+        """The database with what it takes to get in; raises ConfigurationError if the URL is empty."""
+        command = (self.password_command or "").strip()
+        return Database(self.connection_url(), command or None, password_lifetime(os.environ))
+
 
 def bound_from_environment(connections: set[str]) -> dict[str, PostgresResource]:
-    """A resource for each connection, whose URL is read when a run starts."""
-    return {
-        name: PostgresResource(url=dg.EnvVar(url_variable(name))) for name in sorted(connections)
-    }
+    """A resource for each connection, whose variables are read when a run starts."""
+    return {name: _bound(name) for name in sorted(connections)}
+
+
+def _bound(connection: str) -> PostgresResource:
+    url, command = dg.EnvVar(url_variable(connection)), command_variable(connection)
+    # Dagster refuses a variable that is not set, and this one need not be.
+    if not os.environ.get(command, "").strip():
+        return PostgresResource(url=url)
+    return PostgresResource(url=url, password_command=dg.EnvVar(command))

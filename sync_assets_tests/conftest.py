@@ -18,6 +18,7 @@ from sync_assets_tests.fixtures.ways import take_turns
 pytest_plugins = [
     "sync_assets_tests.fixtures.servers",
     "sync_assets_tests.fixtures.pair",
+    "sync_assets_tests.fixtures.guarded",
     "sync_assets_tests.fixtures.replicated",
     "sync_assets_tests.fixtures.inbox",
     "sync_assets_tests.fixtures.live",

@@ -24,6 +24,7 @@ from sync_assets.assets.wholes import materialized
 from sync_assets.assets.work import Done, SyncOp, Work
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import Cancelled, SyncError
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.workers import WorkerConfig
 from sync_assets.runs.failures import failure_of, of_command, retry_of
 from sync_assets.runs.in_flight import end_dead_runs, left_to
@@ -136,7 +137,7 @@ class Sync:
     def _run(self) -> Done:
         """Do the work, or wait for what was begun ahead; tell Dagster what was seen on the source."""
         source, target = self.op.ends
-        urls = (self._url(source), self._url(target))
+        urls = (self._database(source), self._database(target))
         done = self._done_ahead(urls) if self._in_a_run else None
         if done is None:
             done = Work(self.op, self.config, urls, self._run_id).followed(
@@ -148,7 +149,7 @@ class Sync:
             self._tell(done)
         return done
 
-    def _done_ahead(self, urls: tuple[str, str]) -> Done | None:
+    def _done_ahead(self, urls: tuple[DatabaseOrUrl, DatabaseOrUrl]) -> Done | None:
         ahead = work_ahead(self.context.op_execution_context, self.op, urls)
         begun = ahead.take(self.op.name) if ahead else None
         if ahead is None or begun is None:
@@ -199,9 +200,9 @@ class Sync:
     def _in_a_run(self) -> bool:
         return not isinstance(self.context, DirectAssetExecutionContext)
 
-    def _url(self, connection: str) -> str:
-        url: str = getattr(self.context.resources, connection).connection_url()
-        return url
+    def _database(self, connection: str) -> DatabaseOrUrl:
+        database: DatabaseOrUrl = getattr(self.context.resources, connection).database()
+        return database
 
     def _tell(self, done: Done) -> None:
         """Tell Dagster of source versions that it does not know yet."""

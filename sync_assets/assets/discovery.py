@@ -22,6 +22,7 @@ from sync_assets.config.refresh import Look, refresh
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.inventory import relations_of
 from sync_assets.engine.names import listed
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.runs.unexported import unexported
 
 with unexported():
@@ -47,7 +48,7 @@ class News:
     relations: frozenset[str]
 
 
-NewTables = Callable[[str, Collection[str] | None], News]
+NewTables = Callable[[DatabaseOrUrl, Collection[str] | None], News]
 """Looks at the source behind a URL for relations other than those, or than those of the last look."""
 
 
@@ -116,7 +117,7 @@ def new_tables(config: TableSyncConfig, file: Path) -> NewTables:
     """
     loaded = [config]
 
-    def look(source_url: str, told: Collection[str] | None) -> News:
+    def look(source_url: DatabaseOrUrl, told: Collection[str] | None) -> News:
         before = loaded[-1]
         known = {each.name for each in (before.catalog or Catalog()).relations}
         if known.symmetric_difference(relations_of(source_url)):

@@ -33,8 +33,8 @@ def source_assets(name: str, tables: Sequence[SyncedTable]) -> dg.AssetsDefiniti
         resource: PostgresResource = getattr(context.resources, connection)
         wanted = {key: relations[key] for key in sorted(context.selected_asset_keys)}
         try:
-            markers = observe(resource.connection_url(), list(wanted.values())).markers
-            described = describe(resource.connection_url(), list(markers))
+            markers = observe(resource.database(), list(wanted.values())).markers
+            described = describe(resource.database(), list(markers))
         except SyncError as error:
             raise failure_of(error) from None
         for key, relation in wanted.items():

@@ -16,6 +16,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.holders import WatermarkAge, watermark_age
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Server
 from sync_assets.engine.progress import OnProgress, Progress
 from sync_assets.engine.receipt import Receipt
@@ -62,7 +63,7 @@ class Work:
 
     op: SyncOp
     config: SyncConfig
-    urls: tuple[str, str]
+    urls: tuple[DatabaseOrUrl, DatabaseOrUrl]
     run_id: str
 
     @property

@@ -29,6 +29,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.describe import describe
 from sync_assets.engine.inspection.observe import Observed
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.hindrances.record import in_the_way
 from sync_assets.runs.in_flight import REQUESTED_BY, Part, in_one_process
 
@@ -55,8 +56,8 @@ def change_sensor(
         metadata=left_out([op for op in ops if op[0].automation.schedule is None], watched),
     )
     def changes(context: dg.SensorEvaluationContext) -> dg.SensorResult | dg.SkipReason:
-        url = getattr(context.resources, connection).connection_url()
-        part = part_of(name, watched, lambda: getattr(context.resources, target).connection_url())
+        url = getattr(context.resources, connection).database()
+        part = part_of(name, watched, lambda: getattr(context.resources, target).database())
         tick = _Tick(context, part, watched, interval, observed)
         try:
             return tick.evaluate(url)
@@ -116,7 +117,7 @@ class _Tick:
     interval: float
     observed: Collection[dg.AssetKey]
 
-    def evaluate(self, url: str) -> dg.SensorResult | dg.SkipReason:
+    def evaluate(self, url: DatabaseOrUrl) -> dg.SensorResult | dg.SkipReason:
         """Ask for runs of all tables that are due and free; raises SyncError."""
         beside = traffic(self.context.instance, self.part, specs.pool(self.ops[0][0]))
         memory, now = _Memory.read(self.context.cursor), time.time()
@@ -175,7 +176,7 @@ class _Tick:
 
     def _result(
         self,
-        url: str,
+        url: DatabaseOrUrl,
         runs: Sequence[Sequence[tuple[Op, str]]],
         look: Observed,
         beside: Traffic,
@@ -210,7 +211,7 @@ class _Tick:
         )
 
     def _observations(
-        self, url: str, tables: Sequence[SyncedTable], look: Observed
+        self, url: DatabaseOrUrl, tables: Sequence[SyncedTable], look: Observed
     ) -> Iterator[dg.AssetObservation]:
         seen = {specs.source_key(each): each.table.source for each in tables}
         wanted = {key: relation for key, relation in seen.items() if key in self.observed}

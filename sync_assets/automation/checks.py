@@ -11,6 +11,7 @@ from sync_assets.config.automation import CheckOptions, ContentOptions, RowCount
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import DataCopyEngine
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.table import Deletes, SyncMode
 from sync_assets.engine.verify.counts import RowCount, check_key, count_rows, schema_drift
 from sync_assets.engine.verify.sample import Sample, sample_rows
@@ -98,10 +99,10 @@ def _definition(synced: SyncedTable, name: str, options: CheckOptions) -> dict[s
     }
 
 
-def _urls(context: Context, synced: SyncedTable) -> tuple[str, str]:
+def _urls(context: Context, synced: SyncedTable) -> tuple[DatabaseOrUrl, DatabaseOrUrl]:
     resources = context.op_execution_context.resources
     source, target = (
-        getattr(resources, name).connection_url()
+        getattr(resources, name).database()
         for name in (synced.source_connection, synced.target_connection)
     )
     return source, target
@@ -126,7 +127,7 @@ def _result(
     )
 
 
-def _key(synced: SyncedTable, _source: str, target: str) -> Verdict:
+def _key(synced: SyncedTable, _source: DatabaseOrUrl, target: DatabaseOrUrl) -> Verdict:
     found = check_key(target, synced.table)
     if found is None:
         return DOES_NOT_APPLY
@@ -142,7 +143,7 @@ def _key(synced: SyncedTable, _source: str, target: str) -> Verdict:
     )
 
 
-def _row_count(synced: SyncedTable, source: str, target: str) -> Verdict:
+def _row_count(synced: SyncedTable, source: DatabaseOrUrl, target: DatabaseOrUrl) -> Verdict:
     found = count_rows(source, target, synced.table)
     missing = max(found.settled - found.target, 0)
     # Where deletes are ignored, or swept only now and then, the target may have more.
@@ -170,7 +171,9 @@ def _removes(synced: SyncedTable) -> bool:
     return table.mode is SyncMode.FULL_SYNC or table.deletes is not Deletes.IGNORE
 
 
-def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: str) -> Verdict:
+def _sample(
+    synced: SyncedTable, options: ContentOptions, source: DatabaseOrUrl, target: DatabaseOrUrl
+) -> Verdict:
     found = sample_rows(source, target, synced.table, options.share)
     if found is None:
         return DOES_NOT_APPLY
@@ -181,7 +184,9 @@ def _sample(synced: SyncedTable, options: ContentOptions, source: str, target: s
     return _told(sentence, numbers, found, passed=not wrong)
 
 
-def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> Verdict:
+def _whole(
+    context: Context, synced: SyncedTable, source: DatabaseOrUrl, target: DatabaseOrUrl
+) -> Verdict:
     run_id = context.run.run_id
     engine = DataCopyEngine(source, target, run_id=run_id, limits=synced.limits)
     with stopped_with_run(context.instance, run_id, engine.cancel):
@@ -197,7 +202,7 @@ def _whole(context: Context, synced: SyncedTable, source: str, target: str) -> V
     return (found.faultless, sentence, numbers) if compared else (None, NOTHING, numbers)
 
 
-def _drift(synced: SyncedTable, source: str, target: str) -> Verdict:
+def _drift(synced: SyncedTable, source: DatabaseOrUrl, target: DatabaseOrUrl) -> Verdict:
     found = schema_drift(source, target, synced.table)
     problems = [
         *(f"{name} is missing on the target" for name in found.missing),

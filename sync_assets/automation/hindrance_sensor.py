@@ -15,6 +15,7 @@ from sync_assets.automation.home import WATCHES, HomeLook, every_op, note_progra
 from sync_assets.config.automation import Alerts
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.state.recent import recent
 from sync_assets.engine.table import SyncMode
 from sync_assets.hindrances.circumstances import look
@@ -72,8 +73,8 @@ def hindrance_sensor(
     )
     def look_around(context: dg.SensorEvaluationContext) -> dg.SensorResult:
         instance, resources = context.instance, context.resources
-        source_url = getattr(resources, source).connection_url()
-        target_url = getattr(resources, target).connection_url()
+        source_url = getattr(resources, source).database()
+        target_url = getattr(resources, target).database()
         part = every_op(tables, target_url)
         # What waits for a dead run's place in the pool may be started by hand alone.
         end_dead_runs(instance, part)
@@ -109,7 +110,7 @@ def _tell_new(
     component: str,
     alerts: Alerts,
     new_tables: NewTables,
-    source_url: str,
+    source_url: DatabaseOrUrl,
 ) -> str:
     """Tell once of what is new, whichever process finds it, and keep what was told."""
     told = recalled(context.instance, _whose(context, component), RELATIONS)
@@ -131,7 +132,7 @@ def _tell_done(
     component: str,
     tables: Sequence[SyncedTable],
     alerts: Alerts,
-    target_url: str,
+    target_url: DatabaseOrUrl,
 ) -> None:
     """Tell once of what runs have done that people want to hear of; what was done before the first look, not."""
     if not alerts.reach_somebody:

@@ -18,6 +18,7 @@ from sync_assets.automation.shares import part_of
 from sync_assets.automation.switches import SWITCHED_OFF, SWITCHED_ON, Requester, switches
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.hindrances.circumstances import Failures, Home, Trouble
 from sync_assets.hindrances.kinds import FIX, MINUTE, PATIENCE
 from sync_assets.hindrances.record import recorded_failures
@@ -38,7 +39,7 @@ IN_THE_UI = "Switch it on in the UI"
 Targets = frozenset[RelationName]
 
 
-def every_op(tables: Iterable[SyncedTable], target_url: str) -> Part:
+def every_op(tables: Iterable[SyncedTable], target_url: DatabaseOrUrl) -> Part:
     """The ops of these tables, whoever asks for them."""
     return part_of("", specs.by_op(tables), lambda: target_url)
 

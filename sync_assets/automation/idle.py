@@ -15,6 +15,7 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.receipt import Receipt
 
 LOOKED_AT_ONCE = 200
@@ -22,7 +23,7 @@ LOOKED_AT_ONCE = 200
 
 
 def idle_ops(
-    instance: dg.DagsterInstance, ops: Sequence[Op], urls: tuple[str, str]
+    instance: dg.DagsterInstance, ops: Sequence[Op], urls: tuple[DatabaseOrUrl, DatabaseOrUrl]
 ) -> dict[str, list[Told]]:
     """The idle ones by name, with the event that told of each table's last run; changes nothing.
 

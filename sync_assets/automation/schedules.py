@@ -10,6 +10,7 @@ from sync_assets.automation.idle import idle_ops, keep_fresh
 from sync_assets.automation.shares import Op, Traffic, left_out, part_of, traffic
 from sync_assets.config.automation import chosen_and_status
 from sync_assets.config.model import SyncedTable
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.runs.in_flight import REQUESTED_BY, in_one_process
 
 Times = tuple[str, str]
@@ -86,7 +87,7 @@ def _schedule(
     )
     def due(context: dg.ScheduleEvaluationContext) -> list[dg.RunRequest] | dg.SkipReason:
         databases = (getattr(context.resources, each) for each in (source, target))
-        source_url, target_url = (each.connection_url for each in databases)
+        source_url, target_url = (each.database for each in databases)
         part, pool = part_of(name, chosen, target_url), specs.pool(chosen[0][0])
         now = traffic(context.instance, part, pool)
         free = {name: op for name, op in names.items() if now.is_free(name)}
@@ -111,7 +112,7 @@ def _schedule(
 
 
 def _left_idle(
-    instance: dg.DagsterInstance, ops: Mapping[str, Op], urls: tuple[str, str]
+    instance: dg.DagsterInstance, ops: Mapping[str, Op], urls: tuple[DatabaseOrUrl, DatabaseOrUrl]
 ) -> Collection[str]:
     found = idle_ops(instance, list(ops.values()), urls)
     keep_fresh(

@@ -10,6 +10,7 @@ import dagster as dg
 
 from sync_assets.assets import specs
 from sync_assets.config.model import SyncedTable
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.runs.in_flight import Flight, Part, in_flight
 
 Op = tuple[SyncedTable, ...]
@@ -24,7 +25,7 @@ LEFT_OUT = "sync/left_out"
 Due = TypeVar("Due")
 
 
-def part_of(requester: str, ops: Sequence[Op], target_url: Callable[[], str]) -> Part:
+def part_of(requester: str, ops: Sequence[Op], target_url: Callable[[], DatabaseOrUrl]) -> Part:
     """What a sensor or schedule asks runs for."""
     targets = {specs.op_of(op[0]): [each.table.target for each in op] for op in ops}
     return Part(requester, targets, target_url)

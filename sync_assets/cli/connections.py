@@ -6,24 +6,26 @@ import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
-from sync_assets.config.model import SyncedTable, url_variable
+from sync_assets.config.model import SyncedTable
+from sync_assets.connections import database_of
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 
 
 @dataclass(frozen=True)
 class Ends:
     """Two databases, and the tables that go from one to the other."""
 
-    source_url: str
-    target_url: str
+    source_url: DatabaseOrUrl
+    target_url: DatabaseOrUrl
     tables: list[SyncedTable]
     target_connection: str
 
 
-def urls_of(synced: SyncedTable) -> tuple[str, str]:
-    """The URLs of its source and its target; they are set: `require_urls` has seen them."""
+def urls_of(synced: SyncedTable) -> tuple[DatabaseOrUrl, DatabaseOrUrl]:
+    """Where its source and its target are; raises ConfigurationError where no variable says so."""
     return (
-        os.environ[url_variable(synced.source_connection)],
-        os.environ[url_variable(synced.target_connection)],
+        database_of(synced.source_connection, os.environ),
+        database_of(synced.target_connection, os.environ),
     )
 
 

@@ -107,8 +107,12 @@ def hide_passwords(text: str) -> str:
 
 
 def _passwords() -> set[str]:
-    """Passwords as written and as meant, of the URLs and DSNs in the environment; the key of masks."""
+    """Passwords as written and as meant, of URLs and DSNs in the environment and of commands; the key of masks."""
+    # What prints no error starts no password command.
+    from sync_assets.engine.postgres.access.password import known_passwords
+
     found = {os.environ.get("PGPASSWORD", ""), os.environ.get(KEY_VARIABLE, "").strip()}
+    found |= known_passwords()
     for name in URL_VARIABLES:
         found |= _passwords_in(os.environ.get(name, ""))
     return found - {""}

@@ -13,10 +13,11 @@ from typing import Any, NoReturn
 from sync_assets.cli.asset_selection import is_selection, selects
 from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
-from sync_assets.config.model import SET_URL, SyncedTable, url_variable
+from sync_assets.config.model import SyncedTable
+from sync_assets.connections import SET_URL, database_of, url_variable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import listed, nearest
-from sync_assets.engine.postgres.connection import check_url
+from sync_assets.engine.postgres.access.connect import check_database
 
 Address = tuple[str, str]
 """A target: its connection and its table, written out."""
@@ -192,7 +193,7 @@ def require_connections(connections: set[str]) -> None:
             remedy=SET_URL,
         )
     for connection in sorted(connections):
-        check_url(os.environ[url_variable(connection)], connection)
+        check_database(database_of(connection, os.environ), connection)
 
 
 def _names(synced: SyncedTable) -> tuple[str, ...]:

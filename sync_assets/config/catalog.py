@@ -13,6 +13,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.inspection.inventory import Found, inventory
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.whole_file import replace_whole
 
 FOLDER = ".local_defs_state"
@@ -54,7 +55,7 @@ class Catalog(BaseModel):
     relations: tuple[Discovered, ...] = ()
 
 
-def discover(source_url: str, before: Catalog | None, *, takes_new: bool) -> Catalog:
+def discover(source_url: DatabaseOrUrl, before: Catalog | None, *, takes_new: bool) -> Catalog:
     """Look at the source; raises SyncError.
 
     What was there `before` stays taken or not; what is new is taken where `takes_new`, and at the

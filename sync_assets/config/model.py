@@ -234,12 +234,3 @@ class TableSyncConfig(StrictModel):
 def _group(synced: SyncedTable) -> tuple[str, str | None]:
     """What is read on one snapshot: of one source."""
     return synced.source_connection, synced.snapshot_group
-
-
-SET_URL = "Set it to the database's URL, for example postgresql://user@host/database."
-"""The remedy where the variable of a connection is not set."""
-
-
-def url_variable(connection: str) -> str:
-    """The environment variable that holds a connection's URL: SYNC_SOURCE_URL for `source`."""
-    return f"SYNC_{connection.upper()}_URL"

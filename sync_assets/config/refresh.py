@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sync_assets.config.catalog import Catalog, discover, taking, write_catalog
-from sync_assets.config.model import SET_URL, TableSyncConfig, url_variable
+from sync_assets.config.model import TableSyncConfig
+from sync_assets.connections import SET_URL, database_of, url_variable
 from sync_assets.engine.errors import ConfigurationError
 
 
@@ -51,13 +52,13 @@ def looked_at(config: TableSyncConfig, environment: Mapping[str, str]) -> Catalo
     """What the source has now, of several the first; raises SyncError."""
     connection = config.source_connection[0]
     variable = url_variable(connection)
-    url = environment.get(variable, "").strip()
-    if not url:
+    if not environment.get(variable, "").strip():
         raise ConfigurationError(
             f"{variable} is not set, and what {connection} has is not known yet",
             remedy=SET_URL,
         )
-    return discover(url, config.catalog, takes_new=config.on_new_table == "add")
+    source = database_of(connection, environment)
+    return discover(source, config.catalog, takes_new=config.on_new_table == "add")
 
 
 def difference(before: Catalog | None, after: Catalog) -> Difference:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from sync_assets.engine.inspection.status import TableStatus, read_status
     from sync_assets.engine.limits import Hours, Limits, PauseWhile
     from sync_assets.engine.names import PartitionOf, RelationName
+    from sync_assets.engine.postgres.access.database import Database
     from sync_assets.engine.progress import Phase, Progress
     from sync_assets.engine.receipt import ColumnShape, Receipt
     from sync_assets.engine.run.forecast import Forecast, LeafForecast
@@ -34,6 +35,7 @@ if TYPE_CHECKING:
 __all__ = [
     "ColumnShape",
     "DataCopyEngine",
+    "Database",
     "Deletes",
     "Example",
     "Forecast",
@@ -71,6 +73,7 @@ _HOMES = {
     "limits": ("Hours", "Limits", "PauseWhile"),
     "computed.masks": ("Mask",),
     "names": ("PartitionOf", "RelationName"),
+    "postgres.access.database": ("Database",),
     "progress": ("Phase", "Progress"),
     "receipt": ("ColumnShape", "Receipt"),
     "run.forecast": ("Forecast", "LeafForecast"),

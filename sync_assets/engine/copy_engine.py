@@ -13,6 +13,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.context import MAX_BATCH_DISK, Run
 from sync_assets.engine.limits import NO_LIMITS, Limits, throttle_of
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Lender, Server, Sessions
 from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.receipt import Receipt
@@ -33,7 +34,7 @@ Result = TypeVar("Result")
 
 
 class DataCopyEngine:
-    """Copies tables between two databases, named by libpq URLs or DSNs.
+    """Copies tables between two databases, each a libpq URL, a DSN or a `Database`.
 
     ::
 
@@ -52,8 +53,8 @@ class DataCopyEngine:
 
     def __init__(  # noqa: PLR0913 - options of the face, each by its name
         self,
-        source_url: str,
-        target_url: str,
+        source_url: DatabaseOrUrl,
+        target_url: DatabaseOrUrl,
         *,
         workers: WorkerConfig | int | None = None,
         on_progress: OnProgress = ignore_progress,
@@ -63,7 +64,7 @@ class DataCopyEngine:
         max_blocking: float = MAX_BLOCKING,
         limits: Limits = NO_LIMITS,
     ) -> None:
-        self._source_url, self._target_url = source_url, target_url
+        self._ends = source_url, target_url
         self.workers = WorkerConfig.of(workers)
         self._on_progress = on_progress
         self._run_id = run_id
@@ -220,9 +221,8 @@ class DataCopyEngine:
         """
         from sync_assets.engine.run.steps import export_files
 
-        table = table_of(
-            source_table, target_table or source_table, SyncMode.XMIN_INCREMENTAL, options
-        )
+        target = target_table or source_table
+        table = table_of(source_table, target, SyncMode.XMIN_INCREMENTAL, options)
         return self._guarded(
             [str(table.source)],
             lambda sessions, report: export_files(self._run(sessions, report), table, since),
@@ -272,7 +272,7 @@ class DataCopyEngine:
         return self._new_run(sessions, report, self.workers, run_id=run_id)
 
     def _sessions(self) -> Sessions:
-        return Sessions(self._source_url, self._target_url, self._lender)
+        return Sessions(*self._ends, self._lender)
 
     def _guarded(
         self,

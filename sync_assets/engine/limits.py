@@ -7,7 +7,7 @@ import re
 import threading
 import time
 import zoneinfo
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass
 from datetime import datetime
 from datetime import time as time_of_day
@@ -166,15 +166,15 @@ class Throttle:
             return self._due
 
 
-_throttles: WeakValueDictionary[tuple[str, float], Throttle] = WeakValueDictionary()
+_throttles: WeakValueDictionary[tuple[Hashable, float], Throttle] = WeakValueDictionary()
 _lock = threading.Lock()
 
 
-def throttle_of(source_url: str, limits: Limits) -> Throttle | None:
+def throttle_of(source: Hashable, limits: Limits) -> Throttle | None:
     """What holds back all that this process reads from a source within one rate; None without one."""
     if limits.max_mb_per_second is None:
         return None
-    key = (source_url, limits.max_mb_per_second)
+    key = (source, limits.max_mb_per_second)
     with _lock:
         found = _throttles.get(key)
         if found is None:

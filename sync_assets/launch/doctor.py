@@ -18,6 +18,7 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_tables
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.holders import end_silent
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.hindrances.circumstances import Failures, Home, Trouble
 from sync_assets.hindrances.kinds import FIX
 from sync_assets.hindrances.record import recorded
@@ -30,10 +31,10 @@ from sync_assets.runs.pools import free_of_ended
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """Tables that share their connections, and the target's URL."""
+    """Tables that share their connections, and where their target is."""
 
     tables: Sequence[SyncedTable]
-    target_url: str
+    target_url: DatabaseOrUrl
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,6 +12,7 @@ import dagster as dg
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.holders import locked_among
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.runs.failures import of_command
 from sync_assets.runs.process import is_alive, is_gone, seems_alive
 
@@ -56,7 +57,7 @@ class Part:
 
     requester: str
     ops: Mapping[str, Collection[RelationName]]
-    target_url: Callable[[], str]
+    target_url: Callable[[], DatabaseOrUrl]
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,12 @@ from __future__ import annotations
 import os
 from collections.abc import Iterable, Mapping
 
-from sync_assets.config.model import SyncedTable, url_variable
+from sync_assets.config.model import SyncedTable
+from sync_assets.connections import database_of, url_variable
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.inspection.one_database import lead_to_one_database
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 
 Rivals = Mapping[RelationName, frozenset[str]]
 """The connections on which a table is a target, where there are several."""
@@ -22,16 +24,16 @@ def rivals_among(tables: Iterable[SyncedTable]) -> Rivals:
     return {name: frozenset(those) for name, those in found.items() if len(those) > 1}
 
 
-def refuse_shared_target(synced: SyncedTable, url: str, rivals: Rivals) -> None:
+def refuse_shared_target(synced: SyncedTable, url: DatabaseOrUrl, rivals: Rivals) -> None:
     """Raise ConfigurationError where `url`, the table's target, is that of another one, too.
 
     Asks nobody where the table has no rival. One that does not answer now cannot be judged.
     """
     target = synced.table.target
     for other in sorted(rivals.get(target, frozenset()) - {synced.target_connection}):
-        its = os.environ.get(url_variable(other), "")
         try:
-            shared = bool(its) and lead_to_one_database(url, its)
+            its = database_of(other, os.environ) if os.environ.get(url_variable(other)) else None
+            shared = its is not None and lead_to_one_database(url, its)
         except SyncError:
             continue
         if shared:

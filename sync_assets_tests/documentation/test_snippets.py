@@ -55,6 +55,22 @@ NOT_RUN = {
         "docs/move-a-database.md",
         "pg_dump --schema-only postgresql://source.example/shop > schema.sql",
     ),
+    (
+        "docs/sign-in.md",
+        "export SYNC_SOURCE_URL='postgresql://sync_reader@shop.abc123.eu-central-1.rds.amazonaws.com/shop?sslmode=verify-full&sslrootcert=/etc/ssl/rds-global-bundle.pem'",
+    ),
+    (
+        "docs/sign-in.md",
+        "export SYNC_SOURCE_URL='postgresql://sync-reader%40my-project.iam@10.1.2.3/shop?sslmode=require'",
+    ),
+    (
+        "docs/sign-in.md",
+        "export SYNC_SOURCE_URL='postgresql://sync-reader@shop.postgres.database.azure.com/shop?sslmode=verify-full&sslrootcert=system'",
+    ),
+    (
+        "docs/sign-in.md",
+        "export SYNC_SOURCE_PASSWORD_COMMAND='vault read -field=password database/static-creds/sync-reader'",
+    ),
     ("docs/scale-out.md", "export DAGSTER_HOME=$PWD"),
     ("docs/scale-out.md", "export SYNC_EXECUTOR=celery"),
     ("docs/scale-out.md", "docker compose --file deploy/docker/compose.yaml restart code"),

@@ -8,7 +8,7 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import errors
-from sync_assets.engine.postgres.connection import connect as open_session
+from sync_assets.engine.postgres.access.connect import connect as open_session
 from sync_assets.engine.postgres.driver_errors import classify, connect_failure
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.servers import Connect, every_version

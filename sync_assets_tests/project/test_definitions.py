@@ -10,6 +10,7 @@ import pytest
 
 from sync_assets import PostgresResource
 from sync_assets.definitions import defs, load_tables
+from sync_assets.engine import Database
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.executors import CELERY_URLS, EXECUTORS, executor_from
 
@@ -66,6 +67,22 @@ def test_connections_are_bound_to_their_variables_and_need_no_value_yet(tmp_path
     resources = load_tables(tmp_path).resources or {}
     assert set(resources) == {"erp", "source", "target"}
     assert all(isinstance(resource, PostgresResource) for resource in resources.values())
+
+
+def test_a_connection_that_is_not_called_source_has_a_command_of_its_own_name(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("SYNC_ERP_URL", "postgresql://u@h/d")
+    monkeypatch.setenv("SYNC_ERP_PASSWORD_COMMAND", "echo s3cret")
+    monkeypatch.setenv("SYNC_PASSWORD_LIFETIME", "60")
+    (tmp_path / "defs.yaml").write_text(
+        TABLES.replace("tables", "source_connection: erp\n  tables")
+    )
+    bound = (load_tables(tmp_path).resources or {})["erp"]
+    assert "s3cret" not in repr(bound)
+    with dg.build_resources({"erp": bound}) as resources:
+        database = resources.erp.database()
+    assert database == Database("postgresql://u@h/d", "echo s3cret", 60)
 
 
 def test_definitions_are_read_once_per_process(tmp_path: Path) -> None:

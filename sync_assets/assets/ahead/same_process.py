@@ -21,6 +21,7 @@ from sync_assets.assets.ahead.begun import Ahead, Begun, Job
 from sync_assets.assets.ahead.portions import jobs_of
 from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.work import SyncOp, Work
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.runs.in_flight import left_to
 from sync_assets.runs.listener import current_listener
 from sync_assets.runs.run_watch import stopped_with_run
@@ -53,7 +54,9 @@ def parallel_jobs(number: int) -> Iterator[None]:
         _parallel.reset(token)
 
 
-def work_ahead(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) -> Ahead | None:
+def work_ahead(
+    context: dg.OpExecutionContext, op: SyncOp, urls: tuple[DatabaseOrUrl, DatabaseOrUrl]
+) -> Ahead | None:
     """What is done ahead in this run and process between an op's ends; None where it is the only one."""
     key = (context.run_id, *op.ends)
     with _lock:
@@ -76,7 +79,9 @@ def _begin(context: dg.OpExecutionContext, works: Sequence[Work]) -> Ahead:
     return Ahead(watched, parallel, kept)
 
 
-def _works(context: dg.OpExecutionContext, op: SyncOp, urls: tuple[str, str]) -> Iterator[Work]:
+def _works(
+    context: dg.OpExecutionContext, op: SyncOp, urls: tuple[DatabaseOrUrl, DatabaseOrUrl]
+) -> Iterator[Work]:
     """The work of each op between the same ends that waits for no step but those that are done."""
     step_context = context.get_step_execution_context()
     plan, configs = step_context.execution_plan, step_context.resolved_run_config.ops

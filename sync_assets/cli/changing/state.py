@@ -17,6 +17,7 @@ from sync_assets.cli.output import as_json_text, print_json, say
 from sync_assets.plain_text import shown
 
 if TYPE_CHECKING:
+    from sync_assets.engine.postgres.access.database import DatabaseOrUrl
     from sync_assets.engine.state.forget import Remembered
 
 connection_option = click.option(
@@ -88,12 +89,12 @@ def import_command(file: Path, *, trust_target: bool, connection: str, as_json: 
         )
 
 
-def _url(connection: str) -> str:
+def _url(connection: str) -> DatabaseOrUrl:
     from sync_assets.cli.selection import require_connections
-    from sync_assets.config.model import url_variable
+    from sync_assets.connections import database_of
 
     require_connections({connection})
-    return os.environ[url_variable(connection)]
+    return database_of(connection, os.environ)
 
 
 def _read(file: Path) -> dict[str, Any]:
@@ -129,7 +130,7 @@ def forget(table: str, *, connection: str | None, load: bool, yes: bool, as_json
     nobody sees yet, the rows are dropped, too; with --load they alone.
     """
     from sync_assets.cli.selection import require_connections, require_one, written_tables
-    from sync_assets.config.model import url_variable
+    from sync_assets.connections import database_of
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.state import forget as memory
 
@@ -140,7 +141,7 @@ def forget(table: str, *, connection: str | None, load: bool, yes: bool, as_json
         require_one(str(target), owners)
     name = connection or next(iter(owners), "target")
     require_connections({name})
-    url = os.environ[url_variable(name)]
+    url = database_of(name, os.environ)
     if not yes:
         _ask(_question(memory.remembered(url, target, load=load), load=load))
     dropped = memory.forget(url, target, load=load)

@@ -18,8 +18,9 @@ from sync_assets.cli.output import print_json, print_rows, say
 if TYPE_CHECKING:
     from sync_assets.engine.errors import SyncError
     from sync_assets.engine.names import RelationName
+    from sync_assets.engine.postgres.access.database import DatabaseOrUrl
     from sync_assets.engine.verify.copied_columns import Copy
-from sync_assets.engine.verify.copies import CopyComparison
+    from sync_assets.engine.verify.copies import CopyComparison
 
 HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "result")
 NUMBERS = "lrrrrrl"
@@ -112,24 +113,24 @@ def command(  # noqa: PLR0913 - click's, each by its name
     sys.exit(0 if all(getattr(outcome, "equal", False) for _, outcome in done) else DIFFERENT)
 
 
-def _url(text: str) -> str:
-    """The URL that is written, or that of the connection which is named."""
-    from sync_assets.config.model import url_variable
+def _url(text: str) -> DatabaseOrUrl:
+    """The URL that is written, or the database of the connection which is named."""
+    from sync_assets.connections import database_of, url_variable
     from sync_assets.engine.errors import ConfigurationError
-    from sync_assets.engine.postgres.connection import check_url
+    from sync_assets.engine.postgres.access.connect import check_database, check_url
 
     if not CONNECTION.fullmatch(text):
         check_url(text, "given")
         return text
     variable = url_variable(text)
-    url = os.environ.get(variable, "").strip()
-    if not url:
+    if not os.environ.get(variable, "").strip():
         raise ConfigurationError(
             f"{variable} is not set, and {text!r} is no URL",
             remedy=f"Write postgresql://role@host/database, or export {variable}=postgresql://…",
         )
-    check_url(url, text)
-    return url
+    database = database_of(text, os.environ)
+    check_database(database, text)
+    return database
 
 
 def _pair(text: str) -> tuple[RelationName, RelationName]:
@@ -151,7 +152,7 @@ def _names(text: str | None) -> tuple[str, ...] | None:
 
 
 def _compared(
-    urls: tuple[str, str], copy: Copy, most: int, again_after: float
+    urls: tuple[DatabaseOrUrl, DatabaseOrUrl], copy: Copy, most: int, again_after: float
 ) -> CopyComparison | SyncError:
     from sync_assets.cli.errors import tell
     from sync_assets.engine.errors import SyncError

@@ -49,12 +49,12 @@ def command(
     line for each schema instead, which tables that are new join by themselves.
     """
     from sync_assets.cli.selection import require_connections
-    from sync_assets.config.model import url_variable
+    from sync_assets.connections import database_of
     from sync_assets.engine.inspection.inventory import inventory
 
     require_connections({SOURCE})
     _require_new(output)
-    found = inventory(os.environ[url_variable(SOURCE)], schemas)
+    found = inventory(database_of(SOURCE, os.environ), schemas)
     if as_json:
         print_json(InitDocument([FoundRelation.of(each) for each in found]))
         return

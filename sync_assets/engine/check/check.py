@@ -37,6 +37,7 @@ from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.engine.export.batches import base_folder
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import Connection, transaction
@@ -118,8 +119,8 @@ class Checked:
 
 
 def check(
-    source_url: str,
-    target_url: str,
+    source_url: DatabaseOrUrl,
+    target_url: DatabaseOrUrl,
     tables: Sequence[Table],
     *,
     max_workers: int,

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.lock import end_idle, held_among
 from sync_assets.engine.postgres.session import Cursor, row, rows
@@ -88,7 +89,7 @@ def locked_among(target: Server, targets: Iterable[RelationName]) -> frozenset[R
     return ask(target, lambda cursor: held_among(cursor, targets), "target")
 
 
-def end_silent(target_url: str, targets: Iterable[RelationName], seconds: float) -> None:
+def end_silent(target_url: DatabaseOrUrl, targets: Iterable[RelationName], seconds: float) -> None:
     """End sessions of ours that hold these targets and have done nothing for so long; raises SyncError.
 
     Nothing is lost: a process that wakes up finds its session gone, and publishes nothing.

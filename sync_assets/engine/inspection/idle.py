@@ -18,6 +18,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.history.follow import is_followed
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_sizes
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import transaction
@@ -43,7 +44,7 @@ _NO_WORK: Mapping[str, Any] = dict.fromkeys(
 
 
 def idle_among(
-    source_url: str, target_url: str, tables: Sequence[Table]
+    source_url: DatabaseOrUrl, target_url: DatabaseOrUrl, tables: Sequence[Table]
 ) -> dict[RelationName, Receipt]:
     """The idle ones by their targets, each with the receipt that its run would have; changes nothing.
 

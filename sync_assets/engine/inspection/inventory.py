@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from sync_assets.engine import errors
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.connection import Server, ask
 from sync_assets.engine.postgres.relation import Relation
@@ -56,7 +57,7 @@ WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1
 """
 
 
-def inventory(source_url: str, schemas: Sequence[str] = ()) -> list[Found]:
+def inventory(source_url: DatabaseOrUrl, schemas: Sequence[str] = ()) -> list[Found]:
     """Every relation in the schemas, of all of them by default; raises SyncError.
 
     A partitioned table counts once; what belongs to an extension does not.

@@ -6,6 +6,7 @@ from collections.abc import Collection
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName, staging_name
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import held_among, locked
 from sync_assets.engine.postgres.session import Cursor, row, rows
@@ -38,7 +39,7 @@ ORDER BY 1, 2
 _REMEMBERED = "SELECT target_schema, target_table FROM sync_assets.state ORDER BY 1, 2"
 
 
-def leftovers(target_url: str, targets: Collection[RelationName]) -> Leftovers:
+def leftovers(target_url: DatabaseOrUrl, targets: Collection[RelationName]) -> Leftovers:
     """What lies there, `targets` being the tables that are configured; raises SyncError."""
 
     def look(cursor: Cursor) -> Leftovers:
@@ -61,7 +62,7 @@ def leftovers(target_url: str, targets: Collection[RelationName]) -> Leftovers:
     return ask(target_url, look, "target")
 
 
-def drop_staging_of(target_url: str, targets: Collection[RelationName]) -> None:
+def drop_staging_of(target_url: DatabaseOrUrl, targets: Collection[RelationName]) -> None:
     """Drop the staging tables of these targets; raises SyncError, ConcurrentRun for one at work."""
     sessions = Sessions(target_url, target_url)
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from typing import Any
 
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import rows, transaction
 from sync_assets.engine.snapshot import snapshot
@@ -59,7 +60,11 @@ FROM sync_assets.state ORDER BY target_schema, target_table
 
 
 def read_status(
-    source_url: str, target_url: str, tables: Sequence[Table], *, others: bool = False
+    source_url: DatabaseOrUrl,
+    target_url: DatabaseOrUrl,
+    tables: Sequence[Table],
+    *,
+    others: bool = False,
 ) -> list[TableStatus]:
     """The status of each table, in order; changes nothing. Raises SyncError.
 

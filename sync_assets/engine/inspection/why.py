@@ -13,6 +13,7 @@ from sync_assets.engine.inspection.explain import LastRun, sentence
 from sync_assets.engine.inspection.row_lookup import source_row, target_row
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Key, Relation
@@ -103,7 +104,9 @@ ORDER BY id DESC LIMIT %s
 """
 
 
-def why(source_url: str, target_url: str, table: Table, values: Sequence[str]) -> Why:
+def why(
+    source_url: DatabaseOrUrl, target_url: DatabaseOrUrl, table: Table, values: Sequence[str]
+) -> Why:
     """Explain the row whose key columns have `values`, as text that the server casts.
 
     Changes nothing. Raises SyncError.

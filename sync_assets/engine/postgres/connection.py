@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import re
 import threading
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -13,29 +12,22 @@ import psycopg2.errors
 import psycopg2.extensions
 
 from sync_assets.engine import errors
-from sync_assets.engine.postgres import time_outs
+from sync_assets.engine.postgres.access.connect import connect, greet
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.driver_errors import (
     Greeting,
     Side,
     classify,
-    connect_failure,
     disk_failure,
 )
 from sync_assets.engine.postgres.session import (
-    PINNED_NAMES,
-    SOURCE_VERSION,
-    TARGET_VERSION,
     Connection,
     Cursor,
     Result,
-    encoding_of,
-    opened,
     transaction,
 )
 
 IDLE = psycopg2.extensions.TRANSACTION_STATUS_IDLE
-APPLICATION = "sync_assets"
-"""What our sessions call themselves."""
 
 
 @dataclass(slots=True)
@@ -83,7 +75,7 @@ class Lender:
             try:
                 with connection.cursor() as cursor:
                     cursor.execute("DISCARD ALL")
-                return connection, _greet(connection, side)
+                return connection, greet(connection, side)
             except psycopg2.Error:
                 connection.close()
 
@@ -98,8 +90,10 @@ class Lender:
 class Sessions:
     """The connections of one run, so that all of them can be cancelled at once."""
 
-    def __init__(self, source_url: str, target_url: str, lender: Lender | None = None) -> None:
-        self._urls: dict[Side, str] = {"source": source_url, "target": target_url}
+    def __init__(
+        self, source_url: DatabaseOrUrl, target_url: DatabaseOrUrl, lender: Lender | None = None
+    ) -> None:
+        self._urls: dict[Side, DatabaseOrUrl] = {"source": source_url, "target": target_url}
         self._open: dict[Connection, Greeting] = {}
         self._met: dict[Connection, Greeting] = {}
         self._lock = threading.Lock()
@@ -186,13 +180,13 @@ class Sessions:
                 connection.cancel()
 
 
-Server = str | Sessions
-"""A server by its URL, or the sessions that are to be used with it."""
+Server = DatabaseOrUrl | Sessions
+"""A server by one of its databases, or the sessions that are to be used with it."""
 
 
 def sessions_of(server: Server) -> Sessions:
-    """Sessions of the server that a URL names, or those that it was given."""
-    return Sessions(server, server) if isinstance(server, str) else server
+    """Sessions with the server of a database, or those that it was given."""
+    return server if isinstance(server, Sessions) else Sessions(server, server)
 
 
 def ask(server: Server, question: Callable[[Cursor], Result], side: Side = "source") -> Result:
@@ -204,75 +198,3 @@ def ask(server: Server, question: Callable[[Cursor], Result], side: Side = "sour
             return question(cursor)
 
     return sessions.translating(answer)
-
-
-def connect(url: str, side: Side) -> tuple[Connection, Greeting]:
-    """Open one connection, ready for explicit transactions; raises SyncError."""
-    check_url(url, side)
-    failure = None
-    try:
-        connection = opened(url, APPLICATION)
-    except psycopg2.Error as error:
-        failure = connect_failure(error, side)
-    if failure:
-        raise failure
-    connection.autocommit = True
-    try:
-        return connection, _greet(connection, side)
-    except BaseException:
-        connection.close()
-        raise
-
-
-def check_url(url: str, name: str) -> None:
-    """Refuse what libpq would misread, without repeating it: a part may be the password.
-
-    `name` says which database the URL is for. Raises ConfigurationError.
-    """
-    try:
-        parts = psycopg2.extensions.parse_dsn(url)
-    except psycopg2.Error:
-        parts = None
-    misread = parts is None or any(
-        "@" in str(parts.get(name, "")) for name in ("host", "port", "dbname")
-    )
-    if misread or (parts and not re.fullmatch(r"[\d,]*", str(parts.get("port", "")))):
-        raise errors.ConfigurationError(
-            f"the {name} URL is not one that libpq can read",
-            remedy="Write postgresql://role:password@host:port/database, "
-            "with special characters in the password percent-encoded (@ as %40, / as %2F).",
-        )
-    if parts and parts.get("client_encoding", "UTF8").upper() not in ("UTF8", "UTF-8", "UNICODE"):
-        raise errors.ConfigurationError(
-            f"the {name} URL sets client_encoding, which a run cannot keep to: text travels as UTF8,"
-            " or as it is between two databases of one encoding",
-            remedy="Leave client_encoding out of the URL.",
-        )
-
-
-_GREETING = "SELECT pg_catalog.pg_backend_pid(), session_user::text, current_database()::text, {}"
-
-
-def _greet(connection: Connection, side: Side) -> Greeting:
-    least = SOURCE_VERSION if side == "source" else TARGET_VERSION
-    if connection.server_version < least:
-        raise errors.UnsupportedVersion(
-            f"the {side} is PostgreSQL {connection.server_version // 10000}, "
-            f"at least {least // 10000} is needed"
-        )
-    settings = [f"SET {PINNED_NAMES}"]
-    settings += ["SET default_transaction_read_only = on"] if side == "source" else []
-    # A server that looks for its client stops working for a process that was killed.
-    # Not every platform can; there, it notices when it next writes to us.
-    looks = ["SET client_connection_check_interval = '2s'"]
-    # What was set for the role first, then what we make of it.
-    last = _GREETING.format(", ".join((*time_outs.SHOWN, *time_outs.ours())))
-    with connection.cursor() as cursor:
-        try:
-            cursor.execute("; ".join((*settings, *looks, last)))
-        except psycopg2.errors.InvalidParameterValue:
-            cursor.execute("; ".join((*settings, last)))
-        ((pid, role, database, *values),) = cursor.fetchall()
-    set_for_role = dict(zip(time_outs.NAMES, values, strict=False))
-    limits = {name: text for name, text in set_for_role.items() if text not in (None, "0")}
-    return Greeting(side, pid, role, database, encoding_of(connection), limits)

@@ -88,6 +88,16 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
     return kind(f"cannot connect to the {side}: {text}", remedy=errors.ConnectionFailed("").remedy)
 
 
+def may_be_the_password(error: psycopg2.Error) -> bool:
+    """Whether a server has answered, and may have refused the password, in whatever language."""
+    text = str(error)
+    told_apart = (said for said, *_ in _REFUSALS)
+    return not (
+        _LOST_FOR_NOW.search(text)
+        or any(re.search(said, text, re.IGNORECASE) for said in told_apart)
+    )
+
+
 _CHECK = "23514"
 _OF_ENCODING = ("22021", "22P05")
 _CANCELLED = "57014"

@@ -12,6 +12,7 @@ from typing import Any
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_storage
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
@@ -36,7 +37,7 @@ FROM sync_assets.state s ORDER BY target_schema, target_table
 """
 
 
-def export_state(target_url: str) -> dict[str, Any]:
+def export_state(target_url: DatabaseOrUrl) -> dict[str, Any]:
     """Everything that a target remembers, ready for JSON; changes nothing. Raises SyncError."""
     return {"state_version": STATE_VERSION, "tables": ask(target_url, _exported, "target")}
 
@@ -50,7 +51,7 @@ def _exported(cursor: Cursor) -> list[dict[str, Any]]:
 
 
 def import_state(
-    target_url: str, document: Mapping[str, Any], *, trust_target: bool = False
+    target_url: DatabaseOrUrl, document: Mapping[str, Any], *, trust_target: bool = False
 ) -> list[RelationName]:
     """Make a target remember what another one did; return the tables.
 

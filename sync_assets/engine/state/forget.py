@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
 from sync_assets.engine.postgres.session import Cursor, rows, transaction
@@ -40,12 +41,14 @@ WHERE target_schema = %s AND target_table = %s
 """
 
 
-def remembered(target_url: str, target: RelationName, *, load: bool = False) -> Remembered:
+def remembered(
+    target_url: DatabaseOrUrl, target: RelationName, *, load: bool = False
+) -> Remembered:
     """What `forget` would drop; raises SyncError, NoSuchRelation where there is nothing."""
     return ask(target_url, lambda cursor: _remembered(cursor, target, load=load), "target")
 
 
-def forget(target_url: str, target: RelationName, *, load: bool = False) -> Remembered:
+def forget(target_url: DatabaseOrUrl, target: RelationName, *, load: bool = False) -> Remembered:
     """Drop a table's state and receipts, and what a load has brought that is not done; or only that: `load`.
 
     The table itself stays as it is: without its state, a run that meets it again takes it for one that

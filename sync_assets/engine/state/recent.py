@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName, parts_of
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.state import tables
@@ -50,7 +51,7 @@ WHERE id > %s ORDER BY id
 """
 
 
-def recent(url: str, targets: Sequence[RelationName], since: int | None) -> Recent:
+def recent(url: DatabaseOrUrl, targets: Sequence[RelationName], since: int | None) -> Recent:
     """The receipts of these tables after a number, or of the last minutes; raises SyncError."""
 
     def look(cursor: Cursor) -> Recent:

@@ -21,6 +21,7 @@ from sync_assets.engine.compare.scan import End
 from sync_assets.engine.compare.sides import rows_of_source
 from sync_assets.engine.compare.tally import MOST_HASHES, Tally
 from sync_assets.engine.context import Run
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import transaction
@@ -89,7 +90,7 @@ class CopyComparison:
 
 
 def compare_copy(
-    urls: tuple[str, str],
+    urls: tuple[DatabaseOrUrl, DatabaseOrUrl],
     copy: Copy,
     *,
     workers: WorkerConfig | int | None = None,

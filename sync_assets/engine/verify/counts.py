@@ -13,6 +13,7 @@ from psycopg2.sql import SQL, Identifier
 from sync_assets.engine import errors
 from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import ask
 from sync_assets.engine.postgres.session import Cursor, row
 from sync_assets.engine.table import SyncMode, Table
@@ -56,7 +57,7 @@ class Drift:
     extra: tuple[str, ...]
 
 
-def check_key(target_url: str, table: Table) -> KeyCheck | None:
+def check_key(target_url: DatabaseOrUrl, table: Table) -> KeyCheck | None:
     """Count what breaks the key on the target, by its rows and not by its index; raises SyncError.
 
     None where the table is synced without a key.
@@ -93,12 +94,12 @@ def _key_of(cursor: Cursor, table: Table, columns: Sequence[str]) -> KeyCheck:
     return KeyCheck(tuple(columns), total, nulls, duplicates)
 
 
-def count_rows(source_url: str, target_url: str, table: Table) -> RowCount:
+def count_rows(source_url: DatabaseOrUrl, target_url: DatabaseOrUrl, table: Table) -> RowCount:
     """Count the rows of both ends, under the table's lock; raises SyncError."""
     return on_both(source_url, target_url, table, _counts)
 
 
-def schema_drift(source_url: str, target_url: str, table: Table) -> Drift:
+def schema_drift(source_url: DatabaseOrUrl, target_url: DatabaseOrUrl, table: Table) -> Drift:
     """Compare the columns of both ends; raises SyncError."""
     return on_both(source_url, target_url, table, _drift)
 

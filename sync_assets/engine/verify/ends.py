@@ -11,6 +11,7 @@ from psycopg2.sql import SQL, Composable
 from sync_assets.engine import errors
 from sync_assets.engine.compare.sides import awaited_by, live_rows, may_have_changed
 from sync_assets.engine.postgres import identifiers
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.lock import locked
@@ -84,7 +85,10 @@ def are_empty(ends: BothEnds) -> bool:
 
 
 def on_both(
-    source_url: str, target_url: str, table: Table, work: Callable[[BothEnds], Result]
+    source_url: DatabaseOrUrl,
+    target_url: DatabaseOrUrl,
+    table: Table,
+    work: Callable[[BothEnds], Result],
 ) -> Result:
     """Do `work` on both ends, under the table's lock; raises SyncError."""
     sessions = Sessions(source_url, target_url)

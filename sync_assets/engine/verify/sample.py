@@ -12,6 +12,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.compare.checksum import Rows
 from sync_assets.engine.compare.sides import rows_of_source, rows_of_target
 from sync_assets.engine.layout.keys import choose_key
+from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.equality import equality_of, given_keys, same_key
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import row, rows
@@ -51,7 +52,9 @@ class Sample:
         return self.rows > 0 or self.empty
 
 
-def sample_rows(source_url: str, target_url: str, table: Table, share: float) -> Sample | None:
+def sample_rows(
+    source_url: DatabaseOrUrl, target_url: DatabaseOrUrl, table: Table, share: float
+) -> Sample | None:
     """Compare rows taken at random from the source with the target; raises SyncError.
 
     Left out are rows that changed since the last sync. It finds what is wrong or missing on the

@@ -19,7 +19,6 @@ from sync_assets.cli import main
 from sync_assets.engine.state.export_import import export_state
 from sync_assets.private_server.server import PostgresServer, free_port
 from sync_assets_tests.fixtures.pair import Pair, execute
-from sync_assets_tests.fixtures.servers import running_server
 
 PASSWORD = "s3cr3t-w0rd"
 ROLE = "bad_input_role"
@@ -65,13 +64,6 @@ def cases(section: str, code: int) -> list[Any]:
         for values in yaml.safe_load(TABLE.read_text(encoding="utf-8"))[section]
     ]
     return [pytest.param(case, id=case.name) for case in found]
-
-
-@pytest.fixture(scope="module")
-def guarded() -> Iterator[PostgresServer]:
-    """A server that asks for a password on its TCP port."""
-    with running_server("18", tcp=True) as server:
-        yield server
 
 
 @pytest.fixture

@@ -20,7 +20,7 @@ from sync_assets.engine.errors import (
     ServerCancelled,
     SourceChanged,
 )
-from sync_assets.engine.postgres.connection import connect
+from sync_assets.engine.postgres.access.connect import connect
 from sync_assets.engine.postgres.driver_errors import Greeting, Side, classify
 from sync_assets.engine.postgres.session import row, transaction
 from sync_assets.engine.progress import Progress

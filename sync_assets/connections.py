@@ -1,0 +1,53 @@
+"""The connections by name, as the environment has them: `source` is what SYNC_SOURCE_… says."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from sync_assets.engine.errors import ConfigurationError
+from sync_assets.engine.postgres.access.database import PASSWORD_LIFETIME, Database
+
+SET_URL = "Set it to the database's URL, for example postgresql://user@host/database."
+"""The remedy where the variable of a connection is not set."""
+
+LIFETIME = "SYNC_PASSWORD_LIFETIME"
+"""For how many seconds a printed password is used again, whatever connection it is for."""
+
+
+def url_variable(connection: str) -> str:
+    """The environment variable that holds a connection's URL: SYNC_SOURCE_URL for `source`."""
+    return _variable(connection, "URL")
+
+
+def command_variable(connection: str) -> str:
+    """The variable of the command that prints a connection's password."""
+    return _variable(connection, "PASSWORD_COMMAND")
+
+
+def database_of(connection: str, environment: Mapping[str, str]) -> Database:
+    """The database of a connection; raises ConfigurationError where it has no URL."""
+    variable = url_variable(connection)
+    url = environment.get(variable, "").strip()
+    if not url:
+        raise ConfigurationError(f"{variable} is not set", remedy=SET_URL)
+    command = environment.get(command_variable(connection), "").strip()
+    return Database(url, command or None, password_lifetime(environment))
+
+
+def password_lifetime(environment: Mapping[str, str]) -> float:
+    """For how many seconds a printed password is used again; raises ConfigurationError."""
+    text = environment.get(LIFETIME, "").strip()
+    try:
+        seconds = float(text) if text else PASSWORD_LIFETIME
+    except ValueError:
+        seconds = -1.0
+    if not 0 <= seconds < float("inf"):
+        raise ConfigurationError(
+            f"{LIFETIME} is {text!r}",
+            remedy="Write seconds, from 0 up: 0 runs the command for each connection.",
+        )
+    return seconds
+
+
+def _variable(connection: str, what: str) -> str:
+    return f"SYNC_{connection.upper()}_{what}"
