@@ -24,6 +24,11 @@ def command_variable(connection: str) -> str:
     return _variable(connection, "PASSWORD_COMMAND")
 
 
+def ssh_variable(connection: str) -> str:
+    """The variable of the SSH destination that a connection goes through."""
+    return _variable(connection, "SSH")
+
+
 def database_of(connection: str, environment: Mapping[str, str]) -> Database:
     """The database of a connection; raises ConfigurationError where it has no URL."""
     variable = url_variable(connection)
@@ -31,7 +36,8 @@ def database_of(connection: str, environment: Mapping[str, str]) -> Database:
     if not url:
         raise ConfigurationError(f"{variable} is not set", remedy=SET_URL)
     command = environment.get(command_variable(connection), "").strip()
-    return Database(url, command or None, password_lifetime(environment))
+    ssh = environment.get(ssh_variable(connection), "").strip()
+    return Database(url, command or None, password_lifetime(environment), ssh or None)
 
 
 def password_lifetime(environment: Mapping[str, str]) -> float:

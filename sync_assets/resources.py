@@ -5,7 +5,7 @@ import os
 import dagster as dg
 from pydantic import Field
 
-from sync_assets.connections import command_variable, password_lifetime, url_variable
+from sync_assets.connections import command_variable, password_lifetime, ssh_variable, url_variable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.access.database import Database
 
@@ -23,6 +23,11 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
         repr=False,
     )
 
+    ssh: str | None = Field(
+        default=None,
+        description="The SSH destination to go through: user@host, a Host of ~/.ssh/config or ssh://user@host:port.",
+    )
+
     def connection_url(self) -> str:
         """The URL to connect to; raises ConfigurationError if it is empty."""
         if not self.url.strip():
@@ -34,8 +39,9 @@ class PostgresResource(dg.ConfigurableResource["PostgresResource"]):
 
     def database(self) -> Database:
         """The database with what it takes to get in; raises ConfigurationError if the URL is empty."""
-        command = (self.password_command or "").strip()
-        return Database(self.connection_url(), command or None, password_lifetime(os.environ))
+        command, ssh = (self.password_command or "").strip(), (self.ssh or "").strip()
+        lifetime = password_lifetime(os.environ)
+        return Database(self.connection_url(), command or None, lifetime, ssh or None)
 
 
 def bound_from_environment(connections: set[str]) -> dict[str, PostgresResource]:
@@ -44,8 +50,14 @@ def bound_from_environment(connections: set[str]) -> dict[str, PostgresResource]
 
 
 def _bound(connection: str) -> PostgresResource:
-    url, command = dg.EnvVar(url_variable(connection)), command_variable(connection)
-    # Dagster refuses a variable that is not set, and this one need not be.
-    if not os.environ.get(command, "").strip():
-        return PostgresResource(url=url)
-    return PostgresResource(url=url, password_command=dg.EnvVar(command))
+    variables = {
+        "password_command": command_variable(connection),
+        "ssh": ssh_variable(connection),
+    }
+    # Dagster refuses a variable that is not set, and these need not be.
+    given = {
+        field: dg.EnvVar(name)
+        for field, name in variables.items()
+        if os.environ.get(name, "").strip()
+    }
+    return PostgresResource(url=dg.EnvVar(url_variable(connection)), **given)

@@ -19,6 +19,7 @@ pytest_plugins = [
     "sync_assets_tests.fixtures.servers",
     "sync_assets_tests.fixtures.pair",
     "sync_assets_tests.fixtures.guarded",
+    "sync_assets_tests.fixtures.bastion",
     "sync_assets_tests.fixtures.replicated",
     "sync_assets_tests.fixtures.inbox",
     "sync_assets_tests.fixtures.live",

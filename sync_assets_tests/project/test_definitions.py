@@ -69,11 +69,12 @@ def test_connections_are_bound_to_their_variables_and_need_no_value_yet(tmp_path
     assert all(isinstance(resource, PostgresResource) for resource in resources.values())
 
 
-def test_a_connection_that_is_not_called_source_has_a_command_of_its_own_name(
+def test_a_connection_that_is_not_called_source_has_its_own_command_and_bastion(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SYNC_ERP_URL", "postgresql://u@h/d")
     monkeypatch.setenv("SYNC_ERP_PASSWORD_COMMAND", "echo s3cret")
+    monkeypatch.setenv("SYNC_ERP_SSH", "me@bastion")
     monkeypatch.setenv("SYNC_PASSWORD_LIFETIME", "60")
     (tmp_path / "defs.yaml").write_text(
         TABLES.replace("tables", "source_connection: erp\n  tables")
@@ -82,7 +83,7 @@ def test_a_connection_that_is_not_called_source_has_a_command_of_its_own_name(
     assert "s3cret" not in repr(bound)
     with dg.build_resources({"erp": bound}) as resources:
         database = resources.erp.database()
-    assert database == Database("postgresql://u@h/d", "echo s3cret", 60)
+    assert database == Database("postgresql://u@h/d", "echo s3cret", 60, "me@bastion")
 
 
 def test_definitions_are_read_once_per_process(tmp_path: Path) -> None:

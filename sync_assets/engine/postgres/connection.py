@@ -14,6 +14,7 @@ import psycopg2.extensions
 from sync_assets.engine import errors
 from sync_assets.engine.postgres.access.connect import connect, greet
 from sync_assets.engine.postgres.access.database import DatabaseOrUrl
+from sync_assets.engine.postgres.access.tunnels import tunnel_of
 from sync_assets.engine.postgres.driver_errors import (
     Greeting,
     Side,
@@ -145,7 +146,7 @@ class Sessions:
             return work()
         except psycopg2.Error as error:
             trace = error.__traceback__
-            failure = classify(error, self._greeting_of(error))
+            failure = self.explained(error)
             if self.cancelled:
                 failure = errors.Cancelled("the run was cancelled")
         except OSError as error:
@@ -159,7 +160,17 @@ class Sessions:
 
     def explained(self, error: psycopg2.Error, place: str = "") -> errors.SyncError:
         """The SyncError for what happened, at a place among the rows where that is known."""
-        return classify(error, self._greeting_of(error), place)
+        failure = classify(error, self._greeting_of(error), place)
+        if isinstance(failure, errors.ConnectionLost):
+            return self._lost_tunnel() or failure
+        return failure
+
+    def _lost_tunnel(self) -> errors.SyncError | None:
+        """What ended a tunnel that connections of this run went through, if one has ended."""
+        through = {tunnel_of(held): its.side for held, its in list(self._met.items())}
+        return next(
+            filter(None, (each.death(side) for each, side in through.items() if each)), None
+        )
 
     def check(self) -> None:
         """Raise Cancelled once somebody has asked for it."""

@@ -73,10 +73,10 @@ _PATIENCE = {
 }
 
 
-def opened(url: str, application: str, password: str | None = None) -> Connection:
+def opened(url: str, application: str, **instead: str) -> Connection:
     """A connection with our time-outs where the URL has none, whose values are quoted as they are read.
 
-    `password`, where there is one, is not the URL's.
+    `instead` is taken in place of what the URL has, by libpq's names.
 
     The driver quotes every value by what standard_conforming_strings was when it connected: were that
     off, a value could end its own quotes in a transaction that sets it on. Raises the driver's errors.
@@ -89,7 +89,7 @@ def opened(url: str, application: str, password: str | None = None) -> Connectio
         application_name=application,
         client_encoding="UTF8",
         **patience,
-        **({} if password is None else {"password": password}),
+        **instead,
     )
     connection: Connection = connect()
     if connection.get_parameter_status("standard_conforming_strings") == "off":

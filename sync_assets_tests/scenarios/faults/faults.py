@@ -18,12 +18,13 @@ from types import MappingProxyType
 from typing import Any, Literal, get_args
 from unittest import mock
 
-from sync_assets.engine import DataCopyEngine, Phase, Receipt, SyncError, TransientError
+from sync_assets.engine import Database, DataCopyEngine, Phase, Receipt, SyncError, TransientError
 from sync_assets.engine.errors import OutOfSpace
 from sync_assets.engine.plan import chunks
 from sync_assets.engine.progress import Progress
 from sync_assets.private_server.account import server_account
 from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.bastion import tunnels
 from sync_assets_tests.fixtures.full_disk import SmallDisk, small_disk
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.proxy import Proxy
@@ -72,6 +73,8 @@ class Ends:
     batch_disk: SmallDisk
     target_disk: SmallDisk
     batch_dir: Path
+    bastion: str | None = None
+    """Where runs go through SSH, on top of the proxies."""
 
     @property
     def through(self) -> Pair:
@@ -84,10 +87,9 @@ class Ends:
     ) -> Receipt:
         """One run in this process; `strike` hears of each of its steps."""
         mode = options.pop("mode", "xmin_incremental")
-        pair = self.through
-        engine = DataCopyEngine(
-            pair.source_url, pair.target_url, batch_dir=self.batch_dir, on_progress=strike
-        )
+        pair, ssh = self.through, self.bastion
+        urls = (Database(url, ssh=ssh) for url in (pair.source_url, pair.target_url))
+        engine = DataCopyEngine(*urls, batch_dir=self.batch_dir, on_progress=strike)
         with MANY_WORKERS():
             return engine.copy_table_data(source, target, mode, **options)
 
@@ -209,7 +211,18 @@ def _end_sessions(side: str, how: str) -> Strike:
     return strike
 
 
+def _kill_tunnel(side: str) -> Strike:
+    def strike(ends: Ends) -> None:
+        leads_to = f":127.0.0.1:{getattr(ends, f'{side}_proxy').port}"
+        (ssh,) = (each for each in tunnels() if leads_to in " ".join(each.cmdline()))
+        ssh.kill()
+
+    return strike
+
+
 OUR_KILL = "our SIGKILL"
+THROUGH_A_BASTION = frozenset({"source tunnel killed", "target tunnel killed"})
+"""Faults of a run whose connections go through SSH."""
 
 FAULTS: Mapping[str, Strike] = MappingProxyType(
     {
@@ -231,6 +244,8 @@ FAULTS: Mapping[str, Strike] = MappingProxyType(
         "target stalled": _stall("target"),
         "source 20 ms away": _slow("source"),
         "target 20 ms away": _slow("target"),
+        "source tunnel killed": _kill_tunnel("source"),
+        "target tunnel killed": _kill_tunnel("target"),
     }
 )
 HARMLESS = frozenset(fault for fault in FAULTS if "stalled" in fault or "20 ms" in fault)

@@ -19,6 +19,7 @@ from sync_assets_tests.scenarios.faults.faults import (
     OTHERS,
     OUR_KILL,
     STEPS,
+    THROUGH_A_BASTION,
     Ends,
     at,
     is_of_the_right_kind,
@@ -68,7 +69,10 @@ def ends(each_way: Callable[[Way], Ends], request: pytest.FixtureRequest) -> Ite
     """The two ends of the way that a cell takes, in good order before and after it."""
     found = each_way(request.param)
     found.mend()
+    if request.getfixturevalue("fault") in THROUGH_A_BASTION:
+        found.bastion = request.getfixturevalue("bastion").name
     yield found
+    found.bastion = None
     found.mend()
 
 
@@ -111,6 +115,8 @@ def test_any_fault_at_any_step(ends: Ends, table: str, fault: str, step: Phase) 
     else:
         error = struck(ends, table, fault, step, **options)
         assert error is None or is_of_the_right_kind(error, fault), repr(error)
+        # What a run that has lost its tunnel says is that.
+        assert error is None or ("SSH tunnel" in str(error)) == (fault in THROUGH_A_BASTION)
         expected = outcome(fault, step)
         assert expected == "either" or (error is not None) == (expected == "fails"), error
     ends.mend()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 
 import psycopg2
 import psycopg2.errors
@@ -12,6 +13,8 @@ from sync_assets.engine import errors
 from sync_assets.engine.postgres import time_outs
 from sync_assets.engine.postgres.access.database import Database, DatabaseOrUrl, as_database
 from sync_assets.engine.postgres.access.password import printed_password
+from sync_assets.engine.postgres.access.places import check_destination, places_behind
+from sync_assets.engine.postgres.access.tunnels import carry, tunnel_to
 from sync_assets.engine.postgres.driver_errors import (
     Greeting,
     Side,
@@ -59,24 +62,44 @@ _PRINTED = (
 
 
 def _opened(database: Database, side: Side) -> Connection:
+    """A connection, through a tunnel where there is to be one; raises SyncError and the driver's errors."""
+    if database.ssh is None:
+        return _let_in(database, side, {})
+    tunnel = tunnel_to(database.ssh, places_behind(database), side)
+    before = tunnel.lines
+    try:
+        connection = _let_in(database, side, tunnel.way)
+    except psycopg2.Error as error:
+        if not isinstance(connect_failure(error, side), errors.ConnectionLost):
+            raise
+        failure = tunnel.failure(side, before)
+        if failure is None:
+            raise
+    else:
+        carry(connection, tunnel)
+        return connection
+    raise failure
+
+
+def _let_in(database: Database, side: Side, way: Mapping[str, str]) -> Connection:
     """A connection with the password that is kept or, where a server refuses that, with a new one."""
     if database.password_command is None:
-        return opened(database.url, APPLICATION)
+        return opened(database.url, APPLICATION, **way)
     printed, lifetime = printed_password(database.password_command), database.password_lifetime
     password = printed.get(lifetime, side)
     try:
-        return opened(database.url, APPLICATION, password)
+        return opened(database.url, APPLICATION, password=password, **way)
     except psycopg2.Error as error:
         if not may_be_the_password(error):
             raise
         newer = printed.get(lifetime, side, refused=password)
         if newer == password:
             raise
-    return opened(database.url, APPLICATION, newer)
+    return opened(database.url, APPLICATION, password=newer, **way)
 
 
 def check_database(given: DatabaseOrUrl, name: str) -> None:
-    """Refuse a URL that libpq would misread, and two passwords for one database.
+    """Refuse a URL that libpq would misread, two passwords for one database, and a tunnel to nowhere.
 
     `name` says which database it is. Raises ConfigurationError.
     """
@@ -88,6 +111,8 @@ def check_database(given: DatabaseOrUrl, name: str) -> None:
             f"the {name} URL has a password, and there is a password command, too",
             remedy="Take the password out of the URL, or unset the command: one of them is meant.",
         )
+    if database.ssh is not None:
+        check_destination(database, name)
 
 
 def check_url(url: str, name: str) -> None:

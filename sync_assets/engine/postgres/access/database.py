@@ -13,12 +13,14 @@ class Database:
     """One database by its libpq URL or DSN; `repr` shows none of what may hold a password.
 
     `password_command` is run, without a shell, and prints the password, which is then used for
-    `password_lifetime` seconds by all connections of this process.
+    `password_lifetime` seconds by all connections of this process. `ssh` is the destination, as `ssh`
+    takes it, of a tunnel that connections go through; the URL's host and port are then as seen from there.
     """
 
     url: str = field(repr=False)
     password_command: str | None = field(default=None, repr=False)
     password_lifetime: float = PASSWORD_LIFETIME
+    ssh: str | None = None
 
 
 DatabaseOrUrl = str | Database
