@@ -20,6 +20,7 @@ pytest_plugins = [
     "sync_assets_tests.fixtures.pair",
     "sync_assets_tests.fixtures.guarded",
     "sync_assets_tests.fixtures.bastion",
+    "sync_assets_tests.fixtures.tls",
     "sync_assets_tests.fixtures.replicated",
     "sync_assets_tests.fixtures.inbox",
     "sync_assets_tests.fixtures.live",

@@ -16,6 +16,7 @@ from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.status import TableStatus
 from sync_assets.engine.inspection.why import Why
+from sync_assets.engine.postgres.access.transport import Way
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.forecast import Forecast
 from sync_assets.engine.state.forget import Remembered
@@ -203,7 +204,10 @@ class CompareDocument:
 
 @dataclass(frozen=True)
 class CheckedServer:
-    """An end that answered; `changed_pages` says by what a source names them, where it can."""
+    """An end that answered; `changed_pages` says by what a source names them, where it can.
+
+    `encrypted_by` is a version of TLS, or GSSAPI; `verified` what the server's certificate was compared with.
+    """
 
     side: Literal["source", "target"]
     version: str
@@ -211,6 +215,9 @@ class CheckedServer:
     role: str
     standby: bool
     changed_pages: str | None
+    way: Way
+    encrypted_by: str | None
+    verified: Literal["authority", "name"] | None
 
     @classmethod
     def of(cls, server: Server, changed_pages: str | None) -> CheckedServer:
@@ -222,6 +229,9 @@ class CheckedServer:
             server.role,
             server.standby,
             changed_pages,
+            server.transport.way,
+            server.transport.encrypted_by,
+            server.transport.verified,
         )
 
 

@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from sync_assets.config.model import SyncedTable, TableSyncConfig
     from sync_assets.engine.check.check import Checked
     from sync_assets.engine.check.finding import Finding
+    from sync_assets.engine.postgres.access.transport import Transport
 
 COLOURS = {"blocking": "red", "warning": "yellow", "note": "blue"}
 INDENT = " " * 10
@@ -203,7 +204,7 @@ def _print(found: list[Checked], *, everything: bool) -> None:
                 kind = "standby" if server.standby else "primary"
                 say(
                     f"{server.side}: PostgreSQL {server.version_text} ({kind}), database"
-                    f" {server.database}, role {server.role}"
+                    f" {server.database}, role {server.role}{_told(server.transport)}"
                 )
         if each.changed_pages:
             say(f"source: names the pages that changed, by {each.changed_pages}")
@@ -214,6 +215,10 @@ def _print(found: list[Checked], *, everything: bool) -> None:
     blocking = sum(map(_is_blocking, findings))
     many = "finding" if len(findings) == 1 else "findings"
     say(f"{len(findings):,} {many}, {blocking:,} blocking.")
+
+
+def _told(transport: Transport) -> str:
+    return f", {transport}" if str(transport) else ""
 
 
 def _kind(finding: Finding) -> tuple[str, ...]:

@@ -89,6 +89,8 @@ CHECKS: tuple[Callable[[Facts], Iterator[Finding]], ...] = (
     on_servers.unchecked_encoding,
     on_sessions.unseen_sessions,
     on_sessions.poolers,
+    on_sessions.plain_text,
+    on_sessions.unverified,
     on_sessions.connection_room,
     on_sessions.batch_room,
     on_sessions.clocks,

@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from sync_assets.engine.check.facts import Facts
-from sync_assets.engine.check.finding import Finding, blocks, warning
+from sync_assets.engine.check.finding import Finding, blocks, note, warning
 from sync_assets.engine.check.on_servers import LIVABLE
+from sync_assets.engine.check.server_facts import Server
 from sync_assets.engine.names import quoted
 from sync_assets.engine.pause import grant_to
+from sync_assets.engine.postgres.access.transport import GSSAPI
 from sync_assets.engine.postgres.time_outs import NAMES as TIME_OUTS
 
 CLOCK_SECONDS = 5.0
@@ -63,6 +65,49 @@ def poolers(facts: Facts) -> Iterator[Finding]:
                 f"SYNC_{server.side.upper()}_URL: the server's own host and port, or a pooler with"
                 " pool_mode = session",
             )
+
+
+def plain_text(facts: Facts) -> Iterator[Finding]:
+    """A connection over a network that is not encrypted: rows are read by whoever listens."""
+    for server in facts.servers:
+        its = server.transport
+        if its.encrypted_by is None and its.way == "network":
+            yield warning(
+                server.side,
+                "the connection is not encrypted: whoever listens on the network reads the rows",
+                f"{_verified_url(server)}  # and ssl = on in its postgresql.conf",
+            )
+        if its.encrypted_by is None and its.way == "tunnel":
+            yield note(
+                server.side,
+                "the connection is encrypted by SSH as far as the bastion, and from there on it is not",
+                f"{_verified_url(server)}  # needs ssl = on in its postgresql.conf",
+            )
+
+
+def unverified(facts: Facts) -> Iterator[Finding]:
+    """Encryption with a server that nobody has verified: another one in between would not be noticed."""
+    for server in facts.servers:
+        its = server.transport
+        reached = its.way in ("network", "tunnel")
+        if reached and its.encrypted_by not in (None, GSSAPI) and its.verified is None:
+            yield note(
+                server.side,
+                f"the connection is encrypted, but sslmode={its.sslmode} does not verify with whom: a"
+                " machine in between could read and change what travels",
+                _verified_url(server),
+            )
+        elif reached and its.verified == "authority":
+            yield note(
+                server.side,
+                f"sslmode={its.sslmode} verifies who has signed the certificate, and not that it is this"
+                " host's: with an authority for everybody, anybody has one",
+                _verified_url(server),
+            )
+
+
+def _verified_url(server: Server) -> str:
+    return f"SYNC_{server.side.upper()}_URL: …?sslmode=verify-full&sslrootcert=/path/of/the/authority.pem"
 
 
 def connection_room(facts: Facts) -> Iterator[Finding]:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from sync_assets.engine.postgres import time_outs
+from sync_assets.engine.postgres.access.transport import Transport, transport_of
 from sync_assets.engine.postgres.driver_errors import Side
 from sync_assets.engine.postgres.session import Connection, row, rows, transaction
 
@@ -58,6 +59,7 @@ class Server:
     free_connections: int
     settings: Mapping[str, str]
     open_transactions: tuple[OpenTransaction, ...]
+    transport: Transport
     event_triggers: tuple[str, ...] = ()
 
 
@@ -70,7 +72,8 @@ SELECT current_setting('server_version'), current_user::text, current_database()
          AND has_function_privilege('pg_control_checkpoint()', 'EXECUTE'),
        pg_has_role('pg_read_all_stats', 'USAGE'), current_setting('server_encoding'),
        has_database_privilege(current_database(), 'CREATE'),
-       to_regnamespace('sync_assets') IS NOT NULL
+       to_regnamespace('sync_assets') IS NOT NULL,
+       (SELECT encrypted FROM pg_stat_gssapi WHERE pid = pg_backend_pid())
 FROM pg_current_snapshot() AS s
 """
 
@@ -132,7 +135,7 @@ def read_server(connection: Connection, side: Side) -> Server:
         began = time.time()
         version, role, database, standby, clock, pid, *rest = row(cursor, _SERVER)
         spent = time.time() - began
-        age, distance, identifies, sees_all, encoding, creates, state = rest
+        age, distance, identifies, sees_all, encoding, creates, state, gssapi = rest
         return Server(
             side=side,
             version=connection.server_version,
@@ -155,5 +158,6 @@ def read_server(connection: Connection, side: Side) -> Server:
             free_connections=row(cursor, _FREE)[0],
             settings=dict(rows(cursor, _SETTINGS, (list(SETTINGS),))),
             open_transactions=tuple(OpenTransaction(*each) for each in rows(cursor, _OPEN)),
+            transport=transport_of(connection, gssapi=bool(gssapi)),
             event_triggers=tuple(name for (name,) in rows(cursor, _EVENT_TRIGGERS)),
         )

@@ -42,9 +42,7 @@ def connect(given: DatabaseOrUrl, side: Side) -> tuple[Connection, Greeting]:
     try:
         connection = _opened(database, side)
     except psycopg2.Error as error:
-        failure = connect_failure(error, side)
-        if database.password_command and failure.remedy == errors.ConnectionFailed("").remedy:
-            failure.remedy = _PRINTED
+        failure = _failure(error, database, side)
     if failure:
         raise failure
     connection.autocommit = True
@@ -55,6 +53,22 @@ def connect(given: DatabaseOrUrl, side: Side) -> tuple[Connection, Greeting]:
         raise
 
 
+def _failure(error: psycopg2.Error, database: Database, side: Side) -> errors.SyncError:
+    """What a connection that was not made ends with, and what of its ways in may be at fault."""
+    failure = connect_failure(error, side)
+    parts = psycopg2.extensions.parse_dsn(database.url)
+    if parts.get("sslnegotiation") == "direct" and "SSL" in failure.message:
+        # A server that knows of no such beginning hangs up, as one that goes down does.
+        return errors.ConnectionFailed(failure.message, remedy=_NEGOTIATED)
+    if database.password_command and failure.remedy == errors.ConnectionFailed("").remedy:
+        failure.remedy = _PRINTED
+    return failure
+
+
+_NEGOTIATED = (
+    "Leave sslnegotiation=direct out of the URL where the server is older than PostgreSQL 17, has no TLS, or "
+    "has a proxy before it that wants to be asked first."
+)
 _PRINTED = (
     "Check host, port, database and role in the URL, and what the password command prints: it must be "
     "that role's password."
