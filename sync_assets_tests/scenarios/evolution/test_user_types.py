@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sync_assets.engine.errors import ConfigurationError, SchemaConflict, UnsupportedRelation
@@ -148,7 +150,7 @@ def test_the_text_of_an_enum_is_followed_and_nothing_made_of_it(pair: Pair) -> N
         """CREATE TABLE t (id integer PRIMARY KEY, "M" "the ""mood")""",
         "INSERT INTO t VALUES (1, 'low'), (2, 'high'), (3, NULL)",
     )
-    shown = {"expressions": {"M": ' "M" ::text'}}
+    shown: dict[str, Any] = {"expressions": {"M": ' "M" ::text'}}
     pair.sync(**shown)
     pair.source("UPDATE t SET \"M\" = 'low' WHERE id = 2")
     assert not pair.sync(**shown).full

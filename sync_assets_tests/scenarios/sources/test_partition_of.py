@@ -245,7 +245,7 @@ def test_an_enum_of_each_source_meets_the_others_as_text(pair: Pair) -> None:
             f"CREATE TABLE {region}.orders (id integer PRIMARY KEY, v {region}.mood)",
             f"INSERT INTO {region}.orders VALUES (1, '{region}'), (2, 'well')",
         )
-    text = {"expressions": {"v": '"v"::text'}}
+    text: dict[str, Any] = {"expressions": {"v": '"v"::text'}}
     assert [synced(pair, region, **text).full for region in ("eu", "us")] == [True, True]
     pair.source("UPDATE us.orders SET v = 'us' WHERE id = 2")
     changed = synced(pair, "us", **text)
