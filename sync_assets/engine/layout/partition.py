@@ -223,6 +223,12 @@ def _require_list(part: PartitionOf, relation: Relation, whole: Partitioned) -> 
             remedy="Name another table in partition_of, to be created; or rename this one: "
             f"ALTER TABLE {part.table.as_sql} RENAME TO {quoted(object_name(part.table.name, 'old'))};",
         )
+    if whole.above is not None:
+        raise errors.SchemaConflict(
+            f"{part.table} is itself a partition of {whole.above}, by which its columns are defined",
+            remedy=f"Take it out: ALTER TABLE {whole.above.as_sql} DETACH PARTITION {part.table.as_sql};"
+            " or name another table in partition_of, to be created.",
+        )
     if column.type != TEXT:
         raise errors.SchemaConflict(
             f"column {part.column!r} of {part.table} is {column.type}, not {TEXT}",

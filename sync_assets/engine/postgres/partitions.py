@@ -17,7 +17,7 @@ class Partitioned:
 
     `bounds` says of each partition what it takes, as in FOR VALUES IN ('eu'), `defaults` what the column
     by which it is told has in rows that name none. `detaching` is one that DETACH … CONCURRENTLY has not
-    taken out to the end.
+    taken out to the end. `above` is what it is a partition of itself.
     """
 
     name: RelationName
@@ -28,6 +28,7 @@ class Partitioned:
     bounds: Mapping[RelationName, str] = field(default_factory=dict)
     defaults: Mapping[RelationName, str | None] = field(default_factory=dict)
     detaching: RelationName | None = None
+    above: RelationName | None = None
 
 
 _PARTITIONED = """
@@ -40,7 +41,10 @@ SELECT wanted.schema, wanted.name, n.oid IS NOT NULL, coalesce(p.partstrat = 'l'
         LEFT JOIN pg_attribute key ON key.attrelid = c.oid AND key.attnum = p.partattrs[0]
         LEFT JOIN pg_attribute a ON a.attrelid = pc.oid AND a.attname = key.attname
         LEFT JOIN pg_attrdef d ON d.adrelid = pc.oid AND d.adnum = a.attnum
-        WHERE i.inhparent = c.oid AND pc.relispartition ORDER BY pc.oid)
+        WHERE i.inhparent = c.oid AND pc.relispartition ORDER BY pc.oid),
+  (SELECT jsonb_build_array(an.nspname, ac.relname) FROM pg_inherits i
+   JOIN pg_class ac ON ac.oid = i.inhparent JOIN pg_namespace an ON an.oid = ac.relnamespace
+   WHERE i.inhrelid = c.oid AND c.relispartition)
 FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 LEFT JOIN pg_namespace n ON n.nspname = wanted.schema
 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
@@ -57,7 +61,9 @@ def read_partitioned(
         return {}
     there = read_relations(cursor, wanted)
     found: dict[RelationName | None, Partitioned] = {}
-    for schema, name, exists, by_list, owned, parts in rows(cursor, _PARTITIONED, parts_of(wanted)):
+    for schema, name, exists, by_list, owned, parts, above in rows(
+        cursor, _PARTITIONED, parts_of(wanted)
+    ):
         table = RelationName(schema, name)
         by_name = {RelationName(*part[:2]): part[2:] for part in parts}
         found[table] = Partitioned(
@@ -69,6 +75,7 @@ def read_partitioned(
             {part: bound for part, (bound, _, _) in by_name.items()},
             {part: default for part, (_, default, _) in by_name.items()},
             next((part for part, (*_, pending) in by_name.items() if pending), None),
+            RelationName(*above) if above else None,
         )
     return found
 

@@ -313,6 +313,13 @@ REFUSED = {
     "a plain table": (["CREATE TABLE orders (id integer)"], "not partitioned by a list"),
     "another column": ([WHOLE.replace("LIST (region)", "LIST (v)")], "not partitioned by a list"),
     "ranges": ([WHOLE.replace("LIST", "RANGE")], "not partitioned by a list"),
+    "a partition itself": (
+        [
+            WHOLE.replace("orders", "above"),
+            "CREATE TABLE orders PARTITION OF above FOR VALUES IN ('eu') PARTITION BY LIST (region)",
+        ],
+        "itself a partition of public.above",
+    ),
     "NOT NULL": (
         [WHOLE.replace("region text", "region text, n integer NOT NULL")],
         "'n' of public",
