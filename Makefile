@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test oldest coverage random storm loads torture soak check lint docs dist bench newcomer reference lock clean
+.PHONY: help install demo ui test oldest coverage versions random storm loads torture soak check lint docs dist bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -36,6 +36,11 @@ coverage: install  ## run the tests, and hold the lines they run to the floor in
 	SYNC_TEST_WAYS=both $(BIN)/coverage run -m pytest --numprocesses auto $(ARGS)
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
+
+versions: install  ## run what depends on PostgreSQL's version on 14, 16 and 17 too (WAYS=14-to-18,… chooses)
+	servers=$$($(BIN)/python scripts/fetch_servers.py) && SYNC_TEST_SERVERS=$$servers \
+		SYNC_TEST_WAYS=$(or $(WAYS),14-to-18,16-to-18,17-to-18,18-to-16,18-to-17) \
+		$(BIN)/pytest --numprocesses auto $(addprefix sync_assets_tests/,engine scenarios) $(ARGS)
 
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)
 	SYNC_TEST_WAYS=both SYNC_TEST_STORIES=$(or $(ROUNDS),250) SYNC_TEST_SEED=$(or $(SEED),$(shell date +%s)) \

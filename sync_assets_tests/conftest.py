@@ -6,6 +6,7 @@ import os
 import shutil
 import signal
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +14,7 @@ import psutil
 import pytest
 from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]
 
-from sync_assets_tests.fixtures.ways import take_turns
+from sync_assets_tests.fixtures.ways import TURNS, is_of_these_ways, take_turns
 
 pytest_plugins = [
     "sync_assets_tests.fixtures.servers",
@@ -73,11 +74,18 @@ class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annota
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no worker waits for another's at the end."""
-    if os.environ.get("SYNC_TEST_WAYS") != "both" and not any("::" in each for each in config.args):
-        turns = take_turns([item.nodeid for item in items])
-        config.hook.pytest_deselected(items=[each for each in items if each.nodeid not in turns])
-        items[:] = [each for each in items if each.nodeid in turns]
+    kept = {item.nodeid for item in items if is_of_these_ways(_parameters(item))}
+    if TURNS and not any("::" in each for each in config.args):
+        kept = set(take_turns(kept))
+    config.hook.pytest_deselected(items=[each for each in items if each.nodeid not in kept])
+    items[:] = [each for each in items if each.nodeid in kept]
     items.sort(key=lambda item: item.get_closest_marker("slow") is None)
+
+
+def _parameters(item: pytest.Item) -> Iterable[object]:
+    """The values of a test's parameters."""
+    found: dict[str, object] = getattr(getattr(item, "callspec", None), "params", {})
+    return found.values()
 
 
 @pytest.fixture(scope="session")

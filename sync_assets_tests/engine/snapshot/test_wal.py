@@ -25,16 +25,16 @@ from sync_assets.engine.snapshot.pages import Position
 from sync_assets.engine.snapshot.wal_tools import ChangedPages, Storage, Tools, Window
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import execute, vacuum_cuts
-from sync_assets_tests.fixtures.servers import NewDatabase
+from sync_assets_tests.fixtures.servers import NewDatabase, Servers
+from sync_assets_tests.fixtures.ways import Way
 
 ROWS = 20_000
 
 
-@pytest.fixture(params=["15", "18"])
-def source(request: pytest.FixtureRequest, new_database: NewDatabase) -> str:
-    """A database with a table of many pages, on 15, and on 18 with summaries."""
-    name = "server15" if request.param == "15" else "summarizing"
-    return prepared(new_database(request.getfixturevalue(name)))
+@pytest.fixture
+def source(way_by_page: Way, servers: Servers, new_database: NewDatabase) -> str:
+    """A database with a table of many pages, with summaries where the version has them."""
+    return prepared(new_database(servers(way_by_page[0], summaries=True)))
 
 
 @pytest.fixture

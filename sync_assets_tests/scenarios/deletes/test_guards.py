@@ -14,7 +14,8 @@ from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.snapshot.flush import Flush, is_flushed
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually
-from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, running_server
+from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, Servers, running_server
+from sync_assets_tests.fixtures.ways import Way
 
 LAZY = {
     # As little reaches the disk by itself as PostgreSQL allows.
@@ -28,17 +29,17 @@ LAZY = {
 }
 
 
-@pytest.fixture(params=["15", "18"])
-def lazy(request: pytest.FixtureRequest) -> Iterator[PostgresServer]:
+@pytest.fixture
+def lazy(way: Way) -> Iterator[PostgresServer]:
     """A server whose commits return before they are on disk."""
-    with running_server(request.param, LAZY) as server:
+    with running_server(way[0], LAZY) as server:
         yield server
 
 
 @pytest.fixture
-def apart(lazy: PostgresServer, server18: PostgresServer, new_database: NewDatabase) -> Pair:
+def apart(lazy: PostgresServer, way: Way, servers: Servers, new_database: NewDatabase) -> Pair:
     """A source that may crash, and a target elsewhere."""
-    return Pair(lazy.create_database("source"), new_database(server18))
+    return Pair(lazy.create_database("source"), new_database(servers(way[1])))
 
 
 def test_no_mark_outlives_a_crash_of_the_source_that_its_rows_did_not(

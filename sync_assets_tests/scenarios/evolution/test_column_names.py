@@ -22,6 +22,7 @@ from sync_assets.engine.verify.sample import sample_rows
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
+from sync_assets_tests.fixtures.ways import WAYS
 
 ENGINE = Path(sync_assets.engine.__file__).parent
 STATEMENT = re.compile(r"\b(SELECT|INSERT|UPDATE|DELETE|MERGE|JOIN|FROM|WHERE|COPY)\b")
@@ -110,11 +111,11 @@ FORMS: tuple[dict[str, Any], ...] = (
     {"deletes": "ignore", "full_refresh": True},
 )
 
-WAYS = itertools.cycle([("15", "18"), ("18", "15")])
-
 
 @pytest.mark.parametrize(
-    ("name", "versions"), list(zip(keys(), WAYS, strict=False)), indirect=["versions"]
+    ("name", "versions"),
+    list(zip(keys(), itertools.cycle(WAYS), strict=False)),
+    indirect=["versions"],
 )
 def test_a_column_may_have_any_name_that_our_statements_use(
     pair: Pair, name: str, monkeypatch: pytest.MonkeyPatch

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import functools
 import itertools
-import os
 import signal
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -13,6 +12,8 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import Phase, SyncError
+from sync_assets_tests.fixtures.servers import Servers
+from sync_assets_tests.fixtures.ways import BOTH_IN_ALL, WAYS, Way
 from sync_assets_tests.scenarios.faults.faults import (
     FAULTS,
     MATRIX,
@@ -26,11 +27,6 @@ from sync_assets_tests.scenarios.faults.faults import (
     outcome,
     two_ends,
 )
-
-Way = tuple[str, str]
-WAYS: tuple[Way, ...] = (("15", "18"), ("18", "15"))
-BOTH_WAYS = os.environ.get("SYNC_TEST_WAYS") == "both"
-"""By default the cells take turns."""
 
 SOME_STEPS = ("export", "load", "commit")
 CELLS: list[tuple[str, Phase]] = [(fault, step) for fault in MATRIX for step in STEPS]
@@ -50,16 +46,14 @@ ROWS = "SELECT id, v FROM {t} ORDER BY id"
 
 
 @pytest.fixture(scope="module")
-def each_way(request: pytest.FixtureRequest) -> Iterator[Callable[[Way], Ends]]:
+def each_way(servers: Servers) -> Iterator[Callable[[Way], Ends]]:
     """The two ends of a way, once for all cells."""
     with contextlib.ExitStack() as cleanup:
 
         @functools.cache
         def made(way: Way) -> Ends:
-            servers = [request.getfixturevalue(f"server{version}") for version in way]
-            for server in servers:
-                server.start()
-            return cleanup.enter_context(two_ends(*servers))
+            source, target = map(servers, way)
+            return cleanup.enter_context(two_ends(source, target))
 
         yield made
 
@@ -93,7 +87,7 @@ def table(ends: Ends) -> Iterator[str]:
 
 def _parameters() -> Iterator[Any]:
     for number, (fault, step) in enumerate(CELLS):
-        for way in WAYS if BOTH_WAYS else (WAYS[number % 2],):
+        for way in WAYS if BOTH_IN_ALL else (WAYS[number % len(WAYS)],):
             name = f"{fault}, {step}, {way[0]} to {way[1]}".replace(" ", "-")
             yield pytest.param(way, fault, step, id=name)
 

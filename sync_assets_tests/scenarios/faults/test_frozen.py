@@ -14,6 +14,7 @@ import pytest
 
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways, running_server
+from sync_assets_tests.fixtures.ways import SOURCES
 
 RUN = """
 import os, signal, sys
@@ -70,7 +71,7 @@ def test_ddl_does_not_wait_for_a_frozen_run(pair: Pair, phase: str, tmp_path: Pa
     assert pair.sync().rows_inserted == 40000
 
 
-@pytest.mark.parametrize("name", ["15", "18"])
+@pytest.mark.parametrize("name", SOURCES)
 def test_ddl_does_not_wait_for_a_run_that_is_frozen_at_the_end_of_a_network(
     name: str, tmp_path: Path
 ) -> None:

@@ -17,7 +17,8 @@ from sync_assets.engine.names import RelationName, staging_name
 from sync_assets.engine.postgres.xid import RING
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually
-from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
+from sync_assets_tests.fixtures.servers import NewDatabase, Servers, both_ways, running_server
+from sync_assets_tests.fixtures.ways import Way
 from sync_assets_tests.scenarios.deletes.test_guards import LAZY
 from sync_assets_tests.scenarios.watermark.test_wraparound import BURN, advance
 
@@ -58,17 +59,13 @@ def load(pair: Pair, **options: Any) -> Receipt:
 
 @pytest.fixture
 def lazy(
-    request: pytest.FixtureRequest, server18: PostgresServer, new_database: NewDatabase
+    way: Way, servers: Servers, new_database: NewDatabase
 ) -> Iterator[tuple[PostgresServer, Pair]]:
     """A source that is slow to flush its WAL, and which may crash."""
-    with running_server(request.param, LAZY) as server:
-        yield server, Pair(server.create_database("source"), new_database(server18))
+    with running_server(way[0], LAZY) as server:
+        yield server, Pair(server.create_database("source"), new_database(servers(way[1])))
 
 
-crashing = pytest.mark.parametrize("lazy", ["15", "18"], indirect=True)
-
-
-@crashing
 @pytest.mark.parametrize("change", ["DELETE FROM t", "UPDATE t SET v = 'late'"])
 def test_a_row_that_a_piece_did_not_see_and_a_crash_brought_back_is_there(
     lazy: tuple[PostgresServer, Pair], change: str
@@ -144,7 +141,6 @@ def test_a_source_that_went_back_is_read_anew_where_that_was_accepted(pair: Pair
     assert pair.is_exact()
 
 
-@crashing
 def test_rows_of_an_unlogged_partition_go_with_a_crash(lazy: tuple[PostgresServer, Pair]) -> None:
     server, pair = lazy
     pair.source(

@@ -16,7 +16,12 @@ import pytest
 
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.replicated import Replicated
-from sync_assets_tests.fixtures.servers import SETTINGS, running_server
+from sync_assets_tests.fixtures.servers import (
+    INSPECTED_FROM,
+    SETTINGS,
+    SUMMARIES_FROM,
+    running_server,
+)
 from sync_assets_tests.fixtures.standby import running_standby
 from sync_assets_tests.scenarios.storms.rounds import (
     CALM,
@@ -46,7 +51,7 @@ SUBTRANSACTIONS = {
     "max_standby_streaming_delay": "5s",
     "hot_standby_feedback": "on",
 }
-SUMMARIES = {"18": {"summarize_wal": "on"}}
+SUMMARIES = {"summarize_wal": "on"}
 
 
 @dataclass
@@ -107,10 +112,11 @@ def on_a_standby(
     calm: float = CALM,
 ) -> Iterator[StandbyStorm]:
     """A primary with the storm's tables, and a standby that rounds read from."""
-    settings = SUBTRANSACTIONS | SUMMARIES.get(version, {})
+    settings = SUBTRANSACTIONS | (SUMMARIES if int(version) >= SUMMARIES_FROM else {})
     with running_server(version, settings) as primary:
         primary_url = primary.create_database("storm")
-        execute(primary_url, "CREATE EXTENSION pg_walinspect")
+        if int(version) >= INSPECTED_FROM:
+            execute(primary_url, "CREATE EXTENSION pg_walinspect")
         create_tables(primary_url)
         with running_standby(primary, version, settings) as standby:
             pair = Pair(standby.url("storm"), target_url)

@@ -26,7 +26,8 @@ from sync_assets.engine.state import state
 from sync_assets.engine.state.state import State
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, vacuum_cuts
-from sync_assets_tests.fixtures.servers import NewDatabase
+from sync_assets_tests.fixtures.servers import NewDatabase, Servers
+from sync_assets_tests.fixtures.ways import BY_PAGE, Way
 from sync_assets_tests.scenarios.storms.rounds import (
     CATCHES,
     LONG,
@@ -54,13 +55,13 @@ MORE = 12
 @pytest.fixture
 def rounds(
     request: pytest.FixtureRequest,
-    server18: PostgresServer,
+    servers: Servers,
     new_database: NewDatabase,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[Rounds]:
     """Rounds in a storm over a source whose WAL can be asked."""
-    name = getattr(request, "param", "summarizing")
-    pair = Pair(new_database(request.getfixturevalue(name)), new_database(server18))
+    source, target = getattr(request, "param", ("18", "18"))
+    pair = Pair(new_database(servers(source, summaries=True)), new_database(servers(target)))
     pair.source("CREATE EXTENSION pg_walinspect")
     create_tables(pair.source_url)
     with stormy(pair.source_url, pair, monkeypatch, CALM) as found:
@@ -70,19 +71,20 @@ def rounds(
 
 @pytest.fixture
 def standby_storm(
-    request: pytest.FixtureRequest,
-    server18: PostgresServer,
+    way_by_page: Way,
+    servers: Servers,
     new_database: NewDatabase,
     monkeypatch: pytest.MonkeyPatch,
 ) -> Iterator[StandbyStorm]:
     """Rounds that read from a standby, in a storm over its primary."""
-    with on_a_standby(request.param, new_database(server18), monkeypatch, CALM) as found:
+    source, target = way_by_page
+    with on_a_standby(source, new_database(servers(target)), monkeypatch, CALM) as found:
         found.options |= FORCED
         yield found
 
 
 @pytest.mark.timeout(120 + 10 * ROUNDS)
-@pytest.mark.parametrize("rounds", ["server15", "summarizing"], indirect=True)
+@pytest.mark.parametrize("rounds", BY_PAGE, indirect=True, ids="-to-".join)
 def test_every_round_by_changed_pages_equals_its_own_snapshot(rounds: Rounds) -> None:
     go_through(rounds)
     for _ in range(0 if LONG else MORE):
@@ -98,7 +100,6 @@ def _reads_pages(rounds: Rounds) -> bool:
 
 @pytest.mark.skipif(not LONG, reason="make storm")
 @pytest.mark.timeout(120 + 10 * ROUNDS)
-@pytest.mark.parametrize("standby_storm", ["15", "18"], indirect=True)
 def test_every_round_by_changed_pages_of_a_standby_equals_its_own_snapshot(
     standby_storm: StandbyStorm,
 ) -> None:

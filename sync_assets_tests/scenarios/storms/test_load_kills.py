@@ -33,6 +33,7 @@ from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.full_disk import SmallDisk, small_disk
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.fixtures.servers import SETTINGS, running_server
+from sync_assets_tests.fixtures.ways import WAYS
 from sync_assets_tests.scenarios.faults.faults import PROCESSES
 from sync_assets_tests.scenarios.storms import storm as storms
 from sync_assets_tests.scenarios.storms.rounds import SEED, log
@@ -69,7 +70,7 @@ DIGEST = (
 LOST = (psycopg2.DatabaseError, psycopg2.InterfaceError)
 """What the storm's sessions meet when their server goes down, in whatever they are at: it has many names."""
 
-pytestmark = pytest.mark.parametrize("ways", [("15", "18"), ("18", "15")], ids="-to-".join)
+pytestmark = pytest.mark.parametrize("ways", WAYS, ids="-to-".join)
 
 
 @dataclass

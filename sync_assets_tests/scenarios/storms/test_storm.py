@@ -13,9 +13,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.servers import NewDatabase, both_ways
+from sync_assets_tests.fixtures.servers import NewDatabase, Servers, both_ways
+from sync_assets_tests.fixtures.ways import Way
 from sync_assets_tests.scenarios.storms.controls import CONTROLS, Control
 from sync_assets_tests.scenarios.storms.rounds import (
     CATCHES,
@@ -45,13 +45,11 @@ def rounds(pair: Pair, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rounds]:
 
 @pytest.fixture
 def standby_storm(
-    request: pytest.FixtureRequest,
-    server18: PostgresServer,
-    new_database: NewDatabase,
-    monkeypatch: pytest.MonkeyPatch,
+    way: Way, servers: Servers, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[StandbyStorm]:
     """Rounds that read from a standby, in a storm over its primary."""
-    with on_a_standby(request.param, new_database(server18), monkeypatch) as found:
+    source, target = way
+    with on_a_standby(source, new_database(servers(target)), monkeypatch) as found:
         found.options |= SCANNING
         yield found
 
@@ -77,7 +75,6 @@ def test_every_round_of_tables_that_travel_together_equals_its_own_snapshot(
 
 @pytest.mark.skipif(not LONG, reason="make storm")
 @pytest.mark.timeout(120 + 10 * ROUNDS)
-@pytest.mark.parametrize("standby_storm", ["15", "18"], indirect=True)
 def test_every_round_on_a_standby_equals_its_own_snapshot(standby_storm: StandbyStorm) -> None:
     standby_storm.go_through()
 

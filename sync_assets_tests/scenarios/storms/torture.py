@@ -26,7 +26,8 @@ from sync_assets.engine.names import quoted
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.servers import SETTINGS, running_server
+from sync_assets_tests.fixtures.servers import SETTINGS, SUMMARIES_FROM, running_server
+from sync_assets_tests.fixtures.ways import WAYS
 from sync_assets_tests.scenarios.faults.faults import MANY_WORKERS, Ends, two_ends
 from sync_assets_tests.scenarios.storms.controls import CONTROLS, Control
 from sync_assets_tests.scenarios.storms.rounds import (
@@ -47,7 +48,6 @@ from sync_assets_tests.scenarios.storms.torture_tables import (
 )
 from sync_assets_tests.scenarios.storms.torture_tables import create_tables as create_subjects
 
-WAYS = (("18", "15"), ("15", "18"))
 CONTROL_ROUNDS = 8
 """Rounds of each control in an hour; five of them must be caught."""
 
@@ -311,13 +311,14 @@ def _line(tally: Tally, began: float) -> str:
 def _leg(way: tuple[str, str], tally: Tally) -> Iterator[Torture]:
     source, target = way
     settings = {**SETTINGS, "autovacuum_naptime": "1min"}
-    summarizing = {**settings, "summarize_wal": "on"} if source == "18" else settings
+    summarizes = int(source) >= SUMMARIES_FROM
+    summarizing = {**settings, "summarize_wal": "on"} if summarizes else settings
     with (
         running_server(source, summarizing) as source_server,
         running_server(target, settings) as target_server,
         two_ends(source_server, target_server, MEGABYTES) as ends,
     ):
-        if source == "18":
+        if summarizes:
             ends.direct.source("CREATE EXTENSION pg_walinspect")
         create_subjects(ends.direct.source_url)
         yield Torture(ends, f"{source} to {target}", tally)
