@@ -14,8 +14,13 @@ import tempfile
 from pathlib import Path
 
 SERVERS = Path(__file__).parents[1] / "build" / "servers"
-RELEASES = {"14": "14.23.0-beta.17", "16": "16.14.0-beta.17", "17": "17.10.0-beta.17"}
-"""The newest package of each version; a new one is a new folder."""
+RELEASES = {
+    "13": "13.23.0-beta.16",
+    "14": "14.23.0-beta.17",
+    "16": "16.14.0-beta.17",
+    "17": "17.10.0-beta.17",
+}
+"""The newest package of each version; a new one is a new folder. 13 is there to be refused."""
 
 MACHINES = {"x86_64": "x64", "amd64": "x64", "aarch64": "arm64", "arm64": "arm64"}
 

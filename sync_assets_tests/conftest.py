@@ -74,7 +74,11 @@ class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annota
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     """Begin with what takes long, so that no worker waits for another's at the end."""
-    kept = {item.nodeid for item in items if is_of_these_ways(_parameters(item))}
+    kept = {
+        item.nodeid
+        for item in items
+        if is_of_these_ways(_parameters(item), 15 if item.get_closest_marker("from_15") else 0)
+    }
     if TURNS and not any("::" in each for each in config.args):
         kept = set(take_turns(kept))
     config.hook.pytest_deselected(items=[each for each in items if each.nodeid not in kept])

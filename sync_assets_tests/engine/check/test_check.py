@@ -22,7 +22,7 @@ from sync_assets.engine.check.on_servers import old_xids
 from sync_assets.engine.check.table_facts import SourceTable, TablePair, TargetTable
 from sync_assets.engine.check.type_facts import MissingExtension, MissingTypes
 from sync_assets.engine.computed.masks import Mask
-from sync_assets.engine.errors import SyncError
+from sync_assets.engine.errors import SyncError, UnsupportedVersion
 from sync_assets.engine.names import PartitionOf, RelationName
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.snapshot.wal_tools import Tools
@@ -30,9 +30,16 @@ from sync_assets.engine.table import Carry, ChangedBlocks, Deletes, SyncMode, Ta
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.pooler import pooler
-from sync_assets_tests.fixtures.servers import NewDatabase, both_ways, running_server
+from sync_assets_tests.fixtures.servers import (
+    BINARIES,
+    NewDatabase,
+    both_ways,
+    running_server,
+)
 
 ROLE = "check_role"
+MINIMUM = {"source": 14, "target": 15}
+TOO_OLD = [version for version in ("13", "14") if version in BINARIES]
 ROOM = Room(connections=1, runs=1, folder=Path("/"), batch_bytes=0, free_bytes=0)
 T = Table(RelationName("public", "t"), RelationName("public", "t"), deletes=Deletes.HARD)
 
@@ -246,6 +253,7 @@ def test_constraints_of_the_target_that_may_stop_a_run_are_named(checking: Check
     assert "child_u_fkey on public.child acts" in said
 
 
+@pytest.mark.from_15
 def test_a_table_copied_onto_itself_is_blocking(checking: Checking) -> None:
     found = check(checking.source_url, checking.source_url, [T], max_workers=1)
     assert "one_table" in {each.check for each in found.findings}
@@ -293,6 +301,7 @@ def test_a_pause_that_the_role_may_not_ask_for_comes_with_its_grant(checking: Ch
     assert unseen(PauseWhile(replication_lag=30)) == []
 
 
+@pytest.mark.parametrize("versions", [("18", "18")], indirect=True)
 def test_settings_of_the_role_are_seen_as_they_are_without_us(checking: Checking) -> None:
     checking.pair.source(f"ALTER ROLE {ROLE} SET statement_timeout = '30s'")
     assert "statement_timeout is 30,000 ms" in checking.mended("time_outs")
@@ -359,7 +368,7 @@ def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) 
     standby = dataclasses.replace(real, standby=True)
     settings = dict(real.settings) | {"old_snapshot_threshold": "60"}
     for look, server in {
-        on_servers.untested_versions: dataclasses.replace(real, version=140010),
+        on_servers.untested_versions: dataclasses.replace(real, version=190001),
         on_servers.hidden_timeline: standby,
         on_servers.mark_held_back_on_standby: dataclasses.replace(standby, mark_distance=2_000_000),
         on_sessions.expiring_snapshots: dataclasses.replace(real, settings=settings),
@@ -369,6 +378,38 @@ def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) 
         assert found.mend, look.__name__
         if look is not on_servers.untested_versions:
             checking.pair.source(found.mend)
+
+
+def test_the_versions_that_are_tested_are_told_by_end(checking: Checking) -> None:
+    found = checking()
+    assert found.source
+    assert found.target
+    source, target = (
+        dataclasses.replace(end, version=140023, version_text="14.23")
+        for end in (found.source, found.target)
+    )
+    assert not list(on_servers.untested_versions(Facts(source, None, (), ROOM)))
+    (said,) = on_servers.untested_versions(Facts(None, target, (), ROOM))
+    assert "14.23 should work, but is not tested as target: 15 to 18 are" in said.what
+
+
+@pytest.mark.skipif(not TOO_OLD, reason="SYNC_TEST_SERVERS has none that is too old")
+@pytest.mark.parametrize("old", TOO_OLD)
+def test_a_server_that_is_too_old_is_refused_in_words(old: str, pair: Pair) -> None:
+    pair.source("CREATE TABLE t (id int PRIMARY KEY)")
+    with running_server(old) as server:
+        url = server.create_database("old")
+        for side, source, target in (
+            ("source", url, pair.target_url),
+            ("target", pair.source_url, url),
+        ):
+            if int(old) >= MINIMUM[side]:
+                continue
+            found = check(source, target, [T], max_workers=1).findings
+            said = f"the {side} is PostgreSQL {old}, at least {MINIMUM[side]} is needed"
+            assert said in [each.what for each in found if each.severity is Severity.BLOCKING]
+            with pytest.raises(UnsupportedVersion, match=said):
+                Pair(source, target).sync()
 
 
 def test_a_narrower_encoding_is_a_warning(

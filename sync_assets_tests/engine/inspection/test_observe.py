@@ -143,4 +143,4 @@ def test_what_a_procedure_commits_as_it_goes_moves_the_marker_when_its_call_ends
     assert pair.sync().rows_inserted == 1
     holder.execute("SELECT pg_advisory_unlock(1)")
     calling.join()
-    assert observe(pair.source_url, [T]).markers[T] != before
+    assert eventually(lambda: observe(pair.source_url, [T]).markers[T] != before)

@@ -90,6 +90,7 @@ def test_after_a_failover_no_row_counts_as_seen_by_the_last_run(pair: Pair) -> N
     assert pair.verify().rows_pending == 1
 
 
+@pytest.mark.from_15
 def test_a_table_is_never_its_own_target(pair: Pair) -> None:
     pair.source(CREATE, FILL, "CREATE TABLE other (id int PRIMARY KEY)")
     before = _everything(pair)
@@ -127,6 +128,7 @@ PARTS = {
 }
 
 
+@pytest.mark.from_15
 def test_nor_is_a_part_of_it_or_what_reads_it(pair: Pair) -> None:
     pair.source(
         CREATE,
@@ -149,6 +151,7 @@ def test_nor_is_a_part_of_it_or_what_reads_it(pair: Pair) -> None:
     assert [each.check for each in found].count("one_table") == len(tables)
 
 
+@pytest.mark.from_15
 def test_a_table_may_be_copied_within_its_database(pair: Pair) -> None:
     pair.source(CREATE, FILL, "CREATE VIEW v AS SELECT * FROM t")
     inside = engine(pair.source_url, pair.source_url)
@@ -167,6 +170,7 @@ def test_a_standby_is_not_copied_into_its_primary(replicated: Replicated) -> Non
     primary.source("DROP TABLE t")
 
 
+@pytest.mark.from_15
 def test_a_state_is_not_imported_into_its_source(pair: Pair) -> None:
     pair.source(CREATE, FILL)
     pair.sync()

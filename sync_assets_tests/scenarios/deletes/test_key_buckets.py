@@ -152,6 +152,7 @@ def test_over_a_quick_way_all_keys_are_listed(pair: Pair, monkeypatch: pytest.Mo
     assert "buckets" not in receipt.reason
 
 
+@pytest.mark.from_15
 @pytest.mark.usefixtures("slow")
 def test_a_map_is_built_from_all_keys(pair: Pair) -> None:
     pair.source("CREATE EXTENSION pg_walinspect", CREATE, FILL, ANALYZE)

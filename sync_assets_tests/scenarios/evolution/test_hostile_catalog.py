@@ -129,10 +129,10 @@ def test_text_of_the_catalog_is_text(hostile: Pair) -> None:
 
 def test_an_extension_is_installed_only_where_the_target_s_server_trusts_it(hostile: Pair) -> None:
     hostile.source(
-        "CREATE EXTENSION pg_walinspect",
+        "CREATE EXTENSION pageinspect",
         "CREATE SCHEMA ext",
         "CREATE TYPE ext.bait AS ENUM ('a')",
-        "ALTER EXTENSION pg_walinspect ADD TYPE ext.bait",
+        "ALTER EXTENSION pageinspect ADD TYPE ext.bait",
         "CREATE TABLE t (id integer PRIMARY KEY, b ext.bait)",
         "INSERT INTO t VALUES (1, 'a')",
     )

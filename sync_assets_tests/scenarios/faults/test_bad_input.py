@@ -67,13 +67,16 @@ def cases(section: str, code: int) -> list[Any]:
 
 
 @pytest.fixture
-def role(pair: Pair) -> Iterator[str]:
-    """A role without rights, on the server of both databases."""
-    execute(pair.source_url, f"CREATE ROLE {ROLE} LOGIN")
+def role(pair: Pair, source_server: PostgresServer, target_server: PostgresServer) -> Iterator[str]:
+    """A role without rights, on the servers of both databases."""
+    servers = {source_server, target_server}
+    for server in servers:
+        execute(server.url(), f"CREATE ROLE {ROLE} LOGIN")
     yield ROLE
     for url in (pair.source_url, pair.target_url):
         execute(url, f"DROP OWNED BY {ROLE}")
-    execute(pair.source_url, f"DROP ROLE {ROLE}")
+    for server in servers:
+        execute(server.url(), f"DROP ROLE {ROLE}")
 
 
 def test_there_are_many() -> None:

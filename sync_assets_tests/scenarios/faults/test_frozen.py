@@ -71,7 +71,7 @@ def test_ddl_does_not_wait_for_a_frozen_run(pair: Pair, phase: str, tmp_path: Pa
     assert pair.sync().rows_inserted == 40000
 
 
-@pytest.mark.parametrize("name", SOURCES)
+@pytest.mark.parametrize("name", [each for each in SOURCES if int(each) >= 15])
 def test_ddl_does_not_wait_for_a_run_that_is_frozen_at_the_end_of_a_network(
     name: str, tmp_path: Path
 ) -> None:

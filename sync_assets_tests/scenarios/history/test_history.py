@@ -12,7 +12,12 @@ from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.histories import broken
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.servers import SETTINGS, NewDatabase, both_ways, running_server
+from sync_assets_tests.fixtures.servers import (
+    SETTINGS,
+    NewDatabase,
+    both_ways,
+    running_server,
+)
 from sync_assets_tests.scenarios.first_load.test_pieces import interrupt, load
 
 pytestmark = both_ways
@@ -381,6 +386,7 @@ WAYS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.from_15
 @pytest.mark.parametrize("options", WAYS.values(), ids=WAYS)
 def test_whatever_finds_the_rows_their_versions_follow(pair: Pair, options: dict[str, Any]) -> None:
     pair.source("CREATE EXTENSION IF NOT EXISTS pg_walinspect")

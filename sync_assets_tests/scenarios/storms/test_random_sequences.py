@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, Phase, given, seed, settings
 
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.fixtures.servers import INSPECTED_FROM, both_ways
 from sync_assets_tests.random_changes.sequences import (
     COLUMNS,
     KINDS,
@@ -143,7 +143,8 @@ def tell_all(
     **of: bool,
 ) -> None:
     """Tell the stories `of` that kind that hypothesis draws; it looks for the shortest that fails."""
-    pair.source("CREATE EXTENSION pg_walinspect")
+    if int(version_of_source(pair)) >= INSPECTED_FROM:
+        pair.source("CREATE EXTENSION pg_walinspect")
 
     # Each way has stories of its own.
     @seed(f"{chosen} {version_of_source(pair)}")

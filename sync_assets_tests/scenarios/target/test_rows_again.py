@@ -174,6 +174,7 @@ def test_the_next_run_carries_all_that_it_would_have_carried(
     assert pair.is_exact()
 
 
+@pytest.mark.from_15
 def test_a_map_of_keys_by_page_is_kept_only_while_it_knows_every_row(pair: Pair) -> None:
     """A row that a part has brought before the map knows of it, and that is gone by the next run, goes."""
     pair.source("CREATE EXTENSION pg_walinspect", CREATE, FILL)

@@ -178,6 +178,7 @@ def test_what_cannot_be_synced_is_refused_before_anything_is_written(
     assert pair.leftovers() == []
 
 
+@pytest.mark.from_15
 def test_a_table_is_not_synced_into_itself(pair: Pair) -> None:
     pair.source(CREATE, FILL)
     engine = Pair(pair.source_url, pair.source_url).engine()
