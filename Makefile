@@ -92,7 +92,7 @@ newcomer: install  ## follow the ten-minute page on a fresh clone, its installat
 reference: install  ## write docs/schemas and the tables in docs/configuration.md anew
 	$(BIN)/python scripts/generate_reference.py
 
-lock: install  ## write constraints.txt anew: the newest release of everything that fits 3.10 to 3.13
+lock: install  ## write constraints.txt anew: the newest release of everything that fits 3.10 to 3.14
 	$(BIN)/uv pip compile --quiet --universal --upgrade --python-version 3.10 --all-extras \
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		pyproject.toml --output-file constraints.txt
