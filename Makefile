@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test oldest coverage versions random storm loads torture soak check lint docs dist bench newcomer reference lock clean
+.PHONY: help install demo ui test oldest coverage versions random storm loads torture soak check lint docs dist sbom bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -67,6 +67,19 @@ dist: install  ## build what a release publishes into dist/, and check it
 	rm -rf dist
 	$(BIN)/uv build --quiet
 	$(BIN)/uvx --quiet twine check --strict dist/*
+
+sbom: install  ## write what a release stands on into build/sbom: the locked releases' hashes and licences, an SBOM
+	rm -rf build/sbom && mkdir -p build/sbom
+	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
+		--extra celery --extra docker --extra k8s --extra metrics --constraint constraints.txt \
+		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
+		pyproject.toml --output-file build/sbom/requirements.txt
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/locked
+	$(BIN)/uv pip install --quiet --python build/locked/bin/python --require-hashes -r build/sbom/requirements.txt
+	$(BIN)/uvx --quiet pip-licenses --python build/locked/bin/python --format=markdown \
+		--output-file build/sbom/licences.md
+	$(BIN)/uvx --quiet --from cyclonedx-bom cyclonedx-py environment build/locked/bin/python \
+		--pyproject pyproject.toml --output-file build/sbom/sbom.cdx.json
 
 bench: install  ## measure beside floors and other tools (ARGS='--tools ours,floors --rounds 1')
 	$(BIN)/python benchmarks/compare.py $(ARGS)

@@ -55,6 +55,17 @@ def test_every_target_can_be_made() -> None:
     assert named - set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)) == set()
 
 
+def test_what_ci_makes_can_be_made() -> None:
+    files = [*(ROOT / ".github" / "workflows").glob("*.yml"), ROOT / ".ci" / "run"]
+    made = {
+        name
+        for path in files
+        for name in re.findall(r"\bmake ([a-z]+)", re.sub(r"#.*", "", path.read_text("utf-8")))
+    }
+    assert {"dist", "sbom", "lint"} <= made
+    assert made - set(re.findall(r"^([a-z]+):", MAKEFILE, re.MULTILINE)) == set()
+
+
 def test_the_hooks_run_what_make_lint_runs() -> None:
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text(encoding="utf-8"))
     entries = [hook["entry"] for repo in config["repos"] for hook in repo["hooks"]]
