@@ -71,7 +71,7 @@ dist: install  ## build what a release publishes into dist/, and check it
 sbom: install  ## write what a release stands on into build/sbom: the locked releases' hashes and licences, an SBOM
 	rm -rf build/sbom && mkdir -p build/sbom
 	$(BIN)/uv pip compile --quiet --universal --python-version 3.10 --generate-hashes \
-		--extra celery --extra docker --extra k8s --extra metrics --constraint constraints.txt \
+		--extra celery --extra docker --extra k8s --extra metrics --extra otel --constraint constraints.txt \
 		--no-annotate --no-header --no-emit-index-url --no-emit-find-links \
 		pyproject.toml --output-file build/sbom/requirements.txt
 	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/locked
