@@ -16,7 +16,7 @@ from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SyncedTable
 from sync_assets.connections import SET_URL, database_of, url_variable
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import listed, nearest
+from sync_assets.engine.names import RelationName, listed, nearest
 from sync_assets.engine.postgres.access.connect import check_database
 
 Address = tuple[str, str]
@@ -120,7 +120,13 @@ def names_of(addresses: Iterable[Address]) -> dict[Address, str]:
 
 
 def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
-    found = [synced for synced in tables if _matches(synced, pattern)]
+    found = [synced for synced in tables if _matches(synced.table.target, pattern)]
+    # Or those of all sources whose table is meant.
+    found = found or [
+        synced
+        for synced in tables
+        if (part := synced.table.partition_of) and _matches(part.table, pattern)
+    ]
     if not found and is_selection(pattern):
         found = [synced for synced in tables if selects(pattern, synced)]
     if not found:
@@ -133,7 +139,7 @@ def named(tables: Sequence[SyncedTable], name: str, connection: str | None) -> S
     found = [
         each
         for each in tables
-        if name in _names(each) and connection in (None, each.target_connection)
+        if name in _names(each.table.target) and connection in (None, each.target_connection)
     ]
     if not found:
         _refuse(tables, name)
@@ -151,6 +157,16 @@ def require_one(name: str, connections: Sequence[str]) -> None:
 
 
 def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
+    targets = [
+        str(synced.table.target)
+        for synced in tables
+        if (part := synced.table.partition_of) and pattern in _names(part.table)
+    ]
+    if targets:
+        raise ConfigurationError(
+            f"{pattern} is the table of many sources, and one of them is asked for",
+            remedy=f"Name one: {listed(targets, NAMED_AT_MOST)}.",
+        )
     targets = [str(synced.table.target) for synced in tables]
     close = None if set(pattern) & set("*?:") else nearest(pattern, targets)
     hint = f"Did you mean {close}? " if close else ""
@@ -196,12 +212,11 @@ def require_connections(connections: set[str]) -> None:
         check_database(database_of(connection, os.environ), connection)
 
 
-def _names(synced: SyncedTable) -> tuple[str, ...]:
-    """The target as people write it; in the schema public, without it too."""
-    name = str(synced.table.target)
+def _names(target: RelationName) -> tuple[str, ...]:
+    """A table of the target as people write it; in the schema public, without it too."""
+    name = str(target)
     return (name, name.removeprefix("public.")) if name.startswith("public.") else (name,)
 
 
-def _matches(synced: SyncedTable, pattern: str) -> bool:
-    name = str(synced.table.target)
-    return fnmatchcase(name, pattern) or pattern in _names(synced)
+def _matches(target: RelationName, pattern: str) -> bool:
+    return fnmatchcase(str(target), pattern) or pattern in _names(target)

@@ -21,6 +21,12 @@ attributes:
     - {source: sales.orders, target: "replica.or ders"}
     - {source: 상점.주문, target: 공개.주문, group: korean}
 """
+WHOLE = """\
+  - source: tenant_a.visits
+    partition_of: {table: all.visits, column: tenant, value: "{schema}"}
+  - source: tenant_b.visits
+    partition_of: {table: all.visits, column: tenant, value: "{schema}"}
+"""
 
 
 @pytest.fixture(autouse=True)
@@ -91,3 +97,17 @@ def test_a_plain_word_does_not_load_dagster() -> None:
         "sys.exit('dagster' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0
+
+
+def test_the_table_of_many_sources_selects_them(tmp_path: Path) -> None:
+    (tmp_path / "defs.yaml").write_text(
+        f"type: sync_assets.TableSync\nattributes:\n  tables:\n{WHOLE}"
+    )
+    _, tables = configured_tables()
+    both = ["all.visits_tenant_a", "all.visits_tenant_b"]
+    for word in ("all.visits", "all.vis*"):
+        assert [str(each.table.target) for each in selected(tables, [word])] == both
+    assert [str(each.table.target) for each in selected(tables, both[:1])] == both[:1]
+    with pytest.raises(ConfigurationError, match="table of many sources") as refused:
+        named(tables, "all.visits", None)
+    assert "all.visits_tenant_a, all.visits_tenant_b" in refused.value.remedy

@@ -171,8 +171,8 @@ def test_multiprocess_keeps_to_the_pool_and_the_source_s_connections(project: Pr
     project.pair = Pair(admin.replace("postgres@", "few@"), project.pair.target_url)
     with locked(admin, "one"), locked(admin, "two"):
         process = project.materialize("multiprocess")
-        assert eventually(lambda: lock_waits(admin) == 1, seconds=60)
-        assert eventually(lambda: any(BLOCKED in text for text in project.messages()), seconds=60)
+        assert eventually(lambda: lock_waits(admin) == 1, seconds=180)
+        assert eventually(lambda: any(BLOCKED in text for text in project.messages()), seconds=180)
         assert lock_waits(admin) == 1
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
