@@ -37,8 +37,14 @@ def told_by(part: PartitionOf) -> Composable:
     The CHECK is what spares ATTACH PARTITION a look at every row: the manual, "Table Partitioning".
     https://www.postgresql.org/docs/current/ddl-partitioning.html
     """
-    return SQL("{column} {type} NOT NULL DEFAULT {value} CHECK ({column} = {value})").format(
-        column=Identifier(part.column), type=SQL(TEXT), value=Literal(part.value)
+    return SQL(
+        "{column} {type} NOT NULL DEFAULT {value} CONSTRAINT {name} CHECK ({column} = {value})"
+    ).format(
+        column=Identifier(part.column),
+        type=SQL(TEXT),
+        value=Literal(part.value),
+        # PostgreSQL's own would be that of the staging table, for ever.
+        name=Identifier(object_name("sync_assets", part.column)),
     )
 
 

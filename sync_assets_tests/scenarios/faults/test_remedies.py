@@ -278,6 +278,8 @@ RUN_BY = {
     "Take {} out of it: ALTER TABLE {} DETACH PARTITION {};": (
         "test_a_partition_whose_table_is_no_longer_named_follows_once_it_is_taken_out"
     ),
+    "Take it out: ALTER TABLE {} DETACH PARTITION {}; or name another table in partition_of, to be"
+    " created.": PARTITIONED,
     "Name another table in partition_of, to be created; or rename this one: ALTER TABLE {} RENAME TO"
     " {};": PARTITIONED,
     "Let it be NULL: ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;": PARTITIONED,

@@ -77,6 +77,8 @@ def test_rows_of_each_source_are_in_one_table_under_a_key_that_others_have_too(p
     plan = pair.target("EXPLAIN (COSTS OFF) SELECT FROM orders WHERE region = 'eu' AND id = 1")
     assert "orders_us" not in str(plan)
     assert synced(pair, "eu").rows_exported == 0
+    named = "SELECT DISTINCT conname FROM pg_constraint WHERE contype = 'c' AND conrelid <> 0"
+    assert pair.target(named) == [("sync_assets_region",)]
 
 
 def test_first_loads_at_one_time_make_the_table_once(pair: Pair) -> None:
