@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
@@ -179,6 +180,10 @@ class PartitionOf:
     def bound(self) -> str:
         """The partition's bound, as the catalog writes it."""
         return f"FOR VALUES IN ({self._literal})"
+
+    def is_within(self, bound: str) -> bool:
+        """Whether another's bound takes this value among others."""
+        return bound != self.bound and self._literal in re.findall(r"'(?:[^']|'')*'|NULL", bound)
 
     @property
     def default(self) -> str:

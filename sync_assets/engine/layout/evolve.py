@@ -16,7 +16,13 @@ from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.differences import differences, require_taken
 from sync_assets.engine.layout.following import Following
 from sync_assets.engine.layout.layout import Layout, fit
-from sync_assets.engine.layout.partition import as_partition, columns_of, joining, require_attached
+from sync_assets.engine.layout.partition import (
+    as_partition,
+    columns_of,
+    joining,
+    require_attached,
+    require_takes_new,
+)
 from sync_assets.engine.postgres.partitions import Partitioned
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.types import UserType
@@ -76,7 +82,10 @@ def _joining(
         return ()
     require_attached(table.target, whole, alters=bool(layout.alterations or evolution.alterations))
     columns = columns_of(table, table.partition_of, layout, evolution.target)
-    return joining(table.partition_of, table.target, columns, whole)
+    found = joining(table.partition_of, table.target, columns, whole)
+    if evolution.target is None:
+        require_takes_new(table.partition_of, whole)
+    return found
 
 
 def _require_masked_alike(table: Table, source: Relation, before: RememberedColumns) -> None:

@@ -125,6 +125,37 @@ def joining(
     return (set_default(target, part.column, part.value),)
 
 
+def require_takes_new(part: PartitionOf, whole: Partitioned) -> None:
+    """Refuse before the first row what PostgreSQL would refuse of a new partition after the last.
+
+    Raises SchemaConflict.
+    """
+    if whole.relation is None:
+        return
+    told = whole.relation.column(part.column)
+    overlaps = (other for other, bound in whole.bounds.items() if part.is_within(bound))
+    in_the_way = [
+        *(f"its constraint {quoted(name)}" for name in whole.checks),
+        *(
+            f"its column {quoted(column.name)}, which it computes by itself"
+            for column in whole.relation.columns
+            if column.generated
+        ),
+        *(
+            [f"the collation of its column {quoted(part.column)}"]
+            if told and told.collation
+            else []
+        ),
+        *(f"its partition {other.as_sql}, which takes {part.value!r}, too" for other in overlaps),
+    ]
+    if in_the_way:
+        raise errors.SchemaConflict(
+            f"{part.table} takes no new partition: in the way is {' and '.join(in_the_way)}",
+            remedy="Drop or change that on the target. Or name another table in partition_of, to be"
+            " created.",
+        )
+
+
 def _joining(
     part: PartitionOf, target: RelationName, columns: Sequence[Field], whole: Partitioned
 ) -> Iterator[Alteration]:

@@ -17,7 +17,8 @@ class Partitioned:
 
     `bounds` says of each partition what it takes, as in FOR VALUES IN ('eu'), `defaults` what the column
     by which it is told has in rows that name none. `detaching` is one that DETACH … CONCURRENTLY has not
-    taken out to the end. `above` is what it is a partition of itself.
+    taken out to the end. `above` is what it is a partition of itself, `checks`
+    are the names of the constraints that a partition must have, too.
     """
 
     name: RelationName
@@ -29,6 +30,7 @@ class Partitioned:
     defaults: Mapping[RelationName, str | None] = field(default_factory=dict)
     detaching: RelationName | None = None
     above: RelationName | None = None
+    checks: tuple[str, ...] = ()
 
 
 _PARTITIONED = """
@@ -44,7 +46,9 @@ SELECT wanted.schema, wanted.name, n.oid IS NOT NULL, coalesce(p.partstrat = 'l'
         WHERE i.inhparent = c.oid AND pc.relispartition ORDER BY pc.oid),
   (SELECT jsonb_build_array(an.nspname, ac.relname) FROM pg_inherits i
    JOIN pg_class ac ON ac.oid = i.inhparent JOIN pg_namespace an ON an.oid = ac.relnamespace
-   WHERE i.inhrelid = c.oid AND c.relispartition)
+   WHERE i.inhrelid = c.oid AND c.relispartition),
+  ARRAY(SELECT k.conname::text FROM pg_constraint k
+        WHERE k.conrelid = c.oid AND k.contype = 'c' AND NOT k.connoinherit ORDER BY 1)
 FROM unnest(%s::text[], %s::text[]) AS wanted (schema, name)
 LEFT JOIN pg_namespace n ON n.nspname = wanted.schema
 LEFT JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
@@ -61,7 +65,7 @@ def read_partitioned(
         return {}
     there = read_relations(cursor, wanted)
     found: dict[RelationName | None, Partitioned] = {}
-    for schema, name, exists, by_list, owned, parts, above in rows(
+    for schema, name, exists, by_list, owned, parts, above, checks in rows(
         cursor, _PARTITIONED, parts_of(wanted)
     ):
         table = RelationName(schema, name)
@@ -76,6 +80,7 @@ def read_partitioned(
             {part: default for part, (_, default, _) in by_name.items()},
             next((part for part, (*_, pending) in by_name.items() if pending), None),
             RelationName(*above) if above else None,
+            tuple(checks),
         )
     return found
 
