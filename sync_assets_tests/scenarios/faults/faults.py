@@ -11,12 +11,14 @@ import multiprocessing
 import os
 import signal
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any, Literal, get_args
 from unittest import mock
+
+from psycopg2.extensions import make_dsn
 
 from sync_assets.engine import Database, DataCopyEngine, Phase, Receipt, SyncError, TransientError
 from sync_assets.engine.errors import OutOfSpace
@@ -26,6 +28,7 @@ from sync_assets.private_server.account import server_account
 from sync_assets.private_server.server import PostgresServer
 from sync_assets_tests.fixtures.bastion import tunnels
 from sync_assets_tests.fixtures.full_disk import SmallDisk, small_disk
+from sync_assets_tests.fixtures.guarded import Token
 from sync_assets_tests.fixtures.pair import Pair, eventually, execute
 from sync_assets_tests.fixtures.proxy import Proxy
 
@@ -75,6 +78,8 @@ class Ends:
     batch_dir: Path
     bastion: str | None = None
     """Where runs go through SSH, on top of the proxies."""
+    tokens: dict[str, Token] = field(default_factory=dict)
+    """What lets runs in, by the side, where that is no trust."""
 
     @property
     def through(self) -> Pair:
@@ -87,11 +92,17 @@ class Ends:
     ) -> Receipt:
         """One run in this process; `strike` hears of each of its steps."""
         mode = options.pop("mode", "xmin_incremental")
-        pair, ssh = self.through, self.bastion
-        urls = (Database(url, ssh=ssh) for url in (pair.source_url, pair.target_url))
-        engine = DataCopyEngine(*urls, batch_dir=self.batch_dir, on_progress=strike)
+        ends = (self._database("source"), self._database("target"))
+        engine = DataCopyEngine(*ends, batch_dir=self.batch_dir, on_progress=strike)
         with MANY_WORKERS():
             return engine.copy_table_data(source, target, mode, **options)
+
+    def _database(self, side: str) -> Database:
+        url: str = getattr(self.through, f"{side}_url")
+        token = self.tokens.get(side)
+        if token is None:
+            return Database(url, ssh=self.bastion)
+        return Database(make_dsn(url, user=token.role), token.command, ssh=self.bastion)
 
     def sync_and_die(
         self, source: str, target: str, moment: Step | Bytes, **options: Any
@@ -220,6 +231,13 @@ def _kill_tunnel(side: str) -> Strike:
     return strike
 
 
+def _expire(side: str) -> Strike:
+    def strike(ends: Ends) -> None:
+        ends.tokens[side].renew()
+
+    return strike
+
+
 OUR_KILL = "our SIGKILL"
 THROUGH_A_BASTION = frozenset({"source tunnel killed", "target tunnel killed"})
 """Faults of a run whose connections go through SSH."""
@@ -246,9 +264,13 @@ FAULTS: Mapping[str, Strike] = MappingProxyType(
         "target 20 ms away": _slow("target"),
         "source tunnel killed": _kill_tunnel("source"),
         "target tunnel killed": _kill_tunnel("target"),
+        "source token expired": _expire("source"),
+        "target token expired": _expire("target"),
     }
 )
-HARMLESS = frozenset(fault for fault in FAULTS if "stalled" in fault or "20 ms" in fault)
+HARMLESS = frozenset(
+    fault for fault in FAULTS if any(each in fault for each in ("stalled", "20 ms", "token"))
+)
 """Faults that a run outlives."""
 
 Outcome = Literal["fails", "goes through", "either"]

@@ -7,11 +7,13 @@ import functools
 import itertools
 import signal
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from sync_assets.engine import Phase, SyncError
+from sync_assets_tests.fixtures.guarded import asked_for_a_password
 from sync_assets_tests.fixtures.servers import Servers
 from sync_assets_tests.fixtures.ways import BOTH_IN_ALL, WAYS, Way
 from sync_assets_tests.scenarios.faults.faults import (
@@ -59,15 +61,24 @@ def each_way(servers: Servers) -> Iterator[Callable[[Way], Ends]]:
 
 
 @pytest.fixture
-def ends(each_way: Callable[[Way], Ends], request: pytest.FixtureRequest) -> Iterator[Ends]:
+def ends(
+    each_way: Callable[[Way], Ends], request: pytest.FixtureRequest, tmp_path: Path
+) -> Iterator[Ends]:
     """The two ends of the way that a cell takes, in good order before and after it."""
     found = each_way(request.param)
     found.mend()
-    if request.getfixturevalue("fault") in THROUGH_A_BASTION:
+    fault = request.getfixturevalue("fault")
+    if fault in THROUGH_A_BASTION:
         found.bastion = request.getfixturevalue("bastion").name
-    yield found
+    with contextlib.ExitStack() as cleanup:
+        if "token" in fault:
+            side = fault.partition(" ")[0]
+            its = (getattr(found, f"{side}_server"), tmp_path, getattr(found.direct, f"{side}_url"))
+            found.tokens[side] = cleanup.enter_context(asked_for_a_password(*its))
+        yield found
+        found.mend()
     found.bastion = None
-    found.mend()
+    found.tokens.clear()
 
 
 @pytest.fixture

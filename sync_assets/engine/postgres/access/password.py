@@ -24,8 +24,8 @@ TIME_OUT = 30.0
 TOLD = 200
 """Characters of a command's last line that an error repeats."""
 
-_OF_OURS = re.compile(r"SYNC_\w+_URL|SYNC_MASK_KEY|DAGSTER_PG_URL|PGPASSWORD")
-"""The variables of ours that may hold a password."""
+_OF_OURS = re.compile(r"(SYNC|DAGSTER)_\w+|PGPASSWORD")
+"""The variables that are ours: URLs, addresses of alerts and brokers, keys, which all may hold a secret."""
 
 
 class PrintedPassword:
