@@ -90,12 +90,9 @@ def connect_failure(error: psycopg2.Error, side: Side) -> errors.SyncError:
 
 def may_be_the_password(error: psycopg2.Error) -> bool:
     """Whether a server has answered, and may have refused the password, in whatever language."""
+    others = (*(said for said, *_ in _REFUSALS), "SSL error|certificate|translate host name")
     text = str(error)
-    told_apart = (said for said, *_ in _REFUSALS)
-    return not (
-        _LOST_FOR_NOW.search(text)
-        or any(re.search(said, text, re.IGNORECASE) for said in told_apart)
-    )
+    return not (_LOST_FOR_NOW.search(text) or re.search("|".join(others), text, re.IGNORECASE))
 
 
 _CHECK = "23514"

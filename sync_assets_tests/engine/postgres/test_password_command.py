@@ -78,6 +78,17 @@ def test_a_password_past_its_lifetime_is_printed_anew(token: Token) -> None:
     assert token.asked == 3
 
 
+def test_a_password_may_hold_any_character(token: Token) -> None:
+    odd = 'a\'b "c" \\d %40 \t ü'
+    execute(token.server.url(), f"ALTER ROLE {token.role} PASSWORD {adapt_text(odd)}")
+    (token.folder / "token").write_text(f"{odd}\r\nnot this\n")
+    assert ask(token.database(token.server.url()), who) == token.role
+
+
+def adapt_text(text: str) -> str:
+    return "E'" + text.replace("\\", "\\\\").replace("'", "''") + "'"
+
+
 def test_a_server_that_is_not_there_costs_no_second_password(token: Token) -> None:
     token.server.stop()
     with pytest.raises(ConnectionLost):

@@ -98,6 +98,24 @@ def test_a_tunnel_that_ends_under_a_connection_is_what_is_said(database: Databas
         ask(database, cut)
 
 
+def test_what_was_said_of_one_connection_is_no_reason_for_the_end(bastion: Bastion) -> None:
+    port = free_port()
+    closed = Database(f"postgresql://u@127.0.0.1:{port}/d", ssh=bastion.name)
+    with pytest.raises(ConnectionLost, match="bastion does not reach"):
+        ask(closed, pid)
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", port))
+        listening.listen()
+        with ThreadPoolExecutor(1) as pool:
+            asked = pool.submit(ask, closed, pid)
+            with listening.accept()[0] as accepted:
+                accepted.recv(1)
+                for each in tunnels():
+                    each.kill()
+                failure = str(asked.exception())
+    assert "ssh to bastion has ended" in failure
+
+
 def test_a_token_is_renewed_behind_a_bastion(token: Token, bastion: Bastion) -> None:
     database = replace(token.database(token.server.url()), ssh=bastion.name)
     ask(database, pid)
@@ -268,8 +286,9 @@ def test_where_there_is_no_ssh_it_is_told_how_to_get_one(
     [
         ("postgresql://u@h/d", "-oProxyCommand=reboot", "cannot be reached through SSH at '-oP"),
         ("postgresql://u@h/d", "bastion reboot", "cannot be reached through SSH at 'bastion r"),
-        ("postgresql:///d", "bastion", "has no host and port for an SSH tunnel"),
-        ("postgresql:///d?host=/run/postgresql", "bastion", "has no host and port"),
+        ("postgresql:///d", "bastion", "has no host for an SSH tunnel"),
+        ("postgresql:///d?host=/run/postgresql", "bastion", "has no host for an SSH tunnel"),
+        ("postgresql://u@one,two/d", "bastion", "names several servers, and an SSH tunnel leads"),
     ],
 )
 def test_what_leads_nowhere_is_refused_before_ssh_is_run(url: str, ssh: str, said: str) -> None:

@@ -13,7 +13,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.postgres import time_outs
 from sync_assets.engine.postgres.access.database import Database, DatabaseOrUrl, as_database
 from sync_assets.engine.postgres.access.password import printed_password
-from sync_assets.engine.postgres.access.places import check_destination, places_behind
+from sync_assets.engine.postgres.access.place import check_destination, place_behind
 from sync_assets.engine.postgres.access.tunnels import carry, tunnel_to
 from sync_assets.engine.postgres.driver_errors import (
     Greeting,
@@ -79,7 +79,7 @@ def _opened(database: Database, side: Side) -> Connection:
     """A connection, through a tunnel where there is to be one; raises SyncError and the driver's errors."""
     if database.ssh is None:
         return _let_in(database, side, {})
-    tunnel = tunnel_to(database.ssh, places_behind(database), side)
+    tunnel = tunnel_to(database.ssh, place_behind(database), side)
     before = tunnel.lines
     try:
         connection = _let_in(database, side, tunnel.way)

@@ -105,31 +105,34 @@ def ended(
     destination: str, side: str, said: Sequence[str], after: float | None = None
 ) -> errors.SyncError:
     """The error for a tunnel that is not there: what ssh said, or `after` how many seconds it was given up."""
-    text, known = "\n".join(said), f"the SSH tunnel to the {side}: "
-    for pattern, kind, what, remedy in _KNOWN:
-        if found := re.search(pattern, text, re.IGNORECASE):
-            line = next(each for each in said if found[0].split("\n")[0] in each)
-            return kind(
-                f"{known}{what.format(destination)} ({_short(line)})",
-                remedy=remedy.format(destination),
-            )
+    known = f"the SSH tunnel to the {side}: "
+    # What it says of single connections, and goes on, is none; nor is a banner, which comes first.
+    lines = [line for line in reversed(said) if not _OPEN_FAILED.search(line)]
+    changed = [line for line in lines if re.search(_KNOWN[0][0], line, re.IGNORECASE)]
+    for line in changed or lines:
+        for pattern, kind, what, remedy in _KNOWN:
+            if re.search(pattern, line, re.IGNORECASE):
+                return kind(
+                    f"{known}{what.format(destination)} ({_short(line)})",
+                    remedy=remedy.format(destination),
+                )
     if after is not None:
         why = f"{destination} was not there within {after:.0f} s"
     else:
-        why = f"ssh to {destination} has ended" + (f": {_short(said[-1])}" if said else "")
+        why = f"ssh to {destination} has ended" + (f": {_short(lines[0])}" if lines else "")
     return errors.ConnectionLost(
         known + why, remedy=f"Run it again. Where it happens again, look by hand: ssh {destination}"
     )
 
 
 def not_forwarded(
-    destination: str, side: str, places: Sequence[tuple[str, int]], said: Sequence[str]
+    destination: str, side: str, place: tuple[str, int], said: Sequence[str]
 ) -> errors.SyncError | None:
     """The error for a connection that the destination did not forward; None where it says nothing of one."""
     reasons = [found[1] for line in said if (found := _OPEN_FAILED.search(line))]
     if not reasons:
         return None
-    there = ",".join(f"{host}:{port}" for host, port in places)
+    there = "{}:{}".format(*place)
     for pattern, kind, what, remedy in _REFUSED:
         if re.search(pattern, reasons[-1], re.IGNORECASE):
             return kind(

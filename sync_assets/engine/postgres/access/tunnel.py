@@ -1,6 +1,6 @@
 """An SSH tunnel: the system's own `ssh`, with its configuration, agent and known_hosts.
 
-It listens on ports of 127.0.0.1, and ends with this process, whatever ends that.
+It listens on a port of 127.0.0.1, and ends with this process, whatever ends that.
 """
 
 from __future__ import annotations
@@ -47,14 +47,11 @@ exit "$code"
 
 
 class Tunnel:
-    """A running `ssh` that forwards ports of 127.0.0.1 to places that its destination reaches.
+    """A running `ssh` that forwards a port of 127.0.0.1 to a place that its destination reaches."""
 
-    `places` are host and port of each, as the destination sees them.
-    """
-
-    def __init__(self, destination: str, places: Places, program: str) -> None:
-        self._destination, self._places = destination, places
-        ports = [_free_port() for _ in places]
+    def __init__(self, destination: str, place: Place, program: str) -> None:
+        self._destination, self._place = destination, place
+        port = _free_port()
         self._ready, self._over = threading.Event(), threading.Event()
         self._changed = threading.Condition()
         self._said: deque[str] = deque(maxlen=100)
@@ -67,7 +64,7 @@ class Tunnel:
                 _WITH_US,
                 "sh",
                 program,
-                *_arguments(destination, places, ports, word),
+                *_arguments(destination, place, port, word),
             ],
             stdin=subprocess.PIPE,
             stdout=subprocess.DEVNULL,
@@ -78,11 +75,8 @@ class Tunnel:
             start_new_session=True,
         )
         threading.Thread(target=self._listen, args=(word,), name="ssh", daemon=True).start()
-        self.way: Mapping[str, str] = {
-            # The host stays the URL's: verify-full compares the certificate with that.
-            "hostaddr": ",".join(LOOPBACK for _ in places),
-            "port": ",".join(map(str, ports)),
-        }
+        # The host stays the URL's: verify-full compares the certificate with that.
+        self.way: Mapping[str, str] = {"hostaddr": LOOPBACK, "port": str(port)}
 
     def _listen(self, word: str) -> None:
         assert self._process.stderr is not None  # noqa: S101 (for mypy)
@@ -91,6 +85,8 @@ class Tunnel:
             text = line.decode(errors="replace").strip()
             with self._changed:
                 if text == word:
+                    # What was said until then, a banner perhaps, is no reason for what comes.
+                    self._said.clear()
                     self._ready.set()
                 elif text:
                     self._said.append(text)
@@ -126,7 +122,7 @@ class Tunnel:
 
         def refusal() -> errors.SyncError | None:
             new = self._lines()[-(self.lines - since) :] if self.lines > since else []
-            return not_forwarded(self._destination, side, self._places, new)
+            return not_forwarded(self._destination, side, self._place, new)
 
         with self._changed:
             self._changed.wait_for(lambda: self._over.is_set() or refusal(), LAST_WORDS)
@@ -162,11 +158,11 @@ class Tunnel:
         return list(self._said)
 
 
-Places = tuple[tuple[str, int], ...]
-"""Hosts and ports."""
+Place = tuple[str, int]
+"""Host and port of a server, as the destination sees them."""
 
 
-def _arguments(destination: str, places: Places, ports: list[int], word: str) -> list[str]:
+def _arguments(destination: str, place: Place, local: int, word: str) -> list[str]:
     options = {
         # It never asks: nobody is there to answer. What it does with an unknown host key stays its own.
         "BatchMode": "yes",
@@ -178,21 +174,16 @@ def _arguments(destination: str, places: Places, ports: list[int], word: str) ->
         "ControlMaster": "no",
         "ControlPath": "none",
         "LogLevel": "INFO",
+        "RemoteCommand": "none",
         # It is run once the ports are there, which ssh tells in no other way.
         "PermitLocalCommand": "yes",
         "LocalCommand": f"echo {word} >&2",
     }
     given = [each for name, value in options.items() for each in ("-o", f"{name}={value}")]
-    forwards = [
-        each
-        for (host, port), local in zip(places, ports, strict=True)
-        for each in ("-L", f"{LOOPBACK}:{local}:{_bracketed(host)}:{port}")
-    ]
-    return ["-N", "-T", "-a", "-x", *given, *forwards, "--", destination]
-
-
-def _bracketed(host: str) -> str:
-    return f"[{host}]" if ":" in host else host
+    host, port = place
+    there = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+    forward = f"{LOOPBACK}:{local}:{there}"
+    return ["-N", "-T", "-a", "-x", *given, "-L", forward, "--", destination]
 
 
 def _free_port() -> int:

@@ -10,7 +10,7 @@ from weakref import WeakKeyDictionary
 
 from sync_assets.engine import errors
 from sync_assets.engine.postgres.access.ssh_errors import NOT_INSTALLED, PORT_TAKEN
-from sync_assets.engine.postgres.access.tunnel import Places, Tunnel
+from sync_assets.engine.postgres.access.tunnel import Place, Tunnel
 from sync_assets.engine.postgres.session import Connection
 
 PORTS_TRIED = 3
@@ -21,18 +21,18 @@ class _Tunnels:
 
     def __init__(self) -> None:
         self._lock = threading.Lock()
-        self._each: dict[tuple[str, Places], threading.Lock] = {}
-        self._open: dict[tuple[str, Places], Tunnel] = {}
+        self._each: dict[tuple[str, Place], threading.Lock] = {}
+        self._open: dict[tuple[str, Place], Tunnel] = {}
         self.carried: WeakKeyDictionary[Connection, Tunnel] = WeakKeyDictionary()
 
-    def to(self, destination: str, places: Places, side: str) -> Tunnel:
-        key = (destination, places)
+    def to(self, destination: str, place: Place, side: str) -> Tunnel:
+        key = (destination, place)
         with self._lock:
             its = self._each.setdefault(key, threading.Lock())
         with its:
             found = self._open.get(key)
             if found is None or not found.is_alive:
-                self._open[key] = found = _opened(destination, places, side)
+                self._open[key] = found = _opened(destination, place, side)
             return found
 
     def end(self) -> None:
@@ -45,14 +45,14 @@ class _Tunnels:
             tunnel.leave()
 
 
-def _opened(destination: str, places: Places, side: str) -> Tunnel:
+def _opened(destination: str, place: Place, side: str) -> Tunnel:
     program = shutil.which("ssh")
     if program is None:
         raise errors.ConfigurationError(
             f"the {side} is to be reached through SSH, and there is no ssh", remedy=NOT_INSTALLED
         )
     for left in reversed(range(PORTS_TRIED)):
-        tunnel = Tunnel(destination, places, program)
+        tunnel = Tunnel(destination, place, program)
         try:
             tunnel.await_ready(side)
         except errors.SyncError as error:
@@ -67,9 +67,9 @@ def _opened(destination: str, places: Places, side: str) -> Tunnel:
 _tunnels = _Tunnels()
 
 
-def tunnel_to(destination: str, places: Places, side: str) -> Tunnel:
+def tunnel_to(destination: str, place: Place, side: str) -> Tunnel:
     """A tunnel that is open, the one of this process where there is one; raises SyncError."""
-    return _tunnels.to(destination, places, side)
+    return _tunnels.to(destination, place, side)
 
 
 def carry(connection: Connection, tunnel: Tunnel) -> None:
