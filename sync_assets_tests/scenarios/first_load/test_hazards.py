@@ -180,3 +180,31 @@ def test_the_end_of_a_load_sees_no_less_than_its_pieces(pair: Pair) -> None:
     pair.target("UPDATE sync_assets.load_piece SET lsn = 10 ^ 15 WHERE rows > 0")
     with pytest.raises(SourceBehind):
         load(pair)
+
+
+@pytest.mark.parametrize("ended", [True, False])
+def test_a_label_that_is_renamed_between_pieces_is_followed(pair: Pair, ended: bool) -> None:
+    pair.source(
+        "CREATE TYPE mood AS ENUM ('low', 'high')",
+        "CREATE TABLE t (id integer PRIMARY KEY, v text, m mood)",
+        f"INSERT INTO t SELECT i, repeat('x', 100), 'low' FROM generate_series(1, {ROWS}) i",
+    )
+    renamed = "ALTER TYPE mood RENAME VALUE 'low' TO 'down'"
+    options: dict[str, Any] = {"expressions": {"m": "m::text"}}
+    if ended:
+        interrupt(pair, act=lambda: pair.source(renamed), **options)
+        load(pair, **options)
+    else:
+        acted: list[bool] = []
+
+        def rename(progress: Progress) -> None:
+            if progress.phase == "load" and progress.chunks_done and not acted:
+                acted.append(True)
+                pair.source(renamed)
+
+        engine = pair.engine(limits=SMALL_PIECES, workers=1, on_progress=rename)
+        engine.copy_table_data_with_xmin("t", "t", **options)
+        assert acted
+        assert load(pair, **options).full
+    assert pair.target("SELECT m, count(*) FROM t GROUP BY 1") == [("down", ROWS)]
+    assert not load(pair, **options).full
