@@ -97,14 +97,16 @@ def told_of(
     """Those tables that a look found idle of whose last run Dagster knows, by one query.
 
     Others were never shown as synced, or a process that was killed has published rows that Dagster
-    never heard of.
+    never heard of; or a run has failed since, and only one that succeeds takes that back.
     """
     found: dict[dg.AssetKey, Told] = {}
     for record in instance.get_asset_records(list(idle)) if idle else ():
-        last, key = record.asset_entry.last_materialization_record, record.asset_entry.asset_key
+        entry = record.asset_entry
+        last, key = entry.last_materialization_record, entry.asset_key
         event = last.asset_materialization if last else None
         mark = event.metadata.get(WATERMARK) if event else None
-        if last and event and mark is not None and mark.value == idle[key].watermark:
+        known = mark is not None and mark.value == idle[key].watermark
+        if last and event and known and last.run_id == entry.last_run_id:
             found[key] = Told(event, last.timestamp)
     return found
 

@@ -8,6 +8,7 @@ from collections.abc import Mapping, Sequence
 from concurrent.futures import Future, wait
 from dataclasses import dataclass
 from functools import partial
+from time import time as clock
 from typing import Any
 
 import dagster as dg
@@ -20,6 +21,8 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.definitions import load_chosen
 from sync_assets.engine.errors import Cancelled, SyncError
 from sync_assets.engine.threads import in_thread
+from sync_assets.hindrances.circumstances import Failure
+from sync_assets.hindrances.record import record_failures
 from sync_assets.launch.instance import opened_instance
 from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets.runs.home import OWN_RUNS, runs_kept
@@ -84,6 +87,15 @@ def run_tables(
             forget_runs(instance, {LAUNCHED_BY: BY_COMMAND}, kept)
     interrupted = result.dagster_run.status == dg.DagsterRunStatus.CANCELED
     return Ended(interrupted, {} if interrupted else _errors_outside(result, tables))
+
+
+def keep_failures(failed: Sequence[tuple[SyncedTable, SyncError]]) -> None:
+    """Let other commands know with what tables failed, where no daemon would tell them."""
+    at = clock()
+    with opened_instance() as instance:
+        for synced, error in failed:
+            what = Failure(error.kind, f"{error.kind}: {error.message}", error.remedy, at)
+            record_failures(instance, [synced], {synced.table.target: what})
 
 
 def _name_origin(instance: dg.DagsterInstance, job: str) -> None:

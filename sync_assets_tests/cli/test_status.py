@@ -7,6 +7,7 @@ from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
+import dagster as dg
 import psycopg2
 import pytest
 from click.testing import CliRunner, Result
@@ -146,6 +147,25 @@ def test_what_is_switched_off_in_dagster_is_read_from_dagster_s_home(
     (found,) = printed("status")["hindrances"]
     assert (found["target"], found["kind"]) == ("public.never", "switched_off")
     assert "public.never: sync_changes is switched off, and the table says" in _status().stdout
+
+
+def test_a_table_that_failed_is_told_until_a_run_of_it_succeeds(
+    project: Path, source_url: str, target_url: str
+) -> None:
+    printed("run", "replica.orders")
+    _execute(target_url, "ALTER TABLE replica.orders ADD CHECK (id < 100)")
+    _execute(source_url, "INSERT INTO orders VALUES (100)")
+    printed("run", "replica.orders", code=1)
+    assert "replica.orders: SchemaConflict: the target said: " in _status().stdout
+    # There is nothing to be read any more, and yet Dagster shows what happened last.
+    _execute(source_url, "DELETE FROM orders WHERE id = 100")
+    printed("run", "replica.orders")
+    assert "SchemaConflict" not in _status().stdout
+    with opened_instance() as instance:
+        [record] = instance.get_asset_records([dg.AssetKey(["target", "replica", "orders"])])
+        entry = record.asset_entry
+        assert entry.last_materialization_record is not None
+        assert entry.last_materialization_record.run_id == entry.last_run_id
 
 
 def test_what_is_missing_is_named(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -201,6 +201,11 @@ class _Work:
                 from sync_assets.launch.run import not_reached
 
                 self.errors[synced.address] = not_reached(synced)
+        if self.errors and not interrupted:
+            from sync_assets.launch.run import keep_failures
+
+            failed = [each for each in due if each.address in self.errors]
+            keep_failures([(each, self.errors[each.address]) for each in failed])
         return interrupted
 
     def _sync(self, due: Sequence[SyncedTable]) -> bool:
