@@ -41,9 +41,9 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
 
     Connects to both ends and looks at versions, rights, keys, unsupported relations, row-level
     security, targets in the way, open transactions that hold the watermark back, transaction id
-    age, changed pages, standby settings, time-outs, poolers, connections, clocks, disk for batch
-    files, and in Dagster's home at schedules that a change has switched off and assets that are
-    called otherwise now. Each finding comes with its mend, ready to paste.
+    age, changed pages, standby settings, time-outs, poolers, connections, encryption, clocks, disk
+    for batch files, and in Dagster's home at schedules that a change has switched off and assets that
+    are called otherwise now. Each finding comes with its mend, ready to paste.
 
     SELECT names tables as for `run`; without it all are looked at. The exit code is 1 where a
     finding is blocking: a run would fail.
