@@ -50,6 +50,9 @@ WHOLE = f"{SCHEMA}.whole"
 SOURCE_COLUMN = "its source"
 
 
+TELLS_PAGES = 150000
+"""The first version whose WAL can be asked which pages have changed."""
+
 NO_PART = (
     "must read every row",
     "must follow its source first",
@@ -233,7 +236,8 @@ class Telling:
         try:
             self._part(mode, wanted)
         except SyncError as error:
-            if not any(words in error.message for words in (*NO_PART, *SHARED * self.shared)):
+            unread = any(words in error.message for words in (*NO_PART, *SHARED * self.shared))
+            if not (unread or self.may_be_refused(error)):
                 raise
             self.script.append(f"-- no part: {error}")
             return
@@ -267,8 +271,9 @@ class Telling:
 
     def _options(self, mode: str) -> dict[str, Any]:
         options = dict(MODES[mode])
-        if "changed_blocks" in options and self._is_unlogged():
-            # Of such a table no WAL tells, and to require it is refused.
+        tells = self.source.server_version >= TELLS_PAGES and not self._is_unlogged()
+        if "changed_blocks" in options and not tells:
+            # Of such a table, or on such a server, no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
         options |= {"carry": "all"} if self.carries else {}
         kept = {"deletes": "hard", "history": self.keeps_history, **self._partition(TABLE)}
@@ -349,15 +354,19 @@ class Telling:
     def refuse(self, error: SyncError) -> None:
         """Count a refusal, if it is one that may be."""
         self.script.append(f"-- refused: {error}")
-        allowed = [
-            (kind, change)
-            for kind, change, words in self.allowed
-            if kind == error.kind and change in self.ever and words in error.message
-        ]
+        allowed = self.may_be_refused(error)
         if not allowed:
             raise error
         self.tally.refusals += 1
         self.tally.refused.update(allowed[:1])
+
+    def may_be_refused(self, error: SyncError) -> list[tuple[str, str]]:
+        """The changes of this story after which the error is one that may be, each with its kind."""
+        return [
+            (kind, change)
+            for kind, change, words in self.allowed
+            if kind == error.kind and change in self.ever and words in error.message
+        ]
 
 
 def tell(pair: Pair, story: Story, tally: Tally, allowed: Collection[tuple[str, str, str]]) -> None:

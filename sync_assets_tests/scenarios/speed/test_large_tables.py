@@ -42,6 +42,7 @@ def scans(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, Receipt]:
     return after - before, receipt
 
 
+@pytest.mark.from_15
 def test_every_pass_over_a_table_of_more_than_a_quarter_of_the_cache_is_a_sequential_scan(
     pair: Pair,
 ) -> None:

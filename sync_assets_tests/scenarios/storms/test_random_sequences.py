@@ -114,6 +114,7 @@ CONTROLS: Mapping[str, tuple[str, Callable[..., object], str]] = {
 """Rules of the engine got wrong, with a seed whose stories betray it soon."""
 
 
+@pytest.mark.from_15
 @pytest.mark.parametrize("control", CONTROLS)
 def test_an_engine_that_gets_one_rule_wrong_is_caught(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, control: str
