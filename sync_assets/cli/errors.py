@@ -17,7 +17,9 @@ from sync_assets.engine.computed.masks import KEY_VARIABLE
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.plain_text import shown
 
-URL_VARIABLES = ("SYNC_SOURCE_URL", "SYNC_TARGET_URL", "DAGSTER_PG_URL")
+URL_VARIABLES = re.compile(r"SYNC_\w+_URL|DAGSTER_PG_URL")
+"""Those of every connection, whatever it is called."""
+
 HIDDEN = "***"
 DEBUG = "sync_assets.debug"
 """Where the context of a command keeps whether tracebacks are wanted."""
@@ -113,8 +115,8 @@ def _passwords() -> set[str]:
 
     found = {os.environ.get("PGPASSWORD", ""), os.environ.get(KEY_VARIABLE, "").strip()}
     found |= known_passwords()
-    for name in URL_VARIABLES:
-        found |= _passwords_in(os.environ.get(name, ""))
+    for name, url in os.environ.items():
+        found |= _passwords_in(url) if URL_VARIABLES.fullmatch(name) else set()
     return found - {""}
 
 

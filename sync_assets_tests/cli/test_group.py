@@ -72,7 +72,7 @@ def test_a_surprise_names_its_type_and_the_way_to_its_traceback(
 
 
 @pytest.mark.parametrize("debug", [(), ("--debug",)])
-@pytest.mark.parametrize("variable", ["SYNC_SOURCE_URL", "SYNC_TARGET_URL", "DAGSTER_PG_URL"])
+@pytest.mark.parametrize("variable", ["SYNC_SOURCE_URL", "SYNC_EU_URL", "DAGSTER_PG_URL"])
 @pytest.mark.parametrize(
     ("url", "leak"),
     [

@@ -15,7 +15,6 @@ from sync_assets.engine.errors import (
     ConcurrentRun,
     ConfigurationError,
     DeleteGuard,
-    LockTimeout,
     SchemaConflict,
 )
 from sync_assets.engine.table import Deletes
@@ -346,8 +345,3 @@ def test_an_error_names_the_table_it_is_about(related: Pair) -> None:
     with pytest.raises(SchemaConflict, match="division by zero") as reading:
         related.engine().sync_group(tables)
     assert str(reading.value).startswith("public.odd (")
-    with closing(psycopg2.connect(related.target_url)) as other, other.cursor() as cursor:
-        cursor.execute("LOCK TABLE customers IN SHARE MODE")
-        with pytest.raises(LockTimeout) as waiting:
-            sync(related)
-    assert str(waiting.value).startswith("public.customers (")
