@@ -8,24 +8,21 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import shlex
 import signal
 import subprocess
 import threading
 import time
-from collections.abc import Mapping
 
 from sync_assets.engine import errors
+from sync_assets.engine.postgres.access.programs import (
+    environment_for_others,
+    in_short,
+    printable,
+)
 
 TIME_OUT = 30.0
 """Seconds that a command may take."""
-
-TOLD = 200
-"""Characters of a command's last line that an error repeats."""
-
-_OF_OURS = re.compile(r"(SYNC|DAGSTER)_\w+|PGPASSWORD")
-"""The variables that are ours: URLs, addresses of alerts and brokers, keys, which all may hold a secret."""
 
 
 class PrintedPassword:
@@ -78,11 +75,6 @@ def _forget() -> None:
 
 
 os.register_at_fork(after_in_child=_forget)
-
-
-def environment_for_others() -> Mapping[str, str]:
-    """Our environment without the passwords of ours, for programs of others that we start."""
-    return {name: value for name, value in os.environ.items() if not _OF_OURS.fullmatch(name)}
 
 
 def _printed(command: str, side: str) -> str:
@@ -165,6 +157,5 @@ def _first_line(printed: bytes) -> str:
 def _last_line(said: bytes, password: str) -> str:
     """What a command said last: one line of a bounded length, without what it has printed."""
     lines = [line for line in said.decode(errors="replace").splitlines() if line.strip()]
-    line = " ".join("".join(filter(str.isprintable, (lines or [""])[-1])).split())
-    line = line.replace(password, "***") if password else line
-    return line if len(line) <= TOLD else line[: TOLD - 1] + "…"
+    line = " ".join(printable((lines or [""])[-1]).split())
+    return in_short(line.replace(password, "***") if password else line)

@@ -6,13 +6,12 @@ import re
 from collections.abc import Sequence
 
 from sync_assets.engine import errors
+from sync_assets.engine.postgres.access.programs import in_short, printable
 
 NOT_INSTALLED = (
     "Install OpenSSH's client (Debian: apt-get install openssh-client), or put ssh on the PATH."
 )
 PORT_TAKEN = re.compile("could not request local forwarding|address already in use", re.IGNORECASE)
-TOLD = 200
-"""Characters of what ssh has said that an error repeats."""
 
 _TO_BE_LET_IN = (
     "Its authorized_keys must have a public key of the account that runs this; ssh-add -l lists those of the"
@@ -145,5 +144,4 @@ def not_forwarded(
 
 
 def _short(line: str) -> str:
-    text = "".join(filter(str.isprintable, line)).strip().rstrip(".")
-    return text if len(text) <= TOLD else f"{text[: TOLD - 1]}…"
+    return in_short(printable(line).strip().rstrip("."))

@@ -15,7 +15,7 @@ from collections import deque
 from collections.abc import Mapping
 
 from sync_assets.engine import errors
-from sync_assets.engine.postgres.access.password import environment_for_others
+from sync_assets.engine.postgres.access.programs import environment_for_others
 from sync_assets.engine.postgres.access.ssh_errors import ended, not_forwarded
 
 CONNECT_TIMEOUT = 15
