@@ -122,16 +122,18 @@ def names_of(addresses: Iterable[Address]) -> dict[Address, str]:
 def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
     found = [synced for synced in tables if _matches(synced.table.target, pattern)]
     # Or those of all sources whose table is meant.
-    found = found or [
-        synced
-        for synced in tables
-        if (part := synced.table.partition_of) and _matches(part.table, pattern)
-    ]
+    found = found or _of_whole(tables, pattern)
     if not found and is_selection(pattern):
         found = [synced for synced in tables if selects(pattern, synced)]
     if not found:
         _refuse(tables, pattern)
     return found
+
+
+def _of_whole(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
+    """The partitions of the table of many sources that is named or matched."""
+    wholes = ((synced, synced.table.whole) for synced in tables)
+    return [synced for synced, whole in wholes if whole and _matches(whole, pattern)]
 
 
 def named(tables: Sequence[SyncedTable], name: str, connection: str | None) -> SyncedTable:
@@ -142,6 +144,12 @@ def named(tables: Sequence[SyncedTable], name: str, connection: str | None) -> S
         if name in _names(each.table.target) and connection in (None, each.target_connection)
     ]
     if not found:
+        if parts := _of_whole(tables, name):
+            targets = [str(each.table.target) for each in parts]
+            raise ConfigurationError(
+                f"{name} is the table of many sources, and one of them is asked for",
+                remedy=f"Name one: {listed(targets, NAMED_AT_MOST)}.",
+            )
         _refuse(tables, name)
     require_one(name, [each.target_connection for each in found])
     return found[0]
@@ -157,16 +165,6 @@ def require_one(name: str, connections: Sequence[str]) -> None:
 
 
 def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
-    targets = [
-        str(synced.table.target)
-        for synced in tables
-        if (part := synced.table.partition_of) and pattern in _names(part.table)
-    ]
-    if targets:
-        raise ConfigurationError(
-            f"{pattern} is the table of many sources, and one of them is asked for",
-            remedy=f"Name one: {listed(targets, NAMED_AT_MOST)}.",
-        )
     targets = [str(synced.table.target) for synced in tables]
     close = None if set(pattern) & set("*?:") else nearest(pattern, targets)
     hint = f"Did you mean {close}? " if close else ""
