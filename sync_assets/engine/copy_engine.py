@@ -288,7 +288,7 @@ class DataCopyEngine:
                 call = partial(work, used, report)
                 return used.translating(lambda: interruptible(call, used.cancel))
         except errors.SyncError as error:
-            error.located(table=errors.all_of(places), phase=report.phase)
+            error.located(table=report.place, phase=report.phase)
             raise
 
     @contextmanager

@@ -37,7 +37,7 @@ from __future__ import annotations
 
 import contextlib
 import inspect
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 
 class SyncError(Exception):
@@ -81,8 +81,6 @@ class SyncError(Exception):
         return f"{text.rstrip('.')}{end} {self.remedy}".rstrip()
 
 
-_NAMED = 3
-
 _ABOUT = "sync_assets_table"
 
 
@@ -100,12 +98,6 @@ def about(table: object) -> Iterator[None]:
     except Exception as error:
         vars(error).setdefault(_ABOUT, str(table))
         raise
-
-
-def all_of(tables: Sequence[str]) -> str:
-    """The tables of a group that an error is about as a whole, in few words."""
-    more = f" and {len(tables) - _NAMED} more" if len(tables) > _NAMED else ""
-    return ", ".join(tables[:_NAMED]) + more
 
 
 def table_of(error: BaseException) -> str | None:

@@ -9,6 +9,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+from sync_assets.engine.names import listed
+
 Phase = Literal[
     "wait",
     "identify",
@@ -58,6 +60,9 @@ def ignore_progress(progress: Progress) -> None:
     """Say nothing."""
 
 
+NAMED = 3
+"""Tables of a group that an error about all of them names."""
+
 REPORT_EVERY = 0.1
 """Seconds between reports within one phase."""
 
@@ -79,6 +84,11 @@ class Reporter:
     _started: float = field(default_factory=time.monotonic)
     _mark: float = field(default_factory=time.monotonic)
     _lock: threading.Lock = field(default_factory=threading.Lock)
+
+    @property
+    def place(self) -> str:
+        """The tables that an error of the run as a whole is about, in few words."""
+        return listed(self.tables, NAMED)
 
     def begin(self, phase: Phase, note: str = "") -> None:
         """Say that a step begins, or still is at what the note says."""
