@@ -12,7 +12,7 @@ import logging
 import os
 import uuid
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from multiprocessing.util import Finalize
 from typing import TYPE_CHECKING
 
@@ -52,7 +52,7 @@ def traced(listener: Listener, run_id: str) -> Listener:
     if not any(os.environ.get(name, "").strip() for name in ENDPOINTS):
         return listener
     tracer = _tracer()
-    return listener if tracer is None else _Traced(listener, tracer, run_id, _opened(run_id))
+    return listener if tracer is None else _Traced(listener, tracer, run_id)
 
 
 @dataclass(slots=True)
@@ -78,6 +78,10 @@ class _Attempt:
             self.within = None
 
 
+_attempts: dict[tuple[str, str, str], _Attempt] = {}
+"""Those under way, by run and address: whoever begins a table's work may not be who ends it."""
+
+
 @dataclass(frozen=True, slots=True)
 class _Traced(Listener):
     """Opens and ends spans as the listener behind it hears of tables."""
@@ -85,7 +89,6 @@ class _Traced(Listener):
     behind: Listener
     tracer: Tracer
     run_id: str
-    attempts: dict[tuple[str, str], _Attempt] = field(default_factory=dict)
 
     def started(self, synced: SyncedTable) -> None:
         self.behind.started(synced)
@@ -105,18 +108,18 @@ class _Traced(Listener):
             )
         finally:
             _run.reset(token)
-        self.attempts[synced.address] = _Attempt(span)
+        _attempts[self._key(synced)] = _Attempt(span)
 
     def progressed(self, synced: SyncedTable, progress: Progress) -> None:
         self.behind.progressed(synced, progress)
-        attempt = self.attempts.get(synced.address)
+        attempt = _attempts.get(self._key(synced))
         # Export goes on beneath the load, and is heard of until it ends.
         if attempt is not None and (attempt.phase, progress.phase) != ("load", "export"):
             attempt.enter(self.tracer, progress.phase)
 
     def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
         self.behind.finished(synced, receipt)
-        attempt = self.attempts.pop(synced.address, None)
+        attempt = _attempts.pop(self._key(synced), None)
         if attempt is not None:
             attempt.leave()
             for name in TOLD:
@@ -127,19 +130,15 @@ class _Traced(Listener):
         from opentelemetry.trace import Status, StatusCode
 
         self.behind.failed(synced, error)
-        attempt = self.attempts.pop(synced.address, None)
+        attempt = _attempts.pop(self._key(synced), None)
         if attempt is not None:
             attempt.leave()
             attempt.span.set_attribute("error.type", error.kind)
             attempt.span.set_status(Status(StatusCode.ERROR, str(error)))
             attempt.span.end()
 
-
-@functools.lru_cache(maxsize=8)
-def _opened(run_id: str) -> dict[tuple[str, str], _Attempt]:
-    """The attempts that are under way in a run; its steps share this process."""
-    del run_id
-    return {}
+    def _key(self, synced: SyncedTable) -> tuple[str, str, str]:
+        return (self.run_id, *synced.address)
 
 
 @functools.cache
