@@ -183,17 +183,8 @@ class Shown:
 def _ui(defs_text: str, fill: Callable[[str], object]) -> Iterator[Shown]:
     """A UI on a source, with an empty target."""
     port = free_port()
-    with running_server("18") as server, TemporaryDirectory() as place:
-        (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
-        (defs / "defs.yaml").write_text(defs_text)
-        (home := Path(place) / "home").mkdir()
-        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
-        urls = {end: server.create_database(end) for end in ("source", "target")}
-        fill(urls["source"])
-        own = {f"SYNC_{end.upper()}_URL": url for end, url in urls.items()}
-        own |= {"SYNC_DEFS": str(defs.parent), "DAGSTER_HOME": str(home)}
+    with project(defs_text, fill) as environment:
         words = ["dagster_webserver", "-w", str(ROOT / "workspace.yaml"), "-p", str(port)]
-        environment = child_environment(own, drop=("SYNC_", "DAGSTER_"))
         with leashed([sys.executable, "-m", *words], cwd=ROOT, env=environment):
             url = f"http://127.0.0.1:{port}"
             if not eventually(lambda: _answers(url)):
@@ -203,7 +194,22 @@ def _ui(defs_text: str, fill: Callable[[str], object]) -> Iterator[Shown]:
                 command = [sys.executable, "-m", "sync_assets.cli", "run", table]
                 subprocess.run(command, cwd=ROOT, env=environment, check=True)
 
-            yield Shown(url, sync, partial(execute, urls["source"]))
+            yield Shown(url, sync, partial(execute, environment["SYNC_SOURCE_URL"]))
+
+
+@contextmanager
+def project(defs_text: str, fill: Callable[[str], object]) -> Iterator[dict[str, str]]:
+    """The environment of a project on a source that `fill` has filled, with an empty target."""
+    with running_server("18") as server, TemporaryDirectory() as place:
+        (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
+        (defs / "defs.yaml").write_text(defs_text)
+        (home := Path(place) / "home").mkdir()
+        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\nnux: {enabled: false}\n")
+        urls = {end: server.create_database(end) for end in ("source", "target")}
+        fill(urls["source"])
+        own = {f"SYNC_{end.upper()}_URL": url for end, url in urls.items()}
+        own |= {"SYNC_DEFS": str(defs.parent), "DAGSTER_HOME": str(home)}
+        yield dict(child_environment(own, drop=("SYNC_", "DAGSTER_")))
 
 
 def _answers(url: str) -> bool:

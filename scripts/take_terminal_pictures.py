@@ -13,24 +13,14 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
-from pathlib import Path
-from tempfile import TemporaryDirectory
+from collections.abc import Mapping
 
 from rich._export_format import CONSOLE_SVG_FORMAT
 from rich.console import Console
 from rich.terminal_theme import MONOKAI
 from rich.text import Text
+from take_pictures import PICTURES, execute, project
 
-ROOT = Path(__file__).parent.parent
-sys.path.insert(0, str(ROOT))
-
-from sync_assets.private_server.instance import child_environment  # noqa: E402 (see above)
-from sync_assets_tests.fixtures.pair import execute  # noqa: E402
-from sync_assets_tests.fixtures.servers import running_server  # noqa: E402
-
-PICTURES = ROOT / "docs" / "pictures"
 COLUMNS, LINES = 100, 20
 WATCHED = 12.0
 """Seconds until a live page is ended, by when it has been drawn twice."""
@@ -69,7 +59,9 @@ CHANGED_ON_TARGET = [
 
 def main() -> None:
     """Take all of them."""
-    with _project() as environment:
+    with project(DEFS, lambda source_url: execute(source_url, *SOURCE)) as environment:
+        environment |= {"COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
+        environment.pop("NO_COLOR", None)
         subprocess.run(
             [*_command("run"), "--json"], env=environment, check=True, capture_output=True
         )
@@ -78,22 +70,6 @@ def main() -> None:
         subprocess.run(_command("run"), env=environment, check=False, capture_output=True)
         _keep("terminal-verify", "verify sales.orders sales.prices", environment)
         _keep("terminal-watch", "watch", environment, ended_after=WATCHED)
-
-
-@contextmanager
-def _project() -> Iterator[dict[str, str]]:
-    with running_server("18") as server, TemporaryDirectory() as place:
-        (defs := Path(place) / "defs" / "shop").mkdir(parents=True)
-        (defs / "defs.yaml").write_text(DEFS)
-        (home := Path(place) / "home").mkdir()
-        (home / "dagster.yaml").write_text("telemetry: {enabled: false}\n")
-        urls = {
-            f"SYNC_{end.upper()}_URL": server.create_database(end) for end in ("source", "target")
-        }
-        execute(urls["SYNC_SOURCE_URL"], *SOURCE)
-        own = urls | {"SYNC_DEFS": str(defs.parent), "DAGSTER_HOME": str(home)}
-        own |= {"COLUMNS": str(COLUMNS), "LINES": str(LINES), "TERM": "xterm-256color"}
-        yield dict(child_environment(own, drop=("SYNC_", "DAGSTER_", "NO_COLOR")))
 
 
 def _keep(
