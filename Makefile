@@ -84,9 +84,11 @@ sbom: install  ## write what a release stands on into build/sbom: the locked rel
 bench: install  ## measure beside floors and other tools (ARGS='--tools ours,floors --rounds 1')
 	$(BIN)/python benchmarks/compare.py $(ARGS)
 
-loads: install  ## kill first loads of 2 million rows under writers (LOADS=200, SEED=… repeats the dice)
-	SYNC_TEST_WAYS=both SYNC_TEST_LOAD_KILLS=$(or $(LOADS),200) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
-		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_load_kills.py --log-cli-level=INFO $(ARGS)
+loads: install  ## end first loads under writers, of 2 million rows and from a standby (LOADS=200, SEED=… repeats the dice)
+	SYNC_TEST_WAYS=both SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \
+		SYNC_TEST_LOAD_KILLS=$(or $(LOADS),200) SYNC_TEST_STORM_ROUNDS=$(or $(LOADS),200) \
+		$(BIN)/pytest sync_assets_tests/scenarios/storms/test_load_kills.py \
+		sync_assets_tests/scenarios/storms/test_load_storm.py --log-cli-level=INFO $(ARGS)
 
 torture: install  ## sync under random writers and faults (MINUTES=60, SEED=… repeats the dice)
 	SYNC_TEST_WAYS=both SYNC_TEST_TORTURE_MINUTES=$(or $(MINUTES),60) SYNC_TEST_STORM_SEED=$(or $(SEED),$(shell date +%s)) \

@@ -8,7 +8,7 @@ after a restart, which forgets what was only in memory; and in the end after it 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -64,13 +64,13 @@ class StandbyStorm:
     calm: float
     options: dict[str, Any] = field(default_factory=dict)
 
-    def go_through(self) -> list[Rounds]:
+    def go_through(self, rounds: Callable[[Rounds, int], None] = go_through) -> list[Rounds]:
         """All rounds, a hundred to a storm; neither a round nor the standby may be wrong."""
-        found = [self._storm(first) for first in range(0, ROUNDS, AT_ONCE)]
+        found = [self._storm(first, rounds) for first in range(0, ROUNDS, AT_ONCE)]
         self._promote()
         return found
 
-    def _storm(self, first: int) -> Rounds:
+    def _storm(self, first: int, go_through: Callable[[Rounds, int], None]) -> Rounds:
         """One storm, and the standby after it."""
         url, seed = self.servers.primary.url("storm"), f"{SEED}/{first}"
         with stormy(url, self.pair, self.monkeypatch, self.calm, seed, savepoints=1.0) as rounds:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -21,9 +21,11 @@ from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.run.stage import stage
 from sync_assets.engine.table import Deletes
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.fixtures.servers import NewDatabase, Servers, both_ways
+from sync_assets_tests.fixtures.ways import Way
 from sync_assets_tests.scenarios.storms.rounds import (
     CATCHES,
+    LONG,
     PATIENCE,
     ROUNDS,
     ROWS,
@@ -34,11 +36,11 @@ from sync_assets_tests.scenarios.storms.rounds import (
     log,
     stormy,
 )
+from sync_assets_tests.scenarios.storms.standby_storm import StandbyStorm, on_a_standby
 from sync_assets_tests.scenarios.storms.storm import SCHEMA, TABLES
 
-pytestmark = both_ways
-
 LIMITS = Limits(piece_mb=1)
+CALM = 3.0
 LAST = "sync_assets.engine.run.first_load.complete"
 STAGE: Callable[..., Any] = stage
 
@@ -102,17 +104,42 @@ class Loads:
         pytest.fail(f"seed {SEED}, round {self.rounds.done}: {table} never came through")
 
 
+def load_all(rounds: Rounds, count: int) -> None:
+    """Load all tables again and again; none of it may be wrong."""
+    loads = Loads(rounds, random.Random(SEED))
+    for _ in range(count):
+        for table in TABLES:
+            loads.load(table)
+            assert rounds.wrong == []
+    log.info("%s", dataclasses.replace(loads, rounds=None))  # type: ignore[arg-type]
+
+
+@both_ways
+@pytest.mark.timeout(120 + 30 * ROUNDS)
 def test_loads_are_exact_at_their_last_snapshot(
     pair: Pair, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     pair.source(*SCHEMA)
-    with stormy(pair.source_url, pair, monkeypatch, calm=3.0) as rounds:
-        loads = Loads(rounds, random.Random(SEED))
-        for _ in range(ROUNDS):
-            for table in TABLES:
-                loads.load(table)
-                assert rounds.wrong == []
-        log.info("%s", dataclasses.replace(loads, rounds=None))  # type: ignore[arg-type]
+    with stormy(pair.source_url, pair, monkeypatch, CALM) as rounds:
+        load_all(rounds, ROUNDS)
+
+
+@pytest.fixture
+def standby_storm(
+    way: Way, servers: Servers, new_database: NewDatabase, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[StandbyStorm]:
+    """Loads from a standby, in a storm over its primary."""
+    source, target = way
+    with on_a_standby(source, new_database(servers(target)), monkeypatch, CALM) as found:
+        yield found
+
+
+@pytest.mark.skipif(not LONG, reason="make loads")
+@pytest.mark.timeout(120 + 30 * ROUNDS)
+def test_loads_from_a_standby_are_exact_at_their_last_snapshot(
+    standby_storm: StandbyStorm,
+) -> None:
+    standby_storm.go_through(load_all)
 
 
 def no_last_step(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -139,12 +166,14 @@ def no_look_for_rows_that_are_gone(monkeypatch: pytest.MonkeyPatch) -> None:
 CONTROLS = (no_last_step, no_look_for_rows_that_are_gone)
 
 
+@both_ways
+@pytest.mark.timeout(120 + 10 * PATIENCE * CATCHES)
 @pytest.mark.parametrize("control", CONTROLS, ids=lambda control: control.__name__)
 def test_a_broken_load_is_caught(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, control: Callable[[pytest.MonkeyPatch], None]
 ) -> None:
     pair.source(*SCHEMA)
-    with stormy(pair.source_url, pair, monkeypatch, calm=3.0) as rounds:
+    with stormy(pair.source_url, pair, monkeypatch, CALM) as rounds:
         control(monkeypatch)
         loads = Loads(rounds, random.Random(SEED))
         for _ in range(PATIENCE * CATCHES):
