@@ -22,7 +22,6 @@ from typing import Any
 import pytest
 
 from sync_assets.engine import PermanentError, TransientError
-from sync_assets.engine.names import quoted
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.snapshot import SourceRelation
 from sync_assets_tests.fixtures.pair import Pair
@@ -53,6 +52,8 @@ CONTROL_ROUNDS = 8
 
 MEGABYTES = 256
 """Of the small disks that batch files and the target are on."""
+
+BY_NAME = {subject.name: subject for subject in SUBJECTS}
 
 log = logging.getLogger(__name__)
 
@@ -177,6 +178,8 @@ class Torture:
             if attempt.receipts:
                 self._usual.append(time.monotonic() - began)
                 self._compare(subject, attempt)
+                if wrong := subject.wrong(self.ends.direct, subject.table):
+                    self._fail(subject, f"not as it must be: {wrong[:3]}")
                 return
             self.tally.again += 1
             if isinstance(attempt.errors[0], PermanentError):
@@ -246,9 +249,9 @@ class Torture:
         """`snapshot.taken`, with the truth read by the very session that holds the snapshot."""
         with taken(held, *given) as views:
             for view in views:
-                columns = ", ".join(quoted(column.name) for column in view.columns)
                 name = str(view.relation.name)
-                rows = copied_by(held.cursor(), f"SELECT {columns} FROM {name}")
+                here, columns = BY_NAME[name].columns(column.name for column in view.columns)
+                rows = copied_by(held.cursor(), f"SELECT {here} FROM {name}")
                 at = view.snapshot.taken_at.isoformat()
                 self.truths[name, at] = Truth(columns, rows)
             self._moves_on(3, 0.1)

@@ -17,6 +17,7 @@ import psycopg2
 from sync_assets.engine import DataCopyEngine, Receipt, SyncError, TransientError, WorkerConfig
 from sync_assets.engine.errors import Cancelled, OutOfSpace
 from sync_assets.engine.progress import Progress
+from sync_assets.engine.table import Table
 from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.scenarios.faults import faults
 from sync_assets_tests.scenarios.faults.faults import MANY_WORKERS, PATIENCE, PROCESSES, STEPS, Ends
@@ -122,7 +123,7 @@ class Attempt:
         pair = self.ends.through
         step = self.moment if isinstance(self.moment, str) else ""
         seed = self.chance.random()
-        arguments = (pair, self.ends.batch_dir, self.subject, step, how, seed)
+        arguments = (pair, self.ends.batch_dir, self.subject.table, step, how, seed)
         process = PROCESSES.Process(target=_run_and_die, args=arguments)
         process.start()
         if isinstance(self.moment, float):
@@ -170,7 +171,7 @@ def _worded(receipt: Receipt) -> str:
 
 
 def _run_and_die(
-    pair: Pair, folder: Path, subject: Subject, step: str, how: signal.Signals, seed: float
+    pair: Pair, folder: Path, table: Table, step: str, how: signal.Signals, seed: float
 ) -> None:
     def die(progress: Progress) -> None:
         if progress.phase == step:
@@ -184,7 +185,7 @@ def _run_and_die(
     os.dup2(os.open(os.devnull, os.O_WRONLY), 2)
     try:
         with MANY_WORKERS():
-            new_engine(pair, folder, die, random.Random(seed)).sync(subject.table)
+            new_engine(pair, folder, die, random.Random(seed)).sync(table)
     except SyncError:
         sys.exit(FAILED)
 

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
 from typing import Any
 
 import psycopg2
 from psycopg2.extensions import connection
 
-from sync_assets.engine.names import RelationName
-from sync_assets.engine.table import ChangedBlocks, Deletes, SyncMode, Table
-from sync_assets_tests.fixtures.pair import execute
+from sync_assets.engine.computed.masks import Mask
+from sync_assets.engine.names import PartitionOf, RelationName, quoted
+from sync_assets.engine.table import Carry, ChangedBlocks, Deletes, SyncMode, Table
+from sync_assets_tests.fixtures.histories import broken
+from sync_assets_tests.fixtures.pair import Pair, execute
 from sync_assets_tests.scenarios.storms.storm import Choice, Storm, Work, roll_back_prepared
 
 WRITERS = 3
@@ -20,22 +23,51 @@ ROWS = 1500
 
 @dataclass(frozen=True)
 class Subject:
-    """A table, and which of the target's rows must be the source's."""
+    """A table, and which of the target's rows must be the source's.
+
+    `masked` has, by column, what the target must have in its place, as SQL over the source; `wrong`
+    tells what else is not as it must be after a run without a fault.
+    """
 
     table: Table
     counts: str = "true"
     keeps_deleted: bool = False
+    masked: Mapping[str, str] = field(default_factory=dict)
+    wrong: Callable[[Pair, Table], list[Any]] = lambda *_: []
 
     @property
     def name(self) -> str:
         """What it is called on both ends."""
         return str(self.table.source)
 
+    def columns(self, names: Iterable[str]) -> tuple[str, str]:
+        """How the source and how the target are asked for what must be equal."""
+        there = {name: quoted(name) for name in names}
+        here = [self.masked.get(name, written) for name, written in there.items()]
+        return ", ".join(here), ", ".join(there.values())
+
 
 def _table(name: str, mode: SyncMode = SyncMode.XMIN_INCREMENTAL, **options: Any) -> Table:
     relation = RelationName("public", name)
     return Table(relation, relation, mode, max_delete_ratio=1.0, allow_empty=True, **options)
 
+
+def _still_to_carry(pair: Pair, table: Table) -> list[str]:
+    planned = pair.engine().plan(table).ddl
+    return [line for line in planned if not line.startswith("--")]
+
+
+def _not_of_the_whole(pair: Pair, table: Table) -> list[Any]:
+    of_it = "count(*), sum(hashtext(ROW(id, n, v)::text))"
+    there = pair.target(f"SELECT {of_it} FROM {table.whole} WHERE region = 'eu'")
+    here = pair.target(f"SELECT {of_it} FROM {table.target}")
+    return [] if there == here else [there, here]
+
+
+LAST_FOUR = (
+    "CASE WHEN length(v) > 4 THEN overlay(v placing repeat('*', length(v) - 4) from 1) "
+    "ELSE repeat('*', length(v)) END"
+)
 
 PARTED = Subject(_table("parted", deletes=Deletes.HARD))
 SUBJECTS = (
@@ -45,6 +77,23 @@ SUBJECTS = (
     Subject(_table("marked", deletes=Deletes.SOFT), counts="deleted_at IS NULL"),
     Subject(_table("dated", SyncMode.INCREMENTAL_SYNC, cursor="at"), keeps_deleted=True),
     Subject(_table("whole", SyncMode.FULL_SYNC)),
+    Subject(
+        _table("versioned", deletes=Deletes.HARD, history=True),
+        wrong=lambda pair, table: broken(pair, str(table.target)),
+    ),
+    Subject(_table("furnished", deletes=Deletes.HARD, carry=tuple(Carry)), wrong=_still_to_carry),
+    Subject(
+        _table("masked", deletes=Deletes.HARD, mask=(("v", Mask("keep_last", 4)),)),
+        masked={"v": LAST_FOUR},
+    ),
+    Subject(
+        _table(
+            "regional",
+            deletes=Deletes.HARD,
+            partition_of=PartitionOf(RelationName("public", "regions"), "region", "eu"),
+        ),
+        wrong=_not_of_the_whole,
+    ),
 )
 NAMES = tuple(subject.name for subject in SUBJECTS)
 MIDDLE = f"{PARTED.name}_middle"
@@ -82,6 +131,14 @@ SCHEMA = (
     f"CREATE TABLE public.marked ({_COLUMNS}, PRIMARY KEY (id))",
     f"CREATE TABLE public.dated ({_COLUMNS}, PRIMARY KEY (id))",
     f"CREATE TABLE public.whole ({_COLUMNS}, PRIMARY KEY (id))",
+    f"CREATE TABLE public.versioned ({_COLUMNS}, PRIMARY KEY (id))",
+    f"CREATE TABLE public.furnished ({_COLUMNS}, PRIMARY KEY (id), CHECK (id > -1))",
+    "CREATE INDEX ON public.furnished (tag, n)",
+    "CREATE INDEX ON public.furnished (lower(v)) WHERE n > 1",
+    "CREATE STATISTICS public.furnishings ON tag, n FROM public.furnished",
+    "COMMENT ON TABLE public.furnished IS 'has what a target can be given'",
+    f"CREATE TABLE public.masked ({_COLUMNS}, PRIMARY KEY (id))",
+    f"CREATE TABLE public.regional ({_COLUMNS}, PRIMARY KEY (id))",
     "CREATE INDEX ON public.dated (at)",
     (
         "CREATE FUNCTION public.touch() RETURNS trigger LANGUAGE plpgsql AS "
