@@ -1087,7 +1087,7 @@ COMMIT
 
 SELECT pg_catalog.count(*)
   FROM ROWS
-  FROM (pg_catalog.unnest(ARRAY['7']::pg_catalog.text[])) AS wanted ("sync_assets.k0")
+  FROM (pg_catalog.unnest('{"7"}'::pg_catalog.text[])) AS wanted ("sync_assets.k0")
   WHERE EXISTS (SELECT
   FROM "shop"."orders"
   WHERE "id" OPERATOR(pg_catalog.=) wanted."sync_assets.k0"::bigint AND ( id > 0 ) IS TRUE)

@@ -21,7 +21,7 @@ from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.snapshot import SourceRelation
-from sync_assets.engine.state.state import State, Witness
+from sync_assets.engine.state.state import State
 
 ENOUGH = 20
 """Fewer rows may well have been deleted, all of them, by somebody who cleans up."""
@@ -29,17 +29,19 @@ ENOUGH = 20
 
 @dataclass(frozen=True, slots=True)
 class _Search:
-    """Rows that a run has left behind as witnesses, by a key that the source has."""
+    """Rows that a run has left behind as witnesses, by a key that the source has.
+
+    `places` are where the values of its columns stand in the keys that were left.
+    """
 
     plan: Plan
     known: State
     key: Key
-    samples: tuple[Witness, ...]
+    places: tuple[int, ...]
 
-    def told(self, found: Sequence[tuple[int, int]]) -> str | None:
-        """The reason to read everything, from the witnesses' xids then and now."""
-        many, name = len(self.samples), self.plan.view.relation.name
-        older = sum(now < then and now < self.known.watermark for then, now in found)
+    def told(self, found: int, older: int) -> str | None:
+        """The reason to read everything, from how many witnesses are there, and in older versions."""
+        many, name = len(self.known.samples), self.plan.view.relation.name
         if older and not self.plan.table.accept_source:
             raise errors.SourceIdentityChanged(
                 f"{older} of {many} rows of {name} are older on the source than "
@@ -63,12 +65,9 @@ def missed(cursor: Cursor, plans: Sequence[tuple[Plan, State | None]]) -> dict[i
     chosen = {place: search for place, search in searches.items() if search is not None}
     if not chosen:
         return {}
-    found: dict[int, list[tuple[int, int]]] = {place: [] for place in chosen}
     # One statement for all tables: each is a round trip.
-    statement = SQL(" UNION ALL ").join(_versions(*each) for each in chosen.items())
-    for place, then, now in rows(cursor, statement):
-        found[place].append((then, now))
-    reasons = {place: chosen[place].told(xids) for place, xids in found.items()}
+    statement = SQL(" UNION ALL ").join(_counts(*each) for each in chosen.items())
+    reasons = {place: chosen[place].told(*found) for place, *found in rows(cursor, statement)}
     return {place: reason for place, reason in reasons.items() if reason is not None}
 
 
@@ -78,9 +77,8 @@ def _search(plan: Plan, known: State | None) -> _Search | None:
     view, key = plan.view, _source_key(plan)
     if key is None or not view.relation.has_versions or _were_replaced(view, known):
         return None
-    places = [plan.layout.key_columns.index(column) for column in key.columns]
-    samples = (Witness(each.xid, tuple(each.key[n] for n in places)) for each in known.samples)
-    return _Search(plan, known, key, tuple(samples))
+    places = tuple(plan.layout.key_columns.index(column) for column in key.columns)
+    return _Search(plan, known, key, places)
 
 
 def _source_key(plan: Plan) -> Key | None:
@@ -105,18 +103,23 @@ def _were_replaced(view: SourceRelation, known: State) -> bool:
     return now != {(leaf.oid, leaf.filenode) for leaf in known.leaves}
 
 
-def _versions(place: int, search: _Search) -> Composable:
-    view, key, samples = search.plan.view, search.key, search.samples
+def _counts(place: int, search: _Search) -> Composable:
+    """How many of the rows are there, and how many in a version from before the stored mark."""
+    view, key, samples = search.plan.view, search.key, search.known.samples
     types = {column.name: column.type for column in view.columns}
     given, (then, *wanted) = given_keys(
         ("bigint", *(types[column] for column in key.columns)),
-        [(str(sample.xid), *sample.key) for sample in samples],
+        [(str(xid), *(values[place] for place in search.places)) for xid, values in samples],
     )
-    return SQL("SELECT {}, {}, {} FROM {} JOIN {} AS t ON {}").format(
+    return SQL(
+        "SELECT {}, pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE "
+        "{now} OPERATOR(pg_catalog.<) LEAST({then}, {mark}::bigint)) FROM {} JOIN {} AS t ON {}"
+    ).format(
         Literal(place),
-        then,
-        SQL(widened(view.snapshot.xmax, "t.xmin")),
         given,
         relation(view.relation.name),
         same_key(map(Identifier, key.columns), key.operators, wanted),
+        now=SQL(widened(view.snapshot.xmax, "t.xmin")),
+        then=then,
+        mark=Literal(search.known.watermark),
     )

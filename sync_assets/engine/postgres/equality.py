@@ -39,12 +39,12 @@ def same_key(
 
 
 def given_keys(
-    types: Iterable[str], keys: Sequence[Iterable[object]]
+    types: Iterable[str], keys: Sequence[Iterable[str]]
 ) -> tuple[Composable, list[Composable]]:
     """Keys as text, as a table for a FROM clause, and its columns, each of the type given."""
     # Literals and no parameters: a column's name may hold a percent sign.
     arrays = [
-        SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(Literal(list(each)))
+        SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(Literal(_array(each)))
         for each in zip(*keys, strict=True)
     ]
     # A dot keeps them from being columns of the table that is searched, which filters name as they like.
@@ -56,6 +56,15 @@ def given_keys(
         SQL("wanted.{}::{}").format(name, SQL(anywhere(type_)))
         for name, type_ in zip(names, types, strict=True)
     ]
+
+
+def _array(values: Iterable[str]) -> str:
+    """An array as PostgreSQL reads it: one literal, where psycopg2 would make one of each value."""
+    return "{" + ",".join(map(_element, values)) + "}"
+
+
+def _element(value: str) -> str:
+    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
 
 
 def hash_of(values: Sequence[Composable]) -> Composable:

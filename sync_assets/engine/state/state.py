@@ -9,7 +9,7 @@ import hashlib
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from psycopg2.sql import SQL
 
@@ -37,8 +37,8 @@ class StateLeaf:
     columns: tuple[LeafColumn, ...] = ()
 
 
-@dataclass(frozen=True, slots=True)
-class Witness:
+# A tuple: the states of a thousand tables have a hundred thousand of them.
+class Witness(NamedTuple):
     """A row by the text of its key, with the 64-bit xid of its version."""
 
     xid: int

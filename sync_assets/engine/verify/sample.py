@@ -129,7 +129,7 @@ def _sample_of(ends: BothEnds, key: Key, compared: Rows, chosen: _Chosen) -> Com
 
 
 def _same_rows(
-    ends: BothEnds, key: Key, compared: Rows, part: Sequence[tuple[object, ...]]
+    ends: BothEnds, key: Key, compared: Rows, part: Sequence[tuple[str, ...]]
 ) -> Composable:
     """How many of the keys given are there, and how many with the checksum given."""
     types = (*(_type(ends, column) for column in key.columns), "text")
