@@ -40,4 +40,4 @@ def newest(cursor: Cursor, plan: Plan, staging: Composable) -> tuple[Witness, ..
         staging=staging,
         kept=SQL(str(KEPT)),
     )
-    return tuple(Witness(xid, tuple(values)) for xid, values in rows(cursor, statement))
+    return tuple(map(Witness._make, rows(cursor, statement)))

@@ -37,7 +37,8 @@ def _count(cursor: Cursor, plan: Plan, key: Key, keys: Sequence[Sequence[str]]) 
     # The target's operators may be of another schema than the source's.
     operators = equality_of(cursor, plan.view.relation, dataclasses.replace(key, operators=()))
     types = {column.name: column.type for column in plan.view.relation.columns}
-    given, wanted = given_keys((types[name] for name in key.columns), keys)
+    columns = zip(*keys, strict=True)
+    given, wanted = given_keys((types[name] for name in key.columns), columns)
     same = [same_key(values_of(plan.view.relation, key.columns), operators, wanted)]
     if plan.table.where is not None:
         same.append(SQL("{} IS TRUE").format(written(plan.table.where)))

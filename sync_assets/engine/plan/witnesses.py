@@ -105,11 +105,13 @@ def _were_replaced(view: SourceRelation, known: State) -> bool:
 
 def _counts(place: int, search: _Search) -> Composable:
     """How many of the rows are there, and how many in a version from before the stored mark."""
-    view, key, samples = search.plan.view, search.key, search.known.samples
+    view, key = search.plan.view, search.key
+    xids, keys = zip(*search.known.samples, strict=True)
+    values = tuple(zip(*keys, strict=True))
     types = {column.name: column.type for column in view.columns}
     given, (then, *wanted) = given_keys(
         ("bigint", *(types[column] for column in key.columns)),
-        [(str(xid), *(values[place] for place in search.places)) for xid, values in samples],
+        (map(str, xids), *(values[place] for place in search.places)),
     )
     return SQL(
         "SELECT {}, pg_catalog.count(*), pg_catalog.count(*) FILTER (WHERE "

@@ -39,13 +39,13 @@ def same_key(
 
 
 def given_keys(
-    types: Iterable[str], keys: Sequence[Iterable[str]]
+    types: Iterable[str], columns: Iterable[Iterable[str]]
 ) -> tuple[Composable, list[Composable]]:
-    """Keys as text, as a table for a FROM clause, and its columns, each of the type given."""
+    """Keys as text, column by column, as a table for a FROM clause, and its columns by their types."""
     # Literals and no parameters: a column's name may hold a percent sign.
     arrays = [
         SQL("pg_catalog.unnest({}::pg_catalog.text[])").format(Literal(_array(each)))
-        for each in zip(*keys, strict=True)
+        for each in columns
     ]
     # A dot keeps them from being columns of the table that is searched, which filters name as they like.
     names = [Identifier(f"sync_assets.k{number}") for number in range(len(arrays))]
@@ -59,12 +59,9 @@ def given_keys(
 
 
 def _array(values: Iterable[str]) -> str:
-    """An array as PostgreSQL reads it: one literal, where psycopg2 would make one of each value."""
-    return "{" + ",".join(map(_element, values)) + "}"
-
-
-def _element(value: str) -> str:
-    return '"' + value.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """An array of one value or more as PostgreSQL reads it, as psycopg2 would adapt each by itself."""
+    escaped = "\0".join(values).replace("\\", r"\\").replace('"', r"\"")
+    return '{"' + escaped.replace("\0", '","') + '"}'  # no text of PostgreSQL's holds a NUL
 
 
 def hash_of(values: Sequence[Composable]) -> Composable:

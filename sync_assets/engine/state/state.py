@@ -42,7 +42,7 @@ class Witness(NamedTuple):
     """A row by the text of its key, with the 64-bit xid of its version."""
 
     xid: int
-    key: tuple[str, ...]
+    key: Sequence[str]
 
 
 # One row of our state table, with its leaves: each other field is a column.
@@ -138,7 +138,7 @@ def recall_all(cursor: Cursor, targets: Sequence[RelationName]) -> dict[Relation
 def _state(*columns: Any) -> State:
     *values_found, leaves = columns
     values = dict(zip(FIELDS.values(), values_found, strict=True))
-    values["samples"] = tuple(Witness(xid, tuple(key)) for xid, key in values["samples"])
+    values["samples"] = tuple(map(Witness._make, values["samples"]))
     values["positions"] = tuple(Position(*pair) for pair in values["positions"])
     values["columns"] = from_json(values["columns"])
     known = (
@@ -188,7 +188,7 @@ KEPT = 100
 
 def kept(before: tuple[Witness, ...], now: tuple[Witness, ...]) -> tuple[Witness, ...]:
     """What the state remembers after a run: the newest of both, each key once."""
-    by_key = {sample.key: sample for sample in (*before, *now)}
+    by_key = {tuple(sample.key): sample for sample in (*before, *now)}
     return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
 
 

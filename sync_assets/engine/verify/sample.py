@@ -133,7 +133,7 @@ def _same_rows(
 ) -> Composable:
     """How many of the keys given are there, and how many with the checksum given."""
     types = (*(_type(ends, column) for column in key.columns), "text")
-    sampled, (*wanted, checksum) = given_keys(types, part)
+    sampled, (*wanted, checksum) = given_keys(types, zip(*part, strict=True))
     operators = equality_of(ends.target, ends.relation, key)
     return SQL(
         "SELECT count(*), count(*) FILTER (WHERE {} = {}) FROM {} JOIN {} ON {} WHERE {}"

@@ -27,8 +27,7 @@ UGLY = (
 
 @both_ways
 def test_any_text_arrives_as_it_is(pair: Pair, connect: Connect) -> None:
-    keys = [(str(number), text) for number, text in enumerate(UGLY)]
-    given, wanted = given_keys(("integer", "text"), keys)
+    given, wanted = given_keys(("integer", "text"), (map(str, range(len(UGLY))), UGLY))
     with connect(pair.source_url).cursor() as cursor:
         cursor.execute(SQL("SELECT {} FROM {}").format(SQL(", ").join(wanted), given))
         assert cursor.fetchall() == [*enumerate(UGLY)]
