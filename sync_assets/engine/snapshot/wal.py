@@ -32,6 +32,20 @@ TAIL = 256 << 20
 SUMMARIES = 1000
 """Summary files that are read at most."""
 
+TIDYING = [
+    "FPI_FOR_HINT",
+    "FREEZE_PAGE",
+    "PRUNE",
+    "PRUNE_ON_ACCESS",
+    "PRUNE_VACUUM_SCAN",
+    "PRUNE_VACUUM_CLEANUP",
+    "VACUUM",
+    "VISIBLE",
+]
+"""Records of a heap page (xlogdesc.c, heapdesc.c of 15 to 19) by which no row comes, goes or gets another xid:
+they note, free and freeze what records before them have done, and VACUUM, any read, and from 19 on our own
+first one, writes them. A summary does not tell them apart."""
+
 RELISTS = 5
 CHECKPOINT_SECONDS = 10.0
 """How long the summary of a checkpoint that was asked for may take."""
@@ -179,6 +193,7 @@ class _Search:
             "position": self.position,
             "end": self.window.end,
             "filenodes": [each.filenode for each in self.wanted],
+            "tidying": TIDYING,
         }
 
     def _take(self, found: Iterable[_Block]) -> None:
@@ -214,7 +229,7 @@ _FROM_BLOCKS = """
 SELECT DISTINCT reltablespace::bigint, relfilenode::bigint, relblocknumber, false
 FROM {reader}('0/0'::pg_lsn + %(position)s, '0/0'::pg_lsn + %(end)s, false)
 WHERE reldatabase = %(database)s AND relforknumber = 0
-  AND relfilenode = ANY (%(filenodes)s::bigint[]::oid[])
+  AND relfilenode = ANY (%(filenodes)s::bigint[]::oid[]) AND record_type <> ALL (%(tidying)s)
 """
 
 # PostgreSQL 15 gives a record's blocks as text: "blkref #0: rel 1663/5/16395 fork main blk 7 …".
@@ -222,7 +237,7 @@ WHERE reldatabase = %(database)s AND relforknumber = 0
 _FROM_RECORDS = """
 SELECT DISTINCT block_ref
 FROM {reader}('0/0'::pg_lsn + %(position)s, '0/0'::pg_lsn + %(end)s)
-WHERE block_ref ~ %(pattern)s
+WHERE block_ref ~ %(pattern)s AND record_type <> ALL (%(tidying)s)
 """
 _BLOCK_REF = re.compile(r"rel (\d+)/(\d+)/(\d+) fork main blk (\d+)")
 

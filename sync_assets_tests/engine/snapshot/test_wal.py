@@ -274,3 +274,16 @@ def test_the_reader_needs_one_granted_function(source18: str) -> None:
             found = wal_tools.read_tools(cursor)
     execute(source18, "DROP OWNED BY reader", "DROP ROLE reader")
     assert found == Tools(True, ("public", "pg_get_wal_block_info"), checkpoint=True)
+
+
+def test_what_tidies_a_page_up_is_no_change_of_it(source: str) -> None:
+    execute(
+        source,
+        f"INSERT INTO t SELECT i, 'new' FROM generate_series({ROWS + 2}, {ROWS + 9000}) i",
+        "DELETE FROM t WHERE id < 3000",
+    )
+    with asking(source) as asked:
+        asked.do("SELECT count(*) FROM t", "VACUUM (FREEZE) t", "SELECT count(*) FROM t")
+        assert covered(asked.pages(summaries=False)) == set()
+        expected = change(asked)
+        assert covered(asked.pages(summaries=False)) >= expected
