@@ -15,6 +15,12 @@ from sync_assets.engine.postgres.session import Connection, row
 LOOK_EVERY = 3.0
 """Seconds between two looks at the source."""
 
+CATCHES_UP = 30.0
+"""Seconds that a standby may take to replay what the last run has seen."""
+
+WAITS_FROM = 190000
+"""The first version that can be told to wait for a position."""
+
 STEP = 0.2
 """Seconds after which one who waits hears of being cancelled."""
 
@@ -53,6 +59,38 @@ def wait_while(run: Run, source: Connection, *kept: Connection) -> float:
     if why and before is not None:
         report.begin(before)
     return waited
+
+
+def await_replay(run: Run, source: Connection, lsn: int, *kept: Connection) -> None:
+    """Let a standby that is behind replay the WAL up to `lsn`, in bytes, where it soon does.
+
+    `source` is in no transaction, as WAIT FOR takes none that holds a snapshot (the manual); `kept` show
+    their servers a sign of life meanwhile. Whether it has caught up is for the plan to say.
+    """
+    standby = source.info.parameter_status("in_hot_standby") == "on"
+    if not (lsn and standby) or source.server_version < WAITS_FROM:
+        return
+    place = f"{lsn >> 32:X}/{lsn & 0xFFFFFFFF:08X}"
+    why = f"this standby has not replayed {place}, which the last run has seen"
+    began, before = time.monotonic(), run.report.phase
+    while _is_behind(source, place) and time.monotonic() - began < CATCHES_UP:
+        run.report.begin("wait", why)
+        for connection in kept:
+            with connection.cursor() as cursor:
+                cursor.execute("SELECT")
+        run.sessions.check()
+    if run.report.phase == "wait":
+        run.report.waited(time.monotonic() - began, {"replay": why})
+        if before is not None:
+            run.report.begin(before)
+
+
+def _is_behind(source: Connection, place: str) -> bool:
+    """Whether a position is still to be replayed after LOOK_EVERY; not on what is no standby any more."""
+    with source.cursor() as cursor:
+        statement = f"WAIT FOR LSN %s WITH (TIMEOUT '{LOOK_EVERY}s', NO_THROW)"
+        (status,) = row(cursor, statement, (place,))
+    return bool(status == "timeout")
 
 
 def reasons_to_wait(source: Connection, pause: PauseWhile) -> dict[str, str]:

@@ -14,10 +14,13 @@ from sync_assets_tests.random_changes.shape import (
 )
 from sync_assets_tests.random_changes.values import identity, some
 
+REPACKS_FROM = 19
+
 
 def vacuum_full(shape: RememberedColumns, chance: random.Random) -> list[str]:
     """Every row moves to another file, as old as it was."""
-    return [f"VACUUM FULL {TABLE}"]
+    command = "REPACK" if shape.version >= REPACKS_FROM and chance.random() < 0.5 else "VACUUM FULL"
+    return [f"{command} {TABLE}"]
 
 
 def vacuum_freeze(shape: RememberedColumns, chance: random.Random) -> list[str]:

@@ -25,7 +25,7 @@ from sync_assets.engine.load.staging import (
     finish,
     prepare_staging,
 )
-from sync_assets.engine.pause import wait_while
+from sync_assets.engine.pause import await_replay, wait_while
 from sync_assets.engine.plan.changed_pages import probe_wal
 from sync_assets.engine.plan.chunks import chunks, key_chunks, useful_loaders, useful_workers
 from sync_assets.engine.plan.plan import Chunk, Plan
@@ -62,6 +62,8 @@ def stage(
         source = held.enter_context(run.sessions.connected("source"))
         report.spent("connect")
         wait_while(run, source, target)
+        seen = (state.lsn for table in tables if (state := known[table.target]))
+        await_replay(run, source, max(seen, default=0), target)
         outlook = probe_wal(source, tables)
         with (
             snapshot.taken(source, tables, report.begin) as views,

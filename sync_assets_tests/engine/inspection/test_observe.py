@@ -144,3 +144,13 @@ def test_what_a_procedure_commits_as_it_goes_moves_the_marker_when_its_call_ends
     holder.execute("SELECT pg_advisory_unlock(1)")
     calling.join()
     assert eventually(lambda: observe(pair.source_url, [T]).markers[T] != before)
+
+
+@both_ways
+def test_a_marker_moves_when_the_counters_of_one_table_begin_anew(pair: Pair) -> None:
+    pair.source("CREATE TABLE t (id integer)", "INSERT INTO t VALUES (1)")
+    before = observe(pair.source_url, [T]).markers[T]
+    # They come to what they were before.
+    pair.source("SELECT pg_stat_reset_single_table_counters('t'::regclass)")
+    pair.source("INSERT INTO t VALUES (2)")
+    assert observe(pair.source_url, [T]).markers[T] != before

@@ -86,6 +86,10 @@ REWRITES = (
 MOVES = ("VACUUM FULL {t}", "CLUSTER {plain} USING storm_pkey")
 """Rewrites that change no row."""
 
+REPACKS_FROM = 190000
+REPACKS = ("REPACK {t}", "REPACK (CONCURRENTLY) {plain}")
+"""Those of later versions; the second gives every row another xid, and is not MVCC-safe."""
+
 SETBACKS = (
     errors.UniqueViolation,
     errors.DeadlockDetected,
@@ -218,7 +222,8 @@ class Storm:
         except queue.Empty:
             wanted = chance.choice(self.tables)
             if chance.random() < 0.3:
-                session.cursor().execute(_worded(chance.choice(MOVES), chance, (wanted,)))
+                moves = MOVES + REPACKS * (session.server_version >= REPACKS_FROM)
+                session.cursor().execute(_worded(chance.choice(moves), chance, (wanted,)))
                 return
         if wanted is not None:
             self._rewrite_table(session, wanted, chance)
