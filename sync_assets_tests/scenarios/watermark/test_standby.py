@@ -206,3 +206,15 @@ def test_a_failover_to_a_standby_that_is_behind_ends_exact(
             assert receipt.full
             assert "timeline" in receipt.reason
             assert then.is_exact()
+
+
+def test_masks_are_made_on_a_standby_as_on_its_primary(both: Both) -> None:
+    masked = {"mask": {"v": "hmac"}, "mask_key": "correct horse battery staple", "deletes": "hard"}
+    both.primary.sync(**masked)
+    both.primary.source("UPDATE t SET v = 'w' WHERE id < 4", "DELETE FROM t WHERE id = 9")
+    assert both.servers.caught_up()
+    with MANY_WORKERS():
+        receipt = both.standby.sync(**masked)
+    assert (receipt.rows_updated, receipt.rows_deleted) == (3, 1)
+    assert both.primary.sync(**masked, full_refresh=True).rows_updated == 0
+    assert both.primary.target("SELECT count(DISTINCT v), min(length(v)) FROM t") == [(2, 64)]
