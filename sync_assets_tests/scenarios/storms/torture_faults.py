@@ -307,7 +307,8 @@ FAULTS = (
 
 def draw(chance: random.Random, subject: Subject, usual: float) -> tuple[Fault, Moment]:
     """A fault for a table and the moment it strikes; `usual` is how many seconds a run takes."""
-    fit = [fault for fault in FAULTS if fault.only in (None, subject.name)]
+    ours = (fault for fault in FAULTS if fault.only in (None, subject.name))
+    fit = [fault for fault in ours if fault.name not in subject.spared]
     (fault,) = chance.choices(fit, [each.weight for each in fit])
     moment: Moment = chance.choice(STEPS)
     if chance.random() < 0.4:
