@@ -131,16 +131,16 @@ SELECT max((CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELS
 "id" bigint, "total" numeric, "email" text, "source_xmin" bigint
 
 -- staging_columns: of a table to be made
-"id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint
+"id" bigint CONSTRAINT "orders_id_not_null" NOT NULL, "total" numeric, "email" text, "source_xmin" bigint
 
 -- create_table
-CREATE TABLE "pg_temp"."staged" ("id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 95)
+CREATE TABLE "pg_temp"."staged" ("id" bigint CONSTRAINT "orders_id_not_null" NOT NULL, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 95)
 
 -- create_table: with room for one more row
-CREATE TABLE "pg_temp"."staged" ("id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 89)
+CREATE TABLE "pg_temp"."staged" ("id" bigint CONSTRAINT "orders_id_not_null" NOT NULL, "total" numeric, "email" text, "source_xmin" bigint) WITH (fillfactor = 89)
 
 -- create_table: where rows are marked
-CREATE TABLE "pg_temp"."staged" ("id" bigint NOT NULL, "total" numeric, "email" text, "source_xmin" bigint, "deleted_at" timestamptz) WITH (fillfactor = 95)
+CREATE TABLE "pg_temp"."staged" ("id" bigint CONSTRAINT "orders_id_not_null" NOT NULL, "total" numeric, "email" text, "source_xmin" bigint, "deleted_at" timestamptz) WITH (fillfactor = 95)
 
 -- add_key
 ALTER TABLE "pg_temp"."staged" ADD CONSTRAINT "orders_pkey" PRIMARY KEY ("id")

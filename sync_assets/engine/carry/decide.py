@@ -16,12 +16,16 @@ BY_COLUMN = (Carry.DEFAULTS, Carry.NOT_NULL, Carry.SEQUENCES, Carry.COMMENTS)
 AT_INSERT = frozenset(
     {
         "clock_timestamp",
+        "gen_random_bytes",
         "gen_random_uuid",
         "now",
         "random",
         "statement_timestamp",
         "timeofday",
         "transaction_timestamp",
+        "uuid_generate_v1",
+        "uuid_generate_v1mc",
+        "uuid_generate_v4",
         "uuidv4",
         "uuidv7",
     }

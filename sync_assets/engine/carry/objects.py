@@ -76,16 +76,43 @@ class TableFacts:
     partitioned: bool
 
 
-# pg_get_indexdef() and pg_get_statisticsobjdef() begin with the names, as format() writes them: all
-# names have their schema, since the search_path is pg_catalog alone. A key that is not enforced (18) is
-# no promise of the source's.
-_OBJECTS = r"""
-WITH relation AS (
+# A column's own sequence: by identity, as serial has it, or because its default takes from one that is
+# no other's, as dumps of old versions made it.
+_OWN = """relation AS (
   SELECT c.oid, n.nspname, c.relname, format('%%I.%%I', n.nspname, c.relname) AS qualified
   FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS wanted (schema, name)
   JOIN pg_namespace n ON n.nspname = wanted.schema
   JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
-), object AS (
+), own AS (
+  SELECT r.oid, d.refobjsubid AS number, d.objid AS sequence
+  FROM relation r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
+    AND d.refobjsubid > 0 AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
+  JOIN pg_sequence s ON s.seqrelid = d.objid
+  UNION ALL
+  SELECT r.oid, f.adnum, s.seqrelid
+  FROM relation r JOIN pg_attrdef f ON f.adrelid = r.oid
+  JOIN pg_depend d ON d.classid = 'pg_attrdef'::regclass AND d.objid = f.oid
+    AND d.refclassid = 'pg_class'::regclass
+  JOIN pg_sequence s ON s.seqrelid = d.refobjid
+  JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = f.adnum
+  WHERE pg_get_expr(f.adbin, r.oid) = format('nextval(%%L::regclass)', s.seqrelid::regclass)
+    -- As identity needs it.
+    AND a.attnotnull AND a.atttypid IN ('int2'::regtype, 'int4'::regtype, 'int8'::regtype)
+    AND NOT EXISTS (SELECT FROM pg_depend o WHERE o.classid = 'pg_class'::regclass
+      AND o.objid = s.seqrelid AND o.refclassid = 'pg_class'::regclass AND o.deptype IN ('a', 'i'))
+    AND NOT EXISTS (SELECT FROM pg_depend o LEFT JOIN pg_attrdef other ON other.oid = o.objid
+      WHERE o.refclassid = 'pg_class'::regclass AND o.refobjid = s.seqrelid
+      -- Its partitions take from it, too.
+      AND (o.classid <> 'pg_attrdef'::regclass OR other.adrelid <> r.oid AND NOT EXISTS
+        (SELECT FROM pg_partition_tree(r.oid) WHERE relid = other.adrelid)
+        OR other.adrelid = r.oid AND other.adnum <> f.adnum))
+)"""
+
+# pg_get_indexdef() and pg_get_statisticsobjdef() begin with the names, as format() writes them: all
+# names have their schema, since the search_path is pg_catalog alone. A key that is not enforced (18) is
+# no promise of the source's.
+_OBJECTS = rf"""
+WITH {_OWN}, object AS (
   SELECT r.oid, 'indexes' AS kind, i.relname::text AS name,
     CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END || substr(pg_get_indexdef(x.indexrelid), 1 + length(
       format('CREATE %%sINDEX %%I ON %%s%%s ', CASE WHEN x.indisunique THEN 'UNIQUE ' END, i.relname,
@@ -117,11 +144,9 @@ WITH relation AS (
   FROM relation r JOIN pg_attrdef d ON d.adrelid = r.oid
   JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.adnum AND a.attgenerated = ''
   -- What the column's own sequence gives is made as identity.
-  WHERE NOT EXISTS (SELECT FROM pg_depend s JOIN pg_depend own
-      ON own.classid = s.refclassid AND own.objid = s.refobjid AND own.deptype IN ('a', 'i')
+  WHERE NOT EXISTS (SELECT FROM pg_depend s JOIN own ON own.sequence = s.refobjid
     WHERE s.classid = 'pg_attrdef'::regclass AND s.objid = d.oid
-      AND s.refclassid = 'pg_class'::regclass AND own.refclassid = 'pg_class'::regclass
-      AND own.refobjid = r.oid AND own.refobjsubid = a.attnum)
+      AND s.refclassid = 'pg_class'::regclass AND own.oid = r.oid AND own.number = a.attnum)
   UNION ALL
   SELECT r.oid, 'not_null', a.attname::text, 'NOT NULL', false, true, true, NULL, NULL, NULL,
     'pg_attrdef'::regclass, 0, a.attname::text
@@ -133,10 +158,8 @@ WITH relation AS (
       CASE WHEN s.seqmin < -limits.most THEN -limits.most - 1 ELSE s.seqmin END,
       least(s.seqmax, limits.most), s.seqstart, s.seqcache, CASE WHEN s.seqcycle THEN ' CYCLE' END),
     false, true, true, NULL, NULL, NULL, 'pg_attrdef'::regclass, 0, a.attname::text
-  FROM relation r JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = r.oid
-    AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i') AND d.refobjsubid > 0
-  JOIN pg_sequence s ON s.seqrelid = d.objid
-  JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.refobjsubid
+  FROM relation r JOIN own USING (oid) JOIN pg_sequence s ON s.seqrelid = own.sequence
+  JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = own.number
   -- A sequence of an older version's serial goes beyond its column, which identity may not.
   CROSS JOIN LATERAL (SELECT CASE a.atttypid WHEN 'int2'::regtype THEN 32767
     WHEN 'int4'::regtype THEN 2147483647 ELSE 9223372036854775807 END) AS limits (most)
@@ -180,11 +203,11 @@ SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_uniq
         -- CURRENT_USER, CURRENT_DATE and the like are no functions.
         UNION SELECT said[1] FROM regexp_matches(o.definition,
           '(CURRENT_[A-Z]+|LOCALTIME(?:STAMP)?|SESSION_USER|USER)') AS said
-        WHERE o.kind = 'checks' AND o.tree LIKE '%%{SQLVALUEFUNCTION %%')
+        WHERE o.kind = 'checks' AND o.tree LIKE '%%{{SQLVALUEFUNCTION %%')
 FROM relation r JOIN object o USING (oid)
 LEFT JOIN pg_class p ON p.oid = o.refers_to LEFT JOIN pg_namespace pn ON pn.oid = p.relnamespace
 ORDER BY 1, 2, 3, 4
-"""
+"""  # noqa: S608 - constants only
 
 _TABLES = """
 SELECT n.nspname::text, c.relname::text, c.relkind = 'p',
@@ -244,17 +267,13 @@ class SequenceValue:
     called: bool
 
 
-_SEQUENCES = """
-SELECT n.nspname::text, c.relname::text, a.attname::text, qn.nspname::text, q.relname::text
-FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS wanted (schema, name)
-JOIN pg_namespace n ON n.nspname = wanted.schema
-JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
-JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = c.oid AND d.refobjsubid > 0
-  AND d.classid = 'pg_class'::regclass AND d.deptype IN ('a', 'i')
-JOIN pg_class q ON q.oid = d.objid JOIN pg_namespace qn ON qn.oid = q.relnamespace
-JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = d.refobjsubid
-WHERE CASE q.relkind WHEN 'S' THEN has_sequence_privilege(q.oid, 'SELECT') END
-"""
+_SEQUENCES = f"""
+WITH {_OWN} SELECT r.nspname::text, r.relname::text, a.attname::text, qn.nspname::text, q.relname::text
+FROM relation r JOIN own USING (oid) JOIN pg_class q ON q.oid = own.sequence
+JOIN pg_namespace qn ON qn.oid = q.relnamespace
+JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = own.number
+WHERE has_sequence_privilege(q.oid, 'SELECT')
+"""  # noqa: S608 - constants only
 
 
 def read_sequence_values(

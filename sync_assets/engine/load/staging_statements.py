@@ -13,6 +13,7 @@ from sync_assets.engine.export.copy_statements import copy_format
 from sync_assets.engine.layout.alteration import column_definition
 from sync_assets.engine.layout.layout import Field
 from sync_assets.engine.layout.partition import told_by
+from sync_assets.engine.names import RelationName, object_name
 from sync_assets.engine.plan.plan import KeysByPage, Plan, key_fields
 from sync_assets.engine.postgres.identifiers import names
 from sync_assets.engine.postgres.relation import Key
@@ -48,7 +49,12 @@ def _place_columns(plan: Plan) -> tuple[str, ...]:
 def staging_columns(plan: Plan) -> Composable:
     """Column definitions of the staging table: those of the target where it will become it."""
     layout = plan.layout
-    definitions = [_definition(field, strict=layout.creates) for field in layout.fields]
+    definitions = [
+        SQL("{}{}").format(_definition(field), _not_null(plan.table.target, field))
+        if layout.creates
+        else _definition(field)
+        for field in layout.fields
+    ]
     definitions.append(_ours(plan.table.xmin_column, "bigint"))
     if layout.creates and plan.table.partition_of:
         definitions.append(told_by(plan.table.partition_of))
@@ -131,7 +137,7 @@ def _fillfactor(plan: Plan) -> int:
 def key_columns(plan: Plan) -> Composable:
     """Column definitions of the staging table for keys, and for where they lie on the source."""
     place = [_ours(name, "bigint") for name in _place_columns(plan)]
-    found = [_definition(field, strict=False) for field in key_fields(plan)]
+    found = [_definition(field) for field in key_fields(plan)]
     return SQL(", ").join([*found, *place])
 
 
@@ -139,9 +145,14 @@ def _ours(name: str, type_: str) -> Composable:
     return SQL("{} {}").format(Identifier(name), SQL(type_))
 
 
-def _definition(field: Field, *, strict: bool) -> Composable:
-    definition = column_definition(field.name, field.type, field.collation)
-    return SQL("{}{}").format(definition, SQL(" NOT NULL" if strict and field.not_null else ""))
+def _definition(field: Field) -> Composable:
+    return column_definition(field.name, field.type, field.collation)
+
+
+def _not_null(target: RelationName, field: Field) -> Composable:
+    """NOT NULL by the name that it has in a table of the target's name: from 18 on it is kept."""
+    name = Identifier(object_name(target.name, field.name, "not_null"))
+    return SQL(" CONSTRAINT {} NOT NULL").format(name) if field.not_null else SQL("")
 
 
 def load_batch(plan: Plan, staging: Composable, *, keys_only: bool) -> Composable:

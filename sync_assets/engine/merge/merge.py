@@ -54,7 +54,7 @@ def become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
             SQL("ALTER TABLE {} RENAME CONSTRAINT {} TO {}").format(
                 staging.identifier,
                 Identifier(constraint_name(staging.name.name)),
-                Identifier(free_constraint(cursor, target)),
+                Identifier(free_constraint(cursor, target, plan.layout.key)),
             )
         )
     cursor.execute(
@@ -62,9 +62,9 @@ def become_target(cursor: Cursor, plan: Plan, staging: Staging) -> None:
     )
 
 
-def free_constraint(cursor: Cursor, target: RelationName) -> str:
-    """What the key of a table that we create will be called there."""
-    return free_name(cursor, target.schema, constraint_name(target.name))
+def free_constraint(cursor: Cursor, target: RelationName, key: Key) -> str:
+    """What the key of a table that we create will be called there: as on the source, if it has a name."""
+    return free_name(cursor, target.schema, key.constraint or constraint_name(target.name))
 
 
 def free_name(cursor: Cursor, schema: str, wanted: str) -> str:

@@ -154,7 +154,7 @@ def _statements(cursor: Cursor, plan: Plan) -> Iterator[str]:
     if layout.creates:
         found.append(staging_statements.create_table(plan, target))
     if layout.creates and layout.key:
-        name = merge.free_constraint(cursor, plan.table.target)
+        name = merge.free_constraint(cursor, plan.table.target, layout.key)
         found.append(staging_statements.add_key(layout.key, target, name))
     yield from (statement.as_string(cursor) for statement in distinct(found))
     for change in (*layout.alterations, *layout.joining, *planned(cursor, plan)):

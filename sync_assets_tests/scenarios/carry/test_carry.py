@@ -310,6 +310,43 @@ def test_a_sequence_that_was_set_and_not_called_yet_begins_there_on_the_target_t
     assert pair.target("INSERT INTO t DEFAULT VALUES RETURNING id") == [(51,)]
 
 
+def test_a_sequence_that_no_other_column_takes_from_is_its_columns_own(pair: Pair) -> None:
+    # As dumps of old versions, Pagila for one, have it.
+    columns = "id int NOT NULL DEFAULT nextval('t_seq'), v text, at date, PRIMARY KEY (at, id)"
+    pair.source(
+        "CREATE SEQUENCE t_seq",
+        "CREATE SEQUENCE shared",
+        f"CREATE TABLE t ({columns}, n bigint DEFAULT nextval('shared')) PARTITION BY RANGE (at)",
+        "CREATE TABLE t_1 PARTITION OF t (id DEFAULT nextval('t_seq')) FOR VALUES FROM ('2020-01-01')"
+        " TO ('2030-01-01')",
+        "CREATE TABLE other (n bigint DEFAULT nextval('shared'))",
+        "INSERT INTO t (v, at) SELECT 'v', '2025-01-01' FROM generate_series(1, 7)",
+    )
+    found = said(pair.sync(**HARD))
+    assert "the sequence of id made" in found
+    assert "the default of n not carried: nextval() may say something else the next time" in found
+    assert pair.target("INSERT INTO t (at) VALUES ('2025-01-01') RETURNING id") == [(8,)]
+
+
+def test_keys_and_not_null_have_the_names_that_they_have_on_the_source(pair: Pair) -> None:
+    pair.source(
+        "CREATE TABLE t (id int CONSTRAINT pk_of_t PRIMARY KEY, v text NOT NULL)",
+        "INSERT INTO t VALUES (1, 'a')",
+    )
+    key = "SELECT conname::text FROM pg_constraint WHERE contype = 'p' AND conrelid = 't'::regclass"
+    planned = (
+        pair.engine().plan(Table(RelationName("public", "t"), RelationName("public", "t"))).ddl
+    )
+    assert 'CONSTRAINT "pk_of_t" PRIMARY KEY' in str(planned)
+    pair.sync()
+    assert pair.target(key) == [("pk_of_t",)]
+    # From 18 on NOT NULL has a name, which an error tells.
+    names = (
+        "SELECT conname::text FROM pg_constraint WHERE contype = 'n' AND conrelid = 't'::regclass"
+    )
+    assert {name for (name,) in pair.target(names)} <= {"t_id_not_null", "t_v_not_null"}
+
+
 def test_a_partitioned_target_has_unique_indexes_in_place_of_constraints(pair: Pair) -> None:
     columns = "id int, v text, n int, PRIMARY KEY (id, n)"
     pair.source(f"CREATE TABLE t ({columns}, UNIQUE (v, n))", "INSERT INTO t VALUES (1, 'a', 1)")

@@ -52,6 +52,17 @@ def load(pair: Pair, **options: Any) -> Receipt:
     return pair.engine(limits=SMALL_PIECES).copy_table_data_with_xmin("t", "t", **options)
 
 
+def test_what_a_table_has_is_called_as_if_it_had_been_made_at_once(pair: Pair) -> None:
+    named = CREATE[0].replace("PRIMARY KEY", "CONSTRAINT pk_of_t PRIMARY KEY")
+    pair.source(named, *CREATE[1:])
+    load(pair)
+    names = "SELECT conname::text FROM pg_constraint WHERE conrelid = 't'::regclass ORDER BY contype DESC"
+    assert [name for (name,) in pair.target(names)] in (
+        ["pk_of_t"],
+        ["pk_of_t", "t_id_not_null"],
+    )
+
+
 def loaded(pair: Pair) -> int:
     """Rows that the ledger says are loaded."""
     return int(pair.target("SELECT coalesce(sum(rows), 0) FROM sync_assets.load_piece")[0][0])
