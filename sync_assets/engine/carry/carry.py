@@ -138,6 +138,8 @@ class _Making:
                 # Without words of it: tried as soon as nothing is against it.
                 its = Carried(refused.kind, refused.name, "", refused.name, why)
                 yield from self._refuse(its, str(refused))
+            if self._is_first:
+                self._take_comments()
         wanted = [
             each
             for each in decision.make + decision.tried * self.receipt.full
@@ -148,6 +150,14 @@ class _Making:
         for each in wanted:
             if each not in at_once:
                 yield self._make(self.carrying.target, each)
+
+    def _take_comments(self) -> None:
+        """Take those that came with the table for made, so that they go with the source's."""
+        came = [each for each in self.there.objects if each.kind is Carry.COMMENTS]
+        with transaction(self.carrying.target) as cursor:
+            for each in came if Carry.COMMENTS in self.table.carry else ():
+                its = Carried(each.kind, each.name, each.definition, each.name)
+                carried.remember(cursor, self.table.target, its)
 
     @property
     def _is_first(self) -> bool:
@@ -186,8 +196,9 @@ class _Making:
         target, run = self.table.target, self.carrying.run
         with transaction(connection) as cursor:
             name = wanted.object.name
-            if wanted.kind is Carry.INDEXES:
-                name = free_name(cursor, target.schema, name)
+            if wanted.kind in (Carry.INDEXES, Carry.STATISTICS):
+                statistics = wanted.kind is Carry.STATISTICS
+                name = free_name(cursor, target.schema, name, statistics=statistics)
             begun = Carried(wanted.kind, wanted.object.name, wanted.remembered, name)
             carried.remember(cursor, target, begun)
         concurrently = not self._is_first and not self.there.partitioned

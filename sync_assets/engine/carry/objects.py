@@ -200,6 +200,11 @@ SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_uniq
         FROM regexp_matches(o.tree, ':(?:funcid|opfuncid) ([0-9]+)', 'g') AS found (id)
         JOIN pg_proc f ON f.oid = found.id[1]::oid
         WHERE f.provolatile = 'v' OR f.provolatile = 's' AND o.kind <> 'defaults'
+        -- A cast from text is no function: what it makes of '2/1/2025' is for DateStyle to say.
+        UNION SELECT f.proname::text FROM regexp_matches(o.tree,
+          ':resulttype ([0-9]+) :resultcollid [0-9]+ :coerceformat', 'g') AS found (id)
+        JOIN pg_type t ON t.oid = found.id[1]::oid JOIN pg_proc f ON f.oid = t.typinput
+        WHERE f.provolatile <> 'i' AND o.kind = 'checks'
         -- CURRENT_USER, CURRENT_DATE and the like are no functions.
         UNION SELECT said[1] FROM regexp_matches(o.definition,
           '(CURRENT_[A-Z]+|LOCALTIME(?:STAMP)?|SESSION_USER|USER)') AS said

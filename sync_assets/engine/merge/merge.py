@@ -67,14 +67,23 @@ def free_constraint(cursor: Cursor, target: RelationName, key: Key) -> str:
     return free_name(cursor, target.schema, key.constraint or constraint_name(target.name))
 
 
-def free_name(cursor: Cursor, schema: str, wanted: str) -> str:
-    """A name for an index that no relation of its schema has: the wanted one, or that with a number."""
+def free_name(cursor: Cursor, schema: str, wanted: str, *, statistics: bool = False) -> str:
+    """A name for an index that no relation of its schema has, or for `statistics` that no others have.
+
+    It is the wanted one, or that with a number.
+    """
+    # One name after the other: as a join this reads all of pg_class.
+    is_free = "to_regclass(format('%%I.%%I', %(schema)s, candidate)) IS NULL"
+    if statistics:
+        is_free = (
+            "NOT EXISTS (SELECT FROM pg_statistic_ext s JOIN pg_namespace m ON m.oid = s.stxnamespace"
+            " WHERE s.stxname = candidate AND m.nspname = %(schema)s)"
+        )
     (name,) = row(
         cursor,
-        # One name after the other: as a join this reads all of pg_class.
-        "SELECT candidate FROM generate_series(0, 1000) AS n CROSS JOIN LATERAL "
+        "SELECT candidate FROM generate_series(0, 1000) AS n CROSS JOIN LATERAL "  # noqa: S608 - of ours
         "(SELECT CASE n WHEN 0 THEN %(wanted)s ELSE left(%(wanted)s, 55) || n END) AS c (candidate) "
-        "WHERE to_regclass(format('%%I.%%I', %(schema)s, candidate)) IS NULL LIMIT 1",
+        f"WHERE {is_free} LIMIT 1",
         {"wanted": wanted, "schema": schema},
     )
     return str(name)

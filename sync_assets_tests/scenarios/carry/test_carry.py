@@ -88,6 +88,7 @@ FOLLOWED = {
     "not null": ["ALTER TABLE t ALTER n SET NOT NULL"],
     "statistics": ["DROP STATISTICS t_both", "CREATE STATISTICS t_one (mcv) ON n, id FROM t"],
     "a comment": ["COMMENT ON COLUMN t.v IS 'another'", "COMMENT ON COLUMN t.n IS 'one more'"],
+    "a comment less": ["COMMENT ON COLUMN t.v IS NULL"],
     "another name": ["ALTER TABLE t RENAME n TO m"],
     "another type": ["ALTER TABLE t ALTER n TYPE bigint"],
     "a type that its index is not for": [
@@ -157,6 +158,11 @@ REFUSED = {
         ["ALTER TABLE t ADD CHECK (CURRENT_USER <> v)"],
         {},
         "check t_v_check not carried: CURRENT_USER may say something else the next time",
+    ),
+    "a cast that a setting decides about": (
+        ["ALTER TABLE t ADD CHECK (CASE WHEN n < 0 THEN v::date > '2020-01-01' ELSE true END)"],
+        {},
+        "check t_check not carried: date_in() may say something else the next time",
     ),
     "what old rows may break": (
         ["ALTER TABLE t ADD CONSTRAINT odd CHECK (n % 2 = 1) NOT VALID"],
@@ -345,6 +351,19 @@ def test_keys_and_not_null_have_the_names_that_they_have_on_the_source(pair: Pai
         "SELECT conname::text FROM pg_constraint WHERE contype = 'n' AND conrelid = 't'::regclass"
     )
     assert {name for (name,) in pair.target(names)} <= {"t_id_not_null", "t_v_not_null"}
+
+
+def test_statistics_of_two_schemas_meet_in_one_under_two_names(pair: Pair) -> None:
+    for schema in ("a", "b"):
+        pair.source(
+            f"CREATE SCHEMA {schema}",
+            f"CREATE TABLE {schema}.t (id int PRIMARY KEY, n int)",
+            f"CREATE STATISTICS {schema}.both ON id, n FROM {schema}.t",
+        )
+        receipt = pair.engine().copy_table_data_with_xmin(f"{schema}.t", f"public.{schema}", **HARD)
+        assert "statistics both made" in said(receipt)
+    names = "SELECT stxname::text, stxrelid::regclass::text FROM pg_statistic_ext ORDER BY 1"
+    assert pair.target(names) == [("both", "a"), ("both1", "b")]
 
 
 def test_a_partitioned_target_has_unique_indexes_in_place_of_constraints(pair: Pair) -> None:
