@@ -36,6 +36,7 @@ from sync_assets.engine.table import (
     OnSchemaChange,
     SyncMode,
     Table,
+    Trust,
 )
 
 
@@ -80,6 +81,11 @@ class TableOptions(AutomationOptions):
         None,
         description="what the target is given besides rows, `[indexes, checks, …]` or `all`, made once"
         " the rows are there and followed from then on: see [carry](carry.md)",
+    )
+    trust: Word[Trust] | None = Field(
+        None,
+        description="`source` lets what `carry` makes call functions of the source's owner, where the target"
+        " has them: [his code runs on it](carry.md#trust)",
     )
     changed_blocks: Word[ChangedBlocks] | None = Field(
         None,

@@ -88,6 +88,14 @@ class Carry(Choice):
     SEQUENCES = "sequences"
     STATISTICS = "statistics"
     COMMENTS = "comments"
+    VIEWS = "views"
+
+
+class Trust(Choice):
+    """An owner of code, besides PostgreSQL and its extensions, that may run on the target by what it is given."""
+
+    NOBODY = "nobody"
+    SOURCE = "source"
 
 
 class OnSchemaChange(Choice):
@@ -123,8 +131,8 @@ class Table:
     many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
     an SQL condition, reads the source's rows again that fulfil it, and no others; `approved_changes`
     names what a run may take where `on_schema_change` is to ask. What it is to `carry` a run makes on
-    the target once its rows are there. A `dry_run`
-    does all of the work and publishes nothing. The target can be a `partition_of` a table that has
+    the target once its rows are there, with calls of functions of the source's owner, which the target
+    must have, where it may `trust` the source. A `dry_run` does all of the work and publishes nothing. The target can be a `partition_of` a table that has
     the rows of many sources.
     """
 
@@ -147,6 +155,7 @@ class Table:
     deletes: Deletes = Deletes.IGNORE
     on_schema_change: OnSchemaChange = OnSchemaChange.EVOLVE
     carry: tuple[Carry, ...] = ()
+    trust: Trust = Trust.NOBODY
     xmin_column: str = "source_xmin"
     deleted_column: str = "deleted_at"
     max_delete_ratio: float = 0.5
@@ -277,6 +286,7 @@ _PARSED: dict[str, Callable[[Any], Any]] = {
     "late_commits": LateCommits.parse,
     "on_schema_change": OnSchemaChange.parse,
     "carry": parsed_carry,
+    "trust": Trust.parse,
     "approved_changes": _names,
 }
 """Options that scripts write more simply than `Table` keeps them."""

@@ -66,6 +66,11 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
                 max_workers=most,
                 runs=_runs_at_once(ends.tables[0]),
                 limits={synced.limits for synced in ends.tables},
+                groups={
+                    synced.table.target: synced.snapshot_group
+                    for synced in ends.tables
+                    if synced.snapshot_group
+                },
             ),
             ends.tables,
         )

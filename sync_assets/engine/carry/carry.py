@@ -29,6 +29,7 @@ from sync_assets.engine.carry.objects import (
     read_sequence_values,
 )
 from sync_assets.engine.carry.statements import dropping, making, set_sequence
+from sync_assets.engine.carry.view_making import follow_views
 from sync_assets.engine.context import Run
 from sync_assets.engine.merge.merge import free_name
 from sync_assets.engine.names import RelationName
@@ -80,7 +81,7 @@ def finish(carrying: Carrying, receipts: Sequence[Receipt]) -> tuple[Receipt, ..
     """
     carrying.run.report.begin("carry")
     by_target = {receipt.target: receipt for receipt in receipts}
-    told: dict[str, list[str]] = {}
+    told: dict[str, list[str]] = {name: [] for name in by_target}
     looked = [*carrying.look()]
     # A foreign key is made after what it refers to, whichever table that is of.
     for later in (False, True):
@@ -89,7 +90,11 @@ def finish(carrying: Carrying, receipts: Sequence[Receipt]) -> tuple[Receipt, ..
             if receipt is None or there is None:
                 continue
             work = _Making(carrying, table, there, made, receipt)
-            told.setdefault(receipt.target, []).extend(work.follow(decision, later=later))
+            told[receipt.target].extend(work.follow(decision, later=later))
+    done = {name: table for name, table in carrying.tables.items() if str(name) in by_target}
+    again = any(receipt.full for receipt in receipts)
+    for name, said in follow_views(dataclasses.replace(carrying, tables=done), again=again):
+        told[str(name)].append(said)
     values = _sequence_values(carrying)
     for table, there, _, decision in looked:
         if there is not None and str(table.target) in by_target:
@@ -97,7 +102,7 @@ def finish(carrying: Carrying, receipts: Sequence[Receipt]) -> tuple[Receipt, ..
             told[str(table.target)].extend(_set_sequences(carrying, table, there, decision, its))
     carrying.run.report.spent("carry")
     seconds = round(carrying.run.report.seconds["carry"], 3)
-    return tuple(_told(carrying, each, told.get(each.target, []), seconds) for each in receipts)
+    return tuple(_told(carrying, each, told[each.target], seconds) for each in receipts)
 
 
 def _told(carrying: Carrying, receipt: Receipt, said: Sequence[str], seconds: float) -> Receipt:

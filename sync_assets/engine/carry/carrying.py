@@ -6,9 +6,18 @@ import dataclasses
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sync_assets.engine.carry.calls import Database, read_database
 from sync_assets.engine.carry.decide import Decision, decide, may_be_there
 from sync_assets.engine.carry.objects import TableFacts, TableObject, read_objects
-from sync_assets.engine.carry.statements import dropping, making
+from sync_assets.engine.carry.statements import create_view, drop_view, dropping, making
+from sync_assets.engine.carry.views import (
+    Known,
+    View,
+    ViewDecision,
+    decide_views,
+    read_known,
+    read_views,
+)
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction
@@ -22,8 +31,8 @@ from sync_assets.engine.table import Carry, Table
 class Carrying:
     """The tables of a run that carry something, by target, with what their sources have.
 
-    `together` are the tables that are published in one transaction with each, by source; `place` is
-    the source.
+    `together` are the tables that are published in one transaction with each, by source; `views` those
+    above the sources that carry them, and `place` is the source.
     """
 
     run: Run
@@ -31,16 +40,17 @@ class Carrying:
     tables: Mapping[RelationName, Table]
     sources: Mapping[RelationName, TableFacts]
     together: Mapping[RelationName, Mapping[RelationName, Table]]
+    views: Mapping[RelationName, View]
     place: Place
 
     def decide(
-        self, table: Table, there: TableFacts | None, made: Sequence[Carried]
+        self, table: Table, there: TableFacts | None, database: Database, made: Sequence[Carried]
     ) -> Decision | None:
         """What is to be done about a table; None where the source is no table."""
         source = self.sources.get(table.source)
         if source is None:
             return None
-        return decide(table, source, there, made, self.together[table.target])
+        return decide(table, source, there, database, made, self.together[table.target])
 
     def look(
         self, *, where_made: bool = False
@@ -53,24 +63,40 @@ class Carrying:
             made = carried.recall(cursor, self.tables)
             chosen = [name for name in self.tables if made[name] or not where_made]
             there = read_objects(cursor, chosen) if chosen else {}
+            database = read_database(cursor) if chosen else Database()
         for name in chosen:
             table = self.tables[name]
-            decision = self.decide(table, there.get(name), made[name])
+            decision = self.decide(table, there.get(name), database, made[name])
             if decision is not None:
                 yield table, there.get(name), made[name], decision
 
+    def look_at_views(self, cursor: Cursor, *, again: bool) -> tuple[Known, ViewDecision]:
+        """What the target has of views, and what is to be done; `again` about what failed, too."""
+        tables = [*self.tables.values()]
+        return _look_at_views(cursor, tables, self.sources, self.views, again=again)
+
 
 def not_carried(
-    source: Cursor, target: Cursor, tables: Sequence[Table]
+    source: Cursor, target: Cursor, tables: Sequence[Table], groups: Mapping[RelationName, str]
 ) -> Iterator[tuple[RelationName, str, str]]:
-    """What tables shall carry and cannot, or could not in a run: target, object, and why."""
+    """What tables shall carry and cannot, or could not in a run: target, object, and why.
+
+    `groups` says by their targets which are published in one transaction.
+    """
     chosen = {table.target: table for table in tables if table.carry}
-    everyone = {table.source: table for table in chosen.values()}
-    sources = read_objects(source, everyone)
+    sources, database = (
+        read_objects(source, [each.source for each in chosen.values()]),
+        read_database(target),
+    )
     there, made = read_objects(target, chosen), carried.recall(target, chosen)
+    yield from _views_not_carried(source, target, [*chosen.values()], sources)
     for name, table in chosen.items():
-        found = sources.get(table.source)
-        decision = decide(table, found, there.get(name), made[name], everyone) if found else None
+        found, before = sources.get(table.source), (there.get(name), database, made[name])
+        group = groups.get(name, name)
+        together = {
+            each.source: each for each in tables if groups.get(each.target, each.target) == group
+        }
+        decision = decide(table, found, *before, together) if found else None
         refused = {each.place: why for each, why in decision.refused} if decision else {}
         due = (*decision.make, *decision.tried) if decision else ()
         left = {each.object.place for each in due}
@@ -81,6 +107,53 @@ def not_carried(
         }
         for (kind, its), why in {**tried, **refused}.items():
             yield name, f"{kind.value}: {its or 'the table'}", why
+
+
+def _views_not_carried(
+    source: Cursor,
+    target: Cursor,
+    tables: Sequence[Table],
+    sources: Mapping[RelationName, TableFacts],
+) -> Iterator[tuple[RelationName, str, str]]:
+    views = read_views(source, above(tables))
+    coming = _under_their_names(tables)
+    known, decision = _look_at_views(target, tables, sources, views, coming, again=False)
+    problems = ((view, known.made[view.name].problem or "") for view in decision.tried)
+    for view, why in (*decision.refused, *problems):
+        yield first_below(view, tables), f"{Carry.VIEWS.value}: {view.name}", why
+
+
+def _look_at_views(
+    cursor: Cursor,
+    tables: Sequence[Table],
+    sources: Mapping[RelationName, TableFacts],
+    views: Mapping[RelationName, View],
+    coming: frozenset[RelationName] = frozenset(),
+    *,
+    again: bool,
+) -> tuple[Known, ViewDecision]:
+    """`coming` are targets that there will be."""
+    targets = [table.target for table in tables if Carry.VIEWS in table.carry]
+    roots = {*above(tables)}
+    views = {name: view for name, view in views.items() if view.above & roots}
+    known = read_known(cursor, targets, views, read_database(cursor))
+    known = dataclasses.replace(known, synced=known.synced | coming)
+    by_source = {table.source: table for table in tables}
+    return known, decide_views(by_source, sources, views, known, again=again)
+
+
+def above(tables: Collection[Table]) -> list[RelationName]:
+    """The sources whose views are carried."""
+    return [table.source for table in tables if Carry.VIEWS in table.carry]
+
+
+def _under_their_names(tables: Collection[Table]) -> frozenset[RelationName]:
+    return frozenset(table.target for table in tables if table.target == table.source)
+
+
+def first_below(view: View, tables: Collection[Table]) -> RelationName:
+    """The target that a view is told of with."""
+    return min(each.target for each in tables if view.above & {each.source, each.target})
 
 
 def with_work(run: Run, target: Connection, tables: Sequence[Table]) -> set[RelationName]:
@@ -94,7 +167,13 @@ def with_work(run: Run, target: Connection, tables: Sequence[Table]) -> set[Rela
         table.target: {each.kind for each in decision.make} | {each.kind for each in decision.drop}
         for table, _, _, decision in looked
     }
-    return {target for target, its in kinds.items() if its - {Carry.FOREIGN_KEYS}}
+    busy = {target for target, its in kinds.items() if its - {Carry.FOREIGN_KEYS}}
+    if carrying is None or not any(Carry.VIEWS in table.carry for table in tables):
+        return busy
+    with transaction(target) as cursor:
+        known, decision = carrying.look_at_views(cursor, again=False)
+    due = (*decision.make, *(known.there[name] for name in decision.drop))
+    return busy | {first_below(view, carrying.tables.values()) for view in due}
 
 
 def statements_of(
@@ -125,7 +204,24 @@ def statements_of(
                 said.append(f"-- {refused} is for a run of its snapshot_group")
             else:
                 said.append(f"-- {refused} not carried: {why}")
-    return said
+    return said + (_views_of(carrying, target) if carrying else [])
+
+
+def _views_of(carrying: Carrying, target: Connection) -> list[str]:
+    with transaction(target) as cursor:
+        tables = [*carrying.tables.values()]
+        coming = _under_their_names(tables)
+        known, decision = _look_at_views(
+            cursor, tables, carrying.sources, carrying.views, coming, again=True
+        )
+        steps = [drop_view(name) for name in decision.drop]
+        schemas = {*known.database.schemas}
+        for view in decision.make:
+            steps += create_view(view, schemas)
+            schemas.add(view.name.schema)
+        said = [step.as_string(cursor) for step in steps]
+    refused = (f"-- view {view.name} not carried: {why}" for view, why in decision.refused)
+    return [*said, *refused]
 
 
 def _comes_with_the_table(each: TableObject, key: Collection[str]) -> bool:
@@ -149,9 +245,11 @@ def seen(
     names = [table.source for table in chosen.values()]
     with run.sessions.connected("source") as source, transaction(source) as cursor:
         sources, place = read_objects(cursor, names), place_of(cursor)
+        wanted = above(chosen.values())
+        views = read_views(cursor, wanted) if wanted else {}
     # Of a group those count, too, that carry nothing themselves.
     everyone = {table.source: table for table in tables}
     together = {
         name: everyone if grouped else {table.source: table} for name, table in chosen.items()
     }
-    return Carrying(run, target, chosen, sources, together, place)
+    return Carrying(run, target, chosen, sources, together, views, place)

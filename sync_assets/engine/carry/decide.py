@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from sync_assets.engine.carry.calls import Database
 from sync_assets.engine.carry.objects import TableFacts, TableObject
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.state.carried import Carried
@@ -79,12 +80,13 @@ def decide(
     table: Table,
     source: TableFacts,
     target: TableFacts | None,
+    database: Database,
     made: Sequence[Carried],
     together: Mapping[RelationName, Table],
 ) -> Decision:
     """Compare what a table's source has with what its target has, None where that is not there yet.
 
-    `made` is what earlier runs made; `together` are the tables, by source, that are published in the
+    `database` is the target's, `made` is what earlier runs made; `together` are the tables, by source, that are published in the
     same transaction as this one.
     """
     wanted: list[Wanted] = []
@@ -92,11 +94,13 @@ def decide(
     for each in source.objects:
         if each.kind not in table.carry:
             continue
-        why = next(_against(each, table, source, target, together), None)
+        why = next(_against(each, table, source, database, together), None)
         if why is None:
             wanted.append(_wanted(each, table, target, together))
         else:
             refused.append((each, why))
+    # A table may have the name of a view that runs made.
+    made = [each for each in made if each.kind is not Carry.VIEWS]
     before = {each.place: each for each in made if each.problem is None}
     known = {each.object.place: each for each in wanted}
     there = target.objects if target else ()
@@ -140,21 +144,13 @@ def _against(
     each: TableObject,
     table: Table,
     source: TableFacts,
-    target: TableFacts | None,
+    database: Database,
     together: Mapping[RelationName, Table],
 ) -> Iterator[str]:
     if not each.valid:
         yield "it is not valid on the source, where rows may break it"
-    if each.functions:
-        yield f"it calls {each.functions[0]}, which is code of the source's own"
-    lacking = sorted(each.extensions - target.extensions) if target else []
-    if lacking:
-        yield f"it needs the extension {lacking[0]}, which the target lacks"
-    unstable = each.unstable - (AT_INSERT if each.kind is Carry.DEFAULTS else frozenset())
-    if unstable:
-        first = min(unstable)
-        said = first if first.isupper() else f"{first}()"
-        yield f"{said} may say something else the next time"
+    harmless = AT_INSERT if each.kind is Carry.DEFAULTS else frozenset[str]()
+    yield from each.calls.against(database, table.trust, harmless)
     missing = sorted(each.columns - travelling(table, source))
     if missing:
         yield f"the column {missing[0]} does not travel"

@@ -11,7 +11,9 @@ import psycopg2
 from sync_assets.engine.carry.carrying import Carrying
 from sync_assets.engine.carry.decide import REFUSING, UNIQUE
 from sync_assets.engine.carry.executing import drop
+from sync_assets.engine.carry.view_making import drop_views
 from sync_assets.engine.errors import SchemaConflict, SyncError
+from sync_assets.engine.merge.alter import DEPENDS
 from sync_assets.engine.state.carried import Carried
 from sync_assets.engine.table import Carry
 
@@ -27,7 +29,7 @@ def gave_way(carrying: Carrying | None, error: SyncError | psycopg2.Error) -> bo
     looked = [*carrying.look(where_made=True)]
     refused = {each for *_, made, _ in looked for each in made if _is_said(each, error.message)}
     changes_type = "change column" in error.message
-    dropped = []
+    dropped = [DEPENDS in error.message and drop_views(carrying)]
     for kind in (*REFUSING, Carry.INDEXES):
         for table, there, made, _ in looked:
             for each in made:

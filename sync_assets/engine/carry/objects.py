@@ -8,6 +8,7 @@ from typing import Any
 
 from psycopg2.sql import SQL, Identifier
 
+from sync_assets.engine.carry.calls import CALLED, Calls
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.table import Carry
@@ -19,9 +20,7 @@ class TableObject:
 
     `definition` is what the server says of it, without its own name and its table's: equal ones do the
     same. `columns` are those that it reads; `plain` says that it computes nothing from them. `constraint`
-    is what makes an index the index of a constraint, `refers_to` the table of a foreign key. `functions`
-    are those that neither PostgreSQL nor an extension brings, `extensions` those it needs, and `unstable`
-    the functions that may say something else next time; for a default, those that are volatile.
+    is what makes an index the index of a constraint, `refers_to` the table of a foreign key.
     """
 
     kind: Carry
@@ -33,9 +32,7 @@ class TableObject:
     valid: bool
     constraint: str | None
     refers_to: RelationName | None
-    functions: tuple[str, ...]
-    extensions: frozenset[str]
-    unstable: frozenset[str]
+    calls: Calls
 
     @property
     def place(self) -> tuple[Carry, str]:
@@ -55,6 +52,7 @@ _ONE = {
     Carry.SEQUENCES: "the sequence of",
     Carry.STATISTICS: "statistics",
     Carry.COMMENTS: "the comment on",
+    Carry.VIEWS: "view",
 }
 
 
@@ -65,14 +63,13 @@ def named(kind: Carry, name: str) -> str:
 
 @dataclass(frozen=True, slots=True)
 class TableFacts:
-    """A table on one end: its objects, its columns' types, and the extensions of its database.
+    """A table on one end: its objects, and its columns' types.
 
     `partitioned` decides how objects can be made there.
     """
 
     objects: tuple[TableObject, ...]
     columns: Mapping[str, str]
-    extensions: frozenset[str]
     partitioned: bool
 
 
@@ -176,14 +173,9 @@ WITH {_OWN}, object AS (
   FROM relation r JOIN pg_description d ON d.classoid = 'pg_class'::regclass AND d.objoid = r.oid
   LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.objsubid AND a.attnum > 0
 ), calls AS (
-  -- What initdb has made is pinned: pg_depend does not name it.
   SELECT d.classid, d.objid, f.oid, e.extname::text AS extension
   FROM object o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
-  LEFT JOIN pg_operator op ON d.refclassid = 'pg_operator'::regclass AND op.oid = d.refobjid
-  JOIN pg_proc f
-    ON f.oid = CASE WHEN d.refclassid = 'pg_proc'::regclass THEN d.refobjid ELSE op.oprcode END
-  LEFT JOIN pg_depend m ON m.classid = 'pg_proc'::regclass AND m.objid = f.oid AND m.deptype = 'e'
-  LEFT JOIN pg_extension e ON e.oid = m.refobjid
+  {CALLED}
 )
 SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_unique, o.valid, o.plain,
   o.made_constraint, pn.nspname::text, p.relname::text,
@@ -217,8 +209,7 @@ ORDER BY 1, 2, 3, 4
 _TABLES = """
 SELECT n.nspname::text, c.relname::text, c.relkind = 'p',
   ARRAY(SELECT ARRAY[attname::text, format_type(atttypid, atttypmod)] FROM pg_attribute
-        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped),
-  ARRAY(SELECT extname::text FROM pg_extension)
+        WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped)
 FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS wanted (schema, name)
 JOIN pg_namespace n ON n.nspname = wanted.schema
 JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relkind IN ('r', 'p')
@@ -238,10 +229,9 @@ def read_objects(
         (relation := RelationName(schema, name)): TableFacts(
             tuple(found.get(relation, ())),
             dict(columns),
-            frozenset(extensions),
             partitioned,
         )
-        for schema, name, partitioned, columns, extensions in rows(cursor, _TABLES, place)
+        for schema, name, partitioned, columns in rows(cursor, _TABLES, place)
     }
 
 
@@ -258,9 +248,7 @@ def _object(its: tuple[Any, ...]) -> TableObject:
         valid=valid,
         constraint=constraint,
         refers_to=RelationName(*parent) if parent[0] else None,
-        functions=tuple(functions),
-        extensions=frozenset(extensions),
-        unstable=frozenset(unstable),
+        calls=Calls(tuple(functions), frozenset(extensions), frozenset(unstable)),
     )
 
 

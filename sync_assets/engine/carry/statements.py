@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.carry.decide import UNIQUE, Wanted
 from sync_assets.engine.carry.objects import SequenceValue
+from sync_assets.engine.carry.views import View
 from sync_assets.engine.names import RelationName, object_name
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.state.carried import Carried
@@ -101,6 +102,18 @@ def dropping(target: RelationName, made: Carried) -> Iterator[Statement]:
         yield Statement(SQL("DROP STATISTICS IF EXISTS {}").format(Identifier(target.schema, name)))
     else:
         yield Statement(_comment(table, name, SQL("NULL")))
+
+
+def create_view(view: View, schemas: Collection[str]) -> Iterator[Composable]:
+    """What makes a view, and its schema where that is not among `schemas`."""
+    if view.name.schema not in schemas:
+        yield SQL("CREATE SCHEMA {}").format(Identifier(view.name.schema))
+    yield SQL("CREATE VIEW {} {}").format(identifiers.relation(view.name), SQL(view.definition))
+
+
+def drop_view(name: RelationName) -> Composable:
+    """What drops a view that a run made, and nothing that somebody built on it."""
+    return SQL("DROP VIEW {}").format(identifiers.relation(name))
 
 
 def set_sequence(target: RelationName, column: str, its: SequenceValue) -> Statement:

@@ -8,9 +8,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import shutil
-from collections.abc import Callable, Collection, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 
 from sync_assets.engine.carry.carrying import not_carried
 from sync_assets.engine.check import (
@@ -120,7 +121,7 @@ class Checked:
     keyless: frozenset[RelationName] = frozenset()
 
 
-def check(
+def check(  # noqa: PLR0913 - the tables, and what their callers know of them, by name
     source_url: DatabaseOrUrl,
     target_url: DatabaseOrUrl,
     tables: Sequence[Table],
@@ -128,13 +129,17 @@ def check(
     max_workers: int,
     runs: int = 1,
     limits: Collection[Limits] = (),
+    groups: Mapping[RelationName, str] = MappingProxyType({}),
 ) -> Checked:
     """Look at both ends and at every table; raises only what is no finding.
 
-    `runs` is how many may read this source at once, `limits` what they keep to.
+    `runs` is how many may read this source at once, `limits` what they keep to, and `groups` the
+    snapshot_group of targets that are in one.
     """
     sessions = Sessions(source_url, target_url)
-    return sessions.translating(lambda: _checked(sessions, tables, max_workers, runs, limits))
+    return sessions.translating(
+        lambda: _checked(sessions, tables, max_workers, runs, limits, groups)
+    )
 
 
 def _checked(
@@ -143,6 +148,7 @@ def _checked(
     max_workers: int,
     runs: int,
     limits: Collection[Limits],
+    groups: Mapping[RelationName, str],
 ) -> Checked:
     failures: list[Finding] = []
     with contextlib.ExitStack() as stack:
@@ -151,7 +157,7 @@ def _checked(
             read_server(connection, side) if connection else None
             for side, connection in ends.items()
         )
-        pairs, types, left = _pairs(ends["source"], ends["target"], tables)
+        pairs, types, left = _pairs(ends["source"], ends["target"], tables, groups)
         wal = _wal(ends["source"])
     room = _room(pairs, max_workers, runs, failures)
     facts = Facts(source, target, pairs, room, types, wal, limits, left)
@@ -184,7 +190,10 @@ def _opened(
 
 
 def _pairs(
-    source: Connection | None, target: Connection | None, tables: Sequence[Table]
+    source: Connection | None,
+    target: Connection | None,
+    tables: Sequence[Table],
+    groups: Mapping[RelationName, str],
 ) -> tuple[tuple[TablePair, ...], MissingTypes, tuple[tuple[RelationName, str, str], ...]]:
     if source is None or target is None:
         return (), MissingTypes(), ()
@@ -200,8 +209,9 @@ def _pairs(
         if one_database:
             pairs = tuple(with_oneness(writing, pair) for pair in pairs)
         relations = [pair.source.relation for pair in pairs if pair.source.relation is not None]
-        carrying = [pair.table for pair in pairs if pair.fits and pair.table.carry]
-        left = tuple(not_carried(reading, writing, carrying)) if carrying else ()
+        fitting = [pair.table for pair in pairs if pair.fits]
+        carries = any(table.carry for table in fitting)
+        left = tuple(not_carried(reading, writing, fitting, groups)) if carries else ()
         return pairs, read_missing_types(reading, writing, relations), left
 
 

@@ -30,6 +30,9 @@ from sync_assets.engine.table import Table
 _NO_CAST = ("42804", "42846")
 _VALUE = ("22", "23")
 _DEPENDED_ON = ("0A000", "2BP01")
+DEPENDS = "something there depends on it"
+"""What is said of a column that cannot change for what was made with it."""
+
 _OF_PARTITION = ("42809", "42P16", "42P17", "42P21", "55000")
 """Of what a partition may not do by itself, or what keeps a table from being one."""
 
@@ -79,8 +82,7 @@ def _conflict(
         # Names what depends on the column; no value of the table is in it.
         detail = (failed.diag.message_detail or failed.diag.message_primary or "").rstrip(".")
         return errors.SchemaConflict(
-            f"the target must follow its source: {alteration.says}; "
-            f"something there depends on it ({detail})",
+            f"the target must follow its source: {alteration.says}; {DEPENDS} ({detail})",
             remedy="Drop what depends on it, run again, and create it anew.",
         )
     return errors.SchemaConflict(

@@ -8,6 +8,7 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import RelationName
+from sync_assets.engine.carry.calls import Calls
 from sync_assets.engine.carry.decide import Wanted
 from sync_assets.engine.carry.objects import TableObject
 from sync_assets.engine.carry.statements import dropping, making
@@ -31,9 +32,7 @@ def wanted(
         True,
         None,
         parent,
-        (),
-        frozenset(),
-        frozenset(),
+        Calls(),
     )
     return Wanted(its, definition, constraint, parent)
 

@@ -550,6 +550,28 @@ def test_what_cannot_be_carried_is_a_note_with_its_reason(checking: Checking) ->
     assert found.mend.startswith("carry: [defaults]")
 
 
+def test_foreign_keys_and_views_are_judged_by_what_is_synced_together(checking: Checking) -> None:
+    checking.pair.source(
+        "CREATE TABLE parent (id int PRIMARY KEY)",
+        "CREATE TABLE child (id int PRIMARY KEY, its int REFERENCES parent)",
+        "CREATE VIEW joined AS SELECT c.id FROM child c JOIN parent p ON p.id = c.its",
+        "GRANT SELECT ON parent, child TO check_role",
+    )
+    carry = (Carry.FOREIGN_KEYS, Carry.VIEWS)
+    child, parent = (
+        Table(name, name, deletes=Deletes.HARD, carry=carry)
+        for name in (RelationName("public", "child"), RelationName("public", "parent"))
+    )
+    (alone,) = checking.finds("not_carried", child, parent)
+    assert "public.parent is not synced in one snapshot_group with public.child" in alone.what
+    groups = {child.target: "g", parent.target: "g"}
+    ends = checking.source_url, checking.target_url
+    together = check(*ends, [child, parent], max_workers=1, groups=groups)
+    assert not [each for each in together.findings if each.check == "not_carried"]
+    view, _ = checking.finds("not_carried", child)
+    assert view.what.endswith("views: public.joined: it reads public.parent, which is not synced")
+
+
 def test_a_missing_key_of_masks_is_blocking(
     checking: Checking, monkeypatch: pytest.MonkeyPatch
 ) -> None:
