@@ -9,6 +9,7 @@ from typing import Any
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine.carry.calls import CALLED, Calls
+from sync_assets.engine.carry.described import described
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.table import Carry
@@ -134,7 +135,7 @@ WITH {_OWN}, object AS (
     'pg_constraint'::regclass, k.oid, NULL
   FROM relation r JOIN pg_constraint k ON k.conrelid = r.oid
   WHERE k.contype IN ('c', 'f') AND k.conparentid = 0
-    AND pg_get_constraintdef(k.oid) NOT LIKE '%% NOT ENFORCED'
+    AND coalesce(pg_get_constraintdef(k.oid), '') NOT LIKE '%% NOT ENFORCED'
   UNION ALL
   SELECT r.oid, 'defaults', a.attname::text, pg_get_expr(d.adbin, d.adrelid),
     false, true, false, NULL, NULL, d.adbin::text, 'pg_attrdef'::regclass, d.oid, a.attname::text
@@ -219,11 +220,11 @@ JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name AND c.relk
 def read_objects(
     cursor: Cursor, relations: Collection[RelationName]
 ) -> dict[RelationName, TableFacts]:
-    """What these tables have, as far as they are there and are tables."""
+    """What these tables have, as far as they are there and are tables; raises SourceChanged."""
     schemas, names = parts_of(relations)
     place = {"schemas": schemas, "names": names}
     found: dict[RelationName, list[TableObject]] = {}
-    for schema, name, *its in rows(cursor, _OBJECTS, place):
+    for schema, name, *its in described(cursor, _OBJECTS, place, 4):
         found.setdefault(RelationName(schema, name), []).append(_object(tuple(its)))
     return {
         (relation := RelationName(schema, name)): TableFacts(

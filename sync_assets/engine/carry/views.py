@@ -8,6 +8,7 @@ from graphlib import TopologicalSorter
 
 from sync_assets.engine.carry.calls import CALLED, Calls, Database
 from sync_assets.engine.carry.decide import AT_INSERT, travelling
+from sync_assets.engine.carry.described import described
 from sync_assets.engine.carry.objects import TableFacts
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.session import Cursor, row, rows
@@ -21,8 +22,8 @@ class View:
     """A view on one end.
 
     `definition` is what CREATE VIEW takes after the name, with every relation's schema. `reads` are the
-    relations that it names, with their columns; `above` those of the tables asked for that are below it,
-    however far.
+    relations that it names, with their columns, but for the server's own `catalogs`; `above` those of the
+    tables asked for that are below it, however far.
     """
 
     name: RelationName
@@ -30,6 +31,7 @@ class View:
     materialized: bool
     above: frozenset[RelationName]
     reads: Mapping[RelationName, frozenset[str]]
+    catalogs: tuple[str, ...]
     calls: Calls
 
 
@@ -69,6 +71,11 @@ SELECT n.nspname::text, c.relname::text,
        AND d.refclassid = 'pg_class'::regclass AND r.oid <> c.oid
        AND rn.nspname <> 'information_schema'
      GROUP BY 1) AS read),
+  -- Pinned, like functions of initdb's.
+  ARRAY(SELECT DISTINCT r.relname::text
+        FROM regexp_matches(w.ev_action::text, ':relid ([0-9]+)', 'g') AS found (id)
+        JOIN pg_class r ON r.oid = found.id[1]::oid AND r.relnamespace = 'pg_catalog'::regnamespace
+        ORDER BY 1),
   ARRAY(SELECT DISTINCT f.oid::regprocedure::text FROM calls f
         WHERE f.rule = w.oid AND f.extension IS NULL),
   ARRAY(SELECT DISTINCT f.extension FROM calls f WHERE f.rule = w.oid AND f.extension IS NOT NULL),
@@ -85,9 +92,9 @@ ORDER BY 1, 2
 
 
 def read_views(cursor: Cursor, relations: Collection[RelationName]) -> dict[RelationName, View]:
-    """The views above these relations, however far."""
+    """The views above these relations, however far; raises SourceChanged."""
     schemas, names = parts_of(relations)
-    found = rows(cursor, _VIEWS, {"schemas": schemas, "names": names})
+    found = described(cursor, _VIEWS, {"schemas": schemas, "names": names}, 3)
     views = (
         View(
             RelationName(schema, name),
@@ -95,9 +102,10 @@ def read_views(cursor: Cursor, relations: Collection[RelationName]) -> dict[Rela
             materialized,
             frozenset(map(RelationName.parse, above)),
             {RelationName.parse(each): frozenset(its) for each, its in (reads or {}).items()},
+            tuple(catalogs),
             Calls(tuple(functions), frozenset(extensions), frozenset(unstable)),
         )
-        for schema, name, options, text, materialized, above, reads, functions, extensions, unstable in found
+        for schema, name, options, text, materialized, above, reads, catalogs, functions, extensions, unstable in found
     )
     return {view.name: view for view in views}
 
@@ -248,6 +256,9 @@ def _against(
     below = [tables[name] for name in sorted(view.above & tables.keys())]
     trusted = below and all(table.trust is Trust.SOURCE for table in below)
     trust = Trust.SOURCE if trusted else Trust.NOBODY
+    # With the rights of the role that syncs, which may see more there than who reads the view.
+    if view.catalogs and not trusted:
+        yield f"it reads {view.catalogs[0]}, a catalog of the server's"
     yield from view.calls.against(known.database, trust, AT_INSERT)
     for name, columns in sorted(view.reads.items()):
         table = tables.get(name)

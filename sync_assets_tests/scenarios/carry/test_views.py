@@ -155,6 +155,11 @@ REFUSED: dict[str, tuple[Sequence[str], dict[str, Any], str]] = {
         {"exclude": ("noted",)},
         "the column noted of public.orders does not travel",
     ),
+    "what the target's role may see": (
+        ["CREATE VIEW v AS SELECT o.id, (SELECT max(rolpassword) FROM pg_authid) FROM orders o"],
+        {},
+        "it reads pg_authid, a catalog of the server's",
+    ),
     "a table of another name": (
         ["CREATE VIEW v AS SELECT noted FROM orders"],
         {"target": RelationName("public", "replica")},

@@ -6,6 +6,7 @@ import contextlib
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass
+from typing import Any
 
 import psycopg2
 import pytest
@@ -209,7 +210,11 @@ def test_a_failover_to_a_standby_that_is_behind_ends_exact(
 
 
 def test_masks_are_made_on_a_standby_as_on_its_primary(both: Both) -> None:
-    masked = {"mask": {"v": "hmac"}, "mask_key": "correct horse battery staple", "deletes": "hard"}
+    masked: dict[str, Any] = {
+        "mask": {"v": "hmac"},
+        "mask_key": "correct horse battery staple",
+        "deletes": "hard",
+    }
     both.primary.sync(**masked)
     both.primary.source("UPDATE t SET v = 'w' WHERE id < 4", "DELETE FROM t WHERE id = 9")
     assert both.servers.caught_up()
