@@ -46,7 +46,7 @@ def test_each_table_with_mode_reason_size_and_ddl(configured: Pair) -> None:
         table["pages"]
         == configured.source("SELECT relpages FROM pg_class WHERE relname = 't'")[0][0]
     )
-    columns = '"id" integer NOT NULL, "v" text, "source_xmin" bigint'
+    columns = '"id" integer CONSTRAINT "t_id_not_null" NOT NULL, "v" text, "source_xmin" bigint'
     assert table["ddl"] == [
         'CREATE SCHEMA "sync_assets"',
         f'CREATE TABLE "public"."t" ({columns}) WITH (fillfactor = 95)',

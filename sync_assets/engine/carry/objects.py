@@ -109,8 +109,10 @@ _OWN = """relation AS (
 # pg_get_indexdef() and pg_get_statisticsobjdef() begin with the names, as format() writes them: all
 # names have their schema, since the search_path is pg_catalog alone. A key that is not enforced (18) is
 # no promise of the source's.
-_OBJECTS = rf"""
-WITH {_OWN}, object AS (
+_OBJECTS = "".join(
+    (
+        f"WITH {_OWN}",
+        r""", object AS (
   SELECT r.oid, 'indexes' AS kind, i.relname::text AS name,
     CASE WHEN x.indisunique THEN 'UNIQUE ' ELSE '' END || substr(pg_get_indexdef(x.indexrelid), 1 + length(
       format('CREATE %%sINDEX %%I ON %%s%%s ', CASE WHEN x.indisunique THEN 'UNIQUE ' END, i.relname,
@@ -176,8 +178,9 @@ WITH {_OWN}, object AS (
 ), calls AS (
   SELECT d.classid, d.objid, f.oid, e.extname::text AS extension
   FROM object o JOIN pg_depend d ON d.classid = o.classid AND d.objid = o.objid
-  {CALLED}
-)
+""",
+        CALLED,
+        r""")
 SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_unique, o.valid, o.plain,
   o.made_constraint, pn.nspname::text, p.relname::text,
   ARRAY(SELECT o.own_column WHERE o.own_column IS NOT NULL UNION
@@ -201,11 +204,13 @@ SELECT r.nspname::text, r.relname::text, o.kind, o.name, o.definition, o.is_uniq
         -- CURRENT_USER, CURRENT_DATE and the like are no functions.
         UNION SELECT said[1] FROM regexp_matches(o.definition,
           '(CURRENT_[A-Z]+|LOCALTIME(?:STAMP)?|SESSION_USER|USER)') AS said
-        WHERE o.kind = 'checks' AND o.tree LIKE '%%{{SQLVALUEFUNCTION %%')
+        WHERE o.kind = 'checks' AND o.tree LIKE '%%{SQLVALUEFUNCTION %%')
 FROM relation r JOIN object o USING (oid)
 LEFT JOIN pg_class p ON p.oid = o.refers_to LEFT JOIN pg_namespace pn ON pn.oid = p.relnamespace
 ORDER BY 1, 2, 3, 4
-"""  # noqa: S608 - constants only
+""",
+    )
+)
 
 _TABLES = """
 SELECT n.nspname::text, c.relname::text, c.relkind = 'p',

@@ -125,14 +125,17 @@ def test_plain_first_loads(watched: Pair) -> None:
         "INSERT INTO t VALUES (1, 'a')",
     )
     # Somebody has the name that the key would have.
-    watched.target("CREATE TABLE u_pkey (x integer)", "TRUNCATE watch.seen")
-    columns = '"id" integer NOT NULL, "v" text, "source_xmin" bigint, "deleted_at" timestamptz'
+    watched.target("CREATE TABLE u_id_key (x integer)", "TRUNCATE watch.seen")
+    columns = (
+        '"id" integer CONSTRAINT "t_id_not_null" NOT NULL, "v" text, "source_xmin" bigint,'
+        ' "deleted_at" timestamptz'
+    )
     assert compared(watched, deletes=Deletes.SOFT) == [
         'CREATE SCHEMA "sync_assets"',
         f'CREATE TABLE "public"."t" ({columns}) WITH (fillfactor = 95)',
         'ALTER TABLE "public"."t" ADD CONSTRAINT "t_pkey" PRIMARY KEY ("id")',
     ]
-    assert 'ADD CONSTRAINT "u_pkey1" UNIQUE' in compared(watched, "public.u")[-1]
+    assert 'ADD CONSTRAINT "u_id_key1" UNIQUE' in compared(watched, "public.u")[-1]
     assert len(compared(watched, "public.keyless", mode=SyncMode.FULL_SYNC)) == 1
 
 
