@@ -5,17 +5,22 @@ from __future__ import annotations
 import json
 import re
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
+
+from rich.cells import cell_len
 
 from sync_assets.cli.output import size
 from sync_assets.engine.inspection.inventory import Found
-from sync_assets.plain_text import shown
+from sync_assets.plain_text import json_shown, shown
 
 WIDTH = 92
 """Characters of a comment beside its margin."""
 
-PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*(\.[A-Za-z_][A-Za-z0-9_]*)*")
-"""What YAML reads as text without quotes; a name with a dot is never one of its own words."""
+MARGIN = 50
+"""Where comments beside entries begin at most; those of longer names follow them."""
+
+PLAIN = re.compile(r"[^\W\d]\w*(\.[^\W\d]\w*)+")
+"""What YAML reads as text without quotes: letters of any script; with a dot it is never one of its own words."""
 
 HEAD = """\
 # Written by sync-assets init; every key: docs/configuration.md.
@@ -33,10 +38,16 @@ attributes:
 
 
 def defs_lines(found: Iterable[Found]) -> Iterator[str]:
-    """The lines of a file that loads and runs as it is; some relation can be synced."""
+    """The lines of a file that loads and runs as it is; some relation can be synced.
+
+    What can be synced comes first, in the order of `found`; then, as comments, what cannot.
+    """
     yield from HEAD.splitlines()
-    for each in found:
-        yield from _commented(each) if each.problem else _entry(each)
+    relations = list(found)
+    yield from _entries([each for each in relations if not each.problem])
+    for each in relations:
+        if each.problem:
+            yield from _commented(each)
 
 
 def pattern_lines(found: Iterable[Found]) -> Iterator[str]:
@@ -52,8 +63,7 @@ def pattern_lines(found: Iterable[Found]) -> Iterator[str]:
         if _is_plain(schema) and fit:
             yield f"    - source: {json.dumps(f'{schema}.*')}"
             fit = [each for each in fit if each.xmin_column]
-        for each in fit:
-            yield from _entry(each)
+        yield from _entries(fit)
 
 
 def _is_plain(schema: str) -> bool:
@@ -61,11 +71,14 @@ def _is_plain(schema: str) -> bool:
     return not set(schema) & set('*?".')
 
 
-def _entry(found: Found) -> Iterator[str]:
-    yield f"    # {_size(found)}"
-    yield f"    - source: {scalar(str(found.name))}"
-    if found.xmin_column:
-        yield f"      xmin_column: {found.xmin_column}   # it has a source_xmin of its own"
+def _entries(found: Sequence[Found]) -> Iterator[str]:
+    """An entry for each, what is known of it beside it, one below the other as far as names are short."""
+    entries = [f"    - source: {scalar(str(each.name))}" for each in found]
+    margin = max((width for width in map(cell_len, entries) if width <= MARGIN), default=0)
+    for entry, each in zip(entries, found, strict=True):
+        yield f"{entry}{' ' * (margin - cell_len(entry))}   # {_size(each)}"
+        if each.xmin_column:
+            yield f"      xmin_column: {each.xmin_column}   # it has a source_xmin of its own"
 
 
 def _size(found: Found) -> str:
@@ -90,7 +103,7 @@ def _commented(found: Found) -> Iterator[str]:
 
 def scalar(text: str) -> str:
     """The text as YAML, in quotes where it needs them."""
-    return text if PLAIN.fullmatch(text) and "." in text else json.dumps(text, ensure_ascii=True)
+    return text if PLAIN.fullmatch(text) else json_shown(json.dumps(text, ensure_ascii=False))
 
 
 def _one_line(text: str) -> str:

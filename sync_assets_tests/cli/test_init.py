@@ -106,7 +106,19 @@ def test_what_is_left_out_says_why_and_what_to_do() -> None:
         assert text[at:].splitlines()[1] == "    #   sync_mode: full_sync"
     assert "parts_1" not in text
     assert "Sales" not in text
-    assert "    # partitioned, never analyzed, 0 B, key id\n" in text
+    # One below the other, beside the entries; what is left out comes last.
+    assert "    - source: public.parts    # partitioned, never analyzed, 0 B, key id\n" in text
+    assert "    - source: public.orders   # never analyzed, " in text
+    assert text.rindex("\n    - source: ") < text.index("\n    # - source: ")
+
+
+def test_names_are_written_as_people_read_them(pair: Pair) -> None:
+    pair.source("CREATE SCHEMA 상점", "CREATE TABLE 상점.주문 (번호 int PRIMARY KEY)")
+    pair.source('CREATE TABLE 상점."주문 \u202e내역" (번호 int PRIMARY KEY)')
+    text = _init("상점").stdout
+    assert "\n    - source: 상점.주문 " in text
+    # But for what would turn the line around.
+    assert '- source: "상점.주문 \\u202e내역"' in text
 
 
 def test_what_is_commented_out_also_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
