@@ -20,6 +20,9 @@ GAP = 2
 EDGES = 2
 """Blanks left and right of a table on a terminal."""
 
+LEAST_NAME = 20
+"""Cells that the first column keeps, however narrow the terminal."""
+
 SHOWN = 40
 """Lines about tables that a person reads at once; `--all` prints every one."""
 
@@ -162,21 +165,41 @@ def _print_rich(
 ) -> None:
     from rich import box
     from rich.console import Console
+    from rich.padding import Padding
     from rich.table import Table
     from rich.text import Text
 
     console = Console()
     shown = shown_columns(columns, rows, spare, console.width - EDGES)
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, padding=(0, GAP - 1, 0, 0))
-    for i in shown:
-        right = aligns[i] == "r"
-        # Names are folded, numbers never.
-        justify: Literal["left", "right"] = "right" if right else "left"
-        table.add_column(columns[i], justify=justify, overflow="fold", no_wrap=right)
+    widths = _widths(columns, rows)
+    room = console.width - EDGES - sum(widths[i] + GAP for i in shown[1:])
+    name_width = min(widths[shown[0]], max(room, LEAST_NAME))
+
+    def grid(*, headed: bool) -> Table:
+        made = Table(box=box.SIMPLE_HEAD, show_header=headed, show_edge=False, pad_edge=False)
+        made.padding = (0, GAP - 1, 0, 0)
+        for i in shown:
+            right, width = aligns[i] == "r", widths[i] if room >= name_width else None
+            # Text is folded, numbers never.
+            justify: Literal["left", "right"] = "right" if right else "left"
+            width = name_width if i == shown[0] else width
+            made.add_column(
+                columns[i], justify=justify, overflow="fold", no_wrap=right, width=width
+            )
+        return made
+
+    table = grid(headed=True)
+    console.print()
     for row in rows:
         # Text, so that a name with brackets is not read as markup.
-        table.add_row(*(Text(row[i]) for i in shown))
-    console.print(table)
+        name, *others = (Text(row[i]) for i in shown)
+        if name.cell_len > name_width:
+            # No name is broken: it has the line above what is said of it.
+            console.print(Padding(table, (0, 0, 0, 1)))
+            console.print(Text(" ").append(name), soft_wrap=True)
+            name, table = Text(), grid(headed=False)
+        table.add_row(name, *others)
+    console.print(Padding(table, (0, 0, 1, 1)))
 
 
 def size(count: int) -> str:

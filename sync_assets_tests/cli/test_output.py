@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
+from rich.cells import cell_len
 
 from sync_assets.cli.changing import run
-from sync_assets.cli.output import EDGES, plain_rows, shown_columns, styled
+from sync_assets.cli.output import EDGES, plain_rows, print_rows, shown_columns, styled
 from sync_assets.cli.reading import status
 
 RUN = (
@@ -61,6 +62,28 @@ def test_cells_line_up_where_letters_are_wide() -> None:
         "한국      1",
         "b        22",
     ]
+
+
+@pytest.mark.parametrize("width", [60, 80, 200])
+def test_no_name_is_broken_on_a_terminal(
+    width: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names = ["sales.order_lines_with_a_rather_long_name", "a.b", f"상점.{'결제_환불_기록_' * 4}표"]
+    monkeypatch.setenv("COLUMNS", str(width))
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True)
+    print_rows(
+        ("table", "rows", "differ", "missing", "result"),
+        [(name, "1,000", "17", "0", "equal") for name in names],
+        "lrrrl",
+    )
+    lines = capsys.readouterr().out.splitlines()
+    for name in names:
+        (of_name,) = (line for line in lines if line.split()[:1] == [name])
+        # Beside it, or below it, stands what is said of it.
+        said = [of_name, lines[lines.index(of_name) + 1]]
+        assert any(line.split()[-4:] == ["1,000", "17", "0", "equal"] for line in said)
+    # One below the other, all of them.
+    assert len({cell_len(line.rstrip()) for line in lines if line.rstrip().endswith("equal")}) == 1
 
 
 def test_without_colours_what_is_bold_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:
