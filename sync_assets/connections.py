@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 
 from sync_assets.engine.errors import ConfigurationError
@@ -10,6 +11,9 @@ from sync_assets.engine.postgres.access.database import PASSWORD_LIFETIME, Datab
 SET_URL = "Set it to the database's URL, for example postgresql://user@host/database."
 """The remedy where the variable of a connection is not set."""
 
+URL_VARIABLE = re.compile(r"SYNC_(\w+)_URL")
+"""A variable that holds a connection's URL."""
+
 LIFETIME = "SYNC_PASSWORD_LIFETIME"
 """For how many seconds a printed password is used again, whatever connection it is for."""
 
@@ -17,6 +21,12 @@ LIFETIME = "SYNC_PASSWORD_LIFETIME"
 def url_variable(connection: str) -> str:
     """The environment variable that holds a connection's URL: SYNC_SOURCE_URL for `source`."""
     return _variable(connection, "URL")
+
+
+def named_connections(environment: Mapping[str, str]) -> list[str]:
+    """The connections that have a URL, in alphabetical order."""
+    found = (URL_VARIABLE.fullmatch(name) for name, url in environment.items() if url.strip())
+    return sorted(each[1].lower() for each in found if each)
 
 
 def command_variable(connection: str) -> str:

@@ -13,11 +13,12 @@ from urllib.parse import unquote, urlsplit
 import click
 
 from sync_assets.cli.output import SHOWN, alike, named, say, say_lines
+from sync_assets.connections import URL_VARIABLE
 from sync_assets.engine.computed.masks import KEY_VARIABLE
 from sync_assets.engine.errors import ConfigurationError, SyncError
 from sync_assets.plain_text import shown
 
-URL_VARIABLES = re.compile(r"SYNC_\w+_URL|DAGSTER_PG_URL")
+URL_VARIABLES = re.compile(rf"{URL_VARIABLE.pattern}|DAGSTER_PG_URL")
 """Those of every connection, whatever it is called."""
 
 HIDDEN = "***"

@@ -141,7 +141,7 @@ def named(tables: Sequence[SyncedTable], name: str, connection: str | None) -> S
     found = [
         each
         for each in tables
-        if name in _names(each.table.target) and connection in (None, each.target_connection)
+        if name in spellings(each.table.target) and connection in (None, each.target_connection)
     ]
     if not found:
         if parts := _of_whole(tables, name):
@@ -210,11 +210,11 @@ def require_connections(connections: set[str]) -> None:
         check_database(database_of(connection, os.environ), connection)
 
 
-def _names(target: RelationName) -> tuple[str, ...]:
+def spellings(target: RelationName) -> tuple[str, ...]:
     """A table of the target as people write it; in the schema public, without it too."""
     name = str(target)
     return (name, name.removeprefix("public.")) if name.startswith("public.") else (name,)
 
 
 def _matches(target: RelationName, pattern: str) -> bool:
-    return fnmatchcase(str(target), pattern) or pattern in _names(target)
+    return pattern in spellings(target) or fnmatchcase(str(target), pattern)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.completion import complete_connections, complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import as_json_text, print_json, say
 from sync_assets.plain_text import shown
@@ -21,7 +21,11 @@ if TYPE_CHECKING:
     from sync_assets.engine.state.forget import Remembered
 
 connection_option = click.option(
-    "--connection", default="target", show_default=True, help="The target, by its resource key."
+    "--connection",
+    default="target",
+    show_default=True,
+    shell_complete=complete_connections,
+    help="The target, by its resource key.",
 )
 
 
@@ -118,7 +122,11 @@ def _read(file: Path) -> dict[str, Any]:
     )
 )
 @click.argument("table", shell_complete=complete_tables)
-@click.option("--connection", help="The target, where the table is not configured or on several.")
+@click.option(
+    "--connection",
+    shell_complete=complete_connections,
+    help="The target, where the table is not configured or on several.",
+)
 @click.option("--load", is_flag=True, help="Drop only what a load that is not done has brought.")
 @click.option("--yes", is_flag=True, help="Do not ask.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")

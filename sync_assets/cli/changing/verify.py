@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 
@@ -33,7 +34,7 @@ HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "e
         "sync-assets verify --no-sync --json",
     )
 )
-@click.argument("select", nargs=-1)
+@click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--repair", is_flag=True, help="Sync the rows that are wrong once more.")
 @click.option("--no-sync", is_flag=True, help="Compare as it is; tell faults from pending changes.")
 @click.option(

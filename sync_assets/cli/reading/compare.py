@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.completion import complete_connections, complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 
@@ -39,8 +39,8 @@ CONNECTION = re.compile(r"\w+")
         "sync-assets compare source target public.orders --json | jq '.tables[].equal'",
     )
 )
-@click.argument("source")
-@click.argument("target")
+@click.argument("source", shell_complete=complete_connections)
+@click.argument("target", shell_complete=complete_connections)
 @click.argument(
     "tables", nargs=-1, required=True, metavar="TABLE...", shell_complete=complete_tables
 )

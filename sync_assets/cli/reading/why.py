@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from sync_assets.cli.completion import complete_tables
+from sync_assets.cli.completion import complete_connections, complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import number, print_facts, print_json, print_rows, say
 
@@ -27,7 +27,11 @@ SPARE = ("reason", "deleted")
 )
 @click.argument("table", shell_complete=complete_tables)
 @click.argument("key", nargs=-1, required=True)
-@click.option("--connection", help="The target, where the table is on several.")
+@click.option(
+    "--connection",
+    shell_complete=complete_connections,
+    help="The target, where the table is on several.",
+)
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(table: str, key: tuple[str, ...], *, connection: str | None, as_json: bool) -> None:
     """Explain why a row is, or is not, on the target.
