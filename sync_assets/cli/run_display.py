@@ -1,8 +1,9 @@
-"""What `run` and `verify` show while they work, and what they gather on the way."""
+"""What `run`, `verify` and `compare` show while they work, and what `run` gathers on the way."""
 
 from __future__ import annotations
 
 import dataclasses
+import sys
 import threading
 import time
 from collections.abc import Mapping
@@ -40,13 +41,14 @@ class _InWork:
 
 
 class PlainDisplay(Listener):
-    """A line every few seconds while there is work; gathers the results."""
+    """A line every few seconds while there is work; gathers receipts, and errors to be told at the end."""
 
     def __init__(self, names: Mapping[Address, str]) -> None:
         self.receipts: dict[Address, Receipt] = {}
         self.errors: dict[Address, SyncError] = {}
         self.began = time.monotonic()
         self.names = names
+        self._done: set[Address] = set()
         self._in_work: dict[Address, _InWork] = {}
         self._doing = ""
         self._lock = threading.Lock()
@@ -63,35 +65,48 @@ class PlainDisplay(Listener):
         """Say what all of them wait for."""
         self._doing = what
 
-    def started(self, synced: SyncedTable) -> None:
+    def begin(self, at: Address) -> None:
         """The table begins, or begins again."""
         with self._lock:
-            self.errors.pop(synced.address, None)
-            first = Step(self.names[synced.address], "identify")
-            self._in_work[synced.address] = _InWork(first, time.monotonic())
+            self.errors.pop(at, None)
+            self._in_work[at] = _InWork(Step(self.names[at], "identify"), time.monotonic())
 
-    def progressed(self, synced: SyncedTable, progress: Step) -> None:
+    def move(self, at: Address, step: Step) -> None:
         """The table moves on."""
         with self._lock:
-            known = self._in_work.get(synced.address)
+            known = self._in_work.get(at)
             if known is None:
                 # Done, while those that travel with it are not.
                 return
-            if known.step.phase != progress.phase:
+            if known.step.phase != step.phase:
                 known.began = time.monotonic()
-            known.step = progress
+            known.step = step
+
+    def end(self, at: Address, error: SyncError | None = None) -> None:
+        """The table is done, or has failed: the error is told at the end, unless another attempt succeeds."""
+        with self._lock:
+            self._in_work.pop(at, None)
+            if error is None:
+                self._done.add(at)
+            else:
+                self.errors[at] = error
+
+    def started(self, synced: SyncedTable) -> None:
+        """The table begins, or begins again."""
+        self.begin(synced.address)
+
+    def progressed(self, synced: SyncedTable, progress: Step) -> None:
+        """The table moves on."""
+        self.move(synced.address, progress)
 
     def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
         """Keep the receipt."""
-        with self._lock:
-            self.receipts[synced.address] = receipt
-            self._in_work.pop(synced.address, None)
+        self.receipts[synced.address] = receipt
+        self.end(synced.address)
 
     def failed(self, synced: SyncedTable, error: SyncError) -> None:
-        """Keep the error; it is told at the end, unless another attempt succeeds."""
-        with self._lock:
-            self.errors[synced.address] = error
-            self._in_work.pop(synced.address, None)
+        """Keep the error."""
+        self.end(synced.address, error)
 
     def say(self, line: str) -> None:
         """Write one line to stderr."""
@@ -100,7 +115,7 @@ class PlainDisplay(Listener):
     @property
     def standing(self) -> str:
         """How far all of them are, in a few words."""
-        done, failed = len(self.receipts), len(self.errors)
+        done, failed = len(self._done), len(self.errors)
         rows = sum(receipt.rows_written for receipt in self.receipts.values())
         left = self._seconds_left()
         parts = (
@@ -113,8 +128,8 @@ class PlainDisplay(Listener):
 
     def _seconds_left(self) -> float | None:
         # Those that were done at once, for they were idle, say nothing of the others.
-        worked = sum(1 for receipt in self.receipts.values() if receipt.run_id)
-        left = len(self.names) - len(self.receipts) - len(self.errors)
+        worked = len(self._done) - sum(not receipt.run_id for receipt in self.receipts.values())
+        left = len(self.names) - len(self._done) - len(self.errors)
         if not worked or not left:
             return None
         return (time.monotonic() - self.began) / worked * left
@@ -170,46 +185,41 @@ class LiveDisplay(PlainDisplay):
         super().doing(what)
         self._show_all()
 
-    def started(self, synced: SyncedTable) -> None:
+    def begin(self, at: Address) -> None:
         """Give the table a line."""
-        super().started(synced)
+        super().begin(at)
         if len(self._tasks) < SHOWN_AT_ONCE:
             # A name with brackets is no markup.
-            label = escape(shown(self.names[synced.address]))
-            self._tasks[synced.address] = self._bars.add_task("begins", name=label, total=None)
+            label = escape(shown(self.names[at]))
+            self._tasks[at] = self._bars.add_task("begins", name=label, total=None)
         self._show_all()
 
-    def progressed(self, synced: SyncedTable, progress: Step) -> None:
+    def move(self, at: Address, step: Step) -> None:
         """Move its bar."""
-        super().progressed(synced, progress)
-        task = self._tasks.get(synced.address)
-        known = self._in_work.get(synced.address)
+        super().move(at, step)
+        task, known = self._tasks.get(at), self._in_work.get(at)
         if task is not None and known is not None:
             told = escape(known.told)
-            total = progress.chunks or None
-            done = progress.chunks_done
-            self._bars.update(task, description=told, completed=done, total=total)
+            total = step.chunks or None
+            self._bars.update(task, description=told, completed=step.chunks_done, total=total)
 
-    def finished(self, synced: SyncedTable, receipt: Receipt) -> None:
+    def end(self, at: Address, error: SyncError | None = None) -> None:
         """Take its line away."""
-        super().finished(synced, receipt)
-        self._end(synced)
-
-    def failed(self, synced: SyncedTable, error: SyncError) -> None:
-        """Take its line away."""
-        super().failed(synced, error)
-        self._end(synced)
+        super().end(at, error)
+        task = self._tasks.pop(at, None)
+        if task is not None:
+            self._bars.remove_task(task)
+        self._show_all()
 
     def say(self, line: str) -> None:
         """Write above the bars."""
         self._bars.console.print(shown(line), markup=False, highlight=False)
 
-    def _end(self, synced: SyncedTable) -> None:
-        task = self._tasks.pop(synced.address, None)
-        if task is not None:
-            self._bars.remove_task(task)
-        self._show_all()
-
     def _show_all(self) -> None:
-        done = len(self.receipts) + len(self.errors)
+        done = len(self._done) + len(self.errors)
         self._bars.update(self._all, description=escape(self.standing), completed=done)
+
+
+def display(names: Mapping[Address, str]) -> PlainDisplay:
+    """What shows work on these tables, where stderr goes."""
+    return LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names)

@@ -5,18 +5,18 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, NoReturn
 
-from sync_assets.cli.asset_selection import is_selection, selects
+from sync_assets.cli.asset_selection import is_selection, nearest_selection, selects
 from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SyncedTable
 from sync_assets.connections import SET_URL, database_of, url_variable
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import RelationName, listed, nearest
+from sync_assets.engine.names import RelationName, listed, nearest, suggestion
 from sync_assets.engine.postgres.access.connect import check_database
 
 Address = tuple[str, str]
@@ -120,7 +120,7 @@ def names_of(addresses: Iterable[Address]) -> dict[Address, str]:
 
 
 def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
-    found = [synced for synced in tables if _matches(synced.table.target, pattern)]
+    found = [synced for synced in tables if matches(synced.table.target, pattern)]
     # Or those of all sources whose table is meant.
     found = found or _of_whole(tables, pattern)
     if not found and is_selection(pattern):
@@ -133,7 +133,7 @@ def _chosen(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
 def _of_whole(tables: Sequence[SyncedTable], pattern: str) -> list[SyncedTable]:
     """The partitions of the table of many sources that is named or matched."""
     wholes = ((synced, synced.table.whole) for synced in tables)
-    return [synced for synced, whole in wholes if whole and _matches(whole, pattern)]
+    return [synced for synced, whole in wholes if whole and matches(whole, pattern)]
 
 
 def named(tables: Sequence[SyncedTable], name: str, connection: str | None) -> SyncedTable:
@@ -165,13 +165,11 @@ def require_one(name: str, connections: Sequence[str]) -> None:
 
 
 def _refuse(tables: Sequence[SyncedTable], pattern: str) -> NoReturn:
-    targets = [str(synced.table.target) for synced in tables]
-    close = None if set(pattern) & set("*?:") else nearest(pattern, targets)
-    hint = f"Did you mean {close}? " if close else ""
-    names = ", ".join(targets[:NAMED_AT_MOST])
+    targets = [synced.table.target for synced in tables]
+    hint = nearest_selection(pattern) if is_selection(pattern) else meant_by(pattern, targets)
     raise ConfigurationError(
         f"no target table matches {pattern!r}",
-        remedy=f"{hint}Configured are {names}{' and others' if len(tables) > NAMED_AT_MOST else ''}.",
+        remedy=f"{hint} Configured are {listed(targets, NAMED_AT_MOST)}.".lstrip(),
     )
 
 
@@ -216,5 +214,22 @@ def spellings(target: RelationName) -> tuple[str, ...]:
     return (name, name.removeprefix("public.")) if name.startswith("public.") else (name,)
 
 
-def _matches(target: RelationName, pattern: str) -> bool:
-    return pattern in spellings(target) or fnmatchcase(str(target), pattern)
+def matches(name: RelationName, pattern: str) -> bool:
+    """Whether a table is named, or matched by a glob; in the schema public without it, too."""
+    known = spellings(name)
+    return pattern in known or any(fnmatchcase(each, pattern) for each in known)
+
+
+def is_glob(word: str) -> bool:
+    """Whether a word may stand for several tables."""
+    return not {"*", "?"}.isdisjoint(word)
+
+
+def meant_by(word: str, names: Collection[RelationName]) -> str:
+    """Which table a mistyped name is likely to mean, or which schema's a glob, as a question."""
+    if not is_glob(word):
+        return suggestion(word, map(str, names))
+    schema, _, rest = word.rpartition(".")
+    schemas = {name.schema for name in names if fnmatchcase(name.name, rest)}
+    close = nearest(schema, schemas) if schema else min(schemas, default=None)
+    return f"Did you mean {close}.{rest}?" if close else ""

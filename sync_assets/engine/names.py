@@ -73,6 +73,12 @@ def nearest(word: str, known: Iterable[str]) -> str | None:
     return best if best is not None and likeness(best)[0] >= ALIKE else None
 
 
+def suggestion(word: str, known: Iterable[str]) -> str:
+    """The known name that a mistyped one is likely to be, as a question; nothing where none is near."""
+    close = nearest(word, known)
+    return f"Did you mean {close}?" if close else ""
+
+
 def _parts(name: str) -> tuple[str, str]:
     # A Korean syllable is several letters, of which one is mistyped.
     letters = unicodedata.normalize("NFD", name.lower())

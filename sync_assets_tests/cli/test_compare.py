@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 from psycopg2.extensions import parse_dsn
 
-from sync_assets.cli import main
+from sync_assets.cli import main, run_display
 from sync_assets.engine.errors import Cancelled, PrivilegeError
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.connection import Sessions
@@ -74,6 +75,49 @@ def test_rows_that_differ_are_named_by_their_keys(ends: Pair) -> None:
     counts = ("rows_differing", "rows_only_in_source", "rows_only_in_target", "rows_settled")
     assert [found[name] for name in counts] == [1, 2, 1, 0]
     assert {"kind": "only_in_target", "key": {"id": "99", "line": "1"}} in found["examples"]
+
+
+def test_a_glob_stands_for_the_tables_of_the_source(ends: Pair) -> None:
+    for side, schema in ((ends.source, "sales"), (ends.target, "raw")):
+        side(f"CREATE SCHEMA {schema}")
+        for name in ("items", "prices", "주문"):
+            side(f"CREATE TABLE {schema}.{name} (id int PRIMARY KEY)")
+    ends.source(
+        "CREATE VIEW sales.recent AS TABLE sales.items", "INSERT INTO sales.주문 VALUES (1)"
+    )
+    found = {each["target"]: each["equal"] for each in seen("sales.*=raw.*", "orders")}
+    assert found == {
+        "raw.items": True,
+        "raw.prices": True,
+        "raw.주문": False,
+        "public.orders": True,
+    }
+    assert [each["target"] for each in seen("ord*", "public.orders")] == ["public.orders"]
+    # One that was not copied is told, and takes no other along.
+    ends.target("ALTER TABLE raw.items SET SCHEMA public")
+    missing, *others = seen("sales.*=raw.*")
+    assert (missing["target"], missing["error"]["kind"]) == ("raw.items", "SchemaConflict")
+    assert len(others) == 2
+
+
+def test_a_line_says_where_it_is(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("sales.one", "sales.two"):
+        ends.source("CREATE SCHEMA IF NOT EXISTS sales", f"CREATE TABLE {name} AS TABLE orders")
+        ends.target("CREATE SCHEMA IF NOT EXISTS sales", f"CREATE TABLE {name} AS TABLE orders")
+    monkeypatch.setattr(run_display, "SIGN_OF_LIFE_SECONDS", 0.001)
+    result = compared("sales.*")
+    assert result.exit_code == 0, result.output
+    assert re.search(r": .*sales\.one: compare", result.stderr)
+    assert re.search(r": 1 of 2 tables.*; sales\.two: ", result.stderr)
+
+
+def test_an_error_of_many_tables_is_told_once(ends: Pair, monkeypatch: pytest.MonkeyPatch) -> None:
+    nowhere = ends.target_url.replace("@/", "@/no_")
+    monkeypatch.setenv("SYNC_TARGET_URL", nowhere)
+    ends.source("CREATE TABLE other (id int PRIMARY KEY)")
+    result = compared("public.*")
+    assert result.exit_code == 1
+    assert [line[:7] for line in result.stderr.splitlines()] == ["Error: ", "       "]
 
 
 def test_urls_are_taken_as_they_are(ends: Pair) -> None:
@@ -200,6 +244,8 @@ def test_rows_without_a_key_are_told_apart_by_all_their_values(ends: Pair) -> No
         (["orders", "--exclude", "v", "--columns", "v"], 2, "chosen and excluded at once"),
         (["orders", "--key", "w"], 1, "the key names 'w'"),
         (["=orders"], 2, "is not the name of a table"),
+        (["publik.*"], 1, "no table of the source matches 'publik.*'. Did you mean public.*?"),
+        (["public.*=raw.orders"], 2, "'raw.orders' is one place for many tables"),
         ([], 2, "Missing argument 'TABLE...'"),
     ],
 )

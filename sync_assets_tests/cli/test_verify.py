@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 
-from sync_assets.cli import main
+from sync_assets.cli import main, run_display
 from sync_assets_tests.fixtures.documents import valid
 from sync_assets_tests.fixtures.pair import Pair, execute
 
@@ -134,6 +135,22 @@ def test_a_table_that_cannot_be_compared_leaves_the_others(project: Path, source
     for command in ("verify", "plan"):
         assert "Traceback" not in CliRunner().invoke(main, [command]).stderr
         assert "Traceback" in CliRunner().invoke(main, ["--debug", command]).stderr
+
+
+def test_a_line_says_where_it_is(project: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_display, "SIGN_OF_LIFE_SECONDS", 0.001)
+    told = _verify().stderr
+    assert re.search(r": .*replica\.orders: ", told)
+    assert re.search(r": 1 of 2 tables.*; public\.notes: ", told)
+
+
+def test_an_error_of_many_tables_is_told_once(
+    project: Path, monkeypatch: pytest.MonkeyPatch, source_url: str
+) -> None:
+    monkeypatch.setenv("SYNC_SOURCE_URL", source_url.replace("@/", "@/no_"))
+    first, second = _verify().stderr.splitlines()
+    assert first.startswith("Error: ConnectionFailed: replica.orders: ")
+    assert second == "       The same: public.notes."
 
 
 def test_usage_is_told_before_anything_is_contacted(

@@ -20,7 +20,7 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import SHOWN, named, print_json, print_rows, say
 from sync_assets.cli.output import tables as in_words
 from sync_assets.cli.reading.plan import forecasts
-from sync_assets.cli.run_display import LiveDisplay, PlainDisplay
+from sync_assets.cli.run_display import PlainDisplay, display
 from sync_assets.cli.selection import (
     Address,
     configured,
@@ -158,8 +158,8 @@ def _run(
     receipts_kept()
     runs_kept(os.environ)
     names = names_of(synced.address for synced in tables)
-    with LiveDisplay(names) if sys.stderr.isatty() else PlainDisplay(names) as display:
-        work = _Work(written, tables, options, display, parallel)
+    with display(names) as shown:
+        work = _Work(written, tables, options, shown, parallel)
         interrupted = work.do()
     _print_results(work, everything=everything, as_json=as_json)
     say(_total(work), err=True)

@@ -14,10 +14,13 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
+    from sync_assets.cli.run_display import PlainDisplay
     from sync_assets.cli.selection import Address
     from sync_assets.config.model import SyncedTable
     from sync_assets.engine import SyncError, Verification
     from sync_assets.runs.shared_targets import Rivals
+
+    Verified = tuple[SyncedTable, Verification | SyncError]
 
 HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "pending", "result")
 NUMBERS = "lrrrrrrl"
@@ -57,6 +60,8 @@ def command(
     has and `deletes: ignore` keeps, are told of and are no fault.
     """
     # Loaded here, so that `verify --help` needs no database driver.
+    from sync_assets.cli.errors import tell_of_all
+    from sync_assets.cli.run_display import display
     from sync_assets.cli.selection import configured_tables, names_of, require_urls, selected
     from sync_assets.runs.shared_targets import rivals_among
 
@@ -67,7 +72,11 @@ def command(
     require_urls(tables)
     options = {"sync": not no_sync, "repair": repair, "examples": examples}
     names = names_of(synced.address for synced in tables)
-    done = [each for group in _groups(tables) for each in _verify(group, names, rivals, options)]
+    done: list[Verified] = []
+    with display(names) as shown:
+        for group in _groups(tables):
+            done += _verify(group, shown, rivals, options)
+    tell_of_all(shown.errors, names)
     if as_json:
         from sync_assets.cli.documents import VerifyDocument, VerifyTable, table_or_error
 
@@ -87,36 +96,34 @@ def _groups(tables: Sequence[SyncedTable]) -> list[list[SyncedTable]]:
 
 
 def _verify(
-    group: Sequence[SyncedTable],
-    names: Mapping[Address, str],
-    rivals: Rivals,
-    options: Mapping[str, Any],
-) -> list[tuple[SyncedTable, Verification | SyncError]]:
+    group: Sequence[SyncedTable], shown: PlainDisplay, rivals: Rivals, options: Mapping[str, Any]
+) -> list[Verified]:
     from sync_assets.cli.connections import urls_of
-    from sync_assets.cli.errors import tell_of
-    from sync_assets.cli.run_display import PlainDisplay
     from sync_assets.engine import DataCopyEngine, SyncError
     from sync_assets.runs.shared_targets import refuse_shared_target
 
-    display, first = PlainDisplay(names), group[0]
+    first = group[0]
     # A sync for the occasion looks for deleted rows; without one they may wait for their time.
     tables = [synced.table if options["sync"] else synced.between_sweeps for synced in group]
-    by_target = {str(synced.table.target): synced for synced in group}
+    addresses = {str(synced.table.target): synced.address for synced in group}
     engine = DataCopyEngine(
         *urls_of(first),
         workers=first.workers,
         limits=first.limits,
-        on_progress=lambda progress: display.progressed(by_target[progress.table], progress),
+        on_progress=lambda progress: shown.move(addresses[progress.table], progress),
     )
-    for synced in group:
-        display.started(synced)
+    for address in addresses.values():
+        shown.begin(address)
     try:
         for synced in group:
             refuse_shared_target(synced, urls_of(synced)[1], rivals)
         found = engine.verify_group(tables, **options)
     except SyncError as error:
-        tell_of(first.address, names, error)
+        for address in addresses.values():
+            shown.end(address, error)
         return [(synced, error) for synced in group]
+    for address in addresses.values():
+        shown.end(address)
     return list(zip(group, found, strict=True))
 
 

@@ -7,6 +7,7 @@ import re
 import signal
 import sys
 from collections.abc import Iterator, Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import click
@@ -16,11 +17,14 @@ from sync_assets.cli.examples import examples
 from sync_assets.cli.output import print_json, print_rows, say
 
 if TYPE_CHECKING:
+    from sync_assets.cli.selection import Address
     from sync_assets.engine.errors import SyncError
     from sync_assets.engine.names import RelationName
     from sync_assets.engine.postgres.access.database import DatabaseOrUrl
     from sync_assets.engine.verify.copied_columns import Copy
     from sync_assets.engine.verify.copies import CopyComparison
+
+    Pair = tuple[RelationName, RelationName]
 
 HEADINGS = ("table", "rows", "on target", "differ", "missing", "extra", "result")
 NUMBERS = "lrrrrrl"
@@ -28,12 +32,20 @@ SPARE = ("on target",)
 HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "extra"}
 DIFFERENT = 1
 PAIR = re.compile(r'(?P<source>(?:[^"=]|"[^"]*")+)(?:=(?P<target>.+))?')
+WRITE = (
+    "Write schema.table, or schema.table=other.table where the copy has another name;"
+    " 'schema.*', or 'schema.*=other.*', for all tables of a schema."
+)
+TABLES = "rp"
+"""What a glob finds: tables, partitioned ones once; as `pg_class.relkind` has it."""
+
 CONNECTION = re.compile(r"\w+")
 
 
 @click.command(
     epilog=examples(
         "sync-assets compare source target public.orders",
+        "sync-assets compare source target 'sales.*'",
         "sync-assets compare postgresql://reader@a/shop postgresql://reader@b/lake sales.items=raw.items",
         "sync-assets compare source target public.orders --shared-columns",
         "sync-assets compare source target public.orders --json | jq '.tables[].equal'",
@@ -83,26 +95,48 @@ def command(  # noqa: PLR0913 - click's, each by its name
 
     SOURCE and TARGET are libpq URLs or DSNs, or names of connections: `source` stands for
     SYNC_SOURCE_URL, which keeps a password out of the list of processes. TABLE is schema.name, or
-    schema.name=other.name where the copy is called otherwise.
+    schema.name=other.name where the copy is called otherwise; or a glob with * and ? for tables of the
+    source, 'sales.*', or 'sales.*=raw.*' where the copies are in another schema. A view is named.
 
     Both ends are only read, by any role with SELECT. They are not one moment, so rows that differ are
     looked at again; those that are told, by their keys, have stood still in between. The exit code is 0 where
     all are equal, 1 where a row differs or a table could not be compared.
     """
     # Loaded here, so that `compare --help` needs no database driver.
+    from sync_assets.cli.errors import tell_of_all
+    from sync_assets.cli.run_display import display
+    from sync_assets.engine.errors import SyncError
     from sync_assets.engine.verify.copied_columns import Copy
+    from sync_assets.engine.verify.copies import compare_copy
 
     # An orderly stop (kill, docker stop, systemd) ends like Ctrl-C: cancelled on the servers.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
     urls = _url(source), _url(target)
-    copies = [
-        Copy(*_pair(text), _names(key), _names(columns), _names(exclude) or (), shared_columns)
-        for text in tables
-    ]
-    done = [(copy, _compared(urls, copy, most, again_after)) for copy in copies]
+    copies = {
+        _address(pair): Copy(
+            *pair, _names(key), _names(columns), _names(exclude) or (), shared_columns
+        )
+        for pair in _pairs(tables, urls[0])
+    }
+    names = {address: _name(*address) for address in copies}
+    done: list[tuple[Copy, CopyComparison | SyncError]] = []
+    with display(names) as shown:
+        for address, copy in copies.items():
+            shown.begin(address)
+            move = partial(shown.move, address)
+            try:
+                found = compare_copy(
+                    urls, copy, examples=most, again_after=again_after, on_progress=move
+                )
+            except SyncError as error:
+                shown.end(address, error)
+                done.append((copy, error))
+            else:
+                shown.end(address)
+                done.append((copy, found))
+    tell_of_all(shown.errors, names)
     if as_json:
         from sync_assets.cli.documents import CompareDocument, FailedComparison
-        from sync_assets.engine.errors import SyncError
 
         told = [
             FailedComparison.of(copy, it) if isinstance(it, SyncError) else it for copy, it in done
@@ -133,36 +167,42 @@ def _url(text: str) -> DatabaseOrUrl:
     return database
 
 
-def _pair(text: str) -> tuple[RelationName, RelationName]:
-    from sync_assets.engine.errors import ConfigurationError
+def _pairs(texts: Sequence[str], source: DatabaseOrUrl) -> Iterator[Pair]:
+    """Tables and their copies as they are written, or as globs find them on the source."""
+    from sync_assets.cli.selection import is_glob, matches, meant_by
+    from sync_assets.engine.errors import ConfigurationError, NoSuchRelation
+    from sync_assets.engine.inspection.inventory import relations_of
     from sync_assets.engine.names import RelationName
 
-    found = PAIR.fullmatch(text)
-    if found is None:
-        raise ConfigurationError(
-            f"{text!r} is not the name of a table",
-            remedy="Write schema.table, or schema.table=other.table where the copy has another name.",
-        )
-    name = RelationName.parse(found["source"])
-    return name, RelationName.parse(found["target"]) if found["target"] else name
+    there: list[RelationName] | None = None
+    for text in texts:
+        written = PAIR.fullmatch(text)
+        if written is None:
+            raise ConfigurationError(f"{text!r} is not the name of a table", remedy=WRITE)
+        pattern, copy = written["source"], written["target"]
+        if not is_glob(pattern):
+            name = RelationName.parse(pattern)
+            yield name, RelationName.parse(copy) if copy else name
+            continue
+        if copy and not copy.endswith(".*"):
+            raise ConfigurationError(f"{copy!r} is one place for many tables", remedy=WRITE)
+        schema = RelationName.parse(f"{copy[:-1]}any").schema if copy else None
+        there = relations_of(source, TABLES) if there is None else there
+        found = [name for name in there if matches(name, pattern)]
+        if not found:
+            hint = meant_by(pattern, there)
+            raise NoSuchRelation(
+                f"no table of the source matches {pattern!r}", remedy=hint or WRITE
+            )
+        yield from ((name, RelationName(schema or name.schema, name.name)) for name in found)
+
+
+def _address(pair: Pair) -> Address:
+    return str(pair[0]), str(pair[1])
 
 
 def _names(text: str | None) -> tuple[str, ...] | None:
     return tuple(each.strip() for each in text.split(",")) if text is not None else None
-
-
-def _compared(
-    urls: tuple[DatabaseOrUrl, DatabaseOrUrl], copy: Copy, most: int, again_after: float
-) -> CopyComparison | SyncError:
-    from sync_assets.cli.errors import tell
-    from sync_assets.engine.errors import SyncError
-    from sync_assets.engine.verify.copies import compare_copy
-
-    try:
-        return compare_copy(urls, copy, examples=most, again_after=again_after)
-    except SyncError as error:
-        tell(error)
-        return error
 
 
 def _print(done: Sequence[tuple[Copy, CopyComparison | SyncError]]) -> None:
@@ -172,7 +212,7 @@ def _print(done: Sequence[tuple[Copy, CopyComparison | SyncError]]) -> None:
     if found:
         print_rows(HEADINGS, [_row(each) for each in found], NUMBERS, spare=SPARE)
     rows = [
-        (_name(each), ", ".join(map("=".join, row.key.items())), HOW[row.kind])
+        (_name(each.source, each.target), ", ".join(map("=".join, row.key.items())), HOW[row.kind])
         for each in found
         for row in each.examples
     ]
@@ -181,11 +221,11 @@ def _print(done: Sequence[tuple[Copy, CopyComparison | SyncError]]) -> None:
         print_rows(("table", "row", "how"), rows)
     for each in found:
         for note in _notes(each):
-            say(f"{_name(each)}: {note}")
+            say(f"{_name(each.source, each.target)}: {note}")
 
 
-def _name(seen: CopyComparison) -> str:
-    return seen.target if seen.source == seen.target else f"{seen.source} → {seen.target}"
+def _name(source: str, target: str) -> str:
+    return target if source == target else f"{source} → {target}"
 
 
 def _row(seen: CopyComparison) -> tuple[str, ...]:
@@ -196,7 +236,11 @@ def _row(seen: CopyComparison) -> tuple[str, ...]:
         seen.rows_only_in_source,
         seen.rows_only_in_target,
     )
-    return (_name(seen), *(f"{count:,}" for count in counts), "equal" if seen.equal else "differs")
+    return (
+        _name(seen.source, seen.target),
+        *(f"{count:,}" for count in counts),
+        "equal" if seen.equal else "differs",
+    )
 
 
 def _notes(seen: CopyComparison) -> Iterator[str]:

@@ -65,10 +65,13 @@ def inventory(source_url: DatabaseOrUrl, schemas: Sequence[str] = ()) -> list[Fo
     return ask(source_url, lambda cursor: _inventory(cursor, schemas))
 
 
-def relations_of(server: Server) -> list[RelationName]:
-    """The names of all that `inventory` would look at, by one query; raises SyncError."""
+def relations_of(server: Server, kinds: str = "rpvmf") -> list[RelationName]:
+    """The names of all of these kinds that `inventory` would look at, by one query; raises SyncError.
+
+    `kinds` are letters of `pg_class.relkind`.
+    """
     found = ask(server, lambda cursor: rows(cursor, _RELATIONS, {"schemas": None}))
-    return [RelationName(schema, name) for schema, name, _ in found]
+    return [RelationName(schema, name) for schema, name, kind in found if kind in kinds]
 
 
 def _inventory(cursor: Cursor, schemas: Sequence[str]) -> list[Found]:

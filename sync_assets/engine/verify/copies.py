@@ -25,7 +25,7 @@ from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.session import transaction
-from sync_assets.engine.progress import Reporter
+from sync_assets.engine.progress import OnProgress, Reporter, ignore_progress
 from sync_assets.engine.snapshot import snapshot
 from sync_assets.engine.snapshot.give_way import giving_way, idling
 from sync_assets.engine.snapshot.identity import require_two_tables
@@ -96,13 +96,14 @@ def compare_copy(
     workers: WorkerConfig | int | None = None,
     examples: int = EXAMPLES,
     again_after: float = AGAIN_AFTER,
+    on_progress: OnProgress = ignore_progress,
 ) -> CopyComparison:
     """Compare every row of both ends, named by the URLs of source and target; raises SyncError.
 
     What differs is looked at again after `again_after` seconds. At most `examples` rows are named.
     """
     sessions = Sessions(*urls)
-    report = Reporter((str(copy.target),))
+    report = Reporter((str(copy.target),), on_progress)
     run = Run(sessions, report, WorkerConfig.of(workers), run_id=str(uuid.uuid4()))
     call = partial(_compare, run, copy, examples, again_after)
     try:
