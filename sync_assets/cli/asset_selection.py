@@ -65,8 +65,10 @@ def _paths(place: Path, word: str) -> list[list[str]]:
     except dg.DagsterInvalidSubsetError:
         return []
     except dg.DagsterError as error:
+        hint = nearest_selection(word)
         raise ConfigurationError(
             f"{word!r} selects no assets: {str(error).partition(chr(10))[0]}",
-            remedy="Write a table's name, a glob, or a selection such as group:shop,"
+            remedy=hint
+            or "Write a table's name, a glob, or a selection such as group:shop,"
             " key:target/public/* or +target/public/orders.",
         ) from None

@@ -17,8 +17,9 @@ def complete_tables(_ctx: click.Context, _param: click.Parameter, incomplete: st
     One in `public` is completed without its schema where it is begun so.
     """
     from sync_assets.cli import read_env_file
-    from sync_assets.cli.selection import spellings, written_tables
+    from sync_assets.cli.selection import written_tables
     from sync_assets.engine.errors import SyncError
+    from sync_assets.engine.names import spellings
 
     read_env_file(Path.cwd())
     try:

@@ -14,9 +14,9 @@ from sync_assets.cli.asset_selection import is_selection, nearest_selection, sel
 from sync_assets.cli.output import NAMED_AT_MOST, say
 from sync_assets.config.folder import Written, locate, read_written
 from sync_assets.config.model import SyncedTable
-from sync_assets.connections import SET_URL, database_of, url_variable
+from sync_assets.connections import SET_URL, database_of, named_connections, url_variable
 from sync_assets.engine.errors import ConfigurationError
-from sync_assets.engine.names import RelationName, listed, nearest, suggestion
+from sync_assets.engine.names import RelationName, listed, matches, nearest, spellings, suggestion
 from sync_assets.engine.postgres.access.connect import check_database
 
 Address = tuple[str, str]
@@ -200,24 +200,15 @@ def require_connections(connections: set[str]) -> None:
     """Raise ConfigurationError naming each variable that is not set for these resource keys."""
     missing = sorted(v for v in map(url_variable, connections) if not os.environ.get(v, "").strip())
     if missing:
+        known = named_connections(os.environ)
+        hints = (suggestion(each, known) for each in sorted(connections) if each not in known)
+        hint = next(filter(None, hints), "")
         raise ConfigurationError(
             f"{' and '.join(missing)} {'is' if len(missing) == 1 else 'are'} not set",
-            remedy=SET_URL,
+            remedy=f"{SET_URL} {hint}".rstrip(),
         )
     for connection in sorted(connections):
         check_database(database_of(connection, os.environ), connection)
-
-
-def spellings(target: RelationName) -> tuple[str, ...]:
-    """A table of the target as people write it; in the schema public, without it too."""
-    name = str(target)
-    return (name, name.removeprefix("public.")) if name.startswith("public.") else (name,)
-
-
-def matches(name: RelationName, pattern: str) -> bool:
-    """Whether a table is named, or matched by a glob; in the schema public without it, too."""
-    known = spellings(name)
-    return pattern in known or any(fnmatchcase(each, pattern) for each in known)
 
 
 def is_glob(word: str) -> bool:

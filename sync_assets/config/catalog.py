@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection
-from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Literal
 
@@ -12,7 +11,7 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.inspection.inventory import Found, inventory
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, matches
 from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.whole_file import replace_whole
 
@@ -87,7 +86,7 @@ def taking(catalog: Catalog, patterns: Collection[str]) -> Catalog:
     return Catalog(
         relations=tuple(
             each.model_copy(update={"taken": True})
-            if any(fnmatchcase(each.source, pattern) for pattern in patterns)
+            if any(matches(each.name, pattern) for pattern in patterns)
             else each
             for each in catalog.relations
         )

@@ -230,7 +230,9 @@ def _problem(details: ErrorDetails, value: str) -> str:
         return f"{value} is not allowed; {context['problem']}"
     if kind in ("enum", "literal_error"):
         allowed = context["expected"].replace("'", "").replace(" or ", ", ")
-        return f"{value} is not allowed; use one of {allowed}"
+        close = nearest(value.strip("'"), allowed.split(", "))
+        hint = f"; did you mean {close}?" if close else ""
+        return f"{value} is not allowed; use one of {allowed}{hint}"
     if kind in BOUNDS:
         name, words = BOUNDS[kind]
         return f"{value} is not allowed; use {words} {context[name]}"

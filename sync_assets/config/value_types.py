@@ -11,10 +11,10 @@ from pydantic import AfterValidator, BeforeValidator, Field, PlainValidator
 from sync_assets.config.automation import Interval, interval
 from sync_assets.config.strict import EMAIL, StrictModel, Word, refuse, written
 from sync_assets.engine.computed.expression import require_expression
-from sync_assets.engine.computed.masks import FORMS, Mask
+from sync_assets.engine.computed.masks import FORMS, KEPT, WORDS, Mask
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.limits import Hours, Limits, PauseWhile
-from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName
+from sync_assets.engine.names import IDENTIFIER_BYTES, RelationName, nearest
 from sync_assets.engine.table import Carry
 
 # Dagster's own rules, kept here so that reading the configuration does not load Dagster.
@@ -89,7 +89,9 @@ def _mask(value: Any) -> Mask:
     try:
         return Mask.parse(value)
     except ConfigurationError:
-        raise refuse(f"write {FORMS}") from None
+        said = next(iter(value), "") if isinstance(value, dict) else str(value)
+        close = nearest(said, (*WORDS, KEPT))
+        raise refuse(f"write {FORMS}" + (f"; did you mean {close}?" if close else "")) from None
 
 
 def _carry(value: Any) -> Any:

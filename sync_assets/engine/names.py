@@ -7,6 +7,7 @@ import re
 import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 
 from sync_assets.engine.errors import ConfigurationError
 
@@ -54,6 +55,18 @@ class RelationName:
     def as_sql(self) -> str:
         """The name as it can be pasted into a statement."""
         return f"{quoted(self.schema)}.{quoted(self.name)}"
+
+
+def spellings(target: RelationName) -> tuple[str, ...]:
+    """A table of the target as people write it; in the schema public, without it too."""
+    name = str(target)
+    return (name, name.removeprefix("public.")) if name.startswith("public.") else (name,)
+
+
+def matches(name: RelationName, pattern: str) -> bool:
+    """Whether a table is named, or matched by a glob; in the schema public without it, too."""
+    known = spellings(name)
+    return pattern in known or any(fnmatchcase(each, pattern) for each in known)
 
 
 def nearest(word: str, known: Iterable[str]) -> str | None:

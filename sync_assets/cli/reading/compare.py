@@ -149,8 +149,9 @@ def command(  # noqa: PLR0913 - click's, each by its name
 
 def _url(text: str) -> DatabaseOrUrl:
     """The URL that is written, or the database of the connection which is named."""
-    from sync_assets.connections import database_of, url_variable
+    from sync_assets.connections import database_of, named_connections, url_variable
     from sync_assets.engine.errors import ConfigurationError
+    from sync_assets.engine.names import suggestion
     from sync_assets.engine.postgres.access.connect import check_database, check_url
 
     if not CONNECTION.fullmatch(text):
@@ -160,7 +161,8 @@ def _url(text: str) -> DatabaseOrUrl:
     if not os.environ.get(variable, "").strip():
         raise ConfigurationError(
             f"{variable} is not set, and {text!r} is no URL",
-            remedy=f"Write postgresql://role@host/database, or export {variable}=postgresql://…",
+            remedy=f"{suggestion(text, named_connections(os.environ))} Write"
+            f" postgresql://role@host/database, or export {variable}=postgresql://…".lstrip(),
         )
     database = database_of(text, os.environ)
     check_database(database, text)
@@ -169,10 +171,10 @@ def _url(text: str) -> DatabaseOrUrl:
 
 def _pairs(texts: Sequence[str], source: DatabaseOrUrl) -> Iterator[Pair]:
     """Tables and their copies as they are written, or as globs find them on the source."""
-    from sync_assets.cli.selection import is_glob, matches, meant_by
+    from sync_assets.cli.selection import is_glob, meant_by
     from sync_assets.engine.errors import ConfigurationError, NoSuchRelation
     from sync_assets.engine.inspection.inventory import relations_of
-    from sync_assets.engine.names import RelationName
+    from sync_assets.engine.names import RelationName, matches
 
     there: list[RelationName] | None = None
     for text in texts:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -15,6 +15,7 @@ from sync_assets.cli.output import print_json, say_lines
 from sync_assets.plain_text import shown
 
 if TYPE_CHECKING:
+    from sync_assets.config.catalog import Catalog
     from sync_assets.config.folder import Component
     from sync_assets.config.refresh import Difference
     from sync_assets.engine.inspection.inventory import Found
@@ -127,7 +128,11 @@ def refresh(*, take: tuple[str, ...], as_json: bool) -> None:
 
     place = locate(os.environ)
     differences = []
-    for each in read_written(place).components:
+    components = read_written(place).components
+    _require_found(
+        take, [source.looked_at(each.config, os.environ) for each in components] if take else []
+    )
+    for each in components:
         found = source.refresh(each.config, each.catalog_file, os.environ, take)
         if found.unkept is not None:
             raise found.unkept
@@ -139,6 +144,21 @@ def refresh(*, take: tuple[str, ...], as_json: bool) -> None:
         return
     for component, difference in zip(after, differences, strict=True):
         say_lines("".join(f"{line}\n" for line in _told(component, difference)))
+
+
+def _require_found(take: Iterable[str], catalogs: Sequence[Catalog]) -> None:
+    """Raise ConfigurationError for a word that takes no relation of any source."""
+    from sync_assets.cli.selection import meant_by
+    from sync_assets.engine.errors import ConfigurationError
+    from sync_assets.engine.names import matches
+
+    there = [each.name for catalog in catalogs for each in catalog.relations]
+    for word in take:
+        if not any(matches(name, word) for name in there):
+            raise ConfigurationError(
+                f"nothing on the source matches {word!r}",
+                remedy=meant_by(word, there) or "See what it has: sync-assets refresh.",
+            )
 
 
 def _told(component: Component, difference: Difference) -> Iterator[str]:

@@ -15,6 +15,9 @@ KEY_VARIABLE = "SYNC_MASK_KEY"
 WORDS = ("hmac", "redact")
 """The masks that are written as a word alone."""
 
+KEPT = "keep_last"
+"""The mask that is written with how many characters it keeps."""
+
 FORMS = "hmac, redact or {keep_last: 4}"
 """How a mask is written."""
 
@@ -39,10 +42,10 @@ class Mask:
             return said
         if isinstance(said, str) and said in WORDS:
             return cls(said)
-        keep = said.get("keep_last") if isinstance(said, Mapping) and len(said) == 1 else None
+        keep = said.get(KEPT) if isinstance(said, Mapping) and len(said) == 1 else None
         if isinstance(keep, bool) or not isinstance(keep, int) or keep < 1:
             raise ConfigurationError(f"{said!r} is no mask", remedy=f"Write {FORMS}.")
-        return cls("keep_last", keep)
+        return cls(KEPT, keep)
 
     @property
     def needs_key(self) -> bool:

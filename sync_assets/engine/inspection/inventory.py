@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from sync_assets.engine import errors
 from sync_assets.engine.layout.keys import choose_key
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, listed, suggestion
 from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.connection import Server, ask
@@ -57,6 +57,10 @@ WHERE nspname !~ '^pg_' AND nspname <> 'information_schema' ORDER BY 1
 """
 
 
+NAMED = 10
+"""Schemas that an error names at most."""
+
+
 def inventory(source_url: DatabaseOrUrl, schemas: Sequence[str] = ()) -> list[Found]:
     """Every relation in the schemas, of all of them by default; raises SyncError.
 
@@ -79,7 +83,8 @@ def _inventory(cursor: Cursor, schemas: Sequence[str]) -> list[Found]:
     for schema in schemas:
         if schema not in there:
             raise errors.NoSuchRelation(
-                f"the source has no schema {schema}", remedy=f"It has {', '.join(there)}."
+                f"the source has no schema {schema}",
+                remedy=f"{suggestion(schema, there)} It has {listed(there, NAMED)}.".lstrip(),
             )
     found = rows(cursor, _RELATIONS, {"schemas": list(schemas) or None})
     kinds = {RelationName(schema, name): kind for schema, name, kind in found}

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Sequence
 
 from sync_assets.engine import errors
-from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.names import RelationName, quoted, suggestion
 from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import Cursor, rows
@@ -24,11 +24,15 @@ _KINDS = {
 }
 
 _SIMILAR = """
-SELECT format('%%s.%%s', n.nspname, c.relname)
+SELECT n.nspname::text, c.relname::text
 FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE c.relkind IN ('r', 'p') AND lower(c.relname) = lower(%s) AND n.nspname !~ '^pg_toast'
-ORDER BY lower(n.nspname) <> lower(%s), 1 LIMIT 3
+WHERE c.relkind IN ('r', 'p', 'v', 'm', 'f') AND n.nspname !~ '^pg_'
+  AND n.nspname <> 'information_schema'
+ORDER BY lower(c.relname) <> lower(%s), n.nspname <> %s, 1, 2 LIMIT %s
 """
+
+OF_SO_MANY = 1000
+"""Names among which that of a mistyped table is looked for."""
 
 
 def require_sources(cursor: Cursor, tables: Sequence[Table]) -> list[Relation]:
@@ -54,10 +58,11 @@ def required(cursor: Cursor, table: Table, relation: Relation | None) -> Relatio
     """The relation that was read for a table, if there is one; raises what `require_sources` raises."""
     name = table.source
     if relation is None:
-        similar = [found for (found,) in rows(cursor, _SIMILAR, (name.name, name.schema))]
-        hint = f" Did you mean {' or '.join(similar)}?" if similar else ""
+        similar = rows(cursor, _SIMILAR, (name.name, name.schema, OF_SO_MANY))
+        hint = suggestion(str(name), (str(RelationName(*each)) for each in similar))
         raise errors.NoSuchRelation(
-            f"the source has no table {name}", remedy=errors.NoSuchRelation("").remedy + hint
+            f"the source has no table {name}",
+            remedy=f"{errors.NoSuchRelation('').remedy} {hint}".rstrip(),
         )
     if table.only:
         relation = dataclasses.replace(relation, has_children=False)

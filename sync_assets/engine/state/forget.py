@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
-from sync_assets.engine.names import RelationName
+from sync_assets.engine.names import RelationName, suggestion
 from sync_assets.engine.postgres.access.database import DatabaseOrUrl
 from sync_assets.engine.postgres.connection import Sessions, ask
 from sync_assets.engine.postgres.lock import locked
@@ -34,6 +34,8 @@ SELECT source_schema, source_table, (
   WHERE (r.target_schema, r.target_table) = (s.target_schema, s.target_table))
 FROM sync_assets.state s WHERE target_schema = %s AND target_table = %s
 """
+
+_KNOWN = "SELECT target_schema, target_table FROM sync_assets.state ORDER BY 1, 2"
 
 _LOADED = """
 SELECT source_schema, source_table FROM sync_assets.load
@@ -93,7 +95,12 @@ def _remembered(cursor: Cursor, target: RelationName, *, load: bool) -> Remember
         what = f"load of {target} that is not done" if load else f"table {target}"
         raise errors.NoSuchRelation(
             f"the target remembers no {what}",
-            remedy="See what it remembers: sync-assets status --all.",
+            remedy=f"{_meant(cursor, target)} See what it remembers: sync-assets status --all.".lstrip(),
         )
     schema, name, receipts = found[0]
     return Remembered(str(RelationName(schema, name)), str(target), receipts, share)
+
+
+def _meant(cursor: Cursor, target: RelationName) -> str:
+    known = rows(cursor, _KNOWN) if are_there(cursor) else []
+    return suggestion(str(target), (str(RelationName(*each)) for each in known))

@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
-from sync_assets.engine.names import RelationName, quoted
+from sync_assets.engine.names import RelationName, quoted, suggestion
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Column, Relation
@@ -114,7 +114,7 @@ def _require_known(copy: Copy, known: Collection[str]) -> None:
         if name not in known:
             raise errors.ConfigurationError(
                 f"neither {copy.source} nor its copy has a column {name!r}",
-                remedy=f"Their columns are {', '.join(known)}.",
+                remedy=f"{suggestion(name, known)} Their columns are {', '.join(known)}.".lstrip(),
             )
 
 
