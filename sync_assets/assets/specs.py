@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable, Mapping, Sequence
-from functools import cache
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from functools import cache, partial
 from typing import Any
 
 import dagster as dg
@@ -13,8 +13,9 @@ import dagster as dg
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.names import RelationName
+from sync_assets.engine.snapshot.scope import travels
 from sync_assets.engine.table import Table
-from sync_assets.plain_text import in_markdown
+from sync_assets.plain_text import as_markdown, in_markdown
 
 LOCATION = "sync_assets"
 """Our code location, as workspace.yaml and pyproject.toml name it."""
@@ -162,7 +163,7 @@ def source_spec(synced: SyncedTable) -> dg.AssetSpec:
         or f"The table {in_markdown(str(relation))} in the database {connection}.",
         group_name=f"{connection}_{sanitized(relation.schema)}",
         kinds={"postgres"},
-        metadata=_metadata(synced, connection, relation),
+        metadata=_metadata(synced, connection, relation, lambda _: True),
     )
 
 
@@ -183,7 +184,8 @@ def target_spec(synced: SyncedTable) -> dg.AssetSpec:
         skippable=True,
         group_name=synced.group,
         kinds={"postgres", "sync_assets"},
-        metadata=_metadata(synced, synced.target_connection, table.target) | _masks(table),
+        metadata=_metadata(synced, synced.target_connection, table.target, partial(travels, table))
+        | _masks(table),
     )
 
 
@@ -202,10 +204,15 @@ def _masks(table: Table) -> dict[str, Any]:
     return {"sync/mask": {name: str(mask) for name, mask in table.mask}} if table.mask else {}
 
 
-def _metadata(synced: SyncedTable, connection: str, relation: RelationName) -> dict[str, Any]:
-    """What both ends say alike; the connection's name sets two tables of the same name apart."""
+def _metadata(
+    synced: SyncedTable, connection: str, relation: RelationName, has: Callable[[str], bool]
+) -> dict[str, Any]:
+    """What both ends say alike; the connection's name sets two tables of the same name apart.
+
+    `has` says which of the source's columns this end has.
+    """
     name = {"dagster/table_name": f"{connection}.{relation}"}
-    return {**name, **_reference(synced), **_columns(synced)}
+    return {**name, **_reference(synced), **_columns(synced, has)}
 
 
 def _comment(synced: SyncedTable) -> str | None:
@@ -214,15 +221,19 @@ def _comment(synced: SyncedTable) -> str | None:
     return in_markdown(said) if said else None
 
 
-def _columns(synced: SyncedTable) -> dict[str, dg.TableSchemaMetadataValue]:
+def _columns(
+    synced: SyncedTable, has: Callable[[str], bool]
+) -> dict[str, dg.TableSchemaMetadataValue]:
     """The source's columns as they were found last; a sync shows those of the target."""
     found = synced.discovered
     if found is None or not found.columns:
         return {}
     key = dg.TableColumnConstraints(nullable=False, other=["key"])
+    said = {name: as_markdown(text) for name, text in found.comments}
     columns = [
-        dg.TableColumn(name, kind, constraints=key if name in found.key else None)
+        dg.TableColumn(name, kind, said.get(name), key if name in found.key else None)
         for name, kind in found.columns
+        if has(name)
     ]
     return {"dagster/column_schema": dg.MetadataValue.table_schema(dg.TableSchema(columns))}
 

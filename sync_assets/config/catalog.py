@@ -22,7 +22,7 @@ AGAIN = "Write it anew: sync-assets refresh"
 
 
 class Discovered(BaseModel):
-    """One relation of a source.
+    """One relation of a source; `columns` are names and types, `comments` what is said of columns.
 
     `problem` says why it cannot be synced by row versions, `whole` that all of it can be read, and
     `taken` that a pattern takes it: a new one may have to wait for that.
@@ -34,6 +34,7 @@ class Discovered(BaseModel):
     key: tuple[str, ...] = ()
     columns: tuple[tuple[str, str], ...] = ()
     comment: str | None = None
+    comments: tuple[tuple[str, str], ...] = ()
     problem: str | None = None
     remedy: str | None = None
     whole: bool = False
@@ -74,6 +75,7 @@ def _discovered(found: Found, *, taken: bool) -> Discovered:
         key=found.key,
         columns=found.columns,
         comment=found.comment,
+        comments=found.comments,
         problem=found.problem,
         remedy=found.remedy,
         whole=found.whole,

@@ -11,7 +11,7 @@ from dagster._core.loader import LoadingContextForTest
 
 from sync_assets import TableSync
 from sync_assets.assets import specs
-from sync_assets.config.catalog import Discovered
+from sync_assets.config.catalog import _discovered
 from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine import RelationName
 from sync_assets.engine.inspection.inventory import inventory
@@ -164,7 +164,7 @@ def test_the_columns_of_the_key_are_marked_before_the_first_sync_and_after_it(
 ) -> None:
     pair.source("ALTER TABLE t DROP CONSTRAINT t_pkey, ADD PRIMARY KEY (v, id)")
     (known,) = inventory(pair.source_url)
-    found = Discovered(source="public.t", key=known.key, columns=known.columns)
+    found = _discovered(known, taken=True)
     (synced,) = TableSyncConfig.model_validate({"tables": [{"source": "t"}]}).synced_tables("g")
     before = specs.target_spec(dataclasses.replace(synced, discovered=found)).metadata
     for shown in (before, metadata(run(ticks)), observe(ticks)):
@@ -173,6 +173,26 @@ def test_the_columns_of_the_key_are_marked_before_the_first_sync_and_after_it(
         marked = {each.name for each in columns if "key" in each.constraints.other}
         assert marked == {"id", "v"}
         assert len(columns) >= 2
+
+
+def test_before_the_first_sync_each_end_shows_its_columns_and_what_is_said_of_them(
+    ticks: Ticks, pair: Pair
+) -> None:
+    pair.source("ALTER TABLE t ADD secret text")
+    (known,) = inventory(pair.source_url)
+    names = {"source": [name for name, _ in known.columns], "target": ["id", "v"]}
+    for options in (
+        {"exclude": sorted({*names["source"]} - {"id", "v"})},
+        {"columns": ["id", "v"]},
+    ):
+        entry = {"source": "t", **options}
+        (synced,) = TableSyncConfig.model_validate({"tables": [entry]}).synced_tables("g")
+        synced = dataclasses.replace(synced, discovered=_discovered(known, taken=True))
+        ends = {"source": specs.source_spec(synced), "target": specs.target_spec(synced)}
+        for end, spec in ends.items():
+            columns = spec.metadata["dagster/column_schema"].value.columns
+            assert [each.name for each in columns] == names[end]
+            assert {each.name: each.description for each in columns}["v"] == "to whom"
 
 
 def test_what_the_source_says_is_text_and_neither_image_nor_link(ticks: Ticks, pair: Pair) -> None:

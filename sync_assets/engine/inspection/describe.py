@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.connection import Server, ask
-from sync_assets.engine.postgres.session import rows
+from sync_assets.engine.postgres.session import Cursor, rows
 from sync_assets.engine.receipt import ColumnShape
 
 
@@ -39,7 +39,12 @@ ORDER BY c.oid, a.attnum
 
 def describe(source: Server, relations: Sequence[RelationName]) -> dict[RelationName, Described]:
     """Describe each relation that exists and has columns, by one query to its server; raises SyncError."""
-    found = ask(source, lambda cursor: rows(cursor, _COLUMNS, parts_of(relations)))
+    return ask(source, lambda cursor: described(cursor, relations))
+
+
+def described(cursor: Cursor, relations: Collection[RelationName]) -> dict[RelationName, Described]:
+    """What `describe` says, where one is connected already."""
+    found = rows(cursor, _COLUMNS, parts_of(relations))
     tables: dict[RelationName, list[tuple[object, ...]]] = {}
     for schema, name, *rest in found:
         tables.setdefault(RelationName(schema, name), []).append(tuple(rest))

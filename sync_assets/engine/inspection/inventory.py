@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from sync_assets.engine import errors
+from sync_assets.engine.inspection.describe import described
 from sync_assets.engine.layout.keys import choose_key
 from sync_assets.engine.names import RelationName, listed, suggestion
 from sync_assets.engine.postgres.access.database import DatabaseOrUrl
@@ -23,7 +24,7 @@ class Found:
 
     `whole` says that it can be synced by reading all of it. `rows` is the planner's estimate, None
     where there is none; `xmin_column` another name for our column where the relation has ours.
-    `columns` are names and types, in their order.
+    `columns` are names and types, in their order; `comments` those that have one, and what it says.
     """
 
     name: RelationName
@@ -37,6 +38,7 @@ class Found:
     whole: bool = False
     columns: tuple[tuple[str, str], ...] = ()
     comment: str | None = None
+    comments: tuple[tuple[str, str], ...] = ()
 
 
 _RELATIONS = """
@@ -88,8 +90,12 @@ def _inventory(cursor: Cursor, schemas: Sequence[str]) -> list[Found]:
             )
     found = rows(cursor, _RELATIONS, {"schemas": list(schemas) or None})
     kinds = {RelationName(schema, name): kind for schema, name, kind in found}
-    relations = read_relations(cursor, kinds)
-    return [_look_at(cursor, name, kind, relations.get(name)) for name, kind in kinds.items()]
+    relations, said = read_relations(cursor, kinds), described(cursor, kinds)
+    looks = (_look_at(cursor, name, kind, relations.get(name)) for name, kind in kinds.items())
+    return [
+        replace(each, comments=tuple(said[each.name].comments.items()) if each.name in said else ())
+        for each in looks
+    ]
 
 
 def _look_at(cursor: Cursor, name: RelationName, kind: str, read: Relation | None) -> Found:

@@ -102,7 +102,7 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     _require_columns(table, relation)
     for place, text in texts(table):
         require_expression(text, place)
-    travelling = [column for column in relation.columns if _travels(table, column.name)]
+    travelling = [column for column in relation.columns if travels(table, column.name)]
     made = _computed_columns(cursor, table, relation, travelling)
     columns = [
         dataclasses.replace(made.pop(column.name, column), number=column.number)
@@ -115,7 +115,8 @@ def scoped(cursor: Cursor, table: Table, relation: Relation) -> Relation:
     return dataclasses.replace(relation, columns=tuple(columns), keys=keys)
 
 
-def _travels(table: Table, name: str) -> bool:
+def travels(table: Table, name: str) -> bool:
+    """Whether a column of the source has its like on the target."""
     return name not in table.exclude and (table.columns is None or name in table.columns)
 
 
@@ -140,7 +141,7 @@ def _require_columns(table: Table, relation: Relation) -> None:
                 f"the expression for {name!r} would change the key of {table.source}",
                 remedy="Leave the key as it is, or name another key: key: …",
             )
-        if name in has and not _travels(table, name):
+        if name in has and not travels(table, name):
             raise errors.ConfigurationError(
                 f"{name!r} has an expression and is left out by columns or exclude",
                 remedy="Keep one of the two.",
