@@ -1,8 +1,7 @@
 """Take pictures for the documentation: `python scripts/take_pictures.py [URL]`.
 
-With the URL of the demo's UI it materializes one table by its button, waits for the run, and keeps
-what a person sees in a headless Chromium: the lineage, and the receipt on the asset's page. Without
-one it takes those of thirty tables, of which it syncs one, on a server and in a UI of its own. The
+With the URL of the demo's UI it keeps what a person sees in a headless Chromium: the lineage. Without
+one it takes those of thirty tables, of which it syncs some, on a server and in a UI of its own. The
 browser test takes the others:
 SYNC_TEST_PICTURES=$PWD/docs/pictures pytest sync_assets_tests/live -k browser
 """
@@ -33,7 +32,6 @@ from sync_assets_tests.fixtures.servers import running_server  # noqa: E402
 
 PICTURES = ROOT / "docs" / "pictures"
 OPENED = "global%40global%3Alistings,global%40global%3Asource_sym_v1"
-ASSET = "target/sym_v1/sym_ticker_exchange"
 NAMES = """
 carriers customers invoices order_lines orders payments prices products refunds returns shipments
 stock suppliers vouchers warehouses
@@ -99,19 +97,30 @@ editor.focus();
 """
 
 
+MOVED = (
+    (400, 60),
+    (900, 200),
+    (150, 20),
+    (2500, 500),
+    (300, 80),
+    (700, 120),
+    (60, 10),
+    (1200, 300),
+)
+"""Rows that are changed and added before each sync that a chart shows."""
+MOVING = (
+    "UPDATE sales.orders SET amount = amount + 1 WHERE id % 4000 < {changed}",
+    "DELETE FROM sales.orders WHERE id <= (SELECT min(id) FROM sales.orders) + {added} / 4",
+    "INSERT INTO sales.orders SELECT (SELECT max(id) FROM sales.orders) + generate_series(1, {added}), 1",
+)
+
+
 def of_the_demo(url: str) -> None:
     """What was synced."""
     with opened_browser(url, PICTURES) as browser:
         browser.open(f"asset-groups?expanded={OPENED}", "sym_company", height=1200)
         browser.gone("Loading")
         browser.keep("lineage")
-        browser.open(f"assets/{ASSET}", "Materialize")
-        browser.click("Materialize")
-        browser.see("Launched run")
-        browser.click("View")
-        browser.see("RUN_SUCCESS")
-        browser.open(f"assets/{ASSET}", "sync/source_max_xmin", height=1800)
-        browser.keep("receipt", show="Metadata")
 
 
 def of_thirty_tables() -> None:
@@ -138,6 +147,20 @@ def of_thirty_tables() -> None:
         ui.sync("sales.customers")
         browser.open("assets/target/sales/customers", "sync/mask", height=1100)
         browser.keep("masks", show="sync/mask")
+
+
+def of_charts() -> None:
+    """The receipt of a table's last sync, and the numbers of those before it."""
+    with _ui(DEFS, _departments) as ui, opened_browser(ui.url, PICTURES) as browser:
+        ui.sync("sales.*")
+        for changed, added in MOVED:
+            ui.change(*(each.format(changed=changed, added=added) for each in MOVING))
+            ui.sync("sales.orders")
+        browser.open("assets/target/sales/orders", "sync/summary", width=1200, height=1550)
+        browser.keep("receipt", show="Metadata")
+        browser.click("Plots")
+        browser.see("sync/watermark")
+        browser.keep("plots", show="Metadata")
 
 
 def of_many_sources() -> None:
@@ -226,3 +249,4 @@ if __name__ == "__main__":
     else:
         of_thirty_tables()
         of_many_sources()
+        of_charts()

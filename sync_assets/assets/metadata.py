@@ -58,6 +58,7 @@ def metadata_of(synced: SyncedTable, receipt: Receipt, around: Around = NOTHING)
         "dagster/row_count": receipt.rows_in_target,
         "sync/seconds/total": receipt.seconds.get("total"),
         "sync/lag_seconds": lag,
+        "sync/bytes": receipt.bytes,
         **{f"sync/{name}": receipt[name] for name in ALWAYS},
         "sync/events": list(receipt.events) or None,
         "sync/schema_changes": list(receipt.schema_changes) or None,

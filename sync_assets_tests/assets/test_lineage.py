@@ -227,6 +227,7 @@ READ = (
     "dagster/row_count",
     "sync/seconds/total",
     "sync/lag_seconds",
+    "sync/bytes",
     "sync/rows_inserted",
     "sync/rows_updated",
     "sync/rows_deleted",
@@ -244,6 +245,7 @@ def test_a_dozen_entries_are_shown_in_the_order_in_which_they_are_read(ticks: Ti
     assert [*READ, *ours, "dagster/column_schema", "dagster/column_lineage"] == list(shown)
     assert shown["sync/rows_inserted"] == shown["dagster/row_count"] == 1
     assert isinstance(shown["sync/lag_seconds"], float)
+    assert isinstance(shown["sync/bytes"], int)
     assert "| 1 | 1 | 0 | 0 | 0 |" in shown["sync/summary"]
     assert f"transaction {shown['sync/watermark']}." in shown["sync/summary"]
 
