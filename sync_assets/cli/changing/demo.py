@@ -33,8 +33,8 @@ def command(*, serve: bool, host: str, port: int) -> None:
     """Sync real listings between two databases, change the source, sync again, compare.
 
     Everything happens in ./.demo: an embedded PostgreSQL server with the databases source, target
-    and dagster. The server is stopped at the end; with --serve, when the UI is. Then a story told
-    before is not told again.
+    and dagster. The server is stopped at the end; with --serve, when the UI is. A demo that
+    was run before is then shown as it is, and not run again.
     """
     folder = Path.cwd() / FOLDER
     if serve:

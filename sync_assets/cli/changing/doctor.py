@@ -42,7 +42,7 @@ def command(*, fix: bool, as_json: bool) -> None:
 
     --fix ends dead runs and sessions that hang, frees their pools, switches on what says
     `automation: running`, mends a home of broken files and drops staging tables of dead runs.
-    What it would take data to mend is named with its command, and not done.
+    What cannot be mended without dropping data is named with its command, and left to you.
 
     The exit code is 0 when nothing is in the way, else 1.
     """

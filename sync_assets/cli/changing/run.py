@@ -75,7 +75,7 @@ def command(
     as_json: bool,
     **asked: Any,
 ) -> None:
-    """Bring the tables up to date; of all that are configured, or of those that SELECT names.
+    """Bring tables up to date: all that are configured, or those that SELECT names.
 
     SELECT is a target table (schema.table; public may be left out), a glob with * and ?, or a
     selection of assets as Dagster writes it: group:shop, key:target/public/*, tag:tier=gold,
@@ -107,9 +107,9 @@ def command(
 def approve(select: tuple[str, ...], *, yes: bool) -> None:
     """Take the changes of columns that tables with `on_schema_change: ask` have stopped at.
 
-    SELECT names target tables (schema.table, with * and ?). Shows what changed on the source and what
-    will be done to the target, asks, and runs those tables. What changes after you were shown it is
-    not taken: the run stops at it again.
+    SELECT names tables as for `run`. Shows what changed on the source and what will be done to the
+    target, asks, and runs those tables. What changes after you were shown it is not taken: the run
+    stops at it again.
     """
     written = configured(anew=True)
     tables = selected(written.tables, select)

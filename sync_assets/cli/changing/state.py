@@ -69,7 +69,7 @@ def export_command(file: str, *, connection: str) -> None:
 )
 @click.argument("file", type=click.Path(dir_okay=False, exists=True, path_type=Path))
 @click.option(
-    "--trust-target", is_flag=True, help="Its tables hold what the other target's held: go on."
+    "--trust-target", is_flag=True, help="Go on from the mark: the tables were copied, too."
 )
 @connection_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
@@ -134,8 +134,8 @@ def forget(table: str, *, connection: str | None, load: bool, yes: bool, as_json
     """Drop the state and the receipts of a target TABLE; its rows stay.
 
     For a table that is no longer synced; `status --all` shows what the target remembers. A table
-    that is still configured is read whole by its next run. Of a load that is not done, which
-    nobody sees yet, the rows are dropped, too; with --load they alone.
+    that is still configured is read whole by its next run. Where a first load is not done, the rows
+    that it has brought, which nobody sees yet, are dropped as well; --load drops nothing else.
     """
     from sync_assets.cli.selection import require_connections, require_one, written_tables
     from sync_assets.connections import database_of

@@ -52,12 +52,12 @@ HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "e
 def command(
     select: tuple[str, ...], *, repair: bool, no_sync: bool, examples: int, as_json: bool
 ) -> None:
-    """Compare tables exactly, on one snapshot; SELECT names target tables (schema.table, * and ?).
+    """Compare tables exactly, on one snapshot; SELECT names them as for `run`.
 
     Each table is synced first, so that whatever differs then is a fault. Rows are named by their
-    keys; their values stay on the servers. The exit code is 0 where nothing is wrong, 1 where
-    something is or could not be compared: rows that wait for the next run, or that only the target
-    has and `deletes: ignore` keeps, are told of and are no fault.
+    keys; their values stay on the servers. The exit code is 0 where nothing is wrong, 1 where a row
+    is, or a table could not be compared. Rows that the next run brings, and rows that only the target
+    has because `deletes: ignore` keeps them, are shown and are no fault.
     """
     # Loaded here, so that `verify --help` needs no database driver.
     from sync_assets.cli.errors import tell_of_all

@@ -96,11 +96,12 @@ def command(  # noqa: PLR0913 - click's, each by its name
     SOURCE and TARGET are libpq URLs or DSNs, or names of connections: `source` stands for
     SYNC_SOURCE_URL, which keeps a password out of the list of processes. TABLE is schema.name, or
     schema.name=other.name where the copy is called otherwise; or a glob with * and ? for tables of the
-    source, 'sales.*', or 'sales.*=raw.*' where the copies are in another schema. A view is named.
+    source, 'sales.*', or 'sales.*=raw.*' where the copies are in another schema; it leaves views out.
 
-    Both ends are only read, by any role with SELECT. They are not one moment, so rows that differ are
-    looked at again; those that are told, by their keys, have stood still in between. The exit code is 0 where
-    all are equal, 1 where a row differs or a table could not be compared.
+    Both ends are only read, by any role with SELECT. They are not read at one moment, so rows that
+    differ are looked at again, and only those that neither end has changed in between are shown, by
+    their keys. The exit code is 0 where all are equal, 1 where a row differs or a table could not be
+    compared.
     """
     # Loaded here, so that `compare --help` needs no database driver.
     from sync_assets.cli.errors import tell_of_all

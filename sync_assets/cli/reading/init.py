@@ -44,10 +44,10 @@ def command(
 ) -> None:
     """Write a commented defs.yaml with every table of the source that can be synced.
 
-    Reads the source's catalog (SYNC_SOURCE_URL), of the schemas named or of all. What cannot be
+    Reads the source's catalog (SYNC_SOURCE_URL): all schemas, or those that are named. What cannot be
     synced is there as a comment that says why; so are views, which can be read whole. The file
-    loads and runs as it is. It goes to stdout unless --output names a file. With --patterns it has a
-    line for each schema instead, which tables that are new join by themselves.
+    loads and runs as it is. It goes to stdout unless --output names a file. With --patterns it has one
+    line for each schema instead, and tables that are new there are synced without another edit.
     """
     from sync_assets.cli.selection import require_connections
     from sync_assets.connections import database_of

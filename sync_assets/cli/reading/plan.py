@@ -52,11 +52,11 @@ SPARE = ("seconds", "pages")
 @click.option("--all", "everything", is_flag=True, help="Print every table and statement.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(select: tuple[str, ...], *, everything: bool, as_json: bool, **asked: Any) -> None:
-    """Show what the next run would do; SELECT names target tables (schema.table, with * and ?).
+    """Show what the next run would do; SELECT names tables as for `run`.
 
     For each table: what is read and why, how much of it, every statement that would define or change
-    what is on the target, and what becomes of deleted rows; of many tables, those of which the same
-    is said together. Reads no row and changes nothing. Exit code 0, whatever it finds.
+    what is on the target, and what becomes of deleted rows. Where there are many tables, those that
+    would be treated alike share a line. Reads no row and changes nothing. Exit code 0, whatever it finds.
     """
     from sync_assets.cli.selection import (
         configured_tables,

@@ -42,13 +42,13 @@ SPARE = ("source max xmin", "watermark", "rows")
 def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None:
     """Show, for each table in defs.yaml, its last sync and how far behind the source it is.
 
-    SELECT names tables as for `run`; of many, the stalest are shown, and a total of all.
+    SELECT names tables as for `run`. Of many tables the stalest are shown, and a total of all.
 
     Reads the state beside the data in the target, and the source's current position; changes
-    nothing. `behind` counts the source's transactions and WAL since the last sync, of all its
-    tables; `data age` is how long ago, on the source's clock, the data was read. Below the table
-    stands why a run would wait now (`pause_while`) and what is in the way of a sync; what is switched off in Dagster is read from its home,
-    where there is one.
+    nothing. `behind` is how many transactions and how much WAL the whole source has written since
+    the table's last sync; `data age` is how long ago, on the source's clock, the data was read. Lines
+    below the table say why a run would wait now (`pause_while`), and what is in the way of a sync.
+    What is switched off in Dagster is read from its home, where there is one.
     """
     # Loaded here, so that `status --help` needs no database driver. Of the definitions only the
     # YAML is read: Dagster would take seconds.

@@ -32,10 +32,11 @@ from sync_assets.cli.examples import examples
 def command(select: tuple[str, ...], *, every: float) -> None:
     """Show the state of the tables in defs.yaml on a page that is kept up to date.
 
-    SELECT names tables as for `run`. What needs somebody is on top: what is hindered, then what was never
-    synced, what is loading and at work, and of the rest the oldest data. Shown are as many as the
-    terminal has room for, wider ones with more columns, what holds marks back, and a total of all.
-    `behind` is what the whole source has written since; `rows moved` is of the table's last receipt.
+    SELECT names tables as for `run`. What needs somebody is on top: first tables that are hindered,
+    then those never synced, loading or at work, then the others, those with the oldest data first. The
+    page has as many tables as the terminal has room for, and more columns on a wider one; below them
+    what holds marks back, and a total of all. `behind` is what the whole source has written since the
+    table's last sync; `rows moved` is of its last receipt.
 
     It changes nothing, and keeps one connection to each database. Ctrl-C ends it.
     """
