@@ -150,7 +150,7 @@ def _row_count(synced: SyncedTable, source: DatabaseOrUrl, target: DatabaseOrUrl
     extra = max(found.target - found.source, 0) if _removes(synced) else 0
     options = synced.automation.checks.row_count or RowCountOptions()
     passed = missing + extra <= options.tolerance * found.source
-    sentence = f"Rows that are missing: {missing:,}; that the source has not: {extra:,}."
+    sentence = f"Rows too few on the target: {missing:,}; too many: {extra:,}."
     numbers = {"rows_in_source": found.source, "rows_in_target": found.target}
     numbers |= {"rows_missing": missing, "rows_extra": extra}
     return _told(sentence, numbers, found, passed=passed)

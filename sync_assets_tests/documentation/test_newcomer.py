@@ -29,7 +29,7 @@ from sync_assets_tests.fixtures.snippets import ROOT, Place, Snippet, set_up, sn
 
 PAGE = Path("docs/start.md")
 INSTALLS = os.environ.get("SYNC_TEST_NEWCOMER") == "install"
-MOST_COMMANDS = 12
+MOST_COMMANDS = 10
 TEN_MINUTES = 600
 TICKED = """{ runsOrError(limit: 20) { ... on Runs { results { status tags { key value } } } } }"""
 

@@ -96,7 +96,7 @@ def test_a_check_that_fails_is_seen(live: Live, browser: Browser) -> None:
     live.pair.target("DELETE FROM shop.customers WHERE id = 1")
     browser.click("Execute all")
     browser.see("Failed")
-    browser.see("Rows that are missing: 1;")
+    browser.see("Rows too few on the target: 1;")
     browser.keep("check")
 
 
