@@ -189,17 +189,16 @@ def _print_rich(
         return made
 
     table = grid(headed=True)
-    console.print()
     for row in rows:
         # Text, so that a name with brackets is not read as markup.
         name, *others = (Text(row[i]) for i in shown)
         if name.cell_len > name_width:
             # No name is broken: it has the line above what is said of it.
-            console.print(Padding(table, (0, 0, 0, 1)))
+            console.print(Padding(table, (0, 0, 0, 1), expand=False))
             console.print(Text(" ").append(name), soft_wrap=True)
             name, table = Text(), grid(headed=False)
         table.add_row(name, *others)
-    console.print(Padding(table, (0, 0, 1, 1)))
+    console.print(Padding(table, (0, 0, 0, 1), expand=False))
 
 
 def size(count: int) -> str:

@@ -80,8 +80,10 @@ def test_no_name_is_broken_on_a_terminal(
     for name in names:
         (of_name,) = (line for line in lines if line.split()[:1] == [name])
         # Beside it, or below it, stands what is said of it.
-        said = [of_name, lines[lines.index(of_name) + 1]]
+        at = lines.index(of_name)
+        said = lines[at : at + 2]
         assert any(line.split()[-4:] == ["1,000", "17", "0", "equal"] for line in said)
+    assert "" not in lines
     # One below the other, all of them.
     assert len({cell_len(line.rstrip()) for line in lines if line.rstrip().endswith("equal")}) == 1
 
