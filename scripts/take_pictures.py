@@ -40,6 +40,8 @@ TABLE = """
 CREATE TABLE {schema}.{name} (id bigint PRIMARY KEY, tenant int NOT NULL, note varchar(40),
   amount numeric(12,2), created_at timestamptz NOT NULL DEFAULT now());
 COMMENT ON TABLE {schema}.{name} IS 'All {name} of the {schema} department';
+COMMENT ON COLUMN {schema}.{name}.amount IS 'In euro, taxes included';
+COMMENT ON COLUMN {schema}.{name}.tenant IS 'Who of us it belongs to';
 """
 DEFS = """\
 type: sync_assets.TableSync
@@ -156,8 +158,9 @@ def of_charts() -> None:
         for changed, added in MOVED:
             ui.change(*(each.format(changed=changed, added=added) for each in MOVING))
             ui.sync("sales.orders")
-        browser.open("assets/target/sales/orders", "sync/summary", width=1200, height=1550)
+        browser.open("assets/target/sales/orders", "sync/summary", height=1550)
         browser.keep("receipt", show="Metadata")
+        browser.open("assets/target/sales/orders", "sync/summary", width=1200, height=1550)
         browser.click("Plots")
         browser.see("sync/watermark")
         browser.keep("plots", show="Metadata")

@@ -12,7 +12,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Mapping
 
 from rich._export_format import CONSOLE_SVG_FORMAT
@@ -22,13 +21,15 @@ from rich.text import Text
 from take_pictures import PICTURES, execute, project
 
 COLUMNS, LINES = 100, 20
-WATCHED = 12.0
-"""Seconds until a live page is ended, by when it has been drawn twice."""
+DRAWN = " rows moved"
+"""What the last line of a live page holds: then it is ended."""
 
 # Its fonts would be fetched from somebody's server.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)
 FRAME, LEFT = "\x1b[H", "\x1b[?1049l"
 """How a live page begins to be drawn, and how the screen is left."""
+BARS = re.compile(r"\x1b\[\?25l.*?\x1b\[\?25h(\r?\n|\x1b\[\d*[AK])*", re.DOTALL)
+"""A bar of progress, from its first to its last drawing; where it was, a terminal shows nothing."""
 
 DEFS = """\
 type: sync_assets.TableSync
@@ -69,39 +70,39 @@ def main() -> None:
         execute(environment["SYNC_TARGET_URL"], *CHANGED_ON_TARGET)
         subprocess.run(_command("run"), env=environment, check=False, capture_output=True)
         _keep("terminal-verify", "verify sales.orders sales.prices", environment)
-        _keep("terminal-watch", "watch", environment, ended_after=WATCHED)
+        _keep("terminal-watch", "watch", environment, until=DRAWN)
 
 
-def _keep(
-    name: str, words: str, environment: Mapping[str, str], ended_after: float | None = None
-) -> None:
-    said = _in_a_terminal(words, environment, ended_after)
-    if ended_after is None:
-        # Where a bar of progress was, a terminal shows nothing.
-        said = re.sub(r"(\r?\n[^\S\n]*){3,}", "\n\n", said)
+def _keep(name: str, words: str, environment: Mapping[str, str], until: str | None = None) -> None:
+    said = _in_a_terminal(words, environment, until)
+    if until is None:
+        said = BARS.sub("", said)
     else:
         # What stood there last, before it was ended.
         frames = said.partition(LEFT)[0].split(FRAME)[1:]
         said = max(frames, key=lambda frame: len(frame.split()))
     page = Console(width=COLUMNS, record=True, file=io.StringIO(), force_terminal=True)
     page.print(Text.assemble(("$ ", "bold green"), f"sync-assets {words}"))
-    page.print(Text.from_ansi(said.replace("\r\n", "\n").rstrip()))
+    # One line more, or the last one is cut off.
+    page.print(Text.from_ansi(said.replace("\r\n", "\n").rstrip() + "\n"))
     drawn = page.export_svg(
         title=f"sync-assets {words}", theme=MONOKAI, code_format=FORMAT, unique_id=name
     )
     (PICTURES / f"{name}.svg").write_text(drawn + "\n")
 
 
-def _in_a_terminal(words: str, environment: Mapping[str, str], ended_after: float | None) -> str:
+def _in_a_terminal(words: str, environment: Mapping[str, str], until: str | None) -> str:
     ours, its = pty.openpty()
     process = subprocess.Popen(
         _command(*words.split()), stdin=its, stdout=its, stderr=its, env=dict(environment)
     )
     os.close(its)
-    if ended_after is not None:
-        time.sleep(ended_after)
-        process.send_signal(signal.SIGINT)
-    said = b"".join(iter(lambda: _read(ours), b""))
+    said = b""
+    for piece in iter(lambda: _read(ours), b""):
+        said += piece
+        if until and until.encode() in said:
+            process.send_signal(signal.SIGINT)
+            until = None
     process.wait()
     os.close(ours)
     return said.decode()
