@@ -28,6 +28,9 @@ SETTINGS = {
 }
 """Everything that shapes values as text is the same on both ends."""
 
+POSITIONS = ("pg_lsn", "_pg_lsn")
+"""WAL positions, alone and in arrays: PostgreSQL 19 writes 0/0000000A where 18 writes 0/A."""
+
 MISSING = (psycopg2.errors.UndefinedTable, psycopg2.errors.UndefinedColumn)
 
 Name = tuple[str, str]
@@ -85,20 +88,27 @@ def _compare_table(source: connection, target: connection, here: Name, there: Na
     return Comparison(".".join(here), ".".join(there), digests[0], digests[1], problem)
 
 
-def _columns(session: connection, name: Name) -> list[str]:
+def _columns(session: connection, name: Name) -> list[sql.Composable]:
+    """The columns, each as it is read on either end."""
     with session.cursor() as cursor:
         cursor.execute(
-            "SELECT a.attname FROM pg_attribute a "
+            "SELECT a.attname, t.typname FROM pg_attribute a JOIN pg_type t ON t.oid = a.atttypid "
             "JOIN pg_class c ON c.oid = a.attrelid JOIN pg_namespace n ON n.oid = c.relnamespace "
             "WHERE n.nspname = %s AND c.relname = %s AND a.attnum > 0 AND NOT a.attisdropped "
             "ORDER BY a.attnum",
             name,
         )
-        return [column for (column,) in cursor.fetchall()]
+        return [_read(sql.Identifier(column), type_) for column, type_ in cursor.fetchall()]
 
 
-def _digest(session: connection, name: Name, columns: Sequence[str]) -> Digest:
-    values = sql.SQL(", ").join(map(sql.Identifier, columns))
+def _read(column: sql.Composable, type_: str) -> sql.Composable:
+    if type_ not in POSITIONS:
+        return column
+    return sql.SQL("regexp_replace({}::text, '/0+(?=[0-9A-F])', '/', 'g')").format(column)
+
+
+def _digest(session: connection, name: Name, columns: Sequence[sql.Composable]) -> Digest:
+    values = sql.SQL(", ").join(columns)
     # The whole row's text, as bytes, orders alike on every server: no collation has a say, and
     # rows that tie are equal.
     statement = sql.SQL(

@@ -64,6 +64,18 @@ def test_the_targets_own_columns_do_not_matter(urls: tuple[str, str]) -> None:
     assert _compare(urls).equal
 
 
+def test_a_wal_position_is_one_however_a_version_writes_it(urls: tuple[str, str]) -> None:
+    for url, type_, many in (
+        (urls[0], "pg_lsn", "{0/0,1/A0}"),
+        (urls[1], "text", "{0/00000000,1/000000A0}"),
+    ):
+        _execute(url, f"ALTER TABLE {TABLE} ADD COLUMN lsn {type_}, ADD COLUMN many {type_}[]")
+        _execute(url, f"INSERT INTO {TABLE} (id, lsn, many) VALUES (505, '0/0000000B', '{many}')")
+    assert _compare(urls).equal
+    _execute(urls[1], f"UPDATE {TABLE} SET lsn = '0/000000B0' WHERE id = 505")
+    assert not _compare(urls).equal
+
+
 @pytest.mark.parametrize(
     "change",
     [

@@ -11,7 +11,7 @@ import pytest
 
 from sync_assets.engine import PartitionOf, RelationName, errors
 from sync_assets.engine.run.first_load import by_pieces
-from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.pair import Pair, eventually, let_backslashes_escape
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.sources.test_partition_of import WHOLE, made, synced, there
 
@@ -217,7 +217,7 @@ def test_a_value_with_a_backslash_is_itself_whatever_a_backslash_means_to_the_ro
 ) -> None:
     made(pair, "eu")
     ((database,),) = pair.target("SELECT current_database()")
-    pair.target(f"ALTER DATABASE {database} SET standard_conforming_strings = off")
+    let_backslashes_escape(pair.target_url)
     odd = PartitionOf(ORDERS, "region", "a\\b' || version() || '\\")
     for _ in range(2):
         synced(pair, "eu", partition_of=odd)

@@ -39,6 +39,7 @@ VALUES: dict[str, tuple[str, ...]] = {
     "regproc": ("pg_catalog.now", "-"),
     "text": TEXTS,
     "oid": ("0", "4294967295"),
+    "oid8": ("0", "18446744073709551615"),
     "tid": ("(0,1)", "(4294967295,65535)"),
     "xid": ("0", "4294967295"),
     "cid": ("0", "4294967295"),
@@ -174,6 +175,12 @@ def filled(pair: Pair, only: frozenset[str] | None = None) -> list[tuple[str, st
     return columns
 
 
+def read(name: str) -> str:
+    """A column as every version writes it; 19 pads WAL positions."""
+    padded = name in {"pg_lsn", "pg_lsn array"}
+    return f"""regexp_replace("{name}"::text, '/0+(?=.)', '/', 'g')""" if padded else f'"{name}"'
+
+
 def literal(value: str) -> str:
     return "E'" + value.replace("\\", "\\\\").replace("'", "''") + "'"
 
@@ -198,7 +205,7 @@ def test_every_built_in_type_and_its_arrays(pair: Pair) -> None:
     assert known - UNWRITABLE <= set(VALUES), "a type that no value is given for"
     columns = filled(pair)
     pair.sync()
-    names = "id, " + ", ".join(f'"{name}"' for name, _ in columns)
+    names = "id, " + ", ".join(map(read, (name for name, _ in columns)))
     assert copied(pair.source_url, names) == copied(pair.target_url, names)
     # The reg types are sent by OID, and two servers may give one name two of them. A refcursor is
     # sent by a function that takes text only.

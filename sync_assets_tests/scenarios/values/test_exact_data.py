@@ -12,7 +12,7 @@ from psycopg2 import sql
 from psycopg2.extras import execute_values
 
 from sync_assets.engine import RelationName
-from sync_assets_tests.fixtures.pair import Pair, execute
+from sync_assets_tests.fixtures.pair import Pair, execute, let_backslashes_escape
 from sync_assets_tests.fixtures.servers import both_ways
 
 pytestmark = both_ways
@@ -192,9 +192,8 @@ def test_settings_of_either_database_do_not_change_a_value(pair: Pair) -> None:
 
 
 def test_a_value_is_a_value_where_a_backslash_escapes(pair: Pair) -> None:
-    for end in (pair.source, pair.target):
-        ((database,),) = end("SELECT current_database()")
-        end(f"ALTER DATABASE {database} SET standard_conforming_strings = off")
+    for url in (pair.source_url, pair.target_url):
+        let_backslashes_escape(url)
     pair.source(
         "CREATE TABLE t (id text PRIMARY KEY, v text)",
         r"INSERT INTO t SELECT i || $$\' || version() || '$$, $$a\b'$$ FROM generate_series(1, 3) i",
