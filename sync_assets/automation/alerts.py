@@ -65,7 +65,9 @@ def _tried(name: str, way: Callable[[str], None], environment: Mapping[str, str]
         except ConfigurationError as error:
             return f"{name}: {error.message}"
         except urllib.error.HTTPError as error:
-            problem = f"{name}: the server answered {error.code}"
+            # It holds the connection.
+            with error:
+                problem = f"{name}: the server answered {error.code}"
         except (OSError, smtplib.SMTPException, ValueError) as error:
             # Their texts may quote the address.
             problem = f"{name}: {type(error).__name__}"
