@@ -37,9 +37,9 @@ coverage: install  ## run the tests, and hold the lines they run to the floor in
 	$(BIN)/coverage combine --quiet
 	$(BIN)/coverage report
 
-versions: install  ## run what depends on PostgreSQL's version on 14, 16 and 17 too (WAYS=14-to-18,… chooses)
+versions: install  ## run what depends on PostgreSQL's version on 14, 16, 17 and 19 too (WAYS=14-to-18,… chooses)
 	servers=$$($(BIN)/python scripts/fetch_servers.py) && SYNC_TEST_SERVERS=$$servers \
-		SYNC_TEST_WAYS=$(or $(WAYS),14-to-18,16-to-18,17-to-18,18-to-16,18-to-17) \
+		SYNC_TEST_WAYS=$(or $(WAYS),14-to-18,16-to-18,17-to-18,19-to-18,18-to-16,18-to-17,18-to-19) \
 		$(BIN)/pytest --numprocesses auto $(addprefix sync_assets_tests/,engine scenarios) $(ARGS)
 
 random: install  ## change tables at random between syncs (ROUNDS=250 each way, SEED=… repeats them)

@@ -13,7 +13,7 @@ from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.driver_errors import Side
 
 TESTED_VERSIONS: Mapping[Side, range] = MappingProxyType(
-    {"source": range(14, 19), "target": range(15, 19)}
+    {"source": range(14, 20), "target": range(15, 20)}
 )
 """The versions that our tests run on: 15 and 18 with each change, the others each week."""
 

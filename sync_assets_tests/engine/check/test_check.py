@@ -390,7 +390,7 @@ def test_the_versions_that_are_tested_are_told_by_end(checking: Checking) -> Non
     )
     assert not list(on_servers.untested_versions(Facts(source, None, (), ROOM)))
     (said,) = on_servers.untested_versions(Facts(None, target, (), ROOM))
-    assert "14.23 should work, but is not tested as target: 15 to 18 are" in said.what
+    assert "14.23 should work, but is not tested as target: 15 to 19 are" in said.what
 
 
 @pytest.mark.skipif(not TOO_OLD, reason="SYNC_TEST_SERVERS has none that is too old")
