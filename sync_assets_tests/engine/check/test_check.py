@@ -368,7 +368,7 @@ def test_what_only_some_servers_are_is_found_where_they_are(checking: Checking) 
     standby = dataclasses.replace(real, standby=True)
     settings = dict(real.settings) | {"old_snapshot_threshold": "60"}
     for look, server in {
-        on_servers.untested_versions: dataclasses.replace(real, version=190001),
+        on_servers.untested_versions: dataclasses.replace(real, version=990001),
         on_servers.hidden_timeline: standby,
         on_servers.mark_held_back_on_standby: dataclasses.replace(standby, mark_distance=2_000_000),
         on_sessions.expiring_snapshots: dataclasses.replace(real, settings=settings),
