@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NoReturn
 
 import click
@@ -32,7 +32,6 @@ from sync_assets.cli.selection import (
 from sync_assets.config.folder import Written
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine.errors import SchemaNotApproved, SyncError
-from sync_assets.engine.names import RelationName
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.state.advance import receipts_kept
 from sync_assets.runs.home import runs_kept
@@ -186,12 +185,20 @@ class _Work:
 
     def do(self) -> bool:
         """Do it, and say whether it was interrupted."""
-        # Dagster takes a second or two to import: while the servers are asked, that is for nothing.
-        threading.Thread(target=importlib.import_module, args=[LAUNCH], daemon=True).start()
+        # Dagster takes a second or two to import: while the servers are asked, that is for nothing. Its
+        # modules import each other in circles, where two threads at once may end in a deadlock.
+        ahead = threading.Thread(target=importlib.import_module, args=[LAUNCH], daemon=True)
+        ahead.start()
         self.display.doing(f"looking at {in_words(len(self.tables))}")
-        if not self._options:
-            for synced, receipt in idle_tables(self.tables):
-                self.display.finished(synced, receipt)
+        idle = [] if self._options else idle_tables(self.tables)
+        ahead.join()
+        if idle:
+            from sync_assets.launch.idle import left_out
+
+            known = left_out(idle)
+            for synced, receipt in idle:
+                if synced.address in known:
+                    self.display.finished(synced, receipt)
         due = [each for each in self.tables if each.address not in self.display.receipts]
         self.display.doing(f"starting a run of {in_words(len(due))}")
         interrupted = bool(due) and self._sync(due)
@@ -228,8 +235,8 @@ class _Work:
         return ended.interrupted
 
 
-def idle_tables(tables: Sequence[SyncedTable]) -> Iterator[tuple[SyncedTable, Receipt]]:
-    """The tables that a run would find nothing for; those of a snapshot group only together."""
+def idle_tables(tables: Sequence[SyncedTable]) -> list[tuple[SyncedTable, Receipt]]:
+    """Those a run would find nothing for, of a group all or none; imports nothing of Dagster's."""
     from sync_assets.cli.connections import by_connections
     from sync_assets.engine.inspection.idle import idle_among
 
@@ -239,21 +246,15 @@ def idle_tables(tables: Sequence[SyncedTable]) -> Iterator[tuple[SyncedTable, Re
             asked = [synced.between_sweeps for synced in ends.tables]
             idle = idle_among(ends.source_url, ends.target_url, asked)
             found |= {(ends.target_connection, str(name)): each for name, each in idle.items()}
-    whole = [
-        synced
+    return [
+        (synced, found[synced.address])
         for synced in tables
-        if {(synced.target_connection, str(each)) for each in _together(synced)} <= found.keys()
+        if {
+            (synced.target_connection, str(each))
+            for each in synced.snapshot_targets or (synced.table.target,)
+        }
+        <= found.keys()
     ]
-    if whole:
-        from sync_assets.launch.idle import left_out
-
-        idle_ones = [(each, found[each.address]) for each in whole]
-        known = left_out(idle_ones)
-        yield from ((each, receipt) for each, receipt in idle_ones if each.address in known)
-
-
-def _together(synced: SyncedTable) -> tuple[RelationName, ...]:
-    return synced.snapshot_targets or (synced.table.target,)
 
 
 def _print_results(work: _Work, *, everything: bool, as_json: bool) -> None:
