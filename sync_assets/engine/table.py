@@ -114,26 +114,25 @@ class OnSchemaChange(Choice):
 class Table:
     """One table to keep in step: where from, where to, and how.
 
-    `key` names the columns that identify a row; None takes the source's primary key, else its
-    smallest unique index on NOT NULL columns. A row version that is gone cannot be seen, so
-    `deletes: hard` compares all keys of the source with the target's; `soft` does too, and marks
-    the rows in `deleted_column` instead of deleting them; `full_sync` always removes what the
-    source no longer has. `max_delete_ratio` is the share of the target's live
-    rows that one run may delete, judged from `min_deletes` rows up; `confirm_deletes` allows that
-    many for this run. `allow_empty` lets an emptied source empty the target.
+    `key` names the columns that identify a row; None takes the source's primary key, else its smallest
+    unique index on NOT NULL columns. A row version that is gone cannot be seen, so `deletes: hard`
+    compares all keys of the source with the target's; `soft` does too, and marks the rows in
+    `deleted_column` instead of deleting them; `full_sync` always removes what the source no longer has.
+    `max_delete_ratio` is the share of the target's live rows that one run may delete, judged from
+    `min_deletes` rows up; `confirm_deletes` allows that many for this run, `allow_empty` an empty source.
 
-    `columns` or `exclude` choose what travels; `expressions` are (column, SQL) pairs computed on
-    the source in the column's place; `mask` are (column, Mask) pairs, made under `mask_key` or else
-    the variable SYNC_MASK_KEY; `where` is an SQL condition on the source's rows. `history` keeps each
+    `columns` or `exclude` choose what travels; `expressions` are (column, SQL) pairs computed on the
+    source in the column's place; `mask` are (column, Mask) pairs, made under `mask_key` or else the
+    variable SYNC_MASK_KEY; `where` is an SQL condition on the source's rows. `history` keeps each
     version of a row that a run saw, in a table beside the target whose name it may give. `only` reads a
-    table without the tables that inherit from it. `cursor`, `lookback` (an interval or a
-    number, by the cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how
-    many seconds `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`,
-    an SQL condition, reads the source's rows again that fulfil it, and no others; `approved_changes`
-    names what a run may take where `on_schema_change` is to ask. What it is to `carry` a run makes on
-    the target once its rows are there, with calls of functions of the source's owner, which the target
-    must have, where it may `trust` the source. A `dry_run` does all of the work and publishes nothing. The target can be a `partition_of` a table that has
-    the rows of many sources.
+    table without the tables that inherit from it. `cursor`, `lookback` (an interval or a number, by the
+    cursor's type) and `late_commits` belong to `incremental_sync`. `blocks_wait` is how many seconds
+    `changed_blocks` may wait for the source's WAL to be summarized. A run with `rows`, an SQL
+    condition, reads the source's rows again that fulfil it, and no others; `approved_changes` names
+    what a run may take where `on_schema_change` is to ask. What it is to `carry` a run makes on the
+    target once its rows are there, with calls of functions of the source's owner, which the target must
+    have, where it may `trust` the source. A `dry_run` does all of the work and publishes nothing. The
+    target can be a `partition_of` a table that has the rows of many sources.
     """
 
     source: RelationName
@@ -255,9 +254,8 @@ class Table:
         if self.rows is None:
             return
         require_expression(self.rows, "rows")
-        contrary = {"full_refresh": self.full_refresh, "accept_source": self.accept_source}
-        for name, asked in contrary.items():
-            if asked:
+        for name in ("full_refresh", "accept_source"):
+            if getattr(self, name):
                 raise ConfigurationError(
                     f"rows and {name} contradict each other: {name} is about every row",
                     remedy="Ask for one of the two.",
@@ -266,9 +264,7 @@ class Table:
 
 def parsed_carry(kinds: str | Iterable[str]) -> tuple[Carry, ...]:
     """What to carry from its words, or from `all`; raises ConfigurationError."""
-    if kinds == "all":
-        return tuple(Carry)
-    return tuple(Carry.parse(kind) for kind in _names(kinds) or ())
+    return tuple(Carry) if kinds == "all" else tuple(map(Carry.parse, _names(kinds) or ()))
 
 
 def _names(names: str | Iterable[str] | None) -> tuple[str, ...] | None:
@@ -281,12 +277,11 @@ _PARSED: dict[str, Callable[[Any], Any]] = {
     "exclude": _names,
     "expressions": lambda pairs: tuple(dict(pairs).items()),
     "mask": parsed_masks,
-    "changed_blocks": ChangedBlocks.parse,
-    "deletes": Deletes.parse,
-    "late_commits": LateCommits.parse,
-    "on_schema_change": OnSchemaChange.parse,
     "carry": parsed_carry,
-    "trust": Trust.parse,
+    **{
+        choice.setting(): choice.parse
+        for choice in (ChangedBlocks, Deletes, LateCommits, OnSchemaChange, Trust)
+    },
     "approved_changes": _names,
 }
 """Options that scripts write more simply than `Table` keeps them."""
@@ -301,8 +296,5 @@ def table_of(source: str, target: str, mode: SyncMode, options: dict[str, Any]) 
         raise ConfigurationError(
             f"unknown option {unknown[0]!r}", remedy=f"Known are {', '.join(sorted(_OPTIONS))}."
         )
-    parsed: dict[str, Any] = {
-        name: parse(options[name]) for name, parse in _PARSED.items() if name in options
-    }
-    options = options | parsed
-    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options)
+    parsed = {name: parse(options[name]) for name, parse in _PARSED.items() if name in options}
+    return Table(RelationName.parse(source), RelationName.parse(target), mode, **options | parsed)

@@ -30,8 +30,7 @@ from sync_assets.engine.table import Table
 _NO_CAST = ("42804", "42846")
 _VALUE = ("22", "23")
 _DEPENDED_ON = ("0A000", "2BP01")
-DEPENDS = "something there depends on it"
-"""What is said of a column that cannot change for what was made with it."""
+DEPENDS = "something there depends on it"  # what is said of a column that cannot change for it
 
 _OF_PARTITION = ("42809", "42P16", "42P17", "42P21", "55000")
 """Of what a partition may not do by itself, or what keeps a table from being one."""
