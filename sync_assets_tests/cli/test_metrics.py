@@ -241,8 +241,9 @@ def test_each_scrape_reads_anew_until_ctrl_c(
     with urlopen(older) as answer:
         assert answer.headers["Content-Type"].startswith("text/plain; version=")
         assert b"# TYPE sync_assets_table_runs_total counter" in answer.read()
-    with pytest.raises(HTTPError, match="404"):
+    with pytest.raises(HTTPError, match="404") as refused:
         urlopen(url.removesuffix("metrics"))
+    refused.value.close()
     process.send_signal(signal.SIGINT)
     assert process.stderr
     assert process.stderr.read().strip() == "Interrupted."
