@@ -33,7 +33,7 @@ pytest_plugins = [
 signal.signal(signal.SIGINT, signal.default_int_handler)
 
 ROOM = 8 * 2**30
-"""Bytes: more than all files of servers and Dagster that two workers ever hold."""
+"""Bytes: more than all files of servers and Dagster that the workers of two cores ever hold."""
 
 
 def in_memory(folder: Path = Path("/dev/shm")) -> Path | None:
@@ -61,8 +61,8 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerFor
 
 @pytest.hookimpl(optionalhook=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """One more than there are cores: many tests wait for a process or for a clock's next minute."""
-    return 1 + len(psutil.Process().cpu_affinity() or [0])
+    """Two more than there are cores: many tests wait for a process or for a clock's next minute."""
+    return 2 + len(psutil.Process().cpu_affinity() or [0])
 
 
 class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annotated
