@@ -138,6 +138,7 @@ def test_a_time_out_of_the_role_ends_a_run_too_and_the_mend_that_is_named_lifts_
 
 
 @every_version
+@pytest.mark.from_15  # no target is older
 @pytest.mark.parametrize("side", ["source", "target"])
 def test_no_time_out_of_the_role_is_lifted_and_ours_hold_where_it_has_none(
     server: PostgresServer, new_database: NewDatabase, side: Side
