@@ -84,12 +84,11 @@ def not_carried(
     `groups` says by their targets which are published in one transaction.
     """
     chosen = {table.target: table for table in tables if table.carry}
-    sources, database = (
-        read_objects(source, [each.source for each in chosen.values()]),
-        read_database(target),
-    )
+    sources = read_objects(source, [each.source for each in chosen.values()])
+    database = read_database(target)
     there, made = read_objects(target, chosen), carried.recall(target, chosen)
-    yield from _views_not_carried(source, target, [*chosen.values()], sources)
+    if above(chosen.values()):
+        yield from _views_not_carried(source, target, [*chosen.values()], sources)
     for name, table in chosen.items():
         found, before = sources.get(table.source), (there.get(name), database, made[name])
         group = groups.get(name, name)
@@ -168,7 +167,7 @@ def with_work(run: Run, target: Connection, tables: Sequence[Table]) -> set[Rela
         for table, _, _, decision in looked
     }
     busy = {target for target, its in kinds.items() if its - {Carry.FOREIGN_KEYS}}
-    if carrying is None or not any(Carry.VIEWS in table.carry for table in tables):
+    if carrying is None or not above(carrying.tables.values()):
         return busy
     with transaction(target) as cursor:
         known, decision = carrying.look_at_views(cursor, again=False)
@@ -204,7 +203,9 @@ def statements_of(
                 said.append(f"-- {refused} is for a run of its snapshot_group")
             else:
                 said.append(f"-- {refused} not carried: {why}")
-    return said + (_views_of(carrying, target) if carrying else [])
+    if carrying is None or not above(carrying.tables.values()):
+        return said
+    return said + _views_of(carrying, target)
 
 
 def _views_of(carrying: Carrying, target: Connection) -> list[str]:

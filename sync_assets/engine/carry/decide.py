@@ -86,8 +86,8 @@ def decide(
 ) -> Decision:
     """Compare what a table's source has with what its target has, None where that is not there yet.
 
-    `database` is the target's, `made` is what earlier runs made; `together` are the tables, by source, that are published in the
-    same transaction as this one.
+    `database` is the target's, `made` is what earlier runs made; `together` are the tables, by source,
+    that are published in the same transaction as this one.
     """
     wanted: list[Wanted] = []
     refused: list[tuple[TableObject, str]] = []

@@ -10,7 +10,7 @@ from psycopg2.sql import Composable
 
 from sync_assets.engine import errors
 from sync_assets.engine.carry.calls import Database
-from sync_assets.engine.carry.carrying import Carrying, first_below
+from sync_assets.engine.carry.carrying import Carrying, above, first_below
 from sync_assets.engine.carry.statements import create_view, drop_view
 from sync_assets.engine.carry.views import Known, View, ViewDecision, read_known
 from sync_assets.engine.names import RelationName
@@ -23,7 +23,7 @@ from sync_assets.engine.table import Carry
 
 def follow_views(carrying: Carrying, *, again: bool) -> Iterator[tuple[RelationName, str]]:
     """Make what is to be made, and tell it: target, and what; `again` what failed lately, too."""
-    if not any(Carry.VIEWS in table.carry for table in carrying.tables.values()):
+    if not above(carrying.tables.values()):
         return
     with transaction(carrying.target) as cursor:
         known, decision = carrying.look_at_views(cursor, again=again)
