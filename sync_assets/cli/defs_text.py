@@ -13,8 +13,8 @@ from sync_assets.cli.output import size
 from sync_assets.engine.inspection.inventory import Found
 from sync_assets.plain_text import json_shown, shown
 
-WIDTH = 92
-"""Characters of a comment beside its margin."""
+WIDTH = 74
+"""Characters of a comment beside its margin: a line has room on a terminal of 80 columns."""
 
 MARGIN = 50
 """Where comments beside entries begin at most; those of longer names follow them."""
@@ -26,13 +26,14 @@ HEAD = """\
 # Written by sync-assets init; every key: docs/configuration.md.
 #
 # !! DELETED ROWS STAY BEHIND !!
-# With deletes: ignore, rows that are deleted on the source, and the old key of a row whose key
-# changes, stay on the target for ever. Write deletes: hard, here for all tables or at a table, to
-# remove them: each run then also reads every key and compares.
+# With deletes: ignore, a row that is deleted on the source stays on the target,
+# and so does the old key of a row whose key changes. Write deletes: hard, below
+# for all tables or at one of them, to remove such rows: each run then compares
+# all keys as well.
 type: sync_assets.TableSync
 attributes:
   defaults:
-    sync_mode: xmin_incremental   # reads what changed; full_sync reads everything
+    sync_mode: xmin_incremental   # reads what changed; full_sync: all rows
     deletes: ignore               # or hard, or soft: see above
   tables:"""
 
@@ -58,10 +59,11 @@ def pattern_lines(found: Iterable[Found]) -> Iterator[str]:
         schemas.setdefault(each.name.schema, []).append(each)
     for schema, relations in schemas.items():
         fit = [each for each in relations if not each.problem]
-        count = f"{len(fit):,} of {len(relations):,} relations can be synced by row versions"
-        yield f"    # {count}; the others: sync-assets refresh"
+        count = f"{len(fit):,} of {len(relations):,} relations sync by row versions"
+        others = "; the others: sync-assets refresh" if len(fit) < len(relations) else ""
+        yield f"    # {count}{others}"
         if _is_plain(schema) and fit:
-            yield f"    - source: {json.dumps(f'{schema}.*')}"
+            yield f"    - source: {scalar(f'{schema}.*')}"
             fit = [each for each in fit if each.xmin_column]
         yield from _entries(fit)
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
+from rich.cells import cell_len
 
 from sync_assets.cli import main
 from sync_assets.cli.selection import configured_tables
@@ -119,6 +120,19 @@ def test_names_are_written_as_people_read_them(pair: Pair) -> None:
     assert "\n    - source: 상점.주문 " in text
     # But for what would turn the line around.
     assert '- source: "상점.주문 \\u202e내역"' in text
+    assert '\n    - source: "상점.*"\n' in _init("상점", "--patterns").stdout
+
+
+def test_a_schema_of_which_all_can_be_synced_has_no_others(pair: Pair) -> None:
+    pair.source("CREATE SCHEMA shop", "CREATE TABLE shop.orders (id int PRIMARY KEY)")
+    text = _init("shop", "public", "--patterns").stdout
+    assert "    # 1 of 1 relations sync by row versions\n" in text
+    assert "relations sync by row versions; the others: sync-assets refresh\n" in text
+
+
+@pytest.mark.parametrize("options", [[], ["--patterns"]], ids=["tables", "patterns"])
+def test_what_is_printed_fits_80_columns(options: list[str]) -> None:
+    assert max(map(cell_len, _init("public", *options).stdout.splitlines())) <= 80
 
 
 def test_what_is_commented_out_also_loads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
