@@ -195,10 +195,11 @@ def lines(told: Iterable[tuple[Place, Known]], at_most: int | None = None) -> li
 
 def by_text(told: Iterable[tuple[str, str]], at_most: int | None = None) -> list[str]:
     """One line for each text that is told of a table, with the tables that share it."""
-    tables: dict[str, list[str]] = {}
+    # One error may be known of a table as two kinds: it is named once.
+    tables: dict[str, dict[str, None]] = {}
     for table, said in told:
-        tables.setdefault(said, []).append(table)
-    written = [f"{listed(names, NAMED_AT_MOST)}: {said}" for said, names in tables.items()]
+        tables.setdefault(said, {})[table] = None
+    written = [f"{listed(list(names), NAMED_AT_MOST)}: {said}" for said, names in tables.items()]
     left = len(written) - (at_most or len(written))
     return [*written[:at_most], f"… and {left} more"] if left > 0 else written
 

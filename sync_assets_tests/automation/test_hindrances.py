@@ -21,7 +21,7 @@ from sync_assets.engine.postgres.lock import advisory_key
 from sync_assets.hindrances import kinds
 from sync_assets.hindrances.circumstances import Circumstances, Failure
 from sync_assets.hindrances.kinds import HOUR, KINDS, PATIENCE
-from sync_assets.hindrances.telling import Known, judge
+from sync_assets.hindrances.telling import Known, judge, lines
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.switches import switched_off
@@ -270,6 +270,12 @@ def test_a_hindrance_is_told_once_and_so_is_its_end(
 def test_there_is_a_case_of_every_kind() -> None:
     of_others = FROM_OUTSIDE | {"failed", "run_dead"}
     assert {kind for kind, *_ in CASES} | of_others == {each.name for each in KINDS}
+
+
+def test_a_table_of_which_one_error_is_two_kinds_is_named_once() -> None:
+    known = Known("the source has no table t", "Check its name.", 0.0)
+    told = {("t", "table_gone", ""): known, ("t", "failed", ""): known, ("u", "failed", ""): known}
+    assert lines(told.items()) == ["t, u: the source has no table t. Check its name."]
 
 
 def test_what_comes_and_goes_is_not_told_each_time(stage: Stage) -> None:
