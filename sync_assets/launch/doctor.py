@@ -23,8 +23,15 @@ from sync_assets.hindrances.circumstances import Failures, Home, Trouble
 from sync_assets.hindrances.kinds import FIX
 from sync_assets.hindrances.record import recorded
 from sync_assets.hindrances.telling import Memory
-from sync_assets.launch.instance import FILES, BrokenHome, mend_home, opened_instance
+from sync_assets.launch.instance import (
+    FILES,
+    BrokenHome,
+    instance_to_read,
+    mend_home,
+    opened_instance,
+)
 from sync_assets.launch.other_homes import other_homes
+from sync_assets.runs.home import find_home
 from sync_assets.runs.in_flight import SILENCE, end_dead_runs
 from sync_assets.runs.pools import free_of_ended
 
@@ -47,9 +54,12 @@ class Asked:
 
 
 def ask(place: Path, parts: Sequence[Part]) -> list[Asked]:
-    """Ask the home that a run would use, of each part; one that does not open is what is found."""
+    """Ask the home that a run would use, of each part; one that does not open is what is found.
+
+    Where there is none yet, none is made.
+    """
     try:
-        with opened_instance() as instance:
+        with instance_to_read() as instance:
             return [_asked(instance, place, part) for part in parts]
     except SyncError as error:
         return [Asked(Home([_broken(error, part)])) for part in parts]
@@ -58,7 +68,7 @@ def ask(place: Path, parts: Sequence[Part]) -> list[Asked]:
 def _asked(instance: dg.DagsterInstance, place: Path, part: Part) -> Asked:
     look = _look(instance, place, part)
     home = look.from_outside()
-    troubles = [*home.troubles, *_other_homes(instance, part)]
+    troubles = [*home.troubles, *_other_homes(part)]
     found = dataclasses.replace(home, troubles=troubles)
     return Asked(found, recorded(instance, part.tables), look.failures())
 
@@ -75,11 +85,11 @@ def _broken(error: SyncError, part: Part) -> Trouble:
     return Trouble("home_broken", error.message, error.remedy, targets, "", command)
 
 
-def _other_homes(instance: dg.DagsterInstance, part: Part) -> Iterator[Trouble]:
-    targets = [each.table.target for each in part.tables]
-    for other in other_homes(instance.root_directory, os.environ):
+def _other_homes(part: Part) -> Iterator[Trouble]:
+    targets, ours = [each.table.target for each in part.tables], str(find_home(os.environ))
+    for other in other_homes(ours, os.environ):
         what = f"process {other.pid} ({other.command}) records its runs in {other.home},"
-        what += f" and this command in {instance.root_directory}"
+        what += f" and this command in {ours}"
         mend = "Let both have one DAGSTER_HOME: neither sees the other's runs, pools and switches."
         yield Trouble("homes_differ", what, mend, targets, other.home)
 

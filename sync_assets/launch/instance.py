@@ -9,6 +9,7 @@ import sqlite3
 from collections.abc import Iterator
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import click
 import dagster as dg
@@ -23,6 +24,9 @@ from sync_assets.runs.home import alone_in, find_home, has_home, state_folder
 
 UNSET = re.compile(r'environment variable "(\w+)"')
 RETRYING = "Retrying failed database connection"
+NO_FILE = "No dagster instance configuration file"
+"""What Dagster says at each opening of a home that holds no dagster.yaml, which is a home like another."""
+
 SHAPE = "postgresql+psycopg2://role@host/database"
 
 
@@ -55,12 +59,29 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
     """
     with kept_engines():
         try:
-            with _quiet_retries():
+            with _quiet():
                 instance = _open()
         except Exception as error:  # noqa: BLE001 (whatever dagster.yaml names: a file, a module, a database)
             raise (error if isinstance(error, SyncError) else _told(error)) from None
         with instance:
             yield instance
+
+
+@contextmanager
+def instance_to_read() -> Iterator[dg.DagsterInstance]:
+    """The same for who only reads: where no home was made yet, one as it would be, gone afterwards.
+
+    Raises as `opened_instance` does.
+    """
+    # In a database there may be runs of other machines.
+    if has_home(os.environ) or os.environ.get("DAGSTER_PG_URL"):
+        with opened_instance() as instance:
+            yield instance
+    else:
+        with TemporaryDirectory() as place:
+            write_instance(Path(place), in_files=True)
+            with dg.DagsterInstance.from_config(place) as instance:
+                yield instance
 
 
 def _open() -> dg.DagsterInstance:
@@ -102,19 +123,24 @@ def _refuse_two_marks(home: Path) -> None:
 
 
 @contextmanager
-def _quiet_retries() -> Iterator[None]:
-    """Keep Dagster's log of each attempt to connect off the console: the last one is our error."""
+def _quiet() -> Iterator[None]:
+    """Keep what Dagster logs of a missing dagster.yaml and of each attempt to connect off the console.
+
+    The last attempt is our error.
+    """
 
     def keep(record: logging.LogRecord) -> bool:
-        return not record.getMessage().startswith(RETRYING)
+        return not record.getMessage().startswith((RETRYING, NO_FILE))
 
-    # A logger's filter sees only what is logged to it directly, as those attempts are.
-    root = logging.getLogger()
-    root.addFilter(keep)
+    # A logger's filter sees only what is logged to it directly, as these are.
+    loggers = logging.getLogger(), logging.getLogger("dagster")
+    for logger in loggers:
+        logger.addFilter(keep)
     try:
         yield
     finally:
-        root.removeFilter(keep)
+        for logger in loggers:
+            logger.removeFilter(keep)
 
 
 def _told(error: Exception) -> SyncError:

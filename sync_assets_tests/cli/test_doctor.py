@@ -298,6 +298,16 @@ def test_who_syncs_by_hand_needs_no_daemon(patient: Patient) -> None:
     assert patient.found(code=0) == {}
 
 
+def test_where_there_is_no_home_it_makes_none(patient: Patient, tmp_path: Path) -> None:
+    patient.monkeypatch.delenv("DAGSTER_HOME")
+    patient.monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    # What a run would meet in a new one is found all the same.
+    assert set(patient.found()) == {"daemon_down"}
+    assert not (tmp_path / "state").exists()
+    assert told("--fix")
+    assert (tmp_path / "state").exists()
+
+
 def test_a_session_at_work_for_a_run_is_not_hung(patient: Patient) -> None:
     job = load_tables(patient.defs).resolve_implicit_global_asset_job_def()
     with silent_session(patient):

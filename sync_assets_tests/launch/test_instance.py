@@ -23,6 +23,7 @@ from sync_assets.launch.instance import FILES, BrokenHome, mend_home, opened_ins
 from sync_assets.private_server.instance import dagster_url
 from sync_assets.private_server.processes import free_port
 from sync_assets.runs.home import find_home
+from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 
 ROOT = Path(__file__).parents[2]
@@ -74,6 +75,25 @@ def test_a_run_is_recorded_in_it(source_url: str, monkeypatch: pytest.MonkeyPatc
     with dg.instance_for_test(overrides=SHIPPED) as instance:
         assert dg.materialize([one], instance=instance).success
         assert instance.get_latest_materialization_event(dg.AssetKey("one")) is not None
+
+
+@pytest.mark.parametrize("command", ["check", "doctor", "status", "metrics", "run"])
+def test_a_home_without_dagster_yaml_is_a_home_like_another(
+    pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, command: str
+) -> None:
+    pair.source("CREATE TABLE t (id int PRIMARY KEY)")
+    (tmp_path / "defs.yaml").write_text(
+        "type: sync_assets.TableSync\nattributes: {tables: [{source: t, deletes: hard}]}\n"
+    )
+    monkeypatch.setenv("SYNC_DEFS", str(tmp_path))
+    monkeypatch.setenv("SYNC_SOURCE_URL", pair.source_url)
+    monkeypatch.setenv("SYNC_TARGET_URL", pair.target_url)
+    (home := tmp_path / "home").mkdir()
+    monkeypatch.setenv("DAGSTER_HOME", str(home))
+    words = [sys.executable, "-m", "sync_assets.cli", command]
+    done = subprocess.run(words, check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert "dagster instance configuration" not in done.stderr
 
 
 def test_events_of_one_home_are_written_over_few_connections(
