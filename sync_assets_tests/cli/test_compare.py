@@ -220,6 +220,31 @@ def test_columns_that_one_end_lacks_are_named_and_left_out_if_told_so(ends: Pair
     assert seen("orders", "--columns", "id,v")[0]["columns"] == ["id", "v"]
 
 
+def test_columns_that_we_add_to_a_copy_are_known_and_told(ends: Pair) -> None:
+    ends.target("DROP TABLE orders")
+    ends.sync("public.orders", deletes="soft")
+    ends.source("DELETE FROM orders WHERE id = 7")
+    ends.sync("public.orders", deletes="soft")
+    result = compared("orders")
+    assert result.exit_code == 1
+    assert re.search(r"orders +49 +50 +0 +0 +1 +differs", result.stdout)
+    assert "adds them to its copies: source_xmin, deleted_at." in result.stdout
+    assert "marked in deleted_at is on the target all the same" in result.stdout
+    (found,) = seen("orders")
+    assert found["columns_of_ours"] == found["columns_only_in_target"]
+    # What somebody else added is asked for as ever, and so is one of ours that is asked for.
+    ends.target("ALTER TABLE orders ADD batch int")
+    assert "columns: batch only on the target." in compared("orders").stderr
+    assert (
+        "source_xmin only on the target" in compared("orders", "--columns", "id,source_xmin").stderr
+    )
+
+
+def test_a_column_that_is_only_called_like_ours_is_asked_for(ends: Pair) -> None:
+    ends.target("ALTER TABLE orders ADD source_xmin text, ADD deleted_at timestamptz")
+    assert "source_xmin, deleted_at only on the target" in compared("orders").stderr
+
+
 def test_rows_without_a_key_are_told_apart_by_all_their_values(ends: Pair) -> None:
     for side in (ends.source, ends.target):
         side("ALTER TABLE orders DROP CONSTRAINT orders_pkey", "CREATE VIEW big AS TABLE orders")

@@ -262,12 +262,17 @@ def _notes(seen: CopyComparison) -> Iterator[str]:
             "no key is among the columns: one row that differs counts as one missing and one extra."
             " --key names the columns that tell rows apart."
         )
-    for side, names in (
-        ("source", seen.columns_only_in_source),
-        ("target", seen.columns_only_in_target),
+    ours = seen.columns_of_ours
+    others = [name for name in seen.columns_only_in_target if name not in ours]
+    for why, names in (
+        ("only the source has them", seen.columns_only_in_source),
+        ("only the target has them", others),
+        ("sync-assets adds them to its copies", ours),
     ):
         if names:
-            yield f"not compared, as only the {side} has them: {', '.join(names)}."
+            yield f"not compared, as {why}: {', '.join(names)}."
+    if len(ours) > 1:
+        yield f"a row that is marked in {ours[1]} is on the target all the same: it counts as extra."
     for each in seen.types_differing:
         yield (
             f"{each.column} is {each.source} on the source and {each.target} on the target;"

@@ -51,11 +51,15 @@ class TypeDifference:
 
 @dataclass(frozen=True, slots=True)
 class Chosen:
-    """The columns to compare, and what else is to be said of those of both ends."""
+    """The columns to compare, and what else is to be said of those of both ends.
+
+    `ours` are those of `only_in_target` that our own syncs have added.
+    """
 
     columns: tuple[str, ...]
     only_in_source: tuple[str, ...]
     only_in_target: tuple[str, ...]
+    ours: tuple[str, ...]
     types_differing: tuple[TypeDifference, ...]
 
 
@@ -71,15 +75,17 @@ def choose(sessions: Sessions, copy: Copy) -> Chosen:
     wanted = [name for name in both if _is_wanted(copy, name)]
     only_here = tuple(name for name in wanted if name not in there)
     only_there = tuple(name for name in wanted if name not in here)
-    if (only_here or only_there) and not copy.shared_columns:
-        raise _not_alike(copy, only_here, only_there)
+    ours = tuple(_ours(table, there, only_there)) if copy.columns is None else ()
+    asked = tuple(name for name in only_there if name not in ours)
+    if (only_here or asked) and not copy.shared_columns:
+        raise _not_alike(copy, only_here, asked)
     shared = tuple(name for name in here if name in there and name in wanted)
     if not shared:
         raise errors.ConfigurationError(
             f"{copy.source} and {copy.target} have no column in common to compare",
             remedy="Name another table, or other columns.",
         )
-    return Chosen(shared, only_here, only_there, tuple(_types(shared, here, there)))
+    return Chosen(shared, only_here, only_there, ours, tuple(_types(shared, here, there)))
 
 
 def _copy_on(target: Connection, name: RelationName) -> Relation:
@@ -103,6 +109,15 @@ def _copy_on(target: Connection, name: RelationName) -> Relation:
             remedy=f"Run on the target: GRANT SELECT ON {name.as_sql} TO {quoted(role)}.",
         )
     return found
+
+
+def _ours(table: Table, there: Mapping[str, Column], only_there: Sequence[str]) -> Iterator[str]:
+    """Our columns of a copy that we made, under their usual names: any of ours has the row version."""
+    usual = ((table.xmin_column, "bigint"), (table.deleted_column, "timestamp with time zone"))
+    for name, type_ in usual:
+        if name not in only_there or there[name].type != type_:
+            return
+        yield name
 
 
 def _is_wanted(copy: Copy, name: str) -> bool:

@@ -65,7 +65,8 @@ class CopyComparison:
     `looked_again`, in the same way at two looks in a row; `rows_settled` differed at first and were
     the same later; `rows_changing` differed at every look, and had changed at one end each time.
     `key` is empty where rows are told apart by all their values. `columns_only_in_source` and
-    `columns_only_in_target` were not compared. `snapshot_at` is the source's clock at the first look.
+    `columns_only_in_target` were not compared; `columns_of_ours` are those of the latter that our syncs
+    add to a copy. `snapshot_at` is the source's clock at the first look.
     """
 
     source: str
@@ -83,6 +84,7 @@ class CopyComparison:
     columns: tuple[str, ...]
     columns_only_in_source: tuple[str, ...]
     columns_only_in_target: tuple[str, ...]
+    columns_of_ours: tuple[str, ...]
     types_differing: tuple[TypeDifference, ...]
     examples: tuple[DifferentRow, ...]
     snapshot_at: str
@@ -150,6 +152,7 @@ def _compare(run: Run, copy: Copy, examples: int, again_after: float) -> CopyCom
         columns=chosen.columns,
         columns_only_in_source=chosen.only_in_source,
         columns_only_in_target=chosen.only_in_target,
+        columns_of_ours=chosen.ours,
         types_differing=chosen.types_differing,
         examples=tuple(DifferentRow(each.kind, each.key) for each in last.examples),
         snapshot_at=view.snapshot.taken_at.isoformat(),
