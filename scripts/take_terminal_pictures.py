@@ -21,8 +21,8 @@ from rich.text import Text
 from take_pictures import PICTURES, execute, project
 
 COLUMNS, LINES = 100, 20
-DRAWN = " rows moved"
-"""What the last line of a live page holds: then it is ended."""
+DRAWN = " s; Ctrl-C ends"
+"""What the first line of a live page holds once all have answered: then it is ended."""
 
 # Its fonts would be fetched from somebody's server.
 FORMAT = re.sub(r"@font-face \{\{.*?\}\}\s*", "", CONSOLE_SVG_FORMAT, flags=re.DOTALL)

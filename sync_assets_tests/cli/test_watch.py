@@ -24,7 +24,8 @@ from rich.console import Console
 
 from sync_assets.cli import main
 from sync_assets.cli.monitoring.live_page import Page
-from sync_assets.cli.monitoring.overview import PartNow, TableNow
+from sync_assets.cli.monitoring.overview import Overview, PartNow, TableNow
+from sync_assets.cli.selection import configured_tables
 from sync_assets.config.entries import TableEntry
 from sync_assets.config.model import TableSyncConfig
 from sync_assets.engine.errors import ConnectionFailed
@@ -112,6 +113,30 @@ def test_what_holds_marks_back_and_an_end_that_is_down_have_lines_of_their_own()
     )
     shown = lines(synced_tables(1), 80, 24, target=ConnectionFailed("no route to host"))
     assert shown[1].startswith("target does not answer: ConnectionFailed: no route to host")
+
+
+def test_a_long_name_has_the_room_that_states_leave() -> None:
+    name = "sales.customer_discount_adjustments"
+    (now,) = synced_tables(1)
+    (synced,) = TableSyncConfig(tables=[TableEntry(source=name)]).synced_tables("")
+    row = lines([replace(now, synced=synced)], 80, 24)[2]
+    assert row.split()[:2] == [name, "synced"]
+
+
+def test_before_anybody_has_answered_the_tables_are_named(project: Path) -> None:
+    _, chosen = configured_tables()
+    with Overview(project, chosen, of_dagster=False) as overview:
+        page = Page(overview.unasked(), NOON, 5, "asking the databases")
+    console = Console(file=io.StringIO(), width=80, height=24, color_system=None)
+    console.print(page)
+    assert isinstance(console.file, io.StringIO)
+    head, _, *tables, total = console.file.getvalue().splitlines()
+    assert head == "sync-assets: 2026-01-01 12:00:00, asking the databases…; Ctrl-C ends"
+    assert [each.split() for each in tables] == [
+        ["public.never", "looking"],
+        ["public.orders", "looking"],
+    ]
+    assert total == "2 tables, 2 looking, 0 rows moved"
 
 
 def test_where_there_is_no_terminal_it_says_what_to_use(project: Path) -> None:

@@ -33,6 +33,9 @@ WIDE = 110
 WIDER = 150
 """Columns that have room for a sentence."""
 
+STATES = 4
+"""The part of a terminal that a state takes at most."""
+
 LEAST_ROWS = 1
 
 LONG = 60.0
@@ -48,6 +51,7 @@ class Need(enum.IntEnum):
     LOADING = 3
     AT_WORK = 4
     SYNCED = 5
+    LOOKING = 6
 
     @property
     def words(self) -> str:
@@ -57,7 +61,7 @@ class Need(enum.IntEnum):
     @property
     def style(self) -> str:
         """Its colour."""
-        return ("red", "red", "yellow", "cyan", "cyan", "green")[self]
+        return ("red", "red", "yellow", "cyan", "cyan", "green", "dim")[self]
 
 
 NEEDS_SOMEBODY = (Need.HINDERED, Need.OTHER_SOURCE)
@@ -66,6 +70,8 @@ NEEDS_SOMEBODY = (Need.HINDERED, Need.OTHER_SOURCE)
 def need_of(now: TableNow) -> Need:
     """What a table's state is called."""
     status = now.status
+    if not now.asked:
+        return Need.LOOKING
     if _in_its_way(now):
         return Need.HINDERED
     if status.source_problem:
@@ -93,11 +99,15 @@ def in_order(found: Iterable[TableNow]) -> list[TableNow]:
 
 @dataclass(frozen=True, slots=True)
 class Page:
-    """One look, at a time; rendered anew whenever the terminal has another size."""
+    """One look, at a time; rendered anew whenever the terminal has another size.
+
+    `asking` says whose answer it still lacks.
+    """
 
     parts: Sequence[PartNow]
     looked_at: datetime
     every: float
+    asking: str = ""
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
         """As many tables as there is room for."""
@@ -118,7 +128,8 @@ class Page:
 
     def _head(self) -> Iterator[RenderableType]:
         at = f"{self.looked_at:%Y-%m-%d %H:%M:%S}"
-        yield _line(f"sync-assets: {at}, every {self.every:g} s; Ctrl-C ends", "dim")
+        how = f"{self.asking}…" if self.asking else f"every {self.every:g} s"
+        yield _line(f"sync-assets: {at}, {how}; Ctrl-C ends", "dim")
         said: dict[str, None] = {}
         for part in self.parts:
             ends = (part.source_connection, part.source), (part.target_connection, part.target)
@@ -148,7 +159,8 @@ def _who(source: SourceHealth) -> str:
 def _table(found: Sequence[TableNow], names: Mapping[Address, str], width: int) -> Table:
     grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, header_style="bold")
     grid.add_column("table", ratio=3, no_wrap=True, overflow="ellipsis")
-    grid.add_column("state", ratio=2, no_wrap=True, overflow="ellipsis")
+    # As wide as what it says, so that names have the rest.
+    grid.add_column("state", no_wrap=True, overflow="ellipsis", max_width=width // STATES)
     headings = ["data age"]
     headings += ["behind", "rows moved"] if width >= USUAL else []
     headings += ["took", "rows"] if width >= WIDE else []

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, cast
 
@@ -32,8 +32,8 @@ DAGSTER_EVERY = 60.0
 class TableNow:
     """A table as one look found it: its status, its last receipt, and what stands in its way.
 
-    `at_work` says that a run works on it. Where its target did not answer, the status says no more
-    than its names.
+    `at_work` says that a run works on it. Where its target did not answer, or nobody was asked yet, the
+    status says no more than its names.
     """
 
     synced: SyncedTable
@@ -41,6 +41,7 @@ class TableNow:
     last: LastReceipt | None = None
     hindrances: Mapping[Place, Known] = field(default_factory=dict)
     at_work: bool = False
+    asked: bool = True
 
     @property
     def kinds(self) -> list[str]:
@@ -82,9 +83,26 @@ class Overview:
     def __exit__(self, *_: object) -> None:
         self._open.close()
 
+    def unasked(self) -> list[PartNow]:
+        """What is known before anybody was asked: which tables there are."""
+        return [
+            PartNow(
+                ends.tables[0].source_connection,
+                ends.target_connection,
+                SourceHealth(),
+                TargetHealth(),
+                [replace(_unknown(each, {}), asked=False) for each in ends.tables],
+            )
+            for ends in self._every
+        ]
+
     def look(self) -> list[PartNow]:
         """Ask everybody once; an end that does not answer is an error in its place."""
         self._ask_dagster()
+        return self.look_at_databases()
+
+    def look_at_databases(self) -> list[PartNow]:
+        """Ask them alone, with what Dagster's home said last: that one takes longer."""
         return [self._part(place) for place in range(len(self._every))]
 
     def _ask_dagster(self) -> None:

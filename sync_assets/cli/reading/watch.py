@@ -6,12 +6,17 @@ import os
 import signal
 import sys
 import threading
+from collections.abc import Callable, Sequence
 from datetime import datetime
+from typing import TYPE_CHECKING
 
 import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
+
+if TYPE_CHECKING:
+    from sync_assets.cli.monitoring.overview import PartNow
 
 
 @click.command(
@@ -60,13 +65,23 @@ def command(select: tuple[str, ...], *, every: float) -> None:
     place, everything = configured_tables()
     chosen = selected(everything, select)
     require_urls(chosen)
-    console, never = Console(), threading.Event()
+    console, never, of_dagster = Console(), threading.Event(), has_home(os.environ)
     with (
-        Overview(place, chosen, of_dagster=has_home(os.environ)) as overview,
-        Live("Asking…", console=console, screen=True, refresh_per_second=2) as live,
+        Overview(place, chosen, of_dagster=of_dagster) as overview,
+        Live(console=console, screen=True, refresh_per_second=2) as live,
     ):
-        while True:
+
+        def show(parts: Sequence[PartNow], asking: str = "") -> None:
+            page = Page(parts, datetime.now().astimezone(), every, asking)
+            live.update(page, refresh=True)
+
+        def answered(look: Callable[[], Sequence[PartNow]]) -> Sequence[PartNow]:
             # In a thread: a driver that waits for a server does not hear Ctrl-C.
-            parts = in_thread(overview.look, "look", daemon=True).result()
-            live.update(Page(parts, datetime.now().astimezone(), every), refresh=True)
+            return in_thread(look, "look", daemon=True).result()
+
+        show(overview.unasked(), "asking the databases")
+        if of_dagster:
+            show(answered(overview.look_at_databases), "asking Dagster")
+        while True:
+            show(answered(overview.look))
             never.wait(every)
