@@ -12,7 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 import click
 
-from sync_assets.cli.output import SHOWN, alike, named, say, say_lines
+from sync_assets.cli.output import SHOWN, alike, named, say, say_lines, say_sentence
 from sync_assets.connections import URL_VARIABLE
 from sync_assets.engine.computed.masks import KEY_VARIABLE
 from sync_assets.engine.errors import ConfigurationError, SyncError
@@ -44,14 +44,14 @@ def report(error: BaseException, *, debug: bool = False) -> int:
             error.show(file=told)
             say_lines(hide_passwords(told.getvalue()), err=True)
         return error.exit_code
-    say(f"Error: {one_line(_said(error))}", err=True)
+    say_sentence(f"Error: {one_line(_said(error))}", err=True)
     return 2 if isinstance(error, ConfigurationError) else 1
 
 
 def tell(error: SyncError) -> None:
     """Print the error of one table, where the others go on."""
     show_trace(error)
-    say(f"Error: {described_error(error)}", err=True)
+    say_sentence(f"Error: {described_error(error)}", err=True)
 
 
 def tell_of(
@@ -78,7 +78,7 @@ def tell_of_all(
             together = all(errors[each] is errors[first] for each in rest)
             what = "And so of its snapshot group" if together else "The same"
             others = named([names[each] for each in rest], everything=everything)
-            say(f"       {what}: {others}.", err=True)
+            say_sentence(f"       {what}: {others}.", err=True)
     if len(groups) > SHOWN and not everything:
         say(f"Error: … and {len(groups) - SHOWN:,} more; --all prints every one.", err=True)
 

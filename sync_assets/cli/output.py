@@ -46,6 +46,35 @@ def say(text: str, *, err: bool = False, nl: bool = True, **style: Any) -> None:
     click.echo(styled(shown(text), **style), err=err, nl=nl)
 
 
+def say_sentence(text: str, *, margin: int = 0, err: bool = False, **style: Any) -> None:
+    """Print a line that is read, not pasted: on a terminal no row of it ends within a word.
+
+    It stays one line, filled up with blanks at the terminal's edge, and is copied as one. `margin` is
+    how many cells of its first row are taken, and left free in the others.
+    """
+    stream = sys.stderr if err else sys.stdout
+    text = shown(text)
+    if stream.isatty():
+        from rich.console import Console
+
+        text = filled(text, Console(file=stream).width, margin)
+    click.echo(styled(text, **style), err=err)
+
+
+def filled(text: str, width: int, margin: int = 0) -> str:
+    """The text with blanks in it, so that rows of this width, in cells, end between words."""
+    from rich.cells import cell_len
+    from rich.console import Console
+    from rich.text import Text
+
+    room = width - margin
+    if room < LEAST_NAME:
+        return text
+    lines = Text(text).wrap(Console(width=room), room, justify="left", overflow="fold")
+    rows = [line.plain.rstrip() for line in lines]
+    return "".join([*(row + " " * (width - cell_len(row)) for row in rows[:-1]), *rows[-1:]])
+
+
 def styled(text: str, **style: Any) -> str:
     """Text in click's style, without its colours where NO_COLOR is set: https://no-color.org."""
     if os.environ.get("NO_COLOR"):

@@ -6,7 +6,7 @@ import pytest
 from rich.cells import cell_len
 
 from sync_assets.cli.changing import run
-from sync_assets.cli.output import EDGES, plain_rows, print_rows, shown_columns, styled
+from sync_assets.cli.output import EDGES, filled, plain_rows, print_rows, shown_columns, styled
 from sync_assets.cli.reading import status
 
 RUN = (
@@ -86,6 +86,41 @@ def test_no_name_is_broken_on_a_terminal(
     assert "" not in lines
     # One below the other, all of them.
     assert len({cell_len(line.rstrip()) for line in lines if line.rstrip().endswith("equal")}) == 1
+
+
+@pytest.mark.parametrize("margin", [0, 10])
+@pytest.mark.parametrize("width", [40, 80])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "sales.orders: the source has no table sales.orders. Check upper and lower case.",
+        "영업.주문상세내역: the source has no table 영업.주문상세내역, 영업.고객, 영업.청구서, 영업.결제.",
+    ],
+)
+def test_on_a_terminal_no_word_of_a_sentence_is_broken(text: str, width: int, margin: int) -> None:
+    said = " " * margin + filled(text, width, margin)
+    rows = in_rows(said, width)
+    assert [word for row in rows for word in row.split()] == text.split()
+    assert all(row.startswith(" " * margin) and row[margin] != " " for row in rows)
+    # One line for whoever copies it.
+    assert "\n" not in said
+
+
+def test_a_word_wider_than_a_terminal_and_a_terminal_too_narrow_break_it_as_ever() -> None:
+    assert filled("x" * 100, 40) == "x" * 100
+    assert filled("a sentence of words that would not fit", 12) == (
+        "a sentence of words that would not fit"
+    )
+
+
+def in_rows(text: str, width: int) -> list[str]:
+    """What a terminal of that width shows: it goes on in the next row where one is full."""
+    rows = [""]
+    for letter in text:
+        if cell_len(rows[-1] + letter) > width:
+            rows.append("")
+        rows[-1] += letter
+    return rows
 
 
 def test_without_colours_what_is_bold_stays_so(monkeypatch: pytest.MonkeyPatch) -> None:

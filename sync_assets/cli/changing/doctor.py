@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 import click
 
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, say
+from sync_assets.cli.output import print_json, say, say_sentence
 
 if TYPE_CHECKING:
     from sync_assets.cli.connections import Ends
@@ -138,13 +138,13 @@ def _print(
                 yield line, command
 
     for line, _ in told(mended):
-        say(f"mended: {line}", fg="green")
+        say_sentence(f"mended: {line}", fg="green")
     for line, command in told(found):
-        say(line)
+        say_sentence(line)
         if command:
             say(f"{INDENT}{command}", bold=True)
     for each in left:
-        say(f"left behind: {each.what}")
+        say_sentence(f"left behind: {each.what}")
         say(f"{INDENT}{each.command}", bold=True)
     if not found:
         say("Nothing is in the way of a sync.")

@@ -17,7 +17,7 @@ import click
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.errors import tell_of_all
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import SHOWN, named, print_json, print_rows, say
+from sync_assets.cli.output import SHOWN, named, print_json, print_rows, say, say_sentence
 from sync_assets.cli.output import tables as in_words
 from sync_assets.cli.reading.plan import forecasts
 from sync_assets.cli.run_display import PlainDisplay, display
@@ -134,7 +134,7 @@ def approve(select: tuple[str, ...], *, yes: bool) -> None:
     for address, planned in forecasts(due, {"approved_changes": tuple(approved)}).items():
         if isinstance(planned, SyncError):
             raise planned
-        say(f"{names[address]}: {'; '.join(asked[address].changes)}")
+        say_sentence(f"{names[address]}: {'; '.join(asked[address].changes)}")
         for statement in planned.ddl:
             say(f"  {statement}")
     if yes or click.confirm("Take this, and sync?"):
@@ -277,7 +277,7 @@ def _print_results(work: _Work, *, everything: bool, as_json: bool) -> None:
         print_rows(HEADINGS, [_row(*each) for each in shown], NUMBERS, spare=SPARE)
     for name, receipt in shown:
         for event in (*receipt.events, *receipt.schema_changes):
-            say(f"{name}: {event}")
+            say_sentence(f"{name}: {event}")
     if len(shown) < len(done):
         say(f"… and {in_words(len(done) - len(shown))} more; --all prints every line.")
 

@@ -13,7 +13,7 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import alike, named, print_json, say, tables
+from sync_assets.cli.output import alike, named, print_json, say, say_sentence, tables
 
 if TYPE_CHECKING:
     from sync_assets.cli.documents import CheckDocument
@@ -247,7 +247,7 @@ def _print_findings(findings: Sequence[Finding]) -> None:
 
     first, severity = findings[0], findings[0].severity.value
     say(severity.ljust(len(INDENT)), fg=COLOURS[severity], nl=False)
-    say(one_line(f"{_places(findings)}: {first.what}"))
+    say_sentence(one_line(f"{_places(findings)}: {first.what}"), margin=len(INDENT))
     say(INDENT, nl=False)
     say(one_line(first.mend), bold=True)
     if len(findings) > 1:

@@ -14,7 +14,7 @@ import click
 
 from sync_assets.cli.completion import complete_connections, complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import print_json, print_rows, say
+from sync_assets.cli.output import print_json, print_rows, say, say_sentence
 
 if TYPE_CHECKING:
     from sync_assets.cli.selection import Address
@@ -224,7 +224,7 @@ def _print(done: Sequence[tuple[Copy, CopyComparison | SyncError]]) -> None:
         print_rows(("table", "row", "how"), rows)
     for each in found:
         for note in _notes(each):
-            say(f"{_name(each.source, each.target)}: {note}")
+            say_sentence(f"{_name(each.source, each.target)}: {note}")
 
 
 def _name(source: str, target: str) -> str:

@@ -18,6 +18,7 @@ from sync_assets.cli.output import (
     print_json,
     print_rows,
     say,
+    say_sentence,
     size,
     tables,
 )
@@ -136,11 +137,11 @@ def _print(found: list[Planned], names: dict[tuple[str, str], str], *, everythin
         print_rows(HEADINGS, [_row(group) for group in groups], NUMBERS, spare=SPARE)
     for group in groups:
         name, first = group[0]
+        notes = (*first.schema_changes, *first.events, *first.ddl) if len(group) == 1 else ()
+        why = _reason(first) if len(group) > 1 else first.reason
         say("")
-        say(
-            f"{_called(group)}: {_reason(first) if len(group) > 1 else first.reason}; {first.deletes}"
-        )
-        for note in (*first.schema_changes, *first.events, *first.ddl) if len(group) == 1 else ():
+        say_sentence(f"{_called(group)}: {why}; {first.deletes}")
+        for note in notes:
             say(f"  {note}")
         count = sum(len(each.ddl) for _, each in group)
         if len(group) > 1 and count:
@@ -152,9 +153,9 @@ def _print(found: list[Planned], names: dict[tuple[str, str], str], *, everythin
         say("")
         said = named([names[each.address] for each, _ in same], everything=everything)
         told = error if len(same) == 1 else f"{error.message}. {error.remedy}".rstrip()
-        say(f"{said}: a run would fail: {told}")
+        say_sentence(f"{said}: a run would fail: {told}")
     say("")
-    say(_total([each for _, each in planned], len(failed)))
+    say_sentence(_total([each for _, each in planned], len(failed)))
 
 
 def _kind(planned: Forecast) -> tuple[object, ...]:

@@ -13,7 +13,16 @@ import click
 
 from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import SHOWN, number, print_json, print_rows, say, size, tables
+from sync_assets.cli.output import (
+    SHOWN,
+    number,
+    print_json,
+    print_rows,
+    say,
+    say_sentence,
+    size,
+    tables,
+)
 from sync_assets.runs.progress_log import duration
 
 if TYPE_CHECKING:
@@ -88,13 +97,13 @@ def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None
         if len(shown) < len(found):
             left = tables(len(found) - len(shown))
             say(f"… and {left} of fresher data; --all prints every line.")
-        say(_total([each for _, each in found]))
+        say_sentence(_total([each for _, each in found]))
         for why, count in Counter(each.waits_for for _, each in found if each.waits_for).items():
-            say(f"A run of {tables(count)} would wait now: {why}.")
+            say_sentence(f"A run of {tables(count)} would wait now: {why}.")
         for line in lines(
             ((names[at], kind, about), known) for at, (_, kind, about), known in hindrances
         ):
-            say(line)
+            say_sentence(line)
 
 
 def _waits(ends: Ends) -> dict[str, str]:

@@ -8,7 +8,7 @@ import click
 
 from sync_assets.cli.completion import complete_connections, complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import number, print_facts, print_json, print_rows, say
+from sync_assets.cli.output import number, print_facts, print_json, print_rows, say_sentence
 
 if TYPE_CHECKING:
     from sync_assets.engine.inspection.why import SeenRun, Why
@@ -60,7 +60,7 @@ def _print(found: Why) -> None:
     from sync_assets.cli.errors import one_line
 
     key = ", ".join(f"{name} = {value}" for name, value in found.key.items())
-    say(one_line(f"{found.target}, {key}: {found.sentence}."))
+    say_sentence(one_line(f"{found.target}, {key}: {found.sentence}."))
     print_facts(
         [
             ("on the source", _source(found)),
