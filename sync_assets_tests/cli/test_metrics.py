@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
 import signal
@@ -13,7 +14,9 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from contextlib import closing
 from pathlib import Path
-from urllib.error import HTTPError
+from typing import Any
+from urllib.error import HTTPError, URLError
+from urllib.parse import urlencode
 from urllib.request import Request, urlopen
 
 import psycopg2
@@ -30,8 +33,9 @@ from sync_assets.cli.selection import configured_tables
 from sync_assets.hindrances.circumstances import Failure
 from sync_assets.hindrances.record import record_failures
 from sync_assets.launch.instance import opened_instance
+from sync_assets.private_server.processes import free_port, leashed
 from sync_assets_tests.fixtures.documents import printed
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.snippets import ROOT
 
 DEFS = """\
@@ -297,3 +301,38 @@ def test_prometheus_takes_the_rules_and_the_numbers(project: Pair, tmp_path: Pat
             capture_output=True,
         )
     assert checked.returncode == 0, checked.stdout + checked.stderr
+
+
+@pytest.mark.skipif(shutil.which("prometheus") is None, reason="prometheus is not installed")
+def test_every_panel_of_the_dashboard_shows_something(
+    project: Pair, listening: tuple[subprocess.Popen[str], str], tmp_path: Path
+) -> None:
+    project.source("DROP TABLE never")
+    at, port = listening[1].split("/")[2], free_port()
+    scraped = {"job_name": "sync-assets", "static_configs": [{"targets": [at]}]}
+    settings = {"global": {"scrape_interval": "1s"}, "scrape_configs": [scraped]}
+    (tmp_path / "prometheus.yml").write_text(yaml.safe_dump(settings))
+    words = [
+        *("prometheus", f"--config.file={tmp_path / 'prometheus.yml'}", "--log.level=error"),
+        *(f"--web.listen-address=127.0.0.1:{port}", f"--storage.tsdb.path={tmp_path / 'tsdb'}"),
+    ]
+    panels = json.loads(DASHBOARD.read_text())["panels"]
+    asked = {each["expr"]: panel["title"] for panel in panels for each in panel["targets"]}
+    assert len(asked) > 14
+
+    def silent() -> list[str]:
+        return [title for expr, title in asked.items() if not series(port, expr)]
+
+    with leashed(words, cwd=tmp_path, env=os.environ):
+        assert eventually(lambda: not silent(), seconds=30), silent()
+
+
+def series(port: int, expr: str) -> list[Any]:
+    """What a Prometheus answers to a query of the dashboard, all tables being chosen."""
+    query = urlencode({"query": expr.replace("$target", ".*")})
+    try:
+        with urlopen(f"http://127.0.0.1:{port}/api/v1/query?{query}") as answer:
+            found: list[Any] = json.load(answer)["data"]["result"]
+    except URLError:  # it is still starting
+        return []
+    return found
