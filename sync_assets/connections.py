@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets.engine.postgres.access.database import PASSWORD_LIFETIME, Database
 
-SET_URL = "Set it to the database's URL, for example postgresql://user@host/database."
+SET_URL = "Write the database's URL there, for example postgresql://user@host/database."
 """The remedy where the variable of a connection is not set."""
 
 URL_VARIABLE = re.compile(r"SYNC_(\w+)_URL")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import re
+import shlex
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -129,7 +130,11 @@ def read_written(place: Path, known: Mapping[Path, Catalog] = MappingProxyType({
                 more = more or component.names_assets
                 components.append(component)
     if not components and place != SHIPPED:
-        raise ConfigurationError(f"{place}: holds no defs.yaml with type: {TYPE}", remedy="")
+        first = shlex.quote(str(place / "shop" / "defs.yaml"))
+        raise ConfigurationError(
+            f"{place} holds no defs.yaml with type: {TYPE}",
+            remedy="" if place.is_file() else f"Write one: sync-assets init --output {first}",
+        )
     return Written(place, components, more)
 
 

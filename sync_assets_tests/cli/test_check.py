@@ -134,6 +134,9 @@ def test_nothing_contacted_is_exit_code_2_and_no_answer_is_1(
     assert result.exit_code == 1
     assert result.stdout.splitlines()[1].startswith("blocking  source: cannot connect")
     assert "s3cr3t" not in result.output
+    # Both ends alike are no two tables.
+    monkeypatch.setenv("SYNC_TARGET_URL", f"host={tmp_path} dbname=x password=s3cr3t")
+    assert "tables" not in _check().stdout
     monkeypatch.delenv("SYNC_SOURCE_URL")
     assert _check().exit_code == 2
 

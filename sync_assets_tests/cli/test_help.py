@@ -75,6 +75,12 @@ def test_the_examples_of_a_command_parse(
         found(*names).make_context(names[-1], words[len(names) + 1 :])
 
 
+@pytest.mark.parametrize("names", [(), *commands()], ids=" ".join)
+def test_help_fits_80_columns(names: tuple[str, ...]) -> None:
+    shown = CliRunner().invoke(main, [*names, "--help"]).stdout
+    assert max(map(len, shown.splitlines())) <= 80
+
+
 def test_the_first_help_shows_the_way() -> None:
     shown = CliRunner().invoke(main, ["--help"]).stdout
     assert shown.index("sync-assets init") < shown.index("sync-assets check")

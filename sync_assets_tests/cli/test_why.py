@@ -33,6 +33,9 @@ def test_the_sentence_comes_first_then_facts_then_runs() -> None:
     assert lines[0] == "replica.t, id = -1: on the target, in the source's version."
     assert lines[1].startswith("on the source: yes, xmin ")
     assert lines[2].startswith("on the target: yes, source_xmin ")
+    read_at = next(line for line in lines if line.startswith("last run read at: "))
+    # By the same clock as the runs below it.
+    assert lines[-1].startswith(read_at.removeprefix("last run read at: ")[:16])
     assert lines[-1].split()[2] == "xmin_incremental"
 
 

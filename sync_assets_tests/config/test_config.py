@@ -424,7 +424,11 @@ def test_sync_defs_is_an_absolute_folder_or_a_defs_file(value: str) -> None:
 
 
 def test_a_folder_without_tables_is_an_error(tmp_path: Path) -> None:
-    assert "holds no defs.yaml" in error_of(tmp_path)
+    first = tmp_path / "shop" / "defs.yaml"
+    assert (
+        f"holds no defs.yaml with type: sync_assets.TableSync. Write one: sync-assets init --output {first}"
+        in error_of(tmp_path)
+    )
 
 
 @pytest.mark.parametrize("owner", ["a@b.org", "team:x", "team:", "bob", "a@b", "a@b.c", "a b@c.de"])

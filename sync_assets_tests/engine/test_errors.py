@@ -11,6 +11,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.postgres.access.connect import connect as open_session
 from sync_assets.engine.postgres.driver_errors import classify, connect_failure
 from sync_assets.private_server.server import PostgresServer
+from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect, every_version
 
 
@@ -122,3 +123,14 @@ def test_a_server_without_room_for_another_lock_may_have_it_later(
     error = classify(full.value)
     assert error.kind == "ServerCancelled"
     assert "max_locks_per_transaction" in error.remedy
+
+
+def test_a_constraint_that_the_server_names_is_not_named_again(pair: Pair) -> None:
+    pair.source("CREATE TABLE t (id int PRIMARY KEY, v int)", "INSERT INTO t VALUES (1, 1)")
+    pair.sync()
+    pair.target("ALTER TABLE t ADD CONSTRAINT small CHECK (v < 10)")
+    pair.source("INSERT INTO t VALUES (2, 20)")
+    with pytest.raises(errors.SchemaConflict) as caught:
+        pair.sync()
+    assert 'new row for relation "t" violates check constraint "small"' in caught.value.message
+    assert "(constraint" not in caught.value.message

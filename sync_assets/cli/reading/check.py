@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 COLOURS = {"blocking": "red", "warning": "yellow", "note": "blue"}
 INDENT = " " * 10
+QUOTES = frozenset("\"'")
+"""What has these may hold a name or a literal with blanks, and stays as it is, to be pasted."""
 
 
 @click.command(
@@ -246,9 +248,15 @@ def _print_findings(findings: Sequence[Finding]) -> None:
     from sync_assets.cli.errors import one_line
 
     first, severity = findings[0], findings[0].severity.value
+    # An end as a whole is called by its side alone.
+    names = [each.where for each in findings if " " in each.where]
     say(severity.ljust(len(INDENT)), fg=COLOURS[severity], nl=False)
     say_sentence(one_line(f"{_places(findings)}: {first.what}"), margin=len(INDENT))
     say(INDENT, nl=False)
-    say(one_line(first.mend), bold=True)
-    if len(findings) > 1:
+    mend = one_line(first.mend)
+    if set(mend) & QUOTES:
+        say(mend, bold=True)
+    else:
+        say_sentence(mend, margin=len(INDENT), bold=True)
+    if len(findings) > 1 and names:
         say(f"{INDENT}and so for each of {tables(len(findings))}; --all prints every one")

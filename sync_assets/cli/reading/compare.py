@@ -46,9 +46,9 @@ CONNECTION = re.compile(r"\w+")
     epilog=examples(
         "sync-assets compare source target public.orders",
         "sync-assets compare source target 'sales.*'",
-        "sync-assets compare postgresql://reader@a/shop postgresql://reader@b/lake sales.items=raw.items",
+        "sync-assets compare postgresql://me@a/shop postgresql://me@b/lake t=raw.t",
         "sync-assets compare source target public.orders --shared-columns",
-        "sync-assets compare source target public.orders --json | jq '.tables[].equal'",
+        "sync-assets compare source target orders --json | jq '.tables[].equal'",
     )
 )
 @click.argument("source", shell_complete=complete_connections)

@@ -24,7 +24,7 @@ EVERYBODY_READS = 0o644
     epilog=examples(
         "sync-assets metrics",
         "sync-assets metrics --listen 127.0.0.1:9187",
-        "sync-assets metrics --textfile /var/lib/prometheus/node-exporter/sync_assets.prom",
+        "sync-assets metrics --textfile /var/lib/node_exporter/sync_assets.prom",
     )
 )
 @click.option(

@@ -40,7 +40,7 @@ SPARE = ("source max xmin", "watermark", "rows")
         "sync-assets status",
         "sync-assets status 'sales.*'",
         "sync-assets status --all",
-        "sync-assets status --json | jq '.tables[] | select(.age_seconds > 3600) | .target'",
+        "sync-assets status --json | jq '.tables[] | [.target, .age_seconds]'",
     )
 )
 @click.argument("select", nargs=-1, shell_complete=complete_tables)

@@ -165,7 +165,9 @@ def _classified(error: psycopg2.Error, session: Greeting | None, place: str) -> 
         said = re.sub(r'"[^"]*"', '"…"', said.split(": ")[0])
     constraint = error.diag.constraint_name if code.startswith("23") else None
     owner = error.diag.table_name or error.diag.datatype_name
-    named = f" (constraint {constraint} of {owner})" if constraint else ""
+    # Of a row that breaks a CHECK the server names both itself.
+    told = all(f'"{name}"' in said for name in (constraint, owner))
+    named = f" (constraint {constraint} of {owner})" if constraint and not told else ""
     remedy = _remedy(error, said, side) or _lifting(session, kind, code, said)
     return kind(f"{where} said: {said}{named}", remedy=remedy)
 
