@@ -73,6 +73,21 @@ BESIDE_ROWS = (
     *(FILLED.format(name) for name in ("orders", "prices", "customers")),
 )
 """What the asset's page tells of a table that carries all it has."""
+KOREAN = """\
+type: sync_assets.TableSync
+attributes:
+  tables:
+    - source: 영업.주문
+      deletes: hard
+"""
+KOREAN_TABLE = (
+    "CREATE SCHEMA 영업",
+    "CREATE TABLE 영업.주문 (번호 bigint PRIMARY KEY, 고객번호 int NOT NULL, 비고 text, 금액 numeric(12,0))",
+    "COMMENT ON TABLE 영업.주문 IS '온라인 상점의 모든 주문'",
+    "COMMENT ON COLUMN 영업.주문.고객번호 IS '주문한 고객'",
+    "COMMENT ON COLUMN 영업.주문.금액 IS '원 단위, 부가세 포함'",
+    "INSERT INTO 영업.주문 SELECT i, i % 9, '주문 ' || i, i FROM generate_series(1, 4000) i",
+)
 MANY_SOURCES = """\
 type: sync_assets.TableSync
 attributes:
@@ -166,6 +181,19 @@ def of_charts() -> None:
         browser.keep("plots", show="Metadata")
 
 
+def of_a_korean_table() -> None:
+    """The receipt of one whose names and comments are Korean."""
+    with _ui(KOREAN, _shop) as ui, opened_browser(ui.url, PICTURES) as browser:
+        ui.sync("영업.주문")
+        ui.change(
+            "UPDATE 영업.주문 SET 금액 = 금액 + 1000 WHERE 번호 <= 250",
+            "INSERT INTO 영업.주문 SELECT i, i % 9, '새 주문', i FROM generate_series(4001, 4060) i",
+        )
+        ui.sync("영업.주문")
+        browser.open("assets/target/영업/주문", "sync/summary", height=1550)
+        browser.keep("receipt.ko", show="Metadata")
+
+
 def of_many_sources() -> None:
     """One table of three sources, after a first sync."""
     with _ui(MANY_SOURCES, _regions) as ui, opened_browser(ui.url, PICTURES) as browser:
@@ -187,6 +215,10 @@ def _departments(source_url: str) -> None:
         tables = [TABLE.format(schema=schema, name=name) for name in NAMES.split()]
         execute(source_url, f"CREATE SCHEMA {schema}", *tables)
     execute(source_url, *BESIDE_ROWS)
+
+
+def _shop(source_url: str) -> None:
+    execute(source_url, *KOREAN_TABLE)
 
 
 def _regions(source_url: str) -> None:
@@ -253,3 +285,4 @@ if __name__ == "__main__":
         of_thirty_tables()
         of_many_sources()
         of_charts()
+        of_a_korean_table()
