@@ -39,6 +39,11 @@ def sanitized(name: str) -> str:
     return f"{clean}_{_digest(name)}"
 
 
+def _stripped(name: str) -> str:
+    clean = sanitized(name)
+    return clean if clean == name else clean.lstrip("_")
+
+
 def code_location(environment: Mapping[str, str]) -> str:
     """The code location's name: Dagster's own variable, where a workspace names it otherwise."""
     return environment.get("DAGSTER_LOCATION_NAME") or LOCATION
@@ -161,7 +166,8 @@ def source_spec(synced: SyncedTable) -> dg.AssetSpec:
         source_key(synced),
         description=_comment(synced)
         or f"The table {in_markdown(str(relation))} in the database {connection}.",
-        group_name=f"{connection}_{sanitized(relation.schema)}",
+        # Of a schema that is Korean no letter is left: its digest stands alone, not behind underscores.
+        group_name=f"{connection}_{_stripped(relation.schema)}",
         kinds={"postgres"},
         metadata=_metadata(synced, connection, relation, lambda _: True),
     )

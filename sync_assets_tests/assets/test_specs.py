@@ -111,11 +111,18 @@ def test_the_target_depends_on_its_source_and_carries_what_the_operator_wrote() 
     assert "public.orders" in (spec.description or "")
 
 
+def test_a_korean_schema_s_group_has_no_row_of_underscores() -> None:
+    groups = [specs.source_spec(synced(f"{name}.t")).group_name for name in ("영업", "영업2", "_x")]
+    assert re.fullmatch(r"source_[0-9a-f]{8}", groups[0] or "")
+    assert re.fullmatch(r"source_2_[0-9a-f]{8}", groups[1] or "")
+    assert groups[2] == "source__x"
+
+
 def test_sources_stand_in_a_group_of_their_connection_and_schema() -> None:
     names = ["a.orders", "b.orders", "공개.orders"]
     groups = [specs.source_spec(synced(name)).group_name for name in names]
     assert groups[:2] == ["source_a", "source_b"]
-    assert re.fullmatch("source____[0-9a-f]{8}", str(groups[2]))
+    assert re.fullmatch("source_[0-9a-f]{8}", str(groups[2]))
     assert specs.source_spec(synced()).kinds == {"postgres"}
 
 
