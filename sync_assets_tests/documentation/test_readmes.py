@@ -47,7 +47,7 @@ def test_both_show_the_same_snippets(english: Path, korean: Path) -> None:
 def test_both_link_the_same_pages_in_korean_where_there_is_one(english: Path, korean: Path) -> None:
     def linked(page: Path) -> set[str]:
         links = set(LINK.findall(page.read_text(encoding="utf-8")))
-        return {link.replace(".ko.md", ".md") for link in links} - {english.name}
+        return {link.replace(".ko.", ".") for link in links} - {english.name}
 
     assert linked(korean) == linked(english)
     translated = {path.name for path in ROOT.rglob("*.ko.md")}

@@ -157,9 +157,9 @@ def _who(source: SourceHealth) -> str:
 
 
 def _table(found: Sequence[TableNow], names: Mapping[Address, str], width: int) -> Table:
-    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), expand=True, header_style="bold")
-    grid.add_column("table", ratio=3, no_wrap=True, overflow="ellipsis")
-    # As wide as what it says, so that names have the rest.
+    grid = Table(box=None, pad_edge=False, padding=(0, 2, 0, 0), header_style="bold")
+    # Where there is no room for all, columns of texts give way: those that may wrap, though none does.
+    grid.add_column("table")
     grid.add_column("state", no_wrap=True, overflow="ellipsis", max_width=width // STATES)
     headings = ["data age"]
     headings += ["behind", "rows moved"] if width >= USUAL else []
@@ -167,12 +167,12 @@ def _table(found: Sequence[TableNow], names: Mapping[Address, str], width: int) 
     for heading in headings:
         grid.add_column(heading, justify="right", no_wrap=True)
     if width >= WIDER:
-        grid.add_column("what is in the way", ratio=4, no_wrap=True, overflow="ellipsis")
+        grid.add_column("what is in the way")
     for now in found:
         cells = _cells(now)[: len(headings)]
         need = need_of(now)
-        said = [Text(_first_said(now))] if width >= WIDER else []
-        name = Text(shown(names[now.synced.address]))
+        said = [_line(_first_said(now), "")] if width >= WIDER else []
+        name = _line(names[now.synced.address], "")
         grid.add_row(name, Text(_state(now, need), need.style), *map(Text, cells), *said)
     return grid
 
@@ -201,7 +201,7 @@ def _state(now: TableNow, need: Need) -> str:
 
 def _first_said(now: TableNow) -> str:
     texts = (known.what for (_, kind, _), known in now.hindrances.items() if kind != MARK_HELD)
-    return shown(next(texts, ""))
+    return next(texts, "")
 
 
 def _left(left: Sequence[TableNow]) -> Text:
