@@ -24,7 +24,7 @@ COMMANDS = {
     "check": "Find what will hurt a sync before it hurts; change nothing.",
     "plan": "Show what the next run would do, and why; change nothing.",
     "run": "Bring the selected tables up to date, through Dagster.",
-    "approve": "Take changes of columns that were to be asked for, and sync.",
+    "approve": "Approve changes of columns that runs have stopped at, and sync.",
     "doctor": "Find what hinders syncing now, and mend what is safe to mend.",
     "refresh": "Look anew at what the source has, where tables are patterns.",
     "status": "Show each table's last sync, watermark and lag.",
@@ -170,7 +170,7 @@ def read_env_file(folder: Path) -> None:
 def main() -> None:
     """Sync tables from one PostgreSQL database into another, through Dagster.
 
-    Which tables is written in a defs.yaml below the folder that SYNC_DEFS names; where they are,
-    in SYNC_SOURCE_URL and SYNC_TARGET_URL. A .env file in the current folder is read too.
+    A defs.yaml below the folder that SYNC_DEFS names says which tables; SYNC_SOURCE_URL and
+    SYNC_TARGET_URL say where both databases are. A .env file in the current folder is read too.
     """
     read_env_file(Path.cwd())

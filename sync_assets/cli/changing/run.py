@@ -62,7 +62,7 @@ LAUNCH = "sync_assets.launch.run"
 @click.option("--rows", metavar="SQL", help="Read only the rows again that fulfil this condition.")
 @click.option("--dry-run", is_flag=True, help="Count what would change, and publish nothing.")
 @click.option(
-    "--parallel", type=click.IntRange(1), metavar="N", default=1, help="N tables at once."
+    "--parallel", type=click.IntRange(1), metavar="N", default=1, help="Sync N tables at once."
 )
 @click.option("--all", "everything", is_flag=True, help="Print a line for every table.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the receipts.")
@@ -107,8 +107,8 @@ def approve(select: tuple[str, ...], *, yes: bool) -> None:
     """Take the changes of columns that tables with `on_schema_change: ask` have stopped at.
 
     SELECT names tables as for `run`. Shows what changed on the source and what will be done to the
-    target, asks, and runs those tables. What changes after you were shown it is not taken: the run
-    stops at it again.
+    target, asks, and runs those tables. A change that came after you were shown the others is not
+    taken: the run stops at it.
     """
     written = configured(anew=True)
     tables = selected(written.tables, select)

@@ -39,7 +39,11 @@ HOW = {"differing": "differs", "only_in_source": "missing", "only_in_target": "e
 )
 @click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option("--repair", is_flag=True, help="Sync the rows that are wrong once more.")
-@click.option("--no-sync", is_flag=True, help="Compare as it is; tell faults from pending changes.")
+@click.option(
+    "--no-sync",
+    is_flag=True,
+    help="Compare without a sync first; what a run would bring is pending.",
+)
 @click.option(
     "--examples",
     type=click.IntRange(0),

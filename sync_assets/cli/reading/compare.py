@@ -75,7 +75,7 @@ CONNECTION = re.compile(r"\w+")
     default=2.0,
     show_default=True,
     metavar="SECONDS",
-    help="Look again at what differs, after so long.",
+    help="How long to wait before what differs is looked at again.",
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object with the results.")
 def command(  # noqa: PLR0913 - click's, each by its name

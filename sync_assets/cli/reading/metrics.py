@@ -37,9 +37,9 @@ EVERYBODY_READS = 0o644
 def command(*, textfile: Path | None, listen: str | None) -> None:
     """Print the numbers of all tables in defs.yaml as OpenMetrics text.
 
-    They are read from states and receipts on the target, from the source's position, and from Dagster's
-    home where there is one, when they are asked for: nothing of ours needs to run. `--listen` looks anew
-    at each scrape. A database that does not answer has `sync_assets_up 0`; where that is a target, the
+    Nothing of ours needs to run for them: they are read when they are asked for, from states and receipts
+    on the target, from the source's position, and from Dagster's home where there is one. `--listen` looks
+    anew at each scrape. A database that does not answer has `sync_assets_up 0`; where that is a target, the
     command fails, unless it listens.
     """
     _require_client()

@@ -45,7 +45,7 @@ SPARE = ("source max xmin", "watermark", "rows")
 )
 @click.argument("select", nargs=-1, shell_complete=complete_tables)
 @click.option(
-    "--all", "everything", is_flag=True, help="Every table, also what is no longer configured."
+    "--all", "everything", is_flag=True, help="Show every table, also those no longer configured."
 )
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object.")
 def command(select: tuple[str, ...], *, everything: bool, as_json: bool) -> None:

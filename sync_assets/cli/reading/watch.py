@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     default=5.0,
     show_default=True,
     metavar="SECONDS",
-    help="Look so often.",
+    help="How long to wait between two looks.",
 )
 def command(select: tuple[str, ...], *, every: float) -> None:
     """Show the state of the tables in defs.yaml on a page that is kept up to date.
