@@ -69,7 +69,7 @@ def opened_instance() -> Iterator[dg.DagsterInstance]:
 
 @contextmanager
 def instance_to_read() -> Iterator[dg.DagsterInstance]:
-    """The same for who only reads: where no home was made yet, one as it would be, gone afterwards.
+    """Open the instance to read it: where no home was made yet, one as it would be, gone afterwards.
 
     Raises as `opened_instance` does.
     """
