@@ -107,7 +107,8 @@ def print_rows(
 ) -> None:
     """Print rows under their headings; `numbers` has an r for each right-aligned column.
 
-    A terminal that is too narrow does without the `spare` columns, the first ones first.
+    A terminal that is too narrow does without columns in which nothing stands, then without the
+    `spare` ones, the first ones first.
     """
     aligns = numbers.ljust(len(columns), "l")
     rows = [tuple(map(shown, row)) for row in rows]
@@ -182,8 +183,10 @@ def _widths(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> list[int]:
 def shown_columns(
     columns: Sequence[str], rows: Sequence[Sequence[str]], spare: Sequence[str], room: int
 ) -> list[int]:
-    """Return the positions of the columns to show in so much room."""
-    widths, shown, left = _widths(columns, rows), list(range(len(columns))), list(spare)
+    """Return the positions of the columns to show in so much room; blank ones go before spare ones."""
+    widths, shown = _widths(columns, rows), list(range(len(columns)))
+    blank = [name for name, *cells in zip(columns, *rows, strict=True) if rows and not any(cells)]
+    left = [*blank, *(name for name in spare if name not in blank)]
     while left and sum(widths[i] + GAP for i in shown) - GAP > room:
         shown.remove(columns.index(left.pop(0)))
     return shown

@@ -43,6 +43,13 @@ def test_spare_columns_go_in_their_order_and_the_others_never() -> None:
     assert shown(columns, row, spare, 1) == ["b"]
 
 
+def test_a_column_in_which_nothing_stands_goes_before_all_others() -> None:
+    columns, row = ("a", "nothing known", "c"), ("1" * 10, "", "1" * 10)
+    assert shown(columns, row, ("c",), 40) == list(columns)
+    assert shown(columns, row, ("c",), 30) == ["a", "c"]
+    assert shown(columns, row, ("c",), 20) == ["a"]
+
+
 def test_what_matters_fits_into_80_columns() -> None:
     in_run = shown(run.HEADINGS, RUN, run.SPARE, 80 - EDGES)
     assert in_run == ["target", "exported", "inserted", "updated", "deleted", "seconds"]
