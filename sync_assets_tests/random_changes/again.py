@@ -42,6 +42,6 @@ def tampering(
 
 def some_of(there: RememberedColumns, chance: random.Random) -> str:
     """A condition that holds for some of the target's rows, by its key."""
-    return (
-        f"abs(hashtext({there.primary[0]}::text)) % {chance.choice((2, 7))} = {chance.randrange(2)}"
-    )
+    # A unique index may be the key.
+    key = there.primary or tuple(column.name for column in there.columns)
+    return f"abs(hashtext({key[0]}::text)) % {chance.choice((2, 7))} = {chance.randrange(2)}"

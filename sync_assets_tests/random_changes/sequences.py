@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from random import Random
-from typing import Any
+from typing import Any, TypeVar
 
 from hypothesis import strategies as st
 
@@ -18,13 +18,18 @@ from sync_assets_tests.random_changes import (
     storage,
     target,
     types,
+    views,
 )
 from sync_assets_tests.random_changes.shape import MOVED, MOVED_AT, RememberedColumns
 
 Render = Callable[[RememberedColumns, Random], list[str]]
 
 
-def _by_name(*renders: Render) -> Mapping[str, Render]:
+RenderThere = Callable[[RememberedColumns, Random, Sequence[str]], list[str]]
+AnyRender = TypeVar("AnyRender", Render, RenderThere)
+
+
+def _by_name(*renders: AnyRender) -> Mapping[str, AnyRender]:
     return {render.__name__: render for render in renders}
 
 
@@ -86,21 +91,33 @@ OBJECTS: Mapping[str, Render] = _by_name(
     objects.set_default,
     objects.add_statistics,
     objects.drop_object,
+    views.create_view,
+    views.replace_view,
+    views.drop_view,
+    views.rename_view,
+    views.set_option_of_view,
 )
 """Only in stories of tables that carry what they have besides rows."""
 
-TARGET = {
-    each.__name__: each
-    for each in (
-        target.truncate_target,
-        target.drop_target,
-        target.drop_target_column,
-        target.rename_target_column,
-    )
-}
+TARGET: Mapping[str, RenderThere] = _by_name(
+    target.truncate_target,
+    target.drop_target,
+    target.drop_target_column,
+    target.rename_target_column,
+)
+OBJECTS_THERE: Mapping[str, RenderThere] = _by_name(
+    views.drop_target_view,
+    views.replace_target_view,
+    views.build_on_view,
+)
+"""What somebody does to them on the target."""
+
 SOURCE: Mapping[str, Render] = {**DML, **STORAGE, **COLUMNS, **PARTITIONS, **PLAIN, **OBJECTS}
 AGAIN = "read_again"
 """A part of the table is read again, once somebody has changed it on the target."""
+
+NEEDS_NO_VIEW = (*types.TYPE_CHANGES, types.to_any_type.__name__)
+"""What PostgreSQL refuses of a column that a view reads."""
 
 KINDS = (*(kind for kind in SOURCE if kind not in OBJECTS), *TARGET, AGAIN)
 """Every kind of operation on rows, columns and tables, by name."""
@@ -191,7 +208,11 @@ def stories(*, carries: bool = False, shared: bool = False) -> st.SearchStrategy
 
 
 def _stories(partitioned: bool, calm: bool, carries: bool) -> st.SearchStrategy[Story]:
-    choices = (*_choices(partitioned=partitioned, calm=calm), *(*OBJECTS,) * 6 * carries)
+    choices = (
+        *_choices(partitioned=partitioned, calm=calm),
+        *(*OBJECTS,) * 6 * carries,
+        *(*OBJECTS_THERE,) * 2 * carries,
+    )
     # One text, and not a list: hypothesis makes most of its lists by repeating parts of others,
     # and many kinds would hardly ever come up. A text's letters are drawn alike up to 256.
     last = chr(ord(NO_STEP) + len(choices))

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import itertools
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from psycopg2.extensions import connection
 
 SCHEMA = "play"
+BESIDE = f"{SCHEMA}_beside"
+"""Another schema, of views alone."""
+
 TABLE = f"{SCHEMA}.t"
+COMPANION = f"{SCHEMA}.companion"
+OWN = "somebodys_own"
+"""What somebody calls a view on the target."""
+
 MOOD = f"{SCHEMA}.mood"
 NUMBERS = f"nextval('{SCHEMA}.numbers')"
 """A number that no row has had before."""
@@ -55,6 +62,16 @@ class Partition:
 
 
 @dataclass(frozen=True, slots=True)
+class View:
+    """A view, with the names and types of its columns."""
+
+    name: str
+    materialized: bool
+    text: str
+    columns: tuple[tuple[str, str], ...]
+
+
+@dataclass(frozen=True, slots=True)
 class RememberedColumns:
     """What a rendered operation needs to know.
 
@@ -70,6 +87,7 @@ class RememberedColumns:
     tables: tuple[str, ...]
     spare: tuple[str, ...]
     labels: tuple[str, ...]
+    views: tuple[View, ...]
     version: int
 
     @property
@@ -154,6 +172,14 @@ _LABELS = """
 SELECT quote_literal(enumlabel) FROM pg_enum WHERE enumtypid = to_regtype(%s) ORDER BY enumsortorder
 """
 
+_VIEWS = """
+SELECT c.oid::regclass::text, c.relkind = 'm', rtrim(pg_get_viewdef(c.oid), ';'),
+  ARRAY(SELECT ARRAY[quote_ident(attname), format_type(atttypid, atttypmod)] FROM pg_attribute
+        WHERE attrelid = c.oid AND attnum > 0 ORDER BY attnum)
+FROM pg_class c WHERE c.relkind IN ('v', 'm') AND c.relname <> %s
+  AND c.relnamespace IN (to_regnamespace(%s), to_regnamespace(%s)) ORDER BY c.oid
+"""
+
 
 def read(session: connection, table: str = TABLE) -> RememberedColumns | None:
     """The table as it is now, or None. The session's search_path is pg_catalog."""
@@ -181,12 +207,17 @@ def read(session: connection, table: str = TABLE) -> RememberedColumns | None:
             _first(rows(_TABLES, SCHEMA)),
             _first(rows(_SPARE, SCHEMA, table)),
             _first(rows(_LABELS, MOOD)),
+            tuple(_view(*values) for values in rows(_VIEWS, OWN, SCHEMA, BESIDE)),  # type: ignore[arg-type]
             session.server_version // 10000,
         )
 
 
 def _first(rows: Iterable[tuple[object, ...]]) -> tuple[str, ...]:
     return tuple(str(values[0]) for values in rows)
+
+
+def _view(name: str, materialized: bool, text: str, columns: Sequence[Sequence[str]]) -> View:
+    return View(name, materialized, text, tuple((each[0], each[1]) for each in columns))
 
 
 def _partition(name: str, bound: str) -> Partition:

@@ -20,8 +20,8 @@ def truncate_target(
 def drop_target(
     shape: RememberedColumns, chance: random.Random, synced: Sequence[str]
 ) -> list[str]:
-    """The table goes."""
-    return [f"DROP TABLE {TABLE}"]
+    """The table goes, with the views above it."""
+    return [f"DROP TABLE {TABLE} CASCADE"]
 
 
 def drop_target_column(
@@ -29,7 +29,7 @@ def drop_target_column(
 ) -> list[str]:
     """A column that is synced goes, or the one with the xid."""
     there = _free(shape, [*synced, XMIN_COLUMN])
-    return [f"ALTER TABLE {TABLE} DROP COLUMN {chance.choice(there)}"] if there else []
+    return [f"ALTER TABLE {TABLE} DROP COLUMN {chance.choice(there)} CASCADE"] if there else []
 
 
 def rename_target_column(

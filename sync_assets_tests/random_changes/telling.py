@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import re
 from collections import Counter
 from collections.abc import Collection, Iterator
 from contextlib import closing
@@ -18,13 +19,15 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.histories import broken, key_of_versions
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.random_changes import again, rows, shape
+from sync_assets_tests.random_changes import again, rows, shape, views
 from sync_assets_tests.random_changes.sequences import (
     AGAIN,
     DML,
     KINDS,
     MODES,
+    NEEDS_NO_VIEW,
     OBJECTS,
+    OBJECTS_THERE,
     SOURCE,
     TARGET,
     Operation,
@@ -32,6 +35,8 @@ from sync_assets_tests.random_changes.sequences import (
     Sync,
 )
 from sync_assets_tests.random_changes.shape import (
+    BESIDE,
+    COMPANION,
     IDENTIFIES,
     MOOD,
     MOVED,
@@ -43,7 +48,6 @@ from sync_assets_tests.random_changes.shape import (
 )
 from sync_assets_tests.random_changes.values import TIMES, TYPES
 
-COMPANION = f"{SCHEMA}.companion"
 WHOLE = f"{SCHEMA}.whole"
 """The table of many sources, of which both are partitions where they share one."""
 
@@ -90,7 +94,7 @@ class Tally:
 
     def table(self) -> str:
         """All of it, to be read."""
-        kinds = (*KINDS, *(kind for kind in OBJECTS if self.exact[kind]))
+        kinds = (*KINDS, *(kind for kind in (*OBJECTS, *OBJECTS_THERE) if self.exact[kind]))
         lines = [f"{self.exact[kind]:6} {kind}" for kind in kinds]
         lines += [
             f"{n:6} refused: {error} after {kind}"
@@ -118,6 +122,9 @@ class Telling:
     ever: set[str] = field(default_factory=set)
     held: connection | None = None
     carries: bool = False
+    told: dict[str, str] = field(default_factory=dict)
+    """Which views are not carried, and why."""
+
     shared: bool = False
     accompanied: bool = False
     """Whether it travels together with another table, as one of many does."""
@@ -130,7 +137,7 @@ class Telling:
 
     def begin(self, story: Story) -> None:
         """Two databases without a trace of the last story, and a table on the source."""
-        gone = f"DROP SCHEMA IF EXISTS {SCHEMA} CASCADE"
+        gone = f"DROP SCHEMA IF EXISTS {SCHEMA}, {BESIDE} CASCADE"
         forgotten = (
             "DO $$ BEGIN IF to_regclass('sync_assets.state') IS NOT NULL THEN "
             "DELETE FROM sync_assets.state; DELETE FROM sync_assets.receipt; "
@@ -165,12 +172,15 @@ class Telling:
             return
         statements: list[str] = []
         if operation.kind in SOURCE:
-            end, statements = self.source, SOURCE[operation.kind](self.shape(), chance)
+            end, there = self.source, self.shape()
+            statements = SOURCE[operation.kind](there, chance)
+            if operation.kind in NEEDS_NO_VIEW:
+                statements = views.out_of_the_way(there, chance, statements)
         else:
-            end, there = self.target, shape.read(self.target, TABLE)
-            if there is not None:
+            end, found = self.target, shape.read(self.target, TABLE)
+            if found is not None:
                 synced = [column.name for column in self.shape().columns]
-                statements = TARGET[operation.kind](there, chance, synced)
+                statements = {**TARGET, **OBJECTS_THERE}[operation.kind](found, chance, synced)
                 if self.shared:
                     owner = f"ALTER TABLE {WHOLE} "
                     statements = [s.replace(f"ALTER TABLE {TABLE} ", owner) for s in statements]
@@ -219,7 +229,7 @@ class Telling:
         except SyncError as error:
             self.refuse(error)
             others = f", {WHOLE}" * self.shared
-            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}, {TABLE}_history{others}")
+            self.do(self.target, f"DROP TABLE IF EXISTS {TABLE}, {TABLE}_history{others} CASCADE")
             self.ever.clear()
             self._sync(mode)
         else:
@@ -250,7 +260,7 @@ class Telling:
             self._part(mode, wanted)
         except SyncError as error:
             self.refuse(error)
-            self.do(self.target, f"DROP TABLE {TABLE}")
+            self.do(self.target, f"DROP TABLE {TABLE} CASCADE")
             return
         assert self._mark() == before, "the mark has moved"
         assert self._part(mode, wanted).rows_written == 0, "the part differs"
@@ -303,19 +313,38 @@ class Telling:
         self.script.append(f"-- {receipt.reason}")
         assert self.pair.is_exact(TABLE), "the ends differ"
         self.script += [f"-- {event}" for event in receipt.events]
-        left = self._left_to_make(mode) if self.carries else []
-        assert not left, f"not carried: {left}"
+        if self.carries:
+            self._follow_views(receipt)
+            left = self._left_to_make(mode)
+            assert not left, f"not carried: {left}"
         if self.keeps_history:
             self.keys.add(key_of_versions(self.pair, TABLE))
             wrong = broken(self.pair, TABLE, one_key=len(self.keys) == 1)
             assert not wrong, f"the history is not whole: {wrong}"
+
+    def _follow_views(self, receipt: Receipt) -> None:
+        """See that the target's views say what the source's say, or that a run said why not."""
+        for event in receipt.events:
+            said = re.fullmatch(r"view (.*) (made|dropped|not carried: (.*))", event)
+            if said and said[3]:
+                self.told[said[1]] = said[3]
+            elif said:
+                self.told.pop(said[1], None)
+        synced = [TABLE, COMPANION][: 1 + self.accompanied]
+        wrong = [*views.unfollowed(self.pair, synced, self.told)]
+        assert not wrong, f"the views are not as on the source: {wrong}"
 
     def _left_to_make(self, mode: str) -> list[str]:
         """What the next run would make or drop besides rows."""
         options = self._options(mode)
         wanted = SyncMode.parse(options.pop("sync_mode"))
         planned = self.pair.engine().plan(table_of(TABLE, TABLE, wanted, options)).ddl
-        return [line for line in planned if not line.startswith("--")]
+        in_vain = tuple(RelationName.parse(name).as_sql for name in self.told)
+        return [
+            line
+            for line in planned
+            if not line.startswith("--") and not any(f"VIEW {name}" in line for name in in_vain)
+        ]
 
     def _receipt(self, **options: Any) -> Receipt:
         """What a run left that the table had to itself, or shared with one that never changes."""
@@ -421,6 +450,7 @@ def creation(story: Story) -> list[str]:
     key, by = ("id, part", f" PARTITION BY RANGE ({PART})") if story.partitioned else ("id", "")
     return [
         f"CREATE SCHEMA {SCHEMA}",
+        f"CREATE SCHEMA {BESIDE}",
         f"CREATE SEQUENCE {SCHEMA}.numbers",
         f"CREATE TABLE {COMPANION} AS SELECT 1 AS companion_id",
         f"ALTER TABLE {COMPANION} ADD PRIMARY KEY (companion_id)",

@@ -10,14 +10,8 @@ from sync_assets.engine.carry.calls import Database, read_database
 from sync_assets.engine.carry.decide import Decision, decide, may_be_there
 from sync_assets.engine.carry.objects import TableFacts, TableObject, read_objects
 from sync_assets.engine.carry.statements import create_view, drop_view, dropping, making
-from sync_assets.engine.carry.views import (
-    Known,
-    View,
-    ViewDecision,
-    decide_views,
-    read_known,
-    read_views,
-)
+from sync_assets.engine.carry.view_reading import View, read_views
+from sync_assets.engine.carry.views import Known, ViewDecision, decide_views, read_known
 from sync_assets.engine.context import Run
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.session import Connection, Cursor, transaction

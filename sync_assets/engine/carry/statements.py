@@ -10,7 +10,7 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.carry.decide import UNIQUE, Wanted
 from sync_assets.engine.carry.objects import SequenceValue
-from sync_assets.engine.carry.views import View
+from sync_assets.engine.carry.view_reading import View
 from sync_assets.engine.names import RelationName, object_name
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.state.carried import Carried

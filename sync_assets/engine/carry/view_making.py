@@ -12,7 +12,8 @@ from sync_assets.engine import errors
 from sync_assets.engine.carry.calls import Database
 from sync_assets.engine.carry.carrying import Carrying, above, first_below
 from sync_assets.engine.carry.statements import create_view, drop_view
-from sync_assets.engine.carry.views import Known, View, ViewDecision, read_known
+from sync_assets.engine.carry.view_reading import View, read_views
+from sync_assets.engine.carry.views import Known, ViewDecision, read_known
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import lock_ddl
 from sync_assets.engine.postgres.session import Cursor, transaction
@@ -69,23 +70,35 @@ class _Making:
             problem = self.drop(name)
             if problem is not None:
                 stays.add(name)
-                self._remember(name, made_again.get(name, ""), problem, stays=True)
+                as_before = self.known.made[name].made_as
+                self._remember(name, made_again.get(name, ""), problem, as_before)
             if problem is not None or name not in made_again:
                 told = f"not carried: {problem}" if problem else "dropped"
                 yield first_below(self.known.there[name], tables), f"view {name} {told}"
-        schemas = {*self.known.database.schemas}
+        schemas, made = {*self.known.database.schemas}, []
         for view in decision.make:
             if view.name in stays:
                 continue
             problem = self._make(view, schemas)
+            if problem is None:
+                made.append(view)
             told = f"not carried: {problem}" if problem else "made"
             yield first_below(view, tables), f"view {view.name} {told}"
+        there = read_views(self.cursor, [*self.carrying.tables]) if made else {}
+        for view in made:
+            self._remember(view.name, view.definition, None, there[view.name].definition)
+        yield from self._refuse(decision)
+
+    def _refuse(self, decision: ViewDecision) -> Iterator[tuple[RelationName, str]]:
+        """Tell of what cannot be made, the first time."""
+        tables = [*self.carrying.tables.values()]
         for view, why in decision.refused:
             if _is_news(self.known, view, why):
                 before = self.known.made.get(view.name)
-                stays_ = self.known.is_ours(view.name) and view.name not in decision.drop
-                definition = before.definition if before and stays_ else ""
-                self._remember(view.name, definition, why, stays=stays_)
+                if view.name in decision.drop or not self.known.is_ours(view.name):
+                    before = None
+                its = (before.definition, before.made_as) if before else ("", "")
+                self._remember(view.name, its[0], why, its[1])
                 yield first_below(view, tables), f"view {view.name} not carried: {why}"
 
     def drop(self, name: RelationName) -> str | None:
@@ -105,14 +118,13 @@ class _Making:
         else:
             schemas.add(view.name.schema)
         # What has nothing to do with the view is tried again by the next run.
-        if not isinstance(problem, errors.TransientError | errors.OutOfSpace):
-            self._remember(view.name, view.definition, problem.message if problem else None)
+        if problem and not isinstance(problem, errors.TransientError | errors.OutOfSpace):
+            self._remember(view.name, view.definition, problem.message)
         return problem.message if problem else None
 
     def _remember(
-        self, name: RelationName, definition: str, problem: str | None, *, stays: bool = False
+        self, name: RelationName, definition: str, problem: str | None, made_as: str = ""
     ) -> None:
-        made_as = name.name if stays or problem is None else ""
         carried.remember(self.cursor, name, Carried(Carry.VIEWS, "", definition, made_as, problem))
 
     def _attempt(self, statement: Composable) -> errors.SyncError | None:

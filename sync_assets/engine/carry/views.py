@@ -1,15 +1,15 @@
-"""Views above tables, read on either end, and what is to be made and dropped of them."""
+"""What is to be made and dropped of the views above tables."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from graphlib import TopologicalSorter
 
-from sync_assets.engine.carry.calls import CALLED, Calls, Database
+from sync_assets.engine.carry.calls import Database
 from sync_assets.engine.carry.decide import AT_INSERT, travelling
-from sync_assets.engine.carry.described import described
 from sync_assets.engine.carry.objects import TableFacts
+from sync_assets.engine.carry.view_reading import View, columns_in_order, read_views
 from sync_assets.engine.names import RelationName, parts_of
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.state import carried
@@ -18,110 +18,18 @@ from sync_assets.engine.table import Carry, Table, Trust
 
 
 @dataclass(frozen=True, slots=True)
-class View:
-    """A view on one end.
-
-    `definition` is what CREATE VIEW takes after the name, with every relation's schema. `reads` are the
-    relations that it names, with their columns, but for the server's own `catalogs`; `above` those of the
-    tables asked for that are below it, however far.
-    """
-
-    name: RelationName
-    definition: str
-    materialized: bool
-    above: frozenset[RelationName]
-    reads: Mapping[RelationName, frozenset[str]]
-    catalogs: tuple[str, ...]
-    calls: Calls
-
-
-# What pg_get_viewdef() leaves out are a view's options, WITH CHECK OPTION among them.
-_VIEWS = rf"""
-WITH RECURSIVE above AS (
-  SELECT c.oid AS below, c.oid
-  FROM unnest(%(schemas)s::text[], %(names)s::text[]) AS wanted (schema, name)
-  JOIN pg_namespace n ON n.nspname = wanted.schema
-  JOIN pg_class c ON c.relnamespace = n.oid AND c.relname = wanted.name
-  UNION
-  SELECT a.below, w.ev_class FROM above a
-  JOIN pg_depend d ON d.refclassid = 'pg_class'::regclass AND d.refobjid = a.oid
-    AND d.classid = 'pg_rewrite'::regclass
-  JOIN pg_rewrite w ON w.oid = d.objid AND w.ev_type = '1' AND w.ev_class <> a.oid
-), view AS (
-  SELECT a.oid, array_agg(format('%%I.%%I', n.nspname, c.relname)) AS above
-  FROM above a JOIN pg_class c ON c.oid = a.below JOIN pg_namespace n ON n.oid = c.relnamespace
-  WHERE a.oid <> a.below GROUP BY a.oid
-), calls AS (
-  SELECT d.objid AS rule, f.oid, e.extname::text AS extension
-  FROM view v JOIN pg_rewrite w ON w.ev_class = v.oid
-  JOIN pg_depend d ON d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-  {CALLED}
-  WHERE f.pronamespace <> 'information_schema'::regnamespace
-)
-SELECT n.nspname::text, c.relname::text,
-  'WITH (' || array_to_string(c.reloptions, ', ') || ') ' AS options, pg_get_viewdef(c.oid),
-  c.relkind = 'm', v.above,
-  (SELECT json_object_agg(relation, columns) FROM (
-     SELECT format('%%I.%%I', rn.nspname, r.relname) AS relation,
-       array_remove(array_agg(a.attname::text), NULL) AS columns
-     FROM pg_depend d JOIN pg_class r ON r.oid = d.refobjid
-     JOIN pg_namespace rn ON rn.oid = r.relnamespace
-     LEFT JOIN pg_attribute a ON a.attrelid = r.oid AND a.attnum = d.refobjsubid AND a.attnum > 0
-     WHERE d.classid = 'pg_rewrite'::regclass AND d.objid = w.oid
-       AND d.refclassid = 'pg_class'::regclass AND r.oid <> c.oid
-       AND rn.nspname <> 'information_schema'
-     GROUP BY 1) AS read),
-  -- Pinned, like functions of initdb's.
-  ARRAY(SELECT DISTINCT r.relname::text
-        FROM regexp_matches(w.ev_action::text, ':relid ([0-9]+)', 'g') AS found (id)
-        JOIN pg_class r ON r.oid = found.id[1]::oid AND r.relnamespace = 'pg_catalog'::regnamespace
-        ORDER BY 1),
-  ARRAY(SELECT DISTINCT f.oid::regprocedure::text FROM calls f
-        WHERE f.rule = w.oid AND f.extension IS NULL),
-  ARRAY(SELECT DISTINCT f.extension FROM calls f WHERE f.rule = w.oid AND f.extension IS NOT NULL),
-  ARRAY(SELECT DISTINCT f.proname::text
-        FROM regexp_matches(w.ev_action::text,
-          ':(?:funcid|opfuncid|aggfnoid|winfnoid) ([0-9]+)', 'g') AS found (id)
-        JOIN pg_proc f ON f.oid = found.id[1]::oid WHERE f.provolatile = 'v')
-FROM view v JOIN pg_class c ON c.oid = v.oid JOIN pg_namespace n ON n.oid = c.relnamespace
-JOIN pg_rewrite w ON w.ev_class = c.oid AND w.ev_type = '1'
-WHERE n.nspname NOT LIKE 'pg\_temp%%' AND NOT EXISTS (SELECT FROM pg_depend e
-  WHERE e.classid = 'pg_class'::regclass AND e.objid = c.oid AND e.deptype = 'e')
-ORDER BY 1, 2
-"""  # noqa: S608 - constants only
-
-
-def read_views(cursor: Cursor, relations: Collection[RelationName]) -> dict[RelationName, View]:
-    """The views above these relations, however far; raises SourceChanged."""
-    schemas, names = parts_of(relations)
-    found = described(cursor, _VIEWS, {"schemas": schemas, "names": names}, 3)
-    views = (
-        View(
-            RelationName(schema, name),
-            f"{options or ''}AS{text if text[:1].isspace() else ' ' + text}".rstrip().rstrip(";"),
-            materialized,
-            frozenset(map(RelationName.parse, above)),
-            {RelationName.parse(each): frozenset(its) for each, its in (reads or {}).items()},
-            tuple(catalogs),
-            Calls(tuple(functions), frozenset(extensions), frozenset(unstable)),
-        )
-        for schema, name, options, text, materialized, above, reads, catalogs, functions, extensions, unstable in found
-    )
-    return {view.name: view for view in views}
-
-
-@dataclass(frozen=True, slots=True)
 class Known:
     """What a target knows of views.
 
     `there` are those above the tables, `made` what runs remember, and `synced` the targets that have the
-    name of their source.
+    name of their source. `columns` are those in order of tables in which a view finds them by their places.
     """
 
     there: Mapping[RelationName, View]
     made: Mapping[RelationName, Carried]
     synced: frozenset[RelationName]
     database: Database
+    columns: Mapping[RelationName, Sequence[str]]
 
     def in_order(self) -> list[RelationName]:
         """The views that are there, each after those that it reads."""
@@ -136,12 +44,12 @@ class Known:
         return view.name in self.made and self.made[view.name].definition == view.definition
 
     def is_as(self, view: View) -> bool:
-        """Whether the target has a view, though its server may write it in other words."""
+        """Whether the target has a view: its server may write it in other words, which no hand changed."""
         there = self.there.get(view.name)
         if there is None or there.definition == view.definition:
             return there is not None
         ours = self.is_ours(view.name) and self.made[view.name].problem is None
-        return ours and self.is_of(view)
+        return ours and self.is_of(view) and self.made[view.name].made_as == there.definition
 
     def was_in_vain(self, name: RelationName, view: View | None = None) -> bool:
         """Whether making a view as it is now, or dropping one that is gone, failed less than a day ago."""
@@ -174,6 +82,7 @@ def read_known(
         {name: each for name, its in made.items() for each in its if each.kind is Carry.VIEWS},
         frozenset(RelationName(*each) for each in synced),
         database,
+        columns_in_order(cursor, {each for view in views.values() for each in view.by_place}),
     )
 
 
@@ -270,3 +179,7 @@ def _against(
             missing = sorted(columns - travelling(table, sources[name]))
             if missing:
                 yield f"the column {missing[0]} of {name} does not travel"
+    yield from view.differs
+    for name, places in view.by_place.items():
+        if known.columns.get(name, places)[: len(places)] != places:
+            yield f"it names columns of {name} by their places, which are others on the target"

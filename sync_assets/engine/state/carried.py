@@ -14,6 +14,7 @@ from sync_assets.engine.table import Carry
 class Carried:
     """An object of the source's, by kind and name: what it was, and its name on the target.
 
+    A view has the same name there: `made_as` is its definition, as the target's server writes it.
     `problem` says why it is not there; `is_recent` that this was found less than a day ago.
     """
 

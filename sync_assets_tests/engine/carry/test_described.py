@@ -6,7 +6,7 @@ import pytest
 
 from sync_assets.engine import RelationName
 from sync_assets.engine.carry.objects import read_objects
-from sync_assets.engine.carry.views import read_views
+from sync_assets.engine.carry.view_reading import read_views
 from sync_assets.engine.errors import SourceChanged
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import Connect, both_ways

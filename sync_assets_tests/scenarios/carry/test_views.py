@@ -160,6 +160,31 @@ REFUSED: dict[str, tuple[Sequence[str], dict[str, Any], str]] = {
         {},
         "it reads pg_authid, a catalog of the server's",
     ),
+    "whole rows": (
+        ["CREATE VIEW v AS SELECT to_jsonb(o) AS o FROM orders o"],
+        {},
+        "it takes whole rows of public.orders, which have other columns on the target",
+    ),
+    "a row's type": (
+        ["CREATE VIEW v AS SELECT id, NULL::orders AS none FROM orders"],
+        {},
+        "it takes whole rows of public.orders, which have other columns on the target",
+    ),
+    "columns of a join by their places": (
+        [
+            (
+                'CREATE VIEW v AS SELECT e FROM (orders AS "(o \\" CROSS JOIN orders AS p)'
+                ' AS "j (," ("a)", b, c, d, e)'
+            )
+        ],
+        {},
+        "it names the columns of a join by their places, which are others on the target",
+    ),
+    "a table without its partitions": (
+        ["CREATE VIEW v AS SELECT id FROM ONLY orders"],
+        {},
+        "it reads ONLY public.orders, which may have partitions on one end alone",
+    ),
     "a table of another name": (
         ["CREATE VIEW v AS SELECT noted FROM orders"],
         {"target": RelationName("public", "replica")},
@@ -178,6 +203,30 @@ def test_a_view_that_cannot_be_carried_is_told_once_with_its_reason(
     assert sync(pair, ["orders"], **options) == {told}
     pair.source("INSERT INTO orders VALUES (1, 1, 1, 'new')")
     assert sync(pair, ["orders"], **options) == set()
+
+
+BY_PLACE = "CREATE VIEW v AS SELECT x.c FROM orders AS x (a, b, c, d)"
+
+
+def test_a_view_finds_columns_by_their_places_while_these_are_the_same(pair: Pair) -> None:
+    pair.source(*SHOP[:1], BY_PLACE, SHOP[3])
+    assert sync(pair, ["orders"]) == {"view public.v made"}
+    assert rows(pair, "v")
+    pair.source(
+        "DROP VIEW v",
+        "ALTER TABLE orders DROP amount",
+        "ALTER TABLE orders ADD amount numeric",
+        "UPDATE orders SET amount = 2 * id",
+        BY_PLACE.replace("x.c", "x.d"),
+    )
+    moved = "it names columns of public.orders by their places, which are others on the target"
+    assert sync(pair, ["orders"]) == {
+        "view public.v dropped",
+        f"view public.v not carried: {moved}",
+    }
+    pair.target("DROP TABLE orders")
+    assert sync(pair, ["orders"]) == {"view public.v made"}
+    assert rows(pair, "v")
 
 
 def test_code_of_a_source_that_is_trusted_runs_if_the_target_has_it(pair: Pair) -> None:
@@ -225,6 +274,25 @@ def test_what_somebody_built_on_a_view_or_under_its_name_stays(pair: Pair) -> No
     pair.target("DROP VIEW own")
     assert "view report.sums made" in sync(pair, full_refresh=True)
     assert rows(pair, "report.sums")
+
+
+CHANGED_THERE = {
+    "another definition": "CREATE OR REPLACE VIEW report.names AS SELECT name FROM customers LIMIT 1",
+    "gone": "DROP VIEW report.names",
+    "another option": "ALTER VIEW report.names SET (security_barrier)",
+    "another name of a column below": "ALTER TABLE customers RENAME name TO kept",
+}
+
+
+@pytest.mark.parametrize("statement", CHANGED_THERE.values(), ids=CHANGED_THERE)
+def test_a_view_that_a_hand_changed_on_the_target_is_made_again(pair: Pair, statement: str) -> None:
+    pair.source(*SHOP)
+    sync(pair)
+    pair.target(statement)
+    assert "view report.names made" in sync(pair)
+    assert pair.target(VIEWS) == pair.source(VIEWS)
+    assert rows(pair, "report.names")
+    assert sync(pair) == set()
 
 
 def test_a_plan_shows_the_statements(pair: Pair) -> None:
