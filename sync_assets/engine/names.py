@@ -198,18 +198,19 @@ class PartitionOf:
     @property
     def bound(self) -> str:
         """The partition's bound, as the catalog writes it."""
-        return f"FOR VALUES IN ({self._literal})"
+        return f"FOR VALUES IN ({self.literal})"
 
     def is_within(self, bound: str) -> bool:
         """Whether another's bound takes this value among others."""
-        return bound != self.bound and self._literal in re.findall(r"'(?:[^']|'')*'|NULL", bound)
+        return bound != self.bound and self.literal in re.findall(r"'(?:[^']|'')*'|NULL", bound)
 
     @property
     def default(self) -> str:
         """The default of its column, as the catalog writes it."""
-        return f"{self._literal}::text"
+        return f"{self.literal}::text"
 
     @property
-    def _literal(self) -> str:
+    def literal(self) -> str:
+        """The value, as SQL has it where backslashes are themselves."""
         value = self.value.replace("'", "''")
         return f"'{value}'"

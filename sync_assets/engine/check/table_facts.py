@@ -15,7 +15,11 @@ from sync_assets.engine.merge.interference import Actor, read_actors
 from sync_assets.engine.merge.uniques import Unique, besides_key, read_uniques
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.catalog import read_relation
-from sync_assets.engine.postgres.partitions import Partitioned, read_partitioned
+from sync_assets.engine.postgres.partitions import (
+    Partitioned,
+    read_partitioned,
+    with_default,
+)
 from sync_assets.engine.postgres.relation import Key, Relation
 from sync_assets.engine.postgres.session import Cursor, row, rows
 from sync_assets.engine.postgres.types import read_types
@@ -176,7 +180,8 @@ def read_target(cursor: Cursor, table: Table) -> TargetTable:
     name, history = table.target, table.history_table
     found = rows(cursor, _RIGHTS_ON_HISTORY, (history.schema, history.name)) if history else []
     lacks = tuple(found[0][0]) if found else ()
-    whole = read_partitioned(cursor, [table.whole]).get(table.whole)
+    wholes = read_partitioned(cursor, [table.whole])
+    whole = with_default(cursor, wholes, {name: table.partition_of}).get(table.whole)
     return dataclasses.replace(_read_target(cursor, name), history_lacks=lacks, whole=whole)
 
 

@@ -13,6 +13,7 @@ from sync_assets.engine import errors
 from sync_assets.engine.layout import alteration, remedies
 from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.keys import choose_key, key_on_target
+from sync_assets.engine.layout.our_columns import deleted_column_of, lacking, require_own_names
 from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import quoted
 from sync_assets.engine.postgres.relation import Column, Key, Relation
@@ -20,7 +21,6 @@ from sync_assets.engine.postgres.types import UserType
 from sync_assets.engine.table import Deletes, Table
 
 MOST_COLUMNS = 1600
-SYSTEM_COLUMNS = ("ctid", "xmin", "cmin", "xmax", "cmax", "tableoid")
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,7 +84,7 @@ def fit(
 
     Raises SchemaConflict, UnusableKey or ConfigurationError.
     """
-    _require_own_names(table, source)
+    require_own_names(table, source)
     key = choose_key(table, source, target)
     if key is None:
         _require_no_key_needed(table)
@@ -93,6 +93,8 @@ def fit(
             f"{table.source} has {len(source.columns)} columns, which leaves no room for ours",
             remedy=f"PostgreSQL allows {MOST_COLUMNS} columns in a table.",
         )
+    if pattern is not None:
+        lacking(table, pattern)
     if target is None:
         return _new(table, source, key, pattern)
     if target.kind not in "rp":
@@ -107,21 +109,15 @@ def fit(
             fields.append(added[-1])
         elif not there.generated:
             fields.append(_as_on_target(there, column))
-    deleted_column, adds_deleted = _deleted_column(table, source, target)
-    ours = []
-    if _lacks(table, target, table.xmin_column, "xmin_column", "bigint"):
-        ours.append((table.xmin_column, "bigint"))
-    if adds_deleted and deleted_column:
-        ours.append((deleted_column, TIME))
     return Layout(
         creates=False,
         fields=tuple(fields),
         key=key_on_target(table, key, source, target) if key else None,
         added=tuple(added),
-        deleted_column=deleted_column,
+        deleted_column=deleted_column_of(table, source, target),
         alterations=(
             *(_addition(target, f.name, f.type, f.collation) for f in added),
-            *(_addition(target, name, type_) for name, type_ in ours),
+            *(_addition(target, name, type_) for name, type_ in lacking(table, target)),
         ),
     )
 
@@ -162,27 +158,6 @@ def _require_no_key_needed(table: Table) -> None:
             raise errors.UnusableKey(
                 f"{table.source} has no key, and rows without one cannot {what}",
                 remedy=f"Name the columns that identify a row: key: [id]; or leave {option} out.",
-            )
-
-
-def _require_own_names(table: Table, source: Relation) -> None:
-    ours = {"xmin_column": table.xmin_column}
-    if table.deletes is Deletes.SOFT:
-        ours["deleted_column"] = table.deleted_column
-    if table.partition_of is not None:
-        ours["partition_of"] = table.partition_of.column
-    for option, name in ours.items():
-        if name in SYSTEM_COLUMNS or [*ours.values()].count(name) > 1:
-            raise errors.ConfigurationError(
-                f"{option} names the column {name!r}, which every table of PostgreSQL's has"
-                if name in SYSTEM_COLUMNS
-                else f"{' and '.join(ours)} name one column, {name!r}",
-                remedy=f"Give it another name: {option}: …",
-            )
-        if source.column(name):
-            raise errors.ConfigurationError(
-                f"{table.source} has a column {name!r} of its own",
-                remedy=f"Give ours another name: {option}: …",
             )
 
 
@@ -270,31 +245,3 @@ def _problems(column: Column, there: Column, key: Key | None) -> Iterator[tuple[
             f"column {column.name!r} {problem}, which may not hold every value",
             remedies.retyped(there, column),
         )
-
-
-def _lacks(table: Table, target: Relation, name: str, option: str, type_: str) -> bool:
-    """Whether the target lacks a column of ours; raises SchemaConflict where it is another's."""
-    there = target.column(name)
-    if there is not None and there.type != type_:
-        raise errors.SchemaConflict(
-            f"column {name!r} of {table.target} is {there.type}, not {type_}",
-            remedy=f"Give ours another name: {option}: …",
-        )
-    return there is None
-
-
-TIME = "timestamp with time zone"
-"""The type of the column that says when a row was found to be gone."""
-
-
-def _deleted_column(table: Table, source: Relation, target: Relation) -> tuple[str | None, bool]:
-    """The column that marks deleted rows, and whether it must be added.
-
-    Marks that an earlier `deletes: soft` left are cleared when their row returns.
-    """
-    name = table.deleted_column
-    if table.deletes is Deletes.SOFT:
-        return name, _lacks(table, target, name, "deleted_column", TIME)
-    there = target.column(name)
-    left = there is not None and there.type == TIME and source.column(name) is None
-    return name if left else None, False

@@ -19,7 +19,8 @@ from sync_assets.engine.layout.alteration import (
     set_default,
     set_type,
 )
-from sync_assets.engine.layout.layout import TIME, Field, Layout
+from sync_assets.engine.layout.layout import Field, Layout
+from sync_assets.engine.layout.our_columns import TIME, XID
 from sync_assets.engine.layout.remedies import agreed
 from sync_assets.engine.layout.widening import holds
 from sync_assets.engine.names import PartitionOf, RelationName, object_name, quoted
@@ -64,7 +65,7 @@ def columns_of(
     there = [*layout.fields, Field(part.column, TEXT, None, not_null=True)]
     if target is not None:
         there = [*fields_of(target), *layout.added]
-    ours = [Field(table.xmin_column, "bigint", None, not_null=False)]
+    ours = [Field(table.xmin_column, XID, None, not_null=False)]
     if layout.deleted_column:
         ours.append(Field(layout.deleted_column, TIME, None, not_null=False))
     return tuple({each.name: each for each in (*there, *ours)}.values())
@@ -115,9 +116,12 @@ def joining(
     own = tuple(each for each in columns if each.name != part.column)
     if whole.relation is not None:
         _require_list(part, whole.relation, whole)
-        _require_nullable(part, target, own, whole.relation)
-    if not is_joined(part, target, whole):
+    joined = is_joined(part, target, whole)
+    if not joined:
         _require_joinable(part, target, own, whole)
+    if whole.relation is not None:
+        _require_nullable(part, target, own, whole.relation)
+    if not joined:
         return tuple(_joining(part, target, columns, whole))
     if whole.defaults.get(target) == part.default:
         return ()
@@ -216,6 +220,14 @@ def _require_joinable(
     relation = whole.relation
     if relation is None:
         return
+    if part.value in whole.in_default:
+        (default,) = (other for other, bound in whole.bounds.items() if bound == "DEFAULT")
+        raise errors.SchemaConflict(
+            f"{default}, the default partition of {part.table}, holds rows of {part.value!r}, which"
+            f" {target} is to hold",
+            remedy="Delete them; a run brings what the source has: "  # noqa: S608 - to be read
+            f"DELETE FROM {default.as_sql} WHERE {quoted(part.column)} = {part.literal};",
+        )
     for other, bound in whole.bounds.items():
         if bound == part.bound:
             raise errors.SchemaConflict(
@@ -248,7 +260,7 @@ def _require_nullable(
             raise errors.SchemaConflict(
                 f"column {column.name!r} of {part.table} is NOT NULL, and in {target} it is not",
                 remedy=f"Let it be NULL: ALTER TABLE {part.table.as_sql} ALTER COLUMN "
-                f"{quoted(column.name)} DROP NOT NULL;",
+                f"{quoted(column.name)} DROP IDENTITY IF EXISTS, ALTER COLUMN {quoted(column.name)} DROP NOT NULL;",
             )
 
 

@@ -17,7 +17,11 @@ from sync_assets.engine.plan.plan import Part, Plan
 from sync_assets.engine.plan.reads import Basis, plan_changes, plan_part, plan_since
 from sync_assets.engine.plan.unchanged import SEVERAL, without_unchanged
 from sync_assets.engine.postgres import catalog
-from sync_assets.engine.postgres.partitions import Partitioned, read_partitioned
+from sync_assets.engine.postgres.partitions import (
+    Partitioned,
+    read_partitioned,
+    with_default,
+)
 from sync_assets.engine.postgres.relation import Relation
 from sync_assets.engine.postgres.session import transaction
 from sync_assets.engine.snapshot.identity import require_two_tables
@@ -76,7 +80,9 @@ def _bases(
     seen = list(zip(tables, views, strict=True))
     with transaction(work.target) as cursor:
         there = catalog.read_relations(cursor, (table.target for table in tables))
+        parts = {table.target: table.partition_of for table in tables}
         wholes = read_partitioned(cursor, (table.whole for table in tables))
+        wholes = with_default(cursor, wholes, parts)
         for table, view in seen:
             require_two_tables(cursor, table, view, there.get(table.target))
     bases = []

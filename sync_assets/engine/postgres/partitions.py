@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 
-from sync_assets.engine.names import RelationName, parts_of
+from psycopg2.sql import SQL, Identifier
+
+from sync_assets.engine.names import PartitionOf, RelationName, parts_of
 from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.relation import Relation
-from sync_assets.engine.postgres.session import Cursor, rows
+from sync_assets.engine.postgres.session import Cursor, row, rows
 
 
 @dataclass(frozen=True, slots=True)
@@ -18,7 +21,8 @@ class Partitioned:
     `bounds` says of each partition what it takes, as in FOR VALUES IN ('eu'), `defaults` what the column
     by which it is told has in rows that name none. `detaching` is one that DETACH … CONCURRENTLY has not
     taken out to the end. `above` is what it is a partition of itself, `checks`
-    are the names of the constraints that a partition must have, too.
+    are the names of the constraints that a partition must have, too; `in_default` the values, of those that
+    partitions are to be made for, that rows of the default partition have.
     """
 
     name: RelationName
@@ -31,6 +35,7 @@ class Partitioned:
     detaching: RelationName | None = None
     above: RelationName | None = None
     checks: tuple[str, ...] = ()
+    in_default: frozenset[str] = frozenset()
 
 
 _PARTITIONED = """
@@ -83,6 +88,39 @@ def read_partitioned(
             tuple(checks),
         )
     return found
+
+
+def with_default(
+    cursor: Cursor,
+    wholes: Mapping[RelationName | None, Partitioned],
+    parts: Mapping[RelationName, PartitionOf | None],
+) -> dict[RelationName | None, Partitioned]:
+    """Those tables, with what default partitions hold of the values of targets that are no partitions yet.
+
+    ATTACH PARTITION would look for that, too, once all rows are there: the manual, "ALTER TABLE".
+    https://www.postgresql.org/docs/current/sql-altertable.html
+    """
+    known = dict(wholes)
+    for target, part in parts.items():
+        whole = known.get(part.table) if part else None
+        if part is None or whole is None or target in whole.bounds:
+            continue
+        default = next((name for name, bound in whole.bounds.items() if bound == "DEFAULT"), None)
+        told = whole.relation.column(part.column) if whole.relation else None
+        if default is None or told is None:
+            continue
+        if _holds(cursor, default, part):
+            held = whole.in_default | {part.value}
+            known[part.table] = dataclasses.replace(whole, in_default=held)
+    return known
+
+
+def _holds(cursor: Cursor, default: RelationName, part: PartitionOf) -> bool:
+    (may,) = row(cursor, "SELECT has_table_privilege(%s, 'SELECT')", (default.as_sql,))
+    holds = SQL("SELECT EXISTS (SELECT FROM {} WHERE {}::pg_catalog.text = %s)").format(
+        Identifier(default.schema, default.name), Identifier(part.column)
+    )
+    return bool(may and row(cursor, holds, (part.value,))[0])
 
 
 def ancestors(cursor: Cursor, name: RelationName) -> list[RelationName]:

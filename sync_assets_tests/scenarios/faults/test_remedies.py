@@ -282,7 +282,12 @@ RUN_BY = {
     " created.": PARTITIONED,
     "Name another table in partition_of, to be created; or rename this one: ALTER TABLE {} RENAME TO"
     " {};": PARTITIONED,
-    "Let it be NULL: ALTER TABLE {} ALTER COLUMN {} DROP NOT NULL;": PARTITIONED,
+    "Let it be NULL: ALTER TABLE {} ALTER COLUMN {} DROP IDENTITY IF EXISTS, ALTER COLUMN {} DROP NOT NULL;": (
+        PARTITIONED
+    ),
+    "Let it be that: ALTER TABLE {} {}; or give ours another name: {}: …": (
+        "test_a_column_that_cannot_be_ours_in_all_is_refused_until_it_can"
+    ),
     "Let it hold them: ALTER TABLE {} {};": "test_types_that_have_nothing_in_common_meet_as_text",
     "ALTER EVENT TRIGGER {} DISABLE;": "test_an_event_trigger_that_sees_ddl_is_a_note",
     "ALTER ROLE {} IN DATABASE {} SET default_transaction_read_only = off;": (

@@ -326,9 +326,21 @@ REFUSED = {
         [WHOLE.replace("region text", "region text, n integer NOT NULL")],
         "'n' of public",
     ),
+    "an identity column": (
+        [WHOLE.replace("region text", "region text, n integer GENERATED ALWAYS AS IDENTITY")],
+        "'n' of public",
+    ),
     "a primary key": (
         [WHOLE.replace("region text", "region text, PRIMARY KEY (region, id)")],
         "primary",
+    ),
+    "a default partition with its rows": (
+        [
+            WHOLE,
+            """CREATE TABLE "the rest" PARTITION OF orders DEFAULT""",
+            "INSERT INTO orders VALUES (1, 'eu', 1, 'eu'), (2, 'us', 1, 'us')",
+        ],
+        "the rest, the default partition of public.orders, holds rows of 'eu'",
     ),
 }
 
@@ -341,10 +353,42 @@ def test_a_table_that_cannot_take_it_is_refused_before_a_row_is_read(pair: Pair,
     with pytest.raises(errors.SchemaConflict, match=said) as refused:
         synced(pair, "eu")
     assert pair.target("SELECT to_regclass('orders_eu')") == [(None,)]
-    for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
+    for statement in re.findall(r"(?:ALTER TABLE|DELETE FROM) [^;]+;", str(refused.value.remedy)):
         pair.target(statement)
     synced(pair, "eu")
+    pair.target("DELETE FROM orders WHERE region = 'us'")
     assert there(pair, "eu")
+
+
+OURS = {
+    "xmin_column": ["source_xmin integer", "source_xmin numeric", "source_xmin date DEFAULT now()"],
+    "deleted_column": ["deleted_at date", "deleted_at timestamptz(0)", "deleted_at text"],
+}
+COLUMNS = [(option, column) for option, columns in OURS.items() for column in columns]
+
+
+@pytest.mark.parametrize("was_there", [True, False])
+@pytest.mark.parametrize(("option", "column"), COLUMNS)
+def test_a_column_that_cannot_be_ours_in_all_is_refused_until_it_can(
+    pair: Pair, option: str, column: str, was_there: bool
+) -> None:
+    made(pair, "eu")
+    if was_there:
+        synced(pair, "eu", deletes="soft", partition_of=None)
+    whole = WHOLE.replace(" source_xmin bigint,", "").replace("id integer", f"id integer, {column}")
+    pair.target(whole)
+    with pytest.raises(errors.SchemaConflict, match=r"of public\.orders is") as refused:
+        synced(pair, "eu", deletes="soft")
+    assert f"{option}: …" in str(refused.value.remedy)
+    if not was_there:
+        synced(pair, "eu", deletes="soft", **{option: "ours"})
+        pair.target("DROP TABLE orders", whole)
+    for statement in re.findall(r"ALTER TABLE [^;]+;", str(refused.value.remedy)):
+        pair.target(statement)
+    for _ in range(2):
+        synced(pair, "eu", deletes="soft")
+        assert there(pair, "eu")
+        pair.source("UPDATE eu.orders SET v = v || '.'")
 
 
 def test_a_value_is_one_partitions_alone_and_stays_that_until_it_is_taken_out(pair: Pair) -> None:
