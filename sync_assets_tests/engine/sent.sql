@@ -604,15 +604,6 @@ SELECT pg_catalog.format_type(atttypid, atttypmod)
   WHERE attrelid = %s::pg_catalog.regclass AND attname = %s
 
 
--- merge.alter.lock_wholes
-
-LOCK TABLE ONLY "shop"."all_orders" IN ACCESS SHARE MODE
-
-SELECT pg_advisory_xact_lock(%s)
-
-SELECT to_regclass(%s) IS NOT NULL
-
-
 -- merge.collisions._make_way
 
 WITH removed AS (DELETE
@@ -861,6 +852,11 @@ INSERT INTO "sync_assets"."keys_by_page_<digest>" SELECT "sync_assets.leaf" AS l
   WHERE false) AS s GROUP BY "sync_assets.leaf", "sync_assets.page"
 
 
+-- merge.merge._lock_whole
+
+LOCK TABLE ONLY "shop"."all_orders" IN ACCESS SHARE MODE
+
+
 -- merge.merge._merge, only on 15
 
 SAVEPOINT collision;
@@ -1067,6 +1063,13 @@ SELECT candidate
 LOCK TABLE "shop"."lines" IN SHARE ROW EXCLUSIVE MODE
 
 LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE
+
+
+-- merge.merge.lock_wholes
+
+SELECT pg_advisory_xact_lock(%s)
+
+SELECT to_regclass(%s) IS NOT NULL
 
 
 -- merge.merge.merge_rows

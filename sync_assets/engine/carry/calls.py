@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from sync_assets.engine.postgres.session import Cursor, row
-from sync_assets.engine.table import Trust
+from sync_assets.engine.table import Table, Trust
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,14 +21,15 @@ class Database:
 # Below 16384 are oids that initdb gave (FirstNormalObjectId, src/include/access/transam.h).
 _DATABASE = """
 SELECT ARRAY(SELECT extname::text FROM pg_extension), ARRAY(SELECT nspname::text FROM pg_namespace),
-  ARRAY(SELECT f.oid::regprocedure::text FROM pg_proc f WHERE f.oid >= 16384 AND NOT EXISTS
+  ARRAY(SELECT f.oid::regprocedure::text FROM pg_proc f WHERE %s AND f.oid >= 16384 AND NOT EXISTS
     (SELECT FROM pg_depend e WHERE e.classid = 'pg_proc'::regclass AND e.objid = f.oid AND e.deptype = 'e'))
 """
 
 
-def read_database(cursor: Cursor) -> Database:
-    """What there is, as far as carried expressions may need it."""
-    return Database(*map(frozenset, row(cursor, _DATABASE)))
+def read_database(cursor: Cursor, tables: Iterable[Table]) -> Database:
+    """What there is, as far as what these tables carry may need it: functions only where one is trusted."""
+    trusts = any(table.trust is Trust.SOURCE for table in tables)
+    return Database(*map(frozenset, row(cursor, _DATABASE, (trusts,))))
 
 
 # What initdb has made is pinned: pg_depend does not name it.

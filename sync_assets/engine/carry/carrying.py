@@ -57,7 +57,8 @@ class Carrying:
             made = carried.recall(cursor, self.tables)
             chosen = [name for name in self.tables if made[name] or not where_made]
             there = read_objects(cursor, chosen) if chosen else {}
-            database = read_database(cursor) if chosen else Database()
+            tables = [self.tables[name] for name in chosen]
+            database = read_database(cursor, tables) if chosen else Database()
         for name in chosen:
             table = self.tables[name]
             decision = self.decide(table, there.get(name), database, made[name])
@@ -79,7 +80,7 @@ def not_carried(
     """
     chosen = {table.target: table for table in tables if table.carry}
     sources = read_objects(source, [each.source for each in chosen.values()])
-    database = read_database(target)
+    database = read_database(target, chosen.values())
     there, made = read_objects(target, chosen), carried.recall(target, chosen)
     if above(chosen.values()):
         yield from _views_not_carried(source, target, [*chosen.values()], sources)
@@ -129,7 +130,7 @@ def _look_at_views(
     targets = [table.target for table in tables if Carry.VIEWS in table.carry]
     roots = {*above(tables)}
     views = {name: view for name, view in views.items() if view.above & roots}
-    known = read_known(cursor, targets, views, read_database(cursor))
+    known = read_known(cursor, targets, views, read_database(cursor, tables))
     known = dataclasses.replace(known, synced=known.synced | coming)
     by_source = {table.source: table for table in tables}
     return known, decide_views(by_source, sources, views, known, again=again)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable
 
 import psycopg2
 import psycopg2.extensions
@@ -11,7 +10,6 @@ from psycopg2.sql import SQL, Composable, Identifier
 
 from sync_assets.engine import errors
 from sync_assets.engine.layout.alteration import Alteration, Narrowing, drop_column
-from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.layout.partition import fields_of, joining
 from sync_assets.engine.layout.remedies import assigns
 from sync_assets.engine.layout.widening import holds
@@ -21,7 +19,7 @@ from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.equality import same_key
-from sync_assets.engine.postgres.lock import advisory_key, lock_ddl, lock_with_partitions
+from sync_assets.engine.postgres.lock import lock_ddl
 from sync_assets.engine.postgres.partitions import ancestors, default_of, read_partitioned
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, row
@@ -223,31 +221,6 @@ def _joined(plan: Plan, key: Key, through: Composable) -> Composable:
     )
     theirs = (SQL("s.{}").format(Identifier(column)) for column in key.columns)
     return same_key(ours, key.operators, theirs)
-
-
-def lock_wholes(cursor: Cursor, plans: Iterable[Plan]) -> None:
-    """Lock the tables of many sources, before any of their partitions: for us alone where one alters it.
-
-    Whoever reads such a table locks it first and its partitions then; so does every run, and none waits
-    for another in a circle.
-    """
-    wholes: dict[RelationName, list[Layout]] = {}
-    for plan in plans:
-        if plan.table.whole is not None:
-            wholes.setdefault(plan.table.whole, []).append(plan.layout)
-    for whole, layouts in sorted(wholes.items()):
-        altered = any(layout.alters for layout in layouts)
-        if altered:
-            # It may have to be made, and there is nothing to lock yet.
-            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(whole),))
-        if not row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (whole.as_sql,))[0]:
-            continue
-        if any(layout.alterations and not layout.creates for layout in layouts):
-            lock_with_partitions(cursor, whole)
-        else:
-            mode = "ACCESS EXCLUSIVE" if altered else "ACCESS SHARE"
-            statement = SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE")
-            cursor.execute(statement.format(identifiers.relation(whole)))
 
 
 def require_as_planned(cursor: Cursor, plan: Plan) -> None:

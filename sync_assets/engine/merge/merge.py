@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass
 
+import psycopg2
 import psycopg2.errors
 from psycopg2.sql import SQL, Identifier
 
 from sync_assets.engine import errors
+from sync_assets.engine.layout.layout import Layout
 from sync_assets.engine.load.staging import Staging, constraint_name
 from sync_assets.engine.merge import alter, interference, merge_statements
 from sync_assets.engine.merge.collisions import COLLIDED, StillThere, Written, read_scene, settle
@@ -16,6 +19,7 @@ from sync_assets.engine.names import RelationName
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres import identifiers
 from sync_assets.engine.postgres.catalog import read_storage
+from sync_assets.engine.postgres.lock import advisory_key, lock_with_partitions
 from sync_assets.engine.postgres.relation import Key
 from sync_assets.engine.postgres.session import Cursor, pinned, row
 
@@ -87,6 +91,37 @@ def free_name(cursor: Cursor, schema: str, wanted: str, *, statistics: bool = Fa
         {"wanted": wanted, "schema": schema},
     )
     return str(name)
+
+
+def lock_wholes(cursor: Cursor, plans: Iterable[Plan]) -> None:
+    """Lock the tables of many sources, before any of their partitions: for us alone where one alters it.
+
+    Whoever reads such a table locks it first and its partitions then; so does every run, and none waits
+    for another in a circle.
+    """
+    wholes: dict[RelationName, list[Layout]] = {}
+    for plan in plans:
+        if plan.table.whole is not None:
+            wholes.setdefault(plan.table.whole, []).append(plan.layout)
+    for whole, layouts in sorted(wholes.items()):
+        if any(layout.alters for layout in layouts):
+            # It may have to be made, and there is nothing to lock yet.
+            cursor.execute("SELECT pg_advisory_xact_lock(%s)", (advisory_key(whole),))
+            if not row(cursor, "SELECT to_regclass(%s) IS NOT NULL", (whole.as_sql,))[0]:
+                continue
+        _lock_whole(cursor, whole, layouts)
+
+
+def _lock_whole(cursor: Cursor, whole: RelationName, layouts: Collection[Layout]) -> None:
+    if any(layout.alterations and not layout.creates for layout in layouts):
+        lock_with_partitions(cursor, whole)
+        return
+    mode = "ACCESS EXCLUSIVE" if any(layout.alters for layout in layouts) else "ACCESS SHARE"
+    statement = SQL(f"LOCK TABLE ONLY {{}} IN {mode} MODE")
+    try:
+        cursor.execute(statement.format(identifiers.relation(whole)))
+    except (psycopg2.errors.UndefinedTable, psycopg2.errors.InvalidSchemaName):
+        raise errors.ConcurrentRun(f"{whole} is gone by now", remedy="Run it again.") from None
 
 
 def lock_target(cursor: Cursor, plan: Plan, expected_storage: str | None) -> None:

@@ -14,7 +14,6 @@ from sync_assets.engine.merge import (
     merge,
     merge_statements,
 )
-from sync_assets.engine.merge.alter import lock_wholes
 from sync_assets.engine.merge.collisions import StillThere, Written
 from sync_assets.engine.merge.deletes import Removed
 from sync_assets.engine.merge.foreign_keys import (
@@ -40,7 +39,7 @@ def publish_rows(
     `still_there` asks the source for rows that are in the way. Raises DeleteGuard, SchemaConflict
     or ConcurrentRun, after which the caller rolls back.
     """
-    lock_wholes(cursor, (staged.plan for staged in group))
+    merge.lock_wholes(cursor, (staged.plan for staged in group))
     merged: dict[RelationName, Merged] = {}
     there: dict[RelationName, Staged] = {}
     for staged in group:

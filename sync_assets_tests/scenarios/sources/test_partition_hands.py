@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 
@@ -10,6 +11,9 @@ import psycopg2
 import pytest
 
 from sync_assets.engine import PartitionOf, RelationName, errors
+from sync_assets.engine.merge import merge
+from sync_assets.engine.plan.plan import Plan
+from sync_assets.engine.postgres.session import Cursor
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets_tests.fixtures.pair import Pair, eventually, let_backslashes_escape
 from sync_assets_tests.fixtures.servers import both_ways
@@ -192,6 +196,27 @@ def test_a_partition_that_is_half_out_waits_and_nobody_gains_a_column_meanwhile(
     for region in ("us", "eu"):
         synced(pair, region)
     assert there(pair, "eu", "us")
+
+
+def test_a_table_of_all_that_goes_while_a_run_reads_has_it_run_again(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    made(pair, "eu")
+    synced(pair, "eu")
+    pair.source("INSERT INTO eu.orders VALUES (5, 'five')")
+
+    lock_wholes = merge.lock_wholes
+
+    def late(cursor: Cursor, plans: Iterable[Plan]) -> None:
+        pair.target("ALTER TABLE orders DETACH PARTITION orders_eu", "DROP TABLE orders")
+        lock_wholes(cursor, plans)
+
+    with monkeypatch.context() as context:
+        context.setattr(merge, "lock_wholes", late)
+        with pytest.raises(errors.ConcurrentRun, match="gone"):
+            synced(pair, "eu")
+    assert synced(pair, "eu").rows_inserted == 1
+    assert there(pair, "eu")
 
 
 def test_who_reads_a_partition_and_then_all_is_not_caught_in_a_circle(pair: Pair) -> None:
