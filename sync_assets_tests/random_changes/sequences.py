@@ -162,6 +162,7 @@ class Story:
     steps: tuple[Operation | Sync, ...]
     carries: bool = False
     shared: bool = False
+    masked: bool = False
 
 
 Choice = str | tuple[str, str | None]
@@ -195,16 +196,18 @@ def _choices(*, partitioned: bool, calm: bool) -> Sequence[Choice]:
     return (*_SYNCS, *(*anywhere, *COLUMNS) * 2, *own, *rare * 2, *rarest * 2, *[AGAIN] * 12)
 
 
-def stories(*, carries: bool = False, shared: bool = False) -> st.SearchStrategy[Story]:
+def stories(
+    *, carries: bool = False, shared: bool = False, masked: bool = False
+) -> st.SearchStrategy[Story]:
     """Stories of some twenty steps, a third of them of a partitioned table.
 
     In every fourth the columns stay what they are, so that tables put aside fit later. Where the table
     `carries` what it has besides rows, that changes, too. A `shared` target is a partition beside that
-    of another source.
+    of another source; where a column is `masked`, it is in one way after the other.
     """
     tables = [(False, False)] * 4 + [(True, False)] * 2 + [(False, True), (True, True)]
     drawn = st.sampled_from(tables).flatmap(lambda table: _stories(*table, carries))
-    return drawn.map(lambda story: replace(story, shared=shared))
+    return drawn.map(lambda story: replace(story, shared=shared, masked=masked))
 
 
 def _stories(partitioned: bool, calm: bool, carries: bool) -> st.SearchStrategy[Story]:

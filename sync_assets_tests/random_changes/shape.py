@@ -25,9 +25,9 @@ NUMBERS = f"nextval('{SCHEMA}.numbers')"
 IDENTIFIES = "identifies a row"
 """The comment of columns that a primary key may be made of."""
 
-MOVED, MOVED_AT, PART = "moved", "moved_at", "part"
-FIXED = (MOVED, MOVED_AT, PART)
-"""The cursors and the partition key: the configuration or the table itself names them."""
+MOVED, MOVED_AT, PART, SECRET = "moved", "moved_at", "part", "secret"
+FIXED = (MOVED, MOVED_AT, PART, SECRET)
+"""The cursors, the partition key and what is masked: the configuration or the table itself names them."""
 
 NAMES = ("c1", "c2", "c3", "c4", "c5", '"Mixed Case"', '"user"', '"값"', '"a""b, c"', '"%s {0}"')
 LABELS = ("calm", "glad", "it''s", "sad", "so, so", "wild", "기쁨")

@@ -19,7 +19,7 @@ from sync_assets.engine.errors import SyncError
 from sync_assets.engine.table import SyncMode, table_of
 from sync_assets_tests.fixtures.histories import broken, key_of_versions
 from sync_assets_tests.fixtures.pair import Pair
-from sync_assets_tests.random_changes import again, rows, shape, views
+from sync_assets_tests.random_changes import again, masks, rows, shape, views
 from sync_assets_tests.random_changes.sequences import (
     AGAIN,
     DML,
@@ -44,6 +44,7 @@ from sync_assets_tests.random_changes.shape import (
     NAMES,
     PART,
     SCHEMA,
+    SECRET,
     TABLE,
 )
 from sync_assets_tests.random_changes.values import TIMES, TYPES
@@ -132,6 +133,11 @@ class Telling:
     keeps_history: bool = False
     """Whether versions of its rows are kept."""
 
+    masked: int | None = None
+    """The seed of how a column is masked, if it is."""
+
+    synced: int = 0
+
     keys: set[tuple[str, ...]] = field(default_factory=set)
     """The keys by which they were told apart."""
 
@@ -145,6 +151,7 @@ class Telling:
         )
         self.accompanied, self.carries = story.seed % 2 == 1, story.carries
         self.shared = story.shared
+        self.masked = story.seed if story.masked else None
         self.keeps_history = story.seed % 5 < 2
         self.do(self.target, gone, forgotten)
         self.do(self.source, gone, *creation(story))
@@ -286,6 +293,9 @@ class Telling:
             # Of such a table, or on such a server, no WAL tells, and to require it is refused.
             options["changed_blocks"] = "auto"
         options |= {"carry": "all"} if self.carries else {}
+        if self.masked is not None:
+            how = masks.mask_of(self.masked, self.synced)
+            options |= {"mask": {SECRET: how}, "mask_key": masks.KEY}
         kept = {"deletes": "hard", "history": self.keeps_history, **self._partition(TABLE)}
         return {**kept, "allow_empty": True, "max_delete_ratio": 1, **options}
 
@@ -311,7 +321,8 @@ class Telling:
         self.flush()
         receipt = self._receipt(**self._options(mode))
         self.script.append(f"-- {receipt.reason}")
-        assert self.pair.is_exact(TABLE), "the ends differ"
+        assert self._is_exact(), "the ends differ"
+        self.synced += 1
         self.script += [f"-- {event}" for event in receipt.events]
         if self.carries:
             self._follow_views(receipt)
@@ -321,6 +332,11 @@ class Telling:
             self.keys.add(key_of_versions(self.pair, TABLE))
             wrong = broken(self.pair, TABLE, one_key=len(self.keys) == 1)
             assert not wrong, f"the history is not whole: {wrong}"
+
+    def _is_exact(self) -> bool:
+        if self.masked is None:
+            return self.pair.is_exact(TABLE)
+        return masks.is_exact(self.pair, masks.mask_of(self.masked, self.synced))
 
     def _follow_views(self, receipt: Receipt) -> None:
         """See that the target's views say what the source's say, or that a run said why not."""
@@ -442,6 +458,7 @@ def creation(story: Story) -> list[str]:
         *generated * (chance.random() < 0.4),
     ]
     chance.shuffle(columns)
+    columns += [f"{SECRET} text"] * story.masked
     ranges = [
         f"CREATE TABLE {TABLE}_{first} PARTITION OF {TABLE} "
         f"FOR VALUES FROM ({first}) TO ({first + 10})"

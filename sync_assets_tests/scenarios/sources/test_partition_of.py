@@ -12,8 +12,10 @@ import pytest
 
 from sync_assets.engine import PartitionOf, Receipt, RelationName, errors
 from sync_assets.engine.inspection.idle import idle_among
+from sync_assets.engine.inspection.why import why
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.table import SyncMode, table_of
+from sync_assets_tests.fixtures.histories import broken
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.scenarios.first_load.test_pieces import SMALL_PIECES
@@ -285,6 +287,28 @@ def test_a_first_load_by_pieces_ends_as_a_partition(
     receipt = synced(pair, "us", full_refresh=True)
     assert "pieces" in receipt.reason
     assert there(pair, "eu", "us")
+
+
+def test_verify_and_why_know_one_source_and_leave_the_other_alone(pair: Pair) -> None:
+    made(pair, "eu", "us")
+    for region in ("eu", "us"):
+        synced(pair, region, history=True)
+    pair.target("UPDATE orders SET v = 'by hand' WHERE id = 1", "DELETE FROM orders WHERE id = 2")
+    kept = {"history": True, **options("eu")}
+    table = table_of("eu.orders", "public.orders_eu", XMIN, kept)
+    ends = (pair.source_url, pair.target_url)
+    assert "by hand" not in why(*ends, table, ["1"]).sentence
+    assert why(*ends, table, ["1"]).equal is False
+    assert "removed there" in why(*ends, table, ["2"]).sentence
+    assert why(*ends, table, ["3"]).equal
+    seen = pair.engine().verify(table, sync=False)
+    assert (seen.rows_source, seen.rows_differing, seen.rows_only_in_source) == (4, 1, 1)
+    assert pair.engine().verify(table, sync=True, repair=True).repaired
+    assert pair.engine().verify(table, sync=False).equal
+    assert pair.target("SELECT id, v FROM orders WHERE region = 'us' AND id < 3") == [
+        (1, "by hand")
+    ]
+    assert broken(pair, "public.orders_eu") == []
 
 
 def test_what_is_carried_and_kept_of_history_is_each_partitions_own(pair: Pair) -> None:

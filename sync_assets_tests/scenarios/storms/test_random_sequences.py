@@ -79,6 +79,12 @@ def test_random_changes_of_what_a_table_carries_end_exact(pair: Pair) -> None:
     told(pair, max(3, STORIES // 3), carries=True)
 
 
+@both_ways
+@pytest.mark.timeout(600 + 20 * STORIES)
+def test_random_changes_of_a_table_with_a_masked_column_end_exact(pair: Pair) -> None:
+    told(pair, max(3, STORIES // 3), masked=True)
+
+
 OF_PARTITIONS = {
     ("SchemaConflict", kind, words)
     for kind in (*COLUMNS, *PLAIN, *TARGET, *STORAGE)
