@@ -16,6 +16,7 @@ from sync_assets.assets.launchpad import SyncConfig
 from sync_assets.assets.specs import op_name, source_key, target_key
 from sync_assets.config.model import SyncedTable
 from sync_assets.engine import RelationName, observe
+from sync_assets.launch.engines import kept_engines
 from sync_assets.runs.failures import LAUNCHED_BY
 from sync_assets_tests.fixtures.pair import execute
 from sync_assets_tests.fixtures.servers import Connect
@@ -26,7 +27,7 @@ ROWS = "INSERT INTO orders SELECT g, 'item ' || g FROM generate_series(1, 50) g"
 
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
-    with dg.instance_for_test() as made:
+    with kept_engines(), dg.instance_for_test() as made:
         yield made
 
 

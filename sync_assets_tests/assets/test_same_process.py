@@ -15,6 +15,7 @@ from sync_assets import PostgresResource, TableSync
 from sync_assets.assets import specs
 from sync_assets.assets.ahead.portions import PORTION
 from sync_assets.engine.postgres import time_outs
+from sync_assets.launch.engines import kept_engines
 from sync_assets_tests.fixtures.live import lock_waits
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.sessions import end_idle
@@ -125,7 +126,7 @@ def test_a_run_that_is_cancelled_leaves_nothing_of_its_work_ahead(
 ) -> None:
     monkeypatch.setattr(time_outs, "LOCK", 3_600_000)
     tables = made(pair, PORTION + 1)
-    with dg.instance_for_test() as instance:
+    with kept_engines(), dg.instance_for_test() as instance:
         with closing(psycopg2.connect(pair.source_url)) as held, held.cursor() as cursor:
             cursor.execute(f"LOCK TABLE t{PORTION:02d}")
             run = Thread(target=executed, args=[pair, tables], kwargs={"instance": instance})

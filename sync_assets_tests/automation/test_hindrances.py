@@ -22,6 +22,7 @@ from sync_assets.hindrances import kinds
 from sync_assets.hindrances.circumstances import Circumstances, Failure
 from sync_assets.hindrances.kinds import HOUR, KINDS, PATIENCE
 from sync_assets.hindrances.telling import Known, judge, lines
+from sync_assets.launch.engines import kept_engines
 from sync_assets_tests.fixtures.inbox import Inbox
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.switches import switched_off
@@ -101,7 +102,7 @@ def stage(pair: Pair, inbox: Inbox, monkeypatch: pytest.MonkeyPatch) -> Iterator
     grant = f"GRANT SELECT ON ALL TABLES IN SCHEMA public TO {role}"
     pair.source(f"DROP ROLE IF EXISTS {role}", f"CREATE ROLE {role} LOGIN", grant)
     url = make_dsn(pair.source_url, user=role)
-    with dg.instance_for_test() as instance:
+    with kept_engines(), dg.instance_for_test() as instance:
         ticks = Ticks(instance, url, pair.target_url, ATTRIBUTES)
         assert ticks.run().success
         made = Stage(ticks, pair, inbox, clock, monkeypatch, role)

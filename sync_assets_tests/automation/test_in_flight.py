@@ -23,6 +23,7 @@ from dagster_shared.error import SerializableErrorInfo
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.lock import advisory_key
+from sync_assets.launch.engines import kept_engines
 from sync_assets.runs import in_flight
 from sync_assets.runs.process import PROCESS, noted
 from sync_assets_tests.fixtures.inbox import Inbox
@@ -41,7 +42,7 @@ ATTRIBUTES: dict[str, Any] = {
 def instance(request: pytest.FixtureRequest) -> Iterator[dg.DagsterInstance]:
     settings = getattr(request, "param", {})
     # A schedule's context opens the instance anew, from its folder.
-    with dg.instance_for_test(overrides=settings) as made:
+    with kept_engines(), dg.instance_for_test(overrides=settings) as made:
         yield made
 
 

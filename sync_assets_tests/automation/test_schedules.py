@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from sync_assets.config.automation import AutomationOptions
+from sync_assets.launch.engines import kept_engines
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.ticks import Ticks
 
@@ -27,7 +28,7 @@ TABLES: list[dict[str, Any]] = [
 @pytest.fixture
 def instance() -> Iterator[dg.DagsterInstance]:
     # A schedule's context opens the instance anew, from its folder.
-    with dg.instance_for_test() as made:
+    with kept_engines(), dg.instance_for_test() as made:
         yield made
 
 
