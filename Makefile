@@ -3,7 +3,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/installed
 
-.PHONY: help install demo ui test oldest coverage versions random storm loads torture soak check lint docs dist sbom bench newcomer reference lock clean
+.PHONY: help install demo ui test oldest beside coverage versions random storm loads torture soak check lint docs dist sbom bench newcomer reference lock clean
 
 help:  ## say what can be made
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -30,6 +30,11 @@ oldest: install  ## run the quick tests of the Dagster side on the oldest releas
 	$(BIN)/uv pip install --quiet --python build/oldest/bin/python --resolution lowest-direct -e '.[dev]'
 	build/oldest/bin/pytest --numprocesses auto -m 'not slow' \
 		$(addprefix sync_assets_tests/,assets automation config launch project runs) $(ARGS)
+
+beside: install  ## run the tests that compare with what dlt does, in an environment that has it
+	$(BIN)/uv venv --quiet --clear --python $(BIN)/python build/beside
+	$(BIN)/uv pip install --quiet --python build/beside/bin/python -c constraints.txt -e '.[dev]' 'dlt[postgres]'
+	build/beside/bin/pytest sync_assets_tests/scenarios/history/test_beside_dlt.py $(ARGS)
 
 coverage: install  ## run the tests, and hold the lines they run to the floor in pyproject.toml
 	$(BIN)/coverage erase

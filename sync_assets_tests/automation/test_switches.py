@@ -17,7 +17,7 @@ from sync_assets.config.folder import read_components
 from sync_assets.engine.errors import ConfigurationError
 from sync_assets_tests.fixtures.documents import forget_definitions, printed
 from sync_assets_tests.fixtures.pair import Pair, eventually
-from sync_assets_tests.fixtures.switches import switched_on
+from sync_assets_tests.fixtures.switches import switched_off, switched_on
 
 ROOT = Path(__file__).parents[2]
 TABLES = [{"source": "a"}, {"source": "b"}]
@@ -79,11 +79,16 @@ def project(pair: Pair, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Proj
 
 
 @pytest.mark.slow
-def test_an_edit_of_the_times_leaves_a_schedule_on(project: Project) -> None:
+def test_an_edit_of_the_times_and_a_move_under_its_own_name_leave_a_schedule_on(
+    project: Project,
+) -> None:
     project.dagster("start", "shop_sync")
     project.write(ATTRIBUTES | {"defaults": {"schedule": "@hourly", "timezone": "Asia/Seoul"}})
     said = project.dagster("list")
     assert "Schedule: shop_sync [RUNNING]\nCron Schedule: @hourly" in said
+    assert project.told() == []
+    project.write(ATTRIBUTES | {"name": "shop"}, "store")
+    assert "Schedule: shop_sync [RUNNING]" in project.dagster("list")
     assert project.told() == []
 
 
@@ -101,22 +106,14 @@ def test_a_switch_whose_folder_has_moved_is_told_when_it_loads_and_by_check(
 
 
 @pytest.mark.slow
-def test_a_name_of_its_own_outlives_a_move(project: Project) -> None:
-    project.dagster("start", "shop_sync")
-    project.write(ATTRIBUTES | {"name": "shop"}, "store")
-    assert "Schedule: shop_sync [RUNNING]" in project.dagster("list")
-    assert project.told() == []
-
-
-@pytest.mark.slow
 def test_a_table_that_leaves_a_schedule_that_is_on_is_told_until_somebody_decides(
     project: Project,
 ) -> None:
     project.switch_on("shop_sync")
     project.write(ATTRIBUTES | {"tables": [TABLES[0], TABLES[1] | {"schedule": "@hourly"}]})
     assert project.told() == ["shop_sync__b is off, and was so from the beginning; shop_sync is on"]
-    project.dagster("start", "shop_sync__b")
-    project.dagster("stop", "shop_sync__b")
+    with dg.DagsterInstance.get() as instance:
+        switched_off(instance, "shop_sync__b", "@hourly")
     assert project.told() == []
 
 

@@ -1,6 +1,6 @@
 """Our versions beside those of dlt's scd2: from the same changes come the same intervals.
 
-dlt is none of our dependencies: where it is not installed, this is skipped.
+dlt is none of our dependencies: where it is not installed, this is skipped; `make beside` installs it.
 """
 
 from __future__ import annotations

@@ -41,7 +41,7 @@ from sync_assets_tests.scenarios.storms.storm import PLAIN, Storm, roll_back_pre
 
 LONG = "SYNC_TEST_LOAD_KILLS" in os.environ
 LOADS = int(os.environ.get("SYNC_TEST_LOAD_KILLS", "1"))
-ROWS = 2_000_000 if LONG else 200_000
+ROWS = 2_000_000 if LONG else 100_000
 PIECE = 1 << 20 if LONG else 64 << 10
 """Bytes of a piece: some hundred make a table, and a kill may cost each worker two of them."""
 

@@ -208,7 +208,7 @@ def test_a_malicious_value_is_data_and_reaches_no_message(pair: Pair) -> None:
     assert [text for (text,) in pair.target("SELECT v FROM t ORDER BY id")] == bad
     pair.target("ALTER TABLE t ADD CONSTRAINT tame CHECK (length(v) < 25)")
     pair.source("UPDATE t SET v = v || v || v")
-    with pytest.raises(SchemaConflict, match="constraint tame") as caught:
+    with pytest.raises(SchemaConflict, match='constraint "tame"') as caught:
         pair.sync()
     said = io.StringIO()
     print(caught.value, repr(caught.value), caught.value.__context__, file=said)
