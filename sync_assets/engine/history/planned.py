@@ -10,6 +10,7 @@ from psycopg2.sql import Composable
 from sync_assets.engine.history import shape
 from sync_assets.engine.layout.alteration import Alteration
 from sync_assets.engine.layout.layout import Field
+from sync_assets.engine.layout.our_columns import XID
 from sync_assets.engine.plan.plan import Plan
 from sync_assets.engine.postgres.catalog import read_relations
 from sync_assets.engine.postgres.relation import Column, Relation
@@ -41,7 +42,7 @@ def _columns_after(plan: Plan, there: Relation | None) -> list[Column]:
     columns = {column.name: column for column in there.columns} if there else {}
     renames = dict(each.renames for each in plan.layout.alterations if each.renames)
     now = {renames.get(name, name): column for name, column in columns.items()}
-    ours = Field(plan.table.xmin_column, "bigint", None, not_null=False)
+    ours = Field(plan.table.xmin_column, XID, None, not_null=False)
     for field in (*plan.layout.fields, ours):
         before = now.get(field.name) or _NEW
         now[field.name] = dataclasses.replace(before, type=field.type, collation=field.collation)

@@ -12,6 +12,7 @@ from psycopg2.sql import SQL, Composable, Identifier
 from sync_assets.engine.export.copy_statements import copy_format
 from sync_assets.engine.layout.alteration import column_definition
 from sync_assets.engine.layout.layout import Field
+from sync_assets.engine.layout.our_columns import XID
 from sync_assets.engine.layout.partition import told_by
 from sync_assets.engine.names import RelationName, object_name
 from sync_assets.engine.plan.plan import KeysByPage, Plan, key_fields
@@ -55,7 +56,7 @@ def staging_columns(plan: Plan) -> Composable:
         else _definition(field)
         for field in layout.fields
     ]
-    definitions.append(_ours(plan.table.xmin_column, "bigint"))
+    definitions.append(_ours(plan.table.xmin_column, XID))
     if layout.creates and plan.table.partition_of:
         definitions.append(told_by(plan.table.partition_of))
     if layout.creates and layout.deleted_column:

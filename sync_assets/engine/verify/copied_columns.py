@@ -6,6 +6,7 @@ from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
 from sync_assets.engine import errors
+from sync_assets.engine.layout.our_columns import TIME, XID
 from sync_assets.engine.names import RelationName, quoted, suggestion
 from sync_assets.engine.postgres.catalog import read_relation
 from sync_assets.engine.postgres.connection import Sessions
@@ -113,7 +114,7 @@ def _copy_on(target: Connection, name: RelationName) -> Relation:
 
 def _ours(table: Table, there: Mapping[str, Column], only_there: Sequence[str]) -> Iterator[str]:
     """Our columns of a copy that we made, under their usual names: any of ours has the row version."""
-    usual = ((table.xmin_column, "bigint"), (table.deleted_column, "timestamp with time zone"))
+    usual = ((table.xmin_column, XID), (table.deleted_column, TIME))
     for name, type_ in usual:
         if name not in only_there or there[name].type != type_:
             return
