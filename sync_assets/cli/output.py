@@ -7,6 +7,7 @@ import json
 import os
 import sys
 from collections.abc import Callable, Hashable, Iterable, Sequence
+from datetime import datetime
 from typing import Any, Literal, TypeVar
 
 import click
@@ -137,6 +138,11 @@ def print_facts(facts: Sequence[tuple[str, str]]) -> None:
 def number(value: float | None, form: str = "") -> str:
     """A number in the form that a format string names; nothing where there is none."""
     return "" if value is None else format(value, form)
+
+
+def clock(at: datetime) -> str:
+    """A moment, as this machine's clock shows it."""
+    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
 
 
 def alike(found: Iterable[Item], said: Callable[[Item], Hashable]) -> list[list[Item]]:

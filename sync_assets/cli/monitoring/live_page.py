@@ -14,7 +14,7 @@ from rich.text import Text
 
 from sync_assets.cli.errors import described_error
 from sync_assets.cli.monitoring.overview import PartNow, TableNow
-from sync_assets.cli.output import number, size, tables
+from sync_assets.cli.output import clock, number, size, tables
 from sync_assets.cli.selection import Address, names_of
 from sync_assets.engine.errors import SyncError
 from sync_assets.engine.inspection.health import SourceHealth
@@ -127,9 +127,8 @@ class Page:
         yield from foot
 
     def _head(self) -> Iterator[RenderableType]:
-        at = f"{self.looked_at:%Y-%m-%d %H:%M:%S}"
         how = f"{self.asking}…" if self.asking else f"every {self.every:g} s"
-        yield _line(f"sync-assets: {at}, {how}; Ctrl-C ends", "dim")
+        yield _line(f"sync-assets: {clock(self.looked_at)}, {how}; Ctrl-C ends", "dim")
         said: dict[str, None] = {}
         for part in self.parts:
             ends = (part.source_connection, part.source), (part.target_connection, part.target)

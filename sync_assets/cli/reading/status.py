@@ -15,6 +15,7 @@ from sync_assets.cli.completion import complete_tables
 from sync_assets.cli.examples import examples
 from sync_assets.cli.output import (
     SHOWN,
+    clock,
     number,
     print_json,
     print_rows,
@@ -151,7 +152,7 @@ def _row(name: str, status: TableStatus) -> tuple[str, ...]:
         return (name, loading or "never synced", "", "", "", "", "")
     return (
         f"{name} ({loading})" if loading else name,
-        status.synced_at.astimezone().strftime("%Y-%m-%d %H:%M:%S"),
+        clock(status.synced_at),
         number(status.rows_in_target, ","),
         number(status.watermark),
         number(status.source_max_xmin),

@@ -8,11 +8,9 @@ import click
 
 from sync_assets.cli.completion import complete_connections, complete_tables
 from sync_assets.cli.examples import examples
-from sync_assets.cli.output import number, print_facts, print_json, print_rows, say_sentence
+from sync_assets.cli.output import clock, number, print_facts, print_json, print_rows, say_sentence
 
 if TYPE_CHECKING:
-    from datetime import datetime
-
     from sync_assets.engine.inspection.why import SeenRun, Why
 
 HEADINGS = ("last runs", "mode", "watermark", "rows", "deleted", "reason")
@@ -69,7 +67,7 @@ def _print(found: Why) -> None:
             ("on the target", _target(found)),
             ("next run reads from", number(found.watermark)),
             ("last run saw below", number(found.snapshot_xmax)),
-            ("last run read at", _clock(found.snapshot_at) if found.snapshot_at else ""),
+            ("last run read at", clock(found.snapshot_at) if found.snapshot_at else ""),
         ]
     )
     if found.runs:
@@ -90,13 +88,9 @@ def _target(found: Why) -> str:
     return f"yes, source_xmin {number(found.target_source_xmin) or 'none'}{mark}"
 
 
-def _clock(at: datetime) -> str:
-    return at.astimezone().strftime("%Y-%m-%d %H:%M:%S")
-
-
 def _row(run: SeenRun) -> tuple[str, ...]:
     return (
-        _clock(run.finished_at),
+        clock(run.finished_at),
         run.mode,
         str(run.watermark),
         f"{run.rows_exported:,}",
