@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import argparse
 import tempfile
+import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -36,6 +37,10 @@ USES = (5, 3, 2)
 BLOCKS = (
     "SELECT heap_blks_read + heap_blks_hit, idx_blks_read + idx_blks_hit "
     "FROM pg_statio_user_tables WHERE relname = 'cold'"
+)
+OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE backend_type = 'client backend' "
+    "AND datname = current_database() AND pid <> pg_backend_pid()"
 )
 CACHED = (
     "SELECT count(*) FROM pg_buffercache WHERE relfilenode = pg_relation_filenode('hot') "
@@ -84,6 +89,14 @@ def warm(url: str) -> None:
                 execute(url, pages_of.format("hot", first, end))
 
 
+def asked_for(url: str) -> tuple[int, int]:
+    """Blocks of the cold table that were asked for so far: a session tells them when it has ended."""
+    while execute(url, OTHERS) != [(0,)]:
+        time.sleep(0.1)
+    ((heap, index),) = execute(url, BLOCKS)
+    return heap, index
+
+
 def passes(source: str, target: str, piece_mb: int) -> Iterator[tuple[str, Callable[[], object]]]:
     """What is measured, one after the other."""
     engine = DataCopyEngine(source, target, limits=Limits(piece_mb=piece_mb))
@@ -113,9 +126,9 @@ def measured(source: str, target: str, megabytes: int, piece_mb: int) -> Iterato
             every = f"id % (SELECT count(*) / 100 FROM cold) = {number}"
             execute(source, f"UPDATE cold SET v = v || '.' WHERE {every}")
         # What the changes themselves have displaced is not the run's.
-        ((before,),), (blocks,) = execute(source, CACHED), execute(source, BLOCKS)
+        ((before,),), blocks = execute(source, CACHED), asked_for(source)
         work()
-        (now,) = execute(source, BLOCKS)
+        now = asked_for(source)
         heap, index = (after - earlier for after, earlier in zip(now, blocks, strict=True))
         gone += before - execute(source, CACHED)[0][0]
         yield Step(name, heap, index, gone / cached)
@@ -125,7 +138,7 @@ def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser()
     parser.add_argument("--shared-buffers", type=int, default=128, help="in megabytes")
-    parser.add_argument("--piece-mb", type=int, default=0, help="0: a first load in one snapshot")
+    parser.add_argument("--piece-mb", type=int, default=16, help="0: a first load in one snapshot")
     parser.add_argument("--folder", type=Path, nargs="*", default=[])
     chosen = parser.parse_args()
     settings = {

@@ -1,3 +1,15 @@
+-- export.copy_piece.copy_piece
+
+SELECT pg_catalog.current_setting('sync_assets.scan_began'), pg_catalog.current_setting('sync_assets.scan_left')
+
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
+SET LOCAL enable_seqscan = on;
+SET LOCAL synchronize_seqscans = on;
+SET LOCAL max_parallel_workers_per_gather = 0;
+SELECT pg_catalog.set_config('sync_assets.scan_began', '', true), pg_catalog.set_config('sync_assets.scan_left', '', true)
+
+
 -- export.export._lead
 
 COMMIT
@@ -45,6 +57,12 @@ LOCK TABLE ONLY "shop"."middle" IN ACCESS SHARE MODE NOWAIT
 
 SAVEPOINT chunk;
 SELECT pg_catalog.set_config('tcp_user_timeout', LEAST(900000, CASE WHEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) OPERATOR(pg_catalog.>) 0 THEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) END)::pg_catalog.int8::pg_catalog.text, true);
+LOCK TABLE ONLY "shop"."orders" IN ACCESS SHARE MODE NOWAIT
+
+SAVEPOINT chunk;
+SELECT pg_catalog.set_config('tcp_user_timeout', LEAST(900000, CASE WHEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) OPERATOR(pg_catalog.>) 0 THEN 1000 OPERATOR(pg_catalog.*) pg_catalog.date_part('epoch', pg_catalog.current_setting('tcp_user_timeout')::pg_catalog.interval) END)::pg_catalog.int8::pg_catalog.text, true);
+SET LOCAL enable_indexscan = off;
+SET LOCAL enable_bitmapscan = off;
 LOCK TABLE ONLY "shop"."orders" IN ACCESS SHARE MODE NOWAIT
 
 SAVEPOINT chunk;
@@ -1063,6 +1081,8 @@ SELECT candidate
 LOCK TABLE "shop"."lines" IN SHARE ROW EXCLUSIVE MODE
 
 LOCK TABLE "shop"."orders" IN SHARE ROW EXCLUSIVE MODE
+
+LOCK TABLE "shop"."sync_assets_staging_<digest>" IN SHARE ROW EXCLUSIVE MODE
 
 
 -- merge.merge.lock_wholes

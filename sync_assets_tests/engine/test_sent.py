@@ -25,7 +25,9 @@ from sync_assets.engine.export import copy_statements, leaf_access
 from sync_assets.engine.load import few_keys, staging_statements
 from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.plan import key_buckets
+from sync_assets.engine.postgres import relation as leaves
 from sync_assets.engine.postgres.session import PINNED, READ_COMMITTED, UNHURRIED, UNPINNED
+from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.table import Deletes
 from sync_assets_tests.fixtures.pair import Pair
 from sync_assets_tests.fixtures.sent import in_lines, modules, on_one_line, recorded, silent
@@ -174,6 +176,14 @@ def keys_by_bucket(shop: Shop) -> None:
         shop.sync(changed_blocks="off")
 
 
+def pieces_of_a_large_table(shop: Shop) -> None:
+    shop.open(CREATE, FILL, "ANALYZE shop.orders")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(by_pieces, "LEAST", 0)
+        patch.setattr(leaves, "RING_SHARE", leaves.ANY_SIZE)
+        shop.sync()
+
+
 def rows_read_again(shop: Shop) -> None:
     shop.open(CREATE, FILL)
     shop.sync()
@@ -302,6 +312,7 @@ STORIES = (
     columns_that_change,
     keys_by_page,
     keys_by_bucket,
+    pieces_of_a_large_table,
     rows_read_again,
     rows_without_a_key,
     values_that_rows_take_over,

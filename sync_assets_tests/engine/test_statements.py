@@ -141,6 +141,10 @@ def of_export() -> dict[str, Composable]:
             changed(HARD),
             dataclasses.replace(WHOLE, how=How.OLDER),
         ),
+        "a piece, by a scan": (
+            changed(HARD),
+            dataclasses.replace(WHOLE, how=How.OLDER, first=512, scanned_from=384),
+        ),
         "changed pages": (changed(HARD), PAGES),
         "from a cursor on": (SINCE, CURSOR),
         "from a cursor on, without what is read by xid": (both, CURSOR),

@@ -19,13 +19,17 @@ from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.scope import between_pages, is_of, value_of, values_of, written
 
+BEGAN, LEFT = "sync_assets.scan_began", "sync_assets.scan_left"
+"""Settings of a transaction in which a scan of pages leaves where its first row was, and the first beside."""
+
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     """COPY one chunk: rows followed by their 64-bit xid, or every row's key alone."""
     # One branch for each range: conditions joined by OR would become a scan of all pages.
     ranges: list[tuple[int | None, int | None]] = [(run.first, run.end) for run in chunk.runs]
     ranges = ranges or [(chunk.first, chunk.end)]
-    branches = [_selected(plan, chunk, *pages) for pages in ranges]
+    select = _selected if chunk.scanned_from is None else _scanned
+    branches = [select(plan, chunk, *pages) for pages in ranges]
     return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
         SQL(" UNION ALL ").join(branches), copy_format(plan, keys_only=chunk.keys_only)
     )
@@ -54,6 +58,37 @@ def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> C
         columns=_exported(plan, chunk),
         relation=_read_from(plan, chunk),
         where=SQL(" WHERE {}").format(SQL(" AND ").join(conditions)) if conditions else SQL(""),
+    )
+
+
+def _scanned(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
+    """Rows between pages by a sequential scan that ends once it is past them.
+
+    A filter would let it go on to the end. A count of the rows beside those pages only grows, so
+    WindowAgg ends with it (from PostgreSQL 15 on); two are let by, for the first to be told. The count
+    is called as a system column is, and so as no other can be.
+    """
+    beside = SQL("pg_catalog.count(*) FILTER (WHERE NOT ({})) OVER so_far").format(
+        SQL(" AND ").join(between_pages(chunk.scanned_from, end))
+    )
+    told = SQL(
+        "CASE WHEN pg_catalog.row_number() OVER so_far OPERATOR(pg_catalog.=) 1"
+        " THEN pg_catalog.set_config({began}, ctid::pg_catalog.text, true)"
+        " WHEN {beside} OPERATOR(pg_catalog.=) 1"
+        " THEN pg_catalog.set_config({left}, ctid::pg_catalog.text, true) END"
+    ).format(began=Literal(BEGAN), left=Literal(LEFT), beside=beside)
+    conditions = [*between_pages(first, None), *_wanted(plan, chunk), *_filter(plan, chunk)]
+    return SQL(
+        "SELECT {columns} FROM (SELECT *, xmin, ctid, {beside} AS cmin, {told} AS cmax"
+        " FROM {relation} WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)) AS scanned"
+        " WHERE cmin OPERATOR(pg_catalog.<) 2::bigint"
+        " AND CASE WHEN cmin OPERATOR(pg_catalog.=) 0::bigint THEN {wanted} END"
+    ).format(
+        columns=_exported(plan, chunk),
+        beside=beside,
+        told=told,
+        relation=_read_from(plan, chunk),
+        wanted=SQL(" AND ").join(conditions),
     )
 
 

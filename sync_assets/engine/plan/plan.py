@@ -109,7 +109,8 @@ class Chunk:
     Without `first` the whole leaf is read, or only `runs` of its pages, and without a leaf the
     whole relation. `member` is the plan's place in its group. `notes` says that keys come with the
     page of each changed row, and that the rows of those pages are read thereafter. `buckets` are the
-    only ones whose keys are read, where not all are.
+    only ones whose keys are read, where not all are. With `scanned_from` the
+    pages come from a sequential scan, which may begin as early as that one, and no later.
     """
 
     number: int
@@ -122,6 +123,7 @@ class Chunk:
     runs: tuple[PageRange, ...] = ()
     notes: bool = False
     buckets: KeyBuckets | None = None
+    scanned_from: int | None = None
 
 
 @dataclass(frozen=True, slots=True)

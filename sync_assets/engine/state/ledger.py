@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any
+from typing import Any, NamedTuple
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import LeafColumn
@@ -31,6 +31,13 @@ class Piece:
     leaf: int
     first: int
     end: int
+
+
+class Place(NamedTuple):
+    """A page of a leaf, by its oid."""
+
+    leaf: int
+    page: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,16 +199,21 @@ SELECT leaf, first_page, end_page
 FROM sync_assets.load_piece AS p JOIN sync_assets.load AS l USING (target_schema, target_table)
 WHERE (target_schema, target_table) = (%(schema)s, %(name)s) AND loaded_at IS NULL
   AND l.started_at = %(began)s
-ORDER BY leaf, first_page LIMIT 1 FOR UPDATE OF p SKIP LOCKED
+ORDER BY leaf, (leaf = %(leaf)s AND end_page <= %(page)s), first_page
+LIMIT 1 FOR UPDATE OF p SKIP LOCKED
 """
 
 
-def claim(cursor: Cursor, target: RelationName, began: datetime) -> Piece | None:
+def claim(
+    cursor: Cursor, target: RelationName, began: datetime, onwards: Place | None = None
+) -> Piece | None:
     """A piece that nobody works on, this transaction's until it ends; None where none is left.
 
-    Only of the load that began at that moment: another one has another mark.
+    Only of the load that began at that moment: another one has another mark. What lies before
+    `onwards` comes last.
     """
-    found = rows(cursor, _CLAIM, _place(target) | {"began": began})
+    leaf, page = onwards or (0, 0)
+    found = rows(cursor, _CLAIM, _place(target) | {"began": began, "leaf": leaf, "page": page})
     return Piece(*found[0]) if found else None
 
 

@@ -22,7 +22,7 @@ import psycopg2.errors
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget
-from sync_assets.engine.export.copy_chunk import copy_chunk
+from sync_assets.engine.export.copy_piece import copy_piece
 from sync_assets.engine.export.leaf_access import TAKEN
 from sync_assets.engine.export.pace import keep_pace
 from sync_assets.engine.load.copy_in import copy_in
@@ -42,7 +42,7 @@ from sync_assets.engine.snapshot.identity import is_other_history, require_same_
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.snapshot import Snapshot, taken_of_leaf
 from sync_assets.engine.state import ledger
-from sync_assets.engine.state.ledger import Loaded, Piece
+from sync_assets.engine.state.ledger import Loaded, Piece, Place
 
 TRIES = 5
 """How often a standby interrupts a worker, one time after the other, before the run gives up."""
@@ -56,7 +56,7 @@ class LeafChanged(Exception):
 class Moved:
     """What this run has done: `loaded` counts what other runs have, too, `pieces` its own alone.
 
-    `snapshot_seconds` is the longest that a piece held its snapshot.
+    `snapshot_seconds` is the longest that a piece held its snapshot; `place` is where the last scan was.
     """
 
     loaded: Loaded
@@ -66,6 +66,7 @@ class Moved:
     workers: int = 0
     snapshot_seconds: float = 0.0
     interrupted: int = 0
+    place: Place | None = None
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -85,13 +86,15 @@ class _Read:
 class Mover:
     """A worker with a connection of its own to the target; sessions of the source go round in `sources`.
 
-    `another` opens one in place of a session that the source has ended.
+    `another` opens one in place of a session that the source has ended. `turn` lets as many of them
+    read as may at the same time.
     """
 
     run: Run
     load: Load
     sources: queue.SimpleQueue[Connection]
     another: Callable[[], Connection]
+    turn: threading.Semaphore
     target: Connection
     folder: Path
     number: int
@@ -117,7 +120,9 @@ class Mover:
             wait_while(self.run, source, self.target)
             try:
                 with transaction(self.target, UNFLUSHED, *PINNED, AS_IDLE_AS_ALLOWED) as cursor:
-                    piece = ledger.claim(cursor, self.load.target, self.load.began)
+                    piece = ledger.claim(
+                        cursor, self.load.target, self.load.began, self.moved.place
+                    )
                     if piece is None:
                         return False
                     self._read(source, piece, read, files)
@@ -209,7 +214,13 @@ class Mover:
                 with source.cursor() as cursor:
                     cursor.execute("; ".join((TAKEN, *names)))
                 chunk = Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end)
-                copy_chunk(self.run.sessions, source, plan, chunk, opening, complete)
+                with self.turn:
+                    last = self.moved.place
+                    at = last.page if last and last.leaf == leaf.oid else None
+                    at = copy_piece(
+                        self.run.sessions, source, plan, chunk, opening, complete, last=at
+                    )
+                    self.moved.place = None if at is None else Place(leaf.oid, at)
         except psycopg2.errors.UndefinedTable:
             raise LeafChanged from None
         finally:

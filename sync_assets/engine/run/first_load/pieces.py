@@ -10,6 +10,7 @@ from pathlib import Path
 
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import DiskBudget
+from sync_assets.engine.export.copy_piece import is_scanned
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.time_outs import at_most
 from sync_assets.engine.run.first_load.begin import Load
@@ -24,7 +25,7 @@ AGAIN = 0.5
 
 
 def move_pieces(run: Run, load: Load, folder: Path, workers: int) -> Moved:
-    """Load all pieces that are left, over so many connections to the source.
+    """Load all pieces that are left, over so many connections to the source: one that scans is alone.
 
     There are twice as many to the target, so that one piece is read while another is loaded. Raises
     LeafChanged, and what reading and loading raise; what is loaded stays loaded.
@@ -65,8 +66,14 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
                 return _bounded(run, held.enter_context(run.sessions.connected("source")))
 
         # All of them before the watch, which looks after those that it finds.
-        for _ in range(most):
-            sources.put(opened())
+        first = opened()
+        leaves = load.plan.view.relation.leaves
+        scans = any(is_scanned(first, leaf) for leaf in leaves)
+        # While one session scans, the next takes its snapshot; a third would come out of turn.
+        prepared = min(most, 2) if scans else most
+        turn = threading.Semaphore(1 if scans else most)
+        for source in (first, *(opened() for _ in range(prepared - 1))):
+            sources.put(source)
         targets = [
             held.enter_context(run.sessions.connected("target"))
             for _ in range(min(2 * workers, moved.loaded.pieces_left))
@@ -76,7 +83,17 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
         budget = DiskBudget(run.max_batch_disk)
         for number, target in enumerate(targets):
             mover = Mover(
-                run, load, sources, opened, target, folder, number, moved, budget, group.stopped
+                run,
+                load,
+                sources,
+                opened,
+                turn,
+                target,
+                folder,
+                number,
+                moved,
+                budget,
+                group.stopped,
             )
             group.start(mover.work)
 

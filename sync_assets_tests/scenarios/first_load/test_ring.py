@@ -1,0 +1,153 @@
+"""Pieces of a table that is large beside the source's cache: one scan that goes on from piece to piece."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable
+from contextlib import closing
+from threading import Event
+from typing import Any
+
+import psycopg2
+import pytest
+
+from sync_assets.engine import Progress, Receipt
+from sync_assets.engine.export import copy_piece
+from sync_assets.engine.export.copy_piece import missed_until
+from sync_assets.engine.limits import Limits
+from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.servers import both_ways
+from sync_assets_tests.fixtures.sessions import end_idle
+
+pytestmark = both_ways
+
+# 27 MB, and the fixture's servers have a cache of 64, of which a quarter makes a table large.
+ROWS = 100_000
+PIECE = 366
+"""Pages of a piece: 3 MB."""
+CREATE = (
+    "CREATE TABLE t (id integer PRIMARY KEY, v text)",
+    f"INSERT INTO t SELECT i, repeat(E'a,\"\\n', 50) || i FROM generate_series(1, {ROWS}) i",
+    "VACUUM ANALYZE t",
+)
+OTHERS = (
+    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
+    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
+)
+READ = """
+SELECT s.seq_scan, io.heap_blks_read + io.heap_blks_hit, pg_relation_size('t') / 8192
+FROM pg_stat_user_tables AS s JOIN pg_statio_user_tables AS io USING (relid) WHERE s.relname = 't'
+"""
+
+
+def load(
+    pair: Pair, *, after_piece: Callable[[], object] = lambda: None, **options: Any
+) -> Receipt:
+    def told(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done:
+            after_piece()
+
+    engine = pair.engine(limits=Limits(piece_mb=3), on_progress=told)
+    return engine.copy_table_data_with_xmin("t", "t", deletes="hard", **options)
+
+
+def read_in(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, float, Receipt]:
+    """How many scans of the source's table there were, and how often each of its pages was read."""
+    end_idle()
+    # A session tells what it has read when it ends, which is a moment after it is closed.
+    assert eventually(lambda: pair.source(OTHERS) == [(0,)])
+    scans, blocks, _ = pair.source(READ)[0]
+    receipt = work()
+    end_idle()
+    assert eventually(lambda: pair.source(OTHERS) == [(0,)])
+    scans_after, blocks_after, pages = pair.source(READ)[0]
+    return scans_after - scans, (blocks_after - blocks) / pages, receipt
+
+
+@pytest.mark.from_15
+def test_each_piece_is_a_scan_that_begins_where_the_one_before_ended(pair: Pair) -> None:
+    pair.source(*CREATE)
+    scans, share, receipt = read_in(pair, lambda: load(pair))
+    assert (receipt.rows_exported, receipt.chunks, scans) == (ROWS, 9, 9)
+    # From 17 on a scan reads ahead, and the next begins after that: those few are read by their pages.
+    assert 1 <= share < 1.3
+    assert pair.is_exact()
+
+
+@pytest.mark.from_15
+def test_what_is_filtered_and_computed_is_so_for_the_rows_of_a_piece_alone(pair: Pair) -> None:
+    pair.source(*CREATE)
+    # The rows that the filter keeps out could not be computed.
+    options: dict[str, Any] = {
+        "where": "id > 10",
+        "expressions": {"v": "(id / (id > 10)::integer)::text"},
+    }
+    scans, share, receipt = read_in(pair, lambda: load(pair, **options))
+    assert (receipt.rows_exported, scans) == (ROWS - 10, 9)
+    assert share < 1.3
+    assert pair.target("SELECT count(*), sum(v::bigint) FROM t") == pair.source(
+        "SELECT count(*), sum(id) FROM t WHERE id > 10"
+    )
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_no_row_is_lost_where_somebody_else_scans_the_table_too(pair: Pair, seed: int) -> None:
+    dice = random.Random(seed)
+    gone = sorted(dice.sample(range(ROWS), 4))
+    pair.source(
+        *CREATE,
+        f"DELETE FROM t WHERE id BETWEEN {gone[0]} AND {gone[1]} OR id BETWEEN {gone[2]} AND {gone[3]}",
+    )
+    with closing(psycopg2.connect(pair.source_url)) as other, other.cursor() as cursor:
+        other.autocommit = True
+        cursor.execute("SET max_parallel_workers_per_gather = 0")
+
+        def scan() -> None:
+            """Leave off somewhere, for the next scan to begin there; and change a few rows."""
+            cursor.execute(
+                f"SELECT count(*) FROM (SELECT FROM t LIMIT {dice.randrange(ROWS)}) AS read"
+            )
+            cursor.execute(f"UPDATE t SET v = 'changed' WHERE id % 1000 = {dice.randrange(1000)}")
+
+        receipt = load(pair, after_piece=scan)
+    assert receipt.chunks >= 9
+    assert pair.is_exact()
+
+
+@pytest.mark.from_15
+@pytest.mark.parametrize("rows", [1000, 30_000, 90_000])
+def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch, rows: int
+) -> None:
+    missed: list[int] = []
+
+    def told(first: int, *place: int, **left: bool) -> int:
+        until = missed_until(first, *place, **left)
+        missed.append(until - first)
+        return until
+
+    monkeypatch.setattr(copy_piece, "missed_until", told)
+    pair.source(*CREATE)
+    begun = Event()
+
+    def scan() -> None:
+        if not begun.is_set():
+            begun.set()
+            pair.source(
+                "SET max_parallel_workers_per_gather = 0",
+                f"SELECT count(*) FROM (SELECT FROM t LIMIT {rows}) AS read",
+            )
+
+    load(pair, after_piece=scan)
+    pieces = [pages for pages in missed if pages > PIECE / 2]
+    assert len(missed) == 9
+    assert len(pieces) <= 3, missed
+    assert pair.is_exact()
+
+
+@pytest.mark.parametrize("kept", ["id > 90000", "id < 10000", "id = 50000", "false"])
+def test_most_pages_may_be_empty(pair: Pair, kept: str) -> None:
+    # The last row stays, or VACUUM would give the pages after it back.
+    pair.source(*CREATE, f"DELETE FROM t WHERE NOT (({kept}) OR id = {ROWS})", "VACUUM t")
+    assert load(pair).chunks >= 9
+    assert pair.is_exact()
