@@ -19,8 +19,11 @@ from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.scope import between_pages, is_of, value_of, values_of, written
 
-BEGAN, LEFT = "sync_assets.scan_began", "sync_assets.scan_left"
-"""Settings of a transaction in which a scan of pages leaves where its first row was, and the first beside."""
+BEGAN = "sync_assets.scan_began"
+"""The setting of a transaction in which a scan of pages leaves the ctid of its first row."""
+
+LEFT = "sync_assets.scan_left"
+"""That of the first row beside the pages, after any of them."""
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:

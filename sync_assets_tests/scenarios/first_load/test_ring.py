@@ -21,10 +21,10 @@ from sync_assets_tests.fixtures.sessions import end_idle
 
 pytestmark = both_ways
 
-# 27 MB, and the fixture's servers have a cache of 64, of which a quarter makes a table large.
-ROWS = 100_000
-PIECE = 366
-"""Pages of a piece: 3 MB."""
+# 19 MB, and the fixture's servers have a cache of 64, of which a quarter makes a table large.
+ROWS = 74_000
+PIECE = 244
+"""Pages of a piece: 2 MB."""
 CREATE = (
     "CREATE TABLE t (id integer PRIMARY KEY, v text)",
     f"INSERT INTO t SELECT i, repeat(E'a,\"\\n', 50) || i FROM generate_series(1, {ROWS}) i",
@@ -47,7 +47,7 @@ def load(
         if progress.phase == "load" and progress.chunks_done:
             after_piece()
 
-    engine = pair.engine(limits=Limits(piece_mb=3), on_progress=told)
+    engine = pair.engine(limits=Limits(piece_mb=2), on_progress=told)
     return engine.copy_table_data_with_xmin("t", "t", deletes="hard", **options)
 
 
@@ -68,9 +68,9 @@ def read_in(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, float, Receip
 def test_each_piece_is_a_scan_that_begins_where_the_one_before_ended(pair: Pair) -> None:
     pair.source(*CREATE)
     scans, share, receipt = read_in(pair, lambda: load(pair))
-    assert (receipt.rows_exported, receipt.chunks, scans) == (ROWS, 9, 9)
+    assert (receipt.rows_exported, receipt.chunks, scans) == (ROWS, 10, 10)
     # From 17 on a scan reads ahead, and the next begins after that: those few are read by their pages.
-    assert 1 <= share < 1.3
+    assert 1 <= share < 1.5
     assert pair.is_exact()
 
 
@@ -83,14 +83,14 @@ def test_what_is_filtered_and_computed_is_so_for_the_rows_of_a_piece_alone(pair:
         "expressions": {"v": "(id / (id > 10)::integer)::text"},
     }
     scans, share, receipt = read_in(pair, lambda: load(pair, **options))
-    assert (receipt.rows_exported, scans) == (ROWS - 10, 9)
-    assert share < 1.3
+    assert (receipt.rows_exported, scans) == (ROWS - 10, 10)
+    assert share < 1.5
     assert pair.target("SELECT count(*), sum(v::bigint) FROM t") == pair.source(
         "SELECT count(*), sum(id) FROM t WHERE id > 10"
     )
 
 
-@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("seed", range(2))
 def test_no_row_is_lost_where_somebody_else_scans_the_table_too(pair: Pair, seed: int) -> None:
     dice = random.Random(seed)
     gone = sorted(dice.sample(range(ROWS), 4))
@@ -110,12 +110,12 @@ def test_no_row_is_lost_where_somebody_else_scans_the_table_too(pair: Pair, seed
             cursor.execute(f"UPDATE t SET v = 'changed' WHERE id % 1000 = {dice.randrange(1000)}")
 
         receipt = load(pair, after_piece=scan)
-    assert receipt.chunks >= 9
+    assert receipt.chunks >= 10
     assert pair.is_exact()
 
 
 @pytest.mark.from_15
-@pytest.mark.parametrize("rows", [1000, 30_000, 90_000])
+@pytest.mark.parametrize("rows", [1000, 40_000])
 def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
     pair: Pair, monkeypatch: pytest.MonkeyPatch, rows: int
 ) -> None:
@@ -140,14 +140,14 @@ def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
 
     load(pair, after_piece=scan)
     pieces = [pages for pages in missed if pages > PIECE / 2]
-    assert len(missed) == 9
+    assert len(missed) == 10
     assert len(pieces) <= 3, missed
     assert pair.is_exact()
 
 
-@pytest.mark.parametrize("kept", ["id > 90000", "id < 10000", "id = 50000", "false"])
+@pytest.mark.parametrize("kept", ["id < 5000", "id = 40000"])
 def test_most_pages_may_be_empty(pair: Pair, kept: str) -> None:
     # The last row stays, or VACUUM would give the pages after it back.
     pair.source(*CREATE, f"DELETE FROM t WHERE NOT (({kept}) OR id = {ROWS})", "VACUUM t")
-    assert load(pair).chunks >= 9
+    assert load(pair).chunks >= 10
     assert pair.is_exact()

@@ -97,7 +97,7 @@ def is_divisible(plan: Plan) -> bool:
     """Whether every row is read, tells by its own version whether it belongs to a piece, and has a key.
 
     The snapshot must also prove that it shows what an earlier one did, not only up to a checkpoint. What
-    is read whole time and again is not: pieces would push others out of the source's cache each time.
+    is read whole time and again is not: pieces take longer, and save nothing of a run's work for the next.
     """
     relation, table, now = plan.view.relation, plan.table, plan.view.snapshot
     unproven = table.mode is SyncMode.FULL_SYNC and any(texts(table))
