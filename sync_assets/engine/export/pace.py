@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 import time
+from collections.abc import Iterator
 
 from psycopg2.extensions import TRANSACTION_STATUS_ACTIVE
 
@@ -40,3 +42,19 @@ def keep_pace(
         sessions.check()
         if connection.info.transaction_status != TRANSACTION_STATUS_ACTIVE:
             beat(connection)
+
+
+@contextlib.contextmanager
+def in_turn(
+    turn: threading.Semaphore, sessions: Sessions, connection: Connection, stopped: threading.Event
+) -> Iterator[None]:
+    """Read in here, once it is the turn of `connection`, which is in a transaction; raises Cancelled."""
+    while not turn.acquire(timeout=STEP):
+        if stopped.is_set():
+            raise errors.Cancelled("the export was given up")
+        sessions.check()
+        beat(connection)
+    try:
+        yield
+    finally:
+        turn.release()

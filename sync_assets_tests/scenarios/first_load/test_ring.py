@@ -40,6 +40,10 @@ FROM pg_stat_user_tables AS s JOIN pg_statio_user_tables AS io USING (relid) WHE
 """
 
 
+class Interrupted(Exception):
+    """What ends a run."""
+
+
 def load(
     pair: Pair, *, after_piece: Callable[[], object] = lambda: None, **options: Any
 ) -> Receipt:
@@ -143,6 +147,22 @@ def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
     assert len(missed) == 10
     assert len(pieces) <= 3, missed
     assert pair.is_exact()
+
+
+def test_who_waits_for_his_turn_is_not_idle_for_the_server(pair: Pair) -> None:
+    """Each piece takes longer than a session of this source may be idle in a transaction."""
+    database = pair.source("SELECT current_database()")[0][0]
+    pair.source(
+        *CREATE, f"ALTER DATABASE {database} SET idle_in_transaction_session_timeout = '1.5s'"
+    )
+
+    def told(progress: Progress) -> None:
+        if progress.phase == "load" and progress.chunks_done == 2:
+            raise Interrupted
+
+    limits = Limits(piece_mb=2, max_mb_per_second=0.9)
+    with pytest.raises(Interrupted):
+        pair.engine(limits=limits, on_progress=told).copy_table_data_with_xmin("t", "t")
 
 
 @pytest.mark.parametrize("kept", ["id < 5000", "id = 40000"])

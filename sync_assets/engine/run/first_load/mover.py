@@ -24,7 +24,7 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget
 from sync_assets.engine.export.copy_piece import copy_piece
 from sync_assets.engine.export.leaf_access import TAKEN
-from sync_assets.engine.export.pace import keep_pace
+from sync_assets.engine.export.pace import in_turn, keep_pace
 from sync_assets.engine.load.copy_in import copy_in
 from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.plan import Chunk, How, Plan
@@ -214,7 +214,7 @@ class Mover:
                 with source.cursor() as cursor:
                     cursor.execute("; ".join((TAKEN, *names)))
                 chunk = Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end)
-                with self.turn:
+                with in_turn(self.turn, self.run.sessions, source, self.stopped):
                     last = self.moved.place
                     at = last.page if last and last.leaf == leaf.oid else None
                     at = copy_piece(
