@@ -150,7 +150,10 @@ def end_before_the_snapshot(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The mark is the highest xmin that was seen; the window is the right one's."""
+    """The mark is the highest xmin that was seen; the window is the right one's.
+
+    Nor are there witnesses, which at times tell that such a mark is wrong: the run would be refused.
+    """
     without_summaries(monkeypatch)
     read = state.recall_all
 
@@ -162,7 +165,10 @@ def max_xmin_for_the_mark(monkeypatch: pytest.MonkeyPatch) -> None:
         if known.source_max_xmin is None or start is None:
             return known
         return dataclasses.replace(
-            known, watermark=known.source_max_xmin, positions=(Position(0, start),)
+            known,
+            watermark=known.source_max_xmin,
+            positions=(Position(0, start),),
+            samples=(),
         )
 
     monkeypatch.setattr(state, "recall_all", misread)
