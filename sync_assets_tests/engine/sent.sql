@@ -1,13 +1,13 @@
 -- export.copy_piece.copy_piece
 
-SELECT pg_catalog.current_setting('sync_assets.scan_began'), pg_catalog.current_setting('sync_assets.scan_left')
+SELECT pg_catalog.current_setting('sync_assets.scan_began'), pg_catalog.current_setting('sync_assets.scan_came_to')
 
 SET LOCAL enable_indexscan = off;
 SET LOCAL enable_bitmapscan = off;
 SET LOCAL enable_seqscan = on;
 SET LOCAL synchronize_seqscans = on;
 SET LOCAL max_parallel_workers_per_gather = 0;
-SELECT pg_catalog.set_config('sync_assets.scan_began', '', true), pg_catalog.set_config('sync_assets.scan_left', '', true)
+SELECT pg_catalog.set_config('sync_assets.scan_began', '', true), pg_catalog.set_config('sync_assets.scan_came_to', '', true)
 
 
 -- export.export._lead

@@ -36,6 +36,7 @@ from sync_assets.engine.plan.plan import (
     LeafRead,
     Part,
     Plan,
+    Scan,
 )
 from sync_assets.engine.plan.reads import Basis, plan_changes
 from sync_assets.engine.postgres.relation import Column, Key, Leaf, Relation
@@ -143,7 +144,11 @@ def of_export() -> dict[str, Composable]:
         ),
         "a piece, by a scan": (
             changed(HARD),
-            dataclasses.replace(WHOLE, how=How.OLDER, first=512, scanned_from=384),
+            dataclasses.replace(WHOLE, how=How.OLDER, first=512, scan=Scan(9000, 640, 896)),
+        ),
+        "a piece, after a scan": (
+            changed(HARD),
+            dataclasses.replace(WHOLE, how=How.OLDER, first=None, after="(1008,7)"),
         ),
         "changed pages": (changed(HARD), PAGES),
         "from a cursor on": (SINCE, CURSOR),

@@ -2,28 +2,33 @@
 
 PostgreSQL keeps to such a ring in sequential scans alone, and no condition makes one begin or end at a
 page. But it begins where the last scan of that table has come to, for both to share what they read
-(`synchronize_seqscans`), and a scan can be ended where a piece does. So each piece begins where the
-one before has ended. Whether it did is told by its first row: what it missed is read by its pages.
+(`synchronize_seqscans`), and LIMIT ends it after so many rows. So each piece begins about where the one
+before has ended. Where it was is told by its first row and by its last: what it missed is read by its
+pages, and if it has not come from one end of the piece to the other, so is all of it.
 """
 
 from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from dataclasses import dataclass
 
 from sync_assets.engine.export.batches import Batch, BatchFile
 from sync_assets.engine.export.copy_chunk import copy_chunk
-from sync_assets.engine.export.copy_statements import BEGAN, LEFT
-from sync_assets.engine.plan.plan import Chunk, Plan
+from sync_assets.engine.export.copy_statements import BEGAN, CAME_TO
+from sync_assets.engine.plan.plan import Chunk, Plan, Scan
 from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.session import SCANNED, Connection, row
 
-ENDING_VERSION = 150000
-"""From this release on a window's count can end the scan below it."""
+SEEN_BY = 4
+"""That part of a piece, at either end, in which a scan tells where it was."""
 
-EARLIER = 128
-"""How many pages before a piece its scan may begin in any case: places are remembered in steps of 16."""
+SHORT_OF = 32
+"""That part of a piece before its end a scan is to stop, for the next one not to begin too late."""
+
+MORE = 1.5
+"""Times as many rows are taken for those of a page, after a scan that did not come far enough."""
 
 PASSED_BY = 4
 """Over how many pieces of its size a scan comes to one that lies further on, rather than give up."""
@@ -34,14 +39,27 @@ _SETTINGS = (
     "SET LOCAL synchronize_seqscans = on",
     # Its workers would divide the table, and jump about in it.
     "SET LOCAL max_parallel_workers_per_gather = 0",
-    f"SELECT pg_catalog.set_config('{BEGAN}', '', true), pg_catalog.set_config('{LEFT}', '', true)",
+    f"SELECT pg_catalog.set_config('{BEGAN}', '', true), pg_catalog.set_config('{CAME_TO}', '', true)",
 )
-_TOLD = f"SELECT pg_catalog.current_setting('{BEGAN}'), pg_catalog.current_setting('{LEFT}')"
+_TOLD = f"SELECT pg_catalog.current_setting('{BEGAN}'), pg_catalog.current_setting('{CAME_TO}')"
 
 
-def is_scanned(source: Connection, leaf: Leaf) -> bool:
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where the last scan of a leaf, by its oid, has come to; how many `rows` a page had.
+
+    `ahead` is by how many pages a scan of that server begins after where the last one came to.
+    """
+
+    leaf: int
+    page: int
+    rows: float
+    ahead: int = 0
+
+
+def is_scanned(leaf: Leaf) -> bool:
     """Whether pieces of a leaf are read by sequential scans, of which only one at a time makes sense."""
-    return leaf.is_large and source.server_version >= ENDING_VERSION
+    return leaf.is_large and leaf.estimated_rows > 0
 
 
 def copy_piece(  # noqa: PLR0913 - as of copy_chunk, and where the last one was
@@ -52,45 +70,75 @@ def copy_piece(  # noqa: PLR0913 - as of copy_chunk, and where the last one was
     opening: Callable[[str], BatchFile],
     complete: Callable[[Batch], None],
     *,
-    last: int | None,
-) -> int | None:
+    forget: Callable[[], None],
+    last: Place | None,
+) -> Place | None:
     """Read the pages of a chunk, as `copy_chunk` does, through the ring if its leaf has one.
 
-    `last` is the page at which the last scan of that leaf was; returns that of this one. None: unknown.
+    `forget` is called where nothing is to be kept of what was complete so far. `last` is where the last
+    scan was, if any; returns where this one is.
     """
-    first, end = chunk.first or 0, chunk.end or 0
-    if chunk.leaf is None or not is_scanned(connection, chunk.leaf):
-        copy_chunk(sessions, connection, plan, chunk, opening, complete)
+
+    def copy(part: Chunk) -> None:
+        copy_chunk(sessions, connection, plan, part, opening, complete)
+
+    leaf, first, end = chunk.leaf, chunk.first, chunk.end
+    if leaf is None or first is None or end is None or not is_scanned(leaf):
+        copy(chunk)
         return None
-    earliest = max(0, first - EARLIER)
-    if last is not None and 0 <= first - last <= PASSED_BY * (end - first):
-        earliest = min(earliest, last)
+    # A load that goes on does so where an earlier run was killed.
+    last = last or Place(leaf.oid, first, leaf.estimated_rows / leaf.pages)
+    scan = _scan(first, end, last, is_last=end >= leaf.pages)
+    if scan is None:
+        copy(chunk)
+        return last
     with connection.cursor() as cursor:
         cursor.execute("; ".join(_SETTINGS))
-        scanned = dataclasses.replace(chunk, scanned_from=earliest)
-        copy_chunk(sessions, connection, plan, scanned, opening, complete)
-        began, left = (_page(place) for place in row(cursor, _TOLD))
-    missed = missed_until(first, end, earliest, began, left=left is not None)
-    if missed > first:
-        rest = dataclasses.replace(chunk, end=missed)
-        copy_chunk(sessions, connection, plan, rest, opening, complete)
-    return left if left is not None else began
+        copy(dataclasses.replace(chunk, scan=scan))
+        began, came_to = row(cursor, _TOLD)
+    rest = missed(chunk, began, came_to)
+    if rest is None:
+        forget()
+        copy(chunk)
+        at = _page(came_to or began) if came_to or began else scan.comes_past
+        return Place(leaf.oid, at, last.rows * (MORE if began else 1))
+    for part in rest:
+        copy(part)
+    begun, at = _page(began), _page(came_to)
+    ahead = max(0, begun - last.page)
+    # After the last page a scan goes on with the first.
+    onwards = 0 if end >= leaf.pages else at
+    return Place(leaf.oid, onwards, scan.rows / (at - begun or 1), ahead)
 
 
-def missed_until(first: int, end: int, earliest: int, began: int | None, *, left: bool) -> int:
-    """Before which page, from `first` on, a scan of the pages before `end` has sent nothing.
+def _scan(first: int, end: int, last: Place, *, is_last: bool) -> Scan | None:
+    """A scan over the pages from `first` to before `end`; None where it is too far from the last one."""
+    size = end - first
+    told = size // SEEN_BY
+    if not -told <= first - last.page <= PASSED_BY * size:
+        return None
+    stop = end + 1 if is_last else end - size // SHORT_OF
+    pages = stop - last.page - last.ahead
+    return Scan(max(1, round(pages * last.rows)), first + told, end - told)
 
-    `began` is the page of the first row that it saw, None if it saw none; where that lies before
-    `earliest`, or not before `end`, it sent nothing. `left` says whether it came to such rows later; if
-    not, it went round the whole table.
+
+def missed(chunk: Chunk, began: str, came_to: str) -> tuple[Chunk, ...] | None:
+    """What a scan of a chunk has not sent: what lies before its begin, and after where it came to.
+
+    None where it may have been anywhere: it tells its first row, a ctid, only if that lay early enough, and
+    the last one only of those that lie far enough; nothing is an empty text.
     """
-    if began is None:
-        return first
-    if not earliest <= began < end:
-        return end
-    return max(first, began) if left else first
+    first, end = chunk.first, chunk.end
+    if first is None or end is None or not (began and came_to):
+        return None
+    parts = []
+    if _page(began) > first:
+        parts.append(dataclasses.replace(chunk, end=_page(began)))
+    if _page(came_to) < end:
+        parts.append(dataclasses.replace(chunk, first=None, after=came_to))
+    return tuple(parts)
 
 
-def _page(place: str) -> int | None:
+def _page(place: str) -> int:
     """The page of a ctid, `(page,line)`."""
-    return int(place[1 : place.index(",")]) if place else None
+    return int(place[1 : place.index(",")])

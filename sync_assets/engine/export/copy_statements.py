@@ -13,17 +13,17 @@ from psycopg2.sql import SQL, Composable, Identifier, Literal
 
 from sync_assets.engine.compare.checksum import has_key_hash
 from sync_assets.engine.names import RelationName
-from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, Plan
+from sync_assets.engine.plan.plan import Chunk, How, KeysByPage, Plan, Scan
 from sync_assets.engine.postgres.identifiers import relation
 from sync_assets.engine.postgres.session import SCANNED
 from sync_assets.engine.postgres.xid import widened
 from sync_assets.engine.snapshot.scope import between_pages, is_of, value_of, values_of, written
 
 BEGAN = "sync_assets.scan_began"
-"""The setting of a transaction in which a scan of pages leaves the ctid of its first row."""
+"""The setting of a transaction in which a scan leaves the ctid of its first row."""
 
-LEFT = "sync_assets.scan_left"
-"""That of the first row beside the pages, after any of them."""
+CAME_TO = "sync_assets.scan_came_to"
+"""That of its last one."""
 
 
 def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
@@ -31,8 +31,9 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     # One branch for each range: conditions joined by OR would become a scan of all pages.
     ranges: list[tuple[int | None, int | None]] = [(run.first, run.end) for run in chunk.runs]
     ranges = ranges or [(chunk.first, chunk.end)]
-    select = _selected if chunk.scanned_from is None else _scanned
-    branches = [select(plan, chunk, *pages) for pages in ranges]
+    branches = [_selected(plan, chunk, *pages) for pages in ranges]
+    if chunk.scan is not None:
+        branches = [_scanned(plan, chunk, chunk.scan)]
     return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
         SQL(" UNION ALL ").join(branches), copy_format(plan, keys_only=chunk.keys_only)
     )
@@ -57,6 +58,9 @@ def copy_format(plan: Plan, *, keys_only: bool) -> Composable:
 
 def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
     conditions = [*between_pages(first, end), *_wanted(plan, chunk), *_filter(plan, chunk)]
+    if chunk.after is not None:
+        after = SQL("ctid OPERATOR(pg_catalog.>) {}::pg_catalog.tid").format(Literal(chunk.after))
+        conditions.insert(0, after)
     return SQL("SELECT {columns} FROM {relation}{where}").format(
         columns=_exported(plan, chunk),
         relation=_read_from(plan, chunk),
@@ -64,34 +68,32 @@ def _selected(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> C
     )
 
 
-def _scanned(plan: Plan, chunk: Chunk, first: int | None, end: int | None) -> Composable:
-    """Rows between pages by a sequential scan that ends once it is past them.
+def _scanned(plan: Plan, chunk: Chunk, scan: Scan) -> Composable:
+    """Rows of the chunk's pages out of a scan that ends after so many, wherever it begins.
 
-    A filter would let it go on to the end. A count of the rows beside those pages only grows, so
-    WindowAgg ends with it (from PostgreSQL 15 on); two are let by, for the first to be told. The count
-    is called as a system column is, and so as no other can be.
+    It tells where its first row was, if it began in time, and the last one that came far enough. When
+    it has, and goes round, it must not send again what lies at its begin.
     """
-    beside = SQL("pg_catalog.count(*) FILTER (WHERE NOT ({})) OVER so_far").format(
-        SQL(" AND ").join(between_pages(chunk.scanned_from, end))
+    row = SQL(" AND ").join(
+        [*between_pages(chunk.first, chunk.end), *_wanted(plan, chunk), *_filter(plan, chunk)]
     )
-    told = SQL(
-        "CASE WHEN pg_catalog.row_number() OVER so_far OPERATOR(pg_catalog.=) 1"
-        " THEN pg_catalog.set_config({began}, ctid::pg_catalog.text, true)"
-        " WHEN {beside} OPERATOR(pg_catalog.=) 1"
-        " THEN pg_catalog.set_config({left}, ctid::pg_catalog.text, true) END"
-    ).format(began=Literal(BEGAN), left=Literal(LEFT), beside=beside)
-    conditions = [*between_pages(first, None), *_wanted(plan, chunk), *_filter(plan, chunk)]
     return SQL(
-        "SELECT {columns} FROM (SELECT *, xmin, ctid, {beside} AS cmin, {told} AS cmax"
-        " FROM {relation} WINDOW so_far AS (ROWS UNBOUNDED PRECEDING)) AS scanned"
-        " WHERE cmin OPERATOR(pg_catalog.<) 2::bigint"
-        " AND CASE WHEN cmin OPERATOR(pg_catalog.=) 0::bigint THEN {wanted} END"
+        "SELECT {columns} FROM (SELECT *, xmin, ctid FROM {relation} LIMIT {rows}) AS scanned"
+        # Each is looked at for what it tells, in this order, before it is for what is wanted.
+        " WHERE CASE WHEN CASE WHEN {early} THEN pg_catalog.current_setting({came_to})"
+        " OPERATOR(pg_catalog.=) '' AND (pg_catalog.current_setting({began}) OPERATOR(pg_catalog.<>) ''"
+        " OR pg_catalog.set_config({began}, ctid::pg_catalog.text, true) OPERATOR(pg_catalog.<>) '')"
+        " WHEN {far} THEN pg_catalog.set_config({came_to}, ctid::pg_catalog.text, true)"
+        " OPERATOR(pg_catalog.<>) '' ELSE true END THEN {row} END"
     ).format(
         columns=_exported(plan, chunk),
-        beside=beside,
-        told=told,
         relation=_read_from(plan, chunk),
-        wanted=SQL(" AND ").join(conditions),
+        rows=Literal(scan.rows),
+        early=SQL(" AND ").join(between_pages(None, scan.begins_before)),
+        far=SQL(" AND ").join(between_pages(scan.comes_past, None)),
+        began=Literal(BEGAN),
+        came_to=Literal(CAME_TO),
+        row=row,
     )
 
 

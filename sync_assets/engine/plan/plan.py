@@ -103,14 +103,23 @@ class LeafRead:
 
 
 @dataclass(frozen=True, slots=True)
+class Scan:
+    """A sequential scan over so many `rows`, which is to begin before a page and come past another."""
+
+    rows: int
+    begins_before: int
+    comes_past: int
+
+
+@dataclass(frozen=True, slots=True)
 class Chunk:
     """What one COPY reads: pages `first` up to, not including, `end` of a leaf; None: to its end.
 
     Without `first` the whole leaf is read, or only `runs` of its pages, and without a leaf the
     whole relation. `member` is the plan's place in its group. `notes` says that keys come with the
     page of each changed row, and that the rows of those pages are read thereafter. `buckets` are the
-    only ones whose keys are read, where not all are. With `scanned_from` the
-    pages come from a sequential scan, which may begin as early as that one, and no later.
+    only ones whose keys are read, where not all are. With a `scan` they come from
+    one, as far as that goes; with `after`, a ctid, what lies behind that alone.
     """
 
     number: int
@@ -123,7 +132,8 @@ class Chunk:
     runs: tuple[PageRange, ...] = ()
     notes: bool = False
     buckets: KeyBuckets | None = None
-    scanned_from: int | None = None
+    scan: Scan | None = None
+    after: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,7 +12,7 @@ import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from sync_assets.engine.names import RelationName
 from sync_assets.engine.postgres.relation import LeafColumn
@@ -31,13 +31,6 @@ class Piece:
     leaf: int
     first: int
     end: int
-
-
-class Place(NamedTuple):
-    """A page of a leaf, by its oid."""
-
-    leaf: int
-    page: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -205,12 +198,12 @@ LIMIT 1 FOR UPDATE OF p SKIP LOCKED
 
 
 def claim(
-    cursor: Cursor, target: RelationName, began: datetime, onwards: Place | None = None
+    cursor: Cursor, target: RelationName, began: datetime, onwards: tuple[int, int] | None = None
 ) -> Piece | None:
     """A piece that nobody works on, this transaction's until it ends; None where none is left.
 
-    Only of the load that began at that moment: another one has another mark. What lies before
-    `onwards` comes last.
+    Only of the load that began at that moment: another one has another mark. What lies before a
+    page of a leaf, `onwards`, comes last.
     """
     leaf, page = onwards or (0, 0)
     found = rows(cursor, _CLAIM, _place(target) | {"began": began, "leaf": leaf, "page": page})

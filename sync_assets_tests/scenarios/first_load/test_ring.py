@@ -13,8 +13,8 @@ import pytest
 
 from sync_assets.engine import Progress, Receipt
 from sync_assets.engine.export import copy_piece
-from sync_assets.engine.export.copy_piece import missed_until
 from sync_assets.engine.limits import Limits
+from sync_assets.engine.plan.plan import Chunk
 from sync_assets_tests.fixtures.pair import Pair, eventually
 from sync_assets_tests.fixtures.servers import both_ways
 from sync_assets_tests.fixtures.sessions import end_idle
@@ -23,8 +23,6 @@ pytestmark = both_ways
 
 # 19 MB, and the fixture's servers have a cache of 64, of which a quarter makes a table large.
 ROWS = 74_000
-PIECE = 244
-"""Pages of a piece: 2 MB."""
 CREATE = (
     "CREATE TABLE t (id integer PRIMARY KEY, v text)",
     f"INSERT INTO t SELECT i, repeat(E'a,\"\\n', 50) || i FROM generate_series(1, {ROWS}) i",
@@ -55,6 +53,21 @@ def load(
     return engine.copy_table_data_with_xmin("t", "t", deletes="hard", **options)
 
 
+@pytest.fixture
+def gone_astray(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
+    """Whether each scan has not come from one end of its piece to the other."""
+    found: list[bool] = []
+    missed = copy_piece.missed
+
+    def told(*given: Any) -> tuple[Chunk, ...] | None:
+        rest = missed(*given)
+        found.append(rest is None)
+        return rest
+
+    monkeypatch.setattr(copy_piece, "missed", told)
+    return found
+
+
 def read_in(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, float, Receipt]:
     """How many scans of the source's table there were, and how often each of its pages was read."""
     end_idle()
@@ -68,17 +81,20 @@ def read_in(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, float, Receip
     return scans_after - scans, (blocks_after - blocks) / pages, receipt
 
 
-@pytest.mark.from_15
-def test_each_piece_is_a_scan_that_begins_where_the_one_before_ended(pair: Pair) -> None:
+def test_each_piece_is_a_scan_that_begins_where_the_one_before_ended(
+    pair: Pair, gone_astray: list[bool]
+) -> None:
     pair.source(*CREATE)
     scans, share, receipt = read_in(pair, lambda: load(pair))
-    assert (receipt.rows_exported, receipt.chunks, scans) == (ROWS, 10, 10)
-    # From 17 on a scan reads ahead, and the next begins after that: those few are read by their pages.
+    assert (receipt.rows_exported, receipt.chunks) == (ROWS, 10)
+    # The last piece may be too small for one.
+    assert scans == len(gone_astray) >= 9
+    assert not any(gone_astray)
+    # A scan stops somewhat early, and from 17 on it reads ahead: the rest is read by its pages.
     assert 1 <= share < 1.5
     assert pair.is_exact()
 
 
-@pytest.mark.from_15
 def test_what_is_filtered_and_computed_is_so_for_the_rows_of_a_piece_alone(pair: Pair) -> None:
     pair.source(*CREATE)
     # The rows that the filter keeps out could not be computed.
@@ -87,7 +103,8 @@ def test_what_is_filtered_and_computed_is_so_for_the_rows_of_a_piece_alone(pair:
         "expressions": {"v": "(id / (id > 10)::integer)::text"},
     }
     scans, share, receipt = read_in(pair, lambda: load(pair, **options))
-    assert (receipt.rows_exported, scans) == (ROWS - 10, 10)
+    assert receipt.rows_exported == ROWS - 10
+    assert scans >= 9
     assert share < 1.5
     assert pair.target("SELECT count(*), sum(v::bigint) FROM t") == pair.source(
         "SELECT count(*), sum(id) FROM t WHERE id > 10"
@@ -118,19 +135,10 @@ def test_no_row_is_lost_where_somebody_else_scans_the_table_too(pair: Pair, seed
     assert pair.is_exact()
 
 
-@pytest.mark.from_15
 @pytest.mark.parametrize("rows", [1000, 40_000])
 def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
-    pair: Pair, monkeypatch: pytest.MonkeyPatch, rows: int
+    pair: Pair, gone_astray: list[bool], rows: int
 ) -> None:
-    missed: list[int] = []
-
-    def told(first: int, *place: int, **left: bool) -> int:
-        until = missed_until(first, *place, **left)
-        missed.append(until - first)
-        return until
-
-    monkeypatch.setattr(copy_piece, "missed_until", told)
     pair.source(*CREATE)
     begun = Event()
 
@@ -143,9 +151,8 @@ def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
             )
 
     load(pair, after_piece=scan)
-    pieces = [pages for pages in missed if pages > PIECE / 2]
-    assert len(missed) == 10
-    assert len(pieces) <= 3, missed
+    # That of the moment, and the one that was prepared.
+    assert len(gone_astray) - sum(gone_astray) >= 7, gone_astray
     assert pair.is_exact()
 
 

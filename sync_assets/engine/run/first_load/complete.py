@@ -39,7 +39,7 @@ from sync_assets.engine.postgres.session import (
 from sync_assets.engine.postgres.xid import RING
 from sync_assets.engine.receipt import Receipt
 from sync_assets.engine.run.first_load.begin import Load
-from sync_assets.engine.run.first_load.mover import Moved
+from sync_assets.engine.run.first_load.moved import Moved
 from sync_assets.engine.run.outcome import make_receipt
 from sync_assets.engine.run.publish import Written, published
 from sync_assets.engine.run.stage import stage

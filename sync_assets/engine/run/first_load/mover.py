@@ -24,7 +24,7 @@ from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget
 from sync_assets.engine.export.copy_piece import copy_piece
 from sync_assets.engine.export.leaf_access import TAKEN
-from sync_assets.engine.export.pace import in_turn, keep_pace
+from sync_assets.engine.export.pace import keep_pace
 from sync_assets.engine.load.copy_in import copy_in
 from sync_assets.engine.pause import wait_while
 from sync_assets.engine.plan.plan import Chunk, How, Plan
@@ -36,13 +36,14 @@ from sync_assets.engine.postgres.xid import XidWindow
 from sync_assets.engine.progress import Progress
 from sync_assets.engine.run.first_load import begin
 from sync_assets.engine.run.first_load.begin import Load
+from sync_assets.engine.run.first_load.moved import Moved, Read
 from sync_assets.engine.snapshot.flush import ensure_flushed
 from sync_assets.engine.snapshot.give_way import hurry
 from sync_assets.engine.snapshot.identity import is_other_history, require_same_source
 from sync_assets.engine.snapshot.scope import own_names
 from sync_assets.engine.snapshot.snapshot import Snapshot, taken_of_leaf
 from sync_assets.engine.state import ledger
-from sync_assets.engine.state.ledger import Loaded, Piece, Place
+from sync_assets.engine.state.ledger import Piece
 
 TRIES = 5
 """How often a standby interrupts a worker, one time after the other, before the run gives up."""
@@ -53,48 +54,18 @@ class LeafChanged(Exception):
 
 
 @dataclass(slots=True)
-class Moved:
-    """What this run has done: `loaded` counts what other runs have, too, `pieces` its own alone.
-
-    `snapshot_seconds` is the longest that a piece held its snapshot; `place` is where the last scan was.
-    """
-
-    loaded: Loaded
-    pieces: int = 0
-    rows: int = 0
-    bytes: int = 0
-    workers: int = 0
-    snapshot_seconds: float = 0.0
-    interrupted: int = 0
-    place: Place | None = None
-    lock: threading.Lock = field(default_factory=threading.Lock)
-
-
-@dataclass(slots=True)
-class _Read:
-    """A piece in batch files; `held` is for how many seconds its snapshot, `seen`, was."""
-
-    began: float | None = None
-    held: float = 0.0
-    seen: Snapshot | None = None
-    batches: list[Batch] = field(default_factory=list)
-    rows: int = 0
-    bytes: int = 0
-
-
-@dataclass(slots=True)
 class Mover:
     """A worker with a connection of its own to the target; sessions of the source go round in `sources`.
 
-    `another` opens one in place of a session that the source has ended. `turn` lets as many of them
-    read as may at the same time.
+    `another` opens one in place of a session that the source has ended. In a `turn` of
+    its own each reads.
     """
 
     run: Run
     load: Load
     sources: queue.SimpleQueue[Connection]
     another: Callable[[], Connection]
-    turn: threading.Semaphore
+    turn: Callable[[Connection], contextlib.AbstractContextManager[None]]
     target: Connection
     folder: Path
     number: int
@@ -114,15 +85,15 @@ class Mover:
     def _move_next(self) -> bool:
         """Move one piece; False where none is left that nobody works on."""
         piece: Piece | None = None
-        read = _Read()
+        read = Read()
         with contextlib.ExitStack() as files, contextlib.ExitStack() as reading:
             source = reading.enter_context(self._source())
             wait_while(self.run, source, self.target)
             try:
                 with transaction(self.target, UNFLUSHED, *PINNED, AS_IDLE_AS_ALLOWED) as cursor:
-                    piece = ledger.claim(
-                        cursor, self.load.target, self.load.began, self.moved.place
-                    )
+                    at = self.moved.place
+                    onwards = (at.leaf, at.page) if at else None
+                    piece = ledger.claim(cursor, self.load.target, self.load.began, onwards)
                     if piece is None:
                         return False
                     self._read(source, piece, read, files)
@@ -185,7 +156,7 @@ class Mover:
         return bool(source.closed) and self.load.plan.view.snapshot.in_recovery
 
     def _read(
-        self, source: Connection, piece: Piece, read: _Read, files: contextlib.ExitStack
+        self, source: Connection, piece: Piece, read: Read, files: contextlib.ExitStack
     ) -> None:
         leaf = self._leaf(piece)
         hurry(self.run.sessions, source)
@@ -214,13 +185,18 @@ class Mover:
                 with source.cursor() as cursor:
                     cursor.execute("; ".join((TAKEN, *names)))
                 chunk = Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end)
-                with in_turn(self.turn, self.run.sessions, source, self.stopped):
+                with self.turn(source):
                     last = self.moved.place
-                    at = last.page if last and last.leaf == leaf.oid else None
-                    at = copy_piece(
-                        self.run.sessions, source, plan, chunk, opening, complete, last=at
+                    self.moved.place = copy_piece(
+                        self.run.sessions,
+                        source,
+                        plan,
+                        chunk,
+                        opening,
+                        complete,
+                        forget=read.forget,
+                        last=last if last and last.leaf == leaf.oid else None,
                     )
-                    self.moved.place = None if at is None else Place(leaf.oid, at)
         except psycopg2.errors.UndefinedTable:
             raise LeafChanged from None
         finally:
@@ -254,7 +230,7 @@ class Mover:
         view = dataclasses.replace(plan.view, snapshot=now)
         return dataclasses.replace(plan, window=window, view=view)
 
-    def _load(self, cursor: Cursor, piece: Piece, read: _Read) -> None:
+    def _load(self, cursor: Cursor, piece: Piece, read: Read) -> None:
         table = identifiers.relation(self.load.staging.name)
         for batch in read.batches:
             self.run.sessions.check()
@@ -268,7 +244,7 @@ class Mover:
         batch.discard()
         self.budget.change(-batch.bytes)
 
-    def _told(self, piece: Piece, read: _Read) -> None:
+    def _told(self, piece: Piece, read: Read) -> None:
         """Count a piece, and say how far the load is; cut the next ones smaller where it took long."""
         if read.held > self._longest / 2:
             self._cut_smaller(piece)

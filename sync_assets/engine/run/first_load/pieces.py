@@ -6,15 +6,18 @@ import contextlib
 import queue
 import threading
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import DiskBudget
 from sync_assets.engine.export.copy_piece import is_scanned
+from sync_assets.engine.export.pace import in_turn
 from sync_assets.engine.postgres.session import Connection, transaction
 from sync_assets.engine.postgres.time_outs import at_most
 from sync_assets.engine.run.first_load.begin import Load
-from sync_assets.engine.run.first_load.mover import Moved, Mover
+from sync_assets.engine.run.first_load.moved import Moved
+from sync_assets.engine.run.first_load.mover import Mover
 from sync_assets.engine.snapshot.give_way import giving_way
 from sync_assets.engine.state import ledger
 from sync_assets.engine.state.ledger import Loaded
@@ -66,14 +69,21 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
                 return _bounded(run, held.enter_context(run.sessions.connected("source")))
 
         # All of them before the watch, which looks after those that it finds.
-        first = opened()
-        leaves = load.plan.view.relation.leaves
-        scans = any(is_scanned(first, leaf) for leaf in leaves)
-        # While one session scans, the next takes its snapshot; a third would come out of turn.
-        prepared = min(most, 2) if scans else most
-        turn = threading.Semaphore(1 if scans else most)
-        for source in (first, *(opened() for _ in range(prepared - 1))):
-            sources.put(source)
+        scans = any(map(is_scanned, load.plan.view.relation.leaves))
+        spare = [opened() for _ in range(min(most, 2) if scans else most)]
+        places = threading.Semaphore(1 if scans else most)
+
+        @contextlib.contextmanager
+        def turn(source: Connection) -> Iterator[None]:
+            """While one session scans, another takes its snapshot; a third would come out of turn."""
+            with in_turn(places, run.sessions, source, group.stopped):
+                while spare:
+                    sources.put(spare.pop())
+                yield
+
+        sources.put(spare.pop())
+        while spare and not scans:
+            sources.put(spare.pop())
         targets = [
             held.enter_context(run.sessions.connected("target"))
             for _ in range(min(2 * workers, moved.loaded.pieces_left))
