@@ -21,7 +21,7 @@ import pytest
 from psycopg2.extensions import make_dsn
 
 from sync_assets.engine import DataCopyEngine, PartitionOf, RelationName, SyncError, Table
-from sync_assets.engine.export import copy_statements, leaf_access
+from sync_assets.engine.export import copy_piece, copy_statements, leaf_access
 from sync_assets.engine.load import few_keys, staging_statements
 from sync_assets.engine.merge import merge_statements
 from sync_assets.engine.plan import key_buckets
@@ -180,6 +180,7 @@ def pieces_of_a_large_table(shop: Shop) -> None:
     shop.open(CREATE, FILL, "ANALYZE shop.orders")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(by_pieces, "LEAST", 0)
+        patch.setattr(copy_piece, "SMALLEST", 0)
         patch.setattr(leaves, "RING_SHARE", leaves.ANY_SIZE)
         shop.sync()
 

@@ -21,6 +21,9 @@ from sync_assets.engine.postgres.connection import Sessions
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.session import SCANNED, Connection, row
 
+SMALLEST = 1024
+"""Pages of a piece that is worth a scan: of smaller ones it would read ahead too much."""
+
 SEEN_BY = 4
 """That part of a piece, at either end, in which a scan tells where it was."""
 
@@ -112,10 +115,10 @@ def copy_piece(  # noqa: PLR0913 - as of copy_chunk, and where the last one was
 
 
 def _scan(first: int, end: int, last: Place, *, is_last: bool) -> Scan | None:
-    """A scan over the pages from `first` to before `end`; None where it is too far from the last one."""
+    """A scan over the pages from `first` to before `end`; None where it is not worth one."""
     size = end - first
     told = size // SEEN_BY
-    if not -told <= first - last.page <= PASSED_BY * size:
+    if size < SMALLEST or not -told <= first - last.page <= PASSED_BY * size:
         return None
     stop = end + 1 if is_last else end - size // SHORT_OF
     pages = stop - last.page - last.ahead
