@@ -18,7 +18,7 @@ COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2':
 
 -- export_chunk: a piece, by a scan
 COPY (SELECT "id", "total", "email", (CASE WHEN xmin OPERATOR(pg_catalog.=) '2'::pg_catalog.xid THEN 2 ELSE 1009::bigint OPERATOR(pg_catalog.+) pg_catalog.age('1009'::pg_catalog.xid) OPERATOR(pg_catalog.-) (pg_catalog.age(xmin)::bigint OPERATOR(pg_catalog.&) 4294967295) END)
-  FROM (SELECT *, xmin, ctid
+  FROM (SELECT *, tableoid, xmin, ctid
   FROM ONLY "shop"."orders" LIMIT 9000) AS scanned
   WHERE CASE WHEN CASE WHEN ctid OPERATOR(pg_catalog.<) '(640,0)'::pg_catalog.tid THEN pg_catalog.current_setting('sync_assets.scan_came_to') OPERATOR(pg_catalog.=) '' AND (pg_catalog.current_setting('sync_assets.scan_began') OPERATOR(pg_catalog.<>) '' OR pg_catalog.set_config('sync_assets.scan_began', ctid::pg_catalog.text, true) OPERATOR(pg_catalog.<>) '') WHEN ctid OPERATOR(pg_catalog.>=) '(896,0)'::pg_catalog.tid THEN pg_catalog.set_config('sync_assets.scan_came_to', ctid::pg_catalog.text, true) OPERATOR(pg_catalog.<>) '' ELSE true END THEN ctid OPERATOR(pg_catalog.>=) '(512,0)'::pg_catalog.tid AND ctid OPERATOR(pg_catalog.<) '(1024,0)'::pg_catalog.tid AND NOT (pg_catalog.age(xmin) OPERATOR(pg_catalog.<=) pg_catalog.age('900'::pg_catalog.xid) AND pg_catalog.age(xmin) OPERATOR(pg_catalog.>=) pg_catalog.age('1009'::pg_catalog.xid) OR pg_catalog.age('900'::pg_catalog.xid) OPERATOR(pg_catalog.<) 0) END)
   TO STDOUT (FORMAT csv, ENCODING 'UTF8')

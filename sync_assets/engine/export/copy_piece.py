@@ -36,6 +36,9 @@ MORE = 1.5
 PASSED_BY = 4
 """Over how many pieces of its size a scan comes to one that lies further on, rather than give up."""
 
+TRIES = 3
+"""So many scans that go astray, one after the other, are the last ones: somebody else scans as well."""
+
 _SETTINGS = (
     *SCANNED,
     "SET LOCAL enable_seqscan = on",
@@ -51,13 +54,15 @@ _TOLD = f"SELECT pg_catalog.current_setting('{BEGAN}'), pg_catalog.current_setti
 class Place:
     """Where the last scan of a leaf, by its oid, has come to; how many `rows` a page had.
 
-    `ahead` is by how many pages a scan of that server begins after where the last one came to.
+    `ahead` is by how many pages a scan of that server begins after where the last one came to;
+    `astray` is how many scans, one after the other, have told nothing.
     """
 
     leaf: int
     page: int
     rows: float
     ahead: int = 0
+    astray: int = 0
 
 
 def is_scanned(leaf: Leaf) -> bool:
@@ -104,7 +109,8 @@ def copy_piece(  # noqa: PLR0913 - as of copy_chunk, and where the last one was
         forget()
         copy(chunk)
         at = _page(came_to or began) if came_to or began else scan.comes_past
-        return Place(leaf.oid, at, last.rows * (MORE if began else 1))
+        rows = last.rows * (MORE if began else 1)
+        return Place(leaf.oid, at, rows, astray=last.astray + 1)
     for part in rest:
         copy(part)
     begun, at = _page(began), _page(came_to)
@@ -118,7 +124,9 @@ def _scan(first: int, end: int, last: Place, *, is_last: bool) -> Scan | None:
     """A scan over the pages from `first` to before `end`; None where it is not worth one."""
     size = end - first
     told = size // SEEN_BY
-    if size < SMALLEST or not -told <= first - last.page <= PASSED_BY * size:
+    if size < SMALLEST or last.astray == TRIES:
+        return None
+    if not -told <= first - last.page <= PASSED_BY * size:
         return None
     stop = end + 1 if is_last else end - size // SHORT_OF
     pages = stop - last.page - last.ahead

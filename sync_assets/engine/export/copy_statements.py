@@ -78,7 +78,7 @@ def _scanned(plan: Plan, chunk: Chunk, scan: Scan) -> Composable:
         [*between_pages(chunk.first, chunk.end), *_wanted(plan, chunk), *_filter(plan, chunk)]
     )
     return SQL(
-        "SELECT {columns} FROM (SELECT *, xmin, ctid FROM {relation} LIMIT {rows}) AS scanned"
+        "SELECT {columns} FROM (SELECT *, tableoid, xmin, ctid FROM {relation} LIMIT {rows}) AS scanned"
         # Each is looked at for what it tells, in this order, before it is for what is wanted.
         " WHERE CASE WHEN CASE WHEN {early} THEN pg_catalog.current_setting({came_to})"
         " OPERATOR(pg_catalog.=) '' AND (pg_catalog.current_setting({began}) OPERATOR(pg_catalog.<>) ''"

@@ -118,8 +118,8 @@ class Chunk:
     Without `first` the whole leaf is read, or only `runs` of its pages, and without a leaf the
     whole relation. `member` is the plan's place in its group. `notes` says that keys come with the
     page of each changed row, and that the rows of those pages are read thereafter. `buckets` are the
-    only ones whose keys are read, where not all are. With a `scan` they come from
-    one, as far as that goes; with `after`, a ctid, what lies behind that alone.
+    only ones whose keys are read, where not all are. With a `scan` the rows come from one, as far as that
+    goes; with `after`, a ctid, only those that lie behind it.
     """
 
     number: int

@@ -177,6 +177,21 @@ def test_who_waits_for_his_turn_is_not_idle_for_the_server(pair: Pair) -> None:
         pair.engine(limits=limits, on_progress=told).copy_table_data_with_xmin("t", "t")
 
 
+def test_scans_that_go_astray_time_and_again_are_given_up(
+    pair: Pair, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Chunk] = []
+
+    def astray(chunk: Chunk, *_: str) -> None:
+        asked.append(chunk)
+
+    monkeypatch.setattr(copy_piece, "missed", astray)
+    pair.source(*CREATE)
+    receipt = load(pair)
+    assert (receipt.rows_exported, len(asked)) == (ROWS, 3)
+    assert pair.is_exact()
+
+
 @pytest.mark.parametrize("kept", ["id < 5000", "id = 40000"])
 def test_most_pages_may_be_empty(pair: Pair, kept: str) -> None:
     # The last row stays, or VACUUM would give the pages after it back.

@@ -57,8 +57,7 @@ class LeafChanged(Exception):
 class Mover:
     """A worker with a connection of its own to the target; sessions of the source go round in `sources`.
 
-    `another` opens one in place of a session that the source has ended. In a `turn` of
-    its own each reads.
+    `another` opens one in place of a session that the source has ended. Each reads in its `turn`.
     """
 
     run: Run
