@@ -13,11 +13,8 @@ import dataclasses
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sync_assets.engine.export.batches import Batch, BatchFile
-from sync_assets.engine.export.copy_chunk import copy_chunk
 from sync_assets.engine.export.copy_statements import BEGAN, CAME_TO
-from sync_assets.engine.plan.plan import Chunk, Plan, Scan
-from sync_assets.engine.postgres.connection import Sessions
+from sync_assets.engine.plan.plan import Chunk, Scan
 from sync_assets.engine.postgres.relation import Leaf
 from sync_assets.engine.postgres.session import SCANNED, Connection, row
 
@@ -70,26 +67,19 @@ def is_scanned(leaf: Leaf) -> bool:
     return leaf.is_large and leaf.estimated_rows > 0
 
 
-def copy_piece(  # noqa: PLR0913 - as of copy_chunk, and where the last one was
-    sessions: Sessions,
+def copy_piece(
     connection: Connection,
-    plan: Plan,
     chunk: Chunk,
-    opening: Callable[[str], BatchFile],
-    complete: Callable[[Batch], None],
+    copy: Callable[[Chunk], None],
     *,
     forget: Callable[[], None],
     last: Place | None,
 ) -> Place | None:
-    """Read the pages of a chunk, as `copy_chunk` does, through the ring if its leaf has one.
+    """Have the pages of a chunk read by `copy`, through the ring if its leaf has one.
 
-    `forget` is called where nothing is to be kept of what was complete so far. `last` is where the last
+    `forget` is called where nothing is to be kept of what was read so far. `last` is where the last
     scan was, if any; returns where this one is.
     """
-
-    def copy(part: Chunk) -> None:
-        copy_chunk(sessions, connection, plan, part, opening, complete)
-
     leaf, first, end = chunk.leaf, chunk.first, chunk.end
     if leaf is None or first is None or end is None or not is_scanned(leaf):
         copy(chunk)

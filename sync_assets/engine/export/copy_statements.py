@@ -31,8 +31,9 @@ def export_chunk(plan: Plan, chunk: Chunk) -> Composable:
     # One branch for each range: conditions joined by OR would become a scan of all pages.
     ranges: list[tuple[int | None, int | None]] = [(run.first, run.end) for run in chunk.runs]
     ranges = ranges or [(chunk.first, chunk.end)]
-    branches = [_selected(plan, chunk, *pages) for pages in ranges]
-    if chunk.scan is not None:
+    if chunk.scan is None:
+        branches = [_selected(plan, chunk, *pages) for pages in ranges]
+    else:
         branches = [_scanned(plan, chunk, chunk.scan)]
     return SQL("COPY ({}) TO STDOUT (FORMAT {})").format(
         SQL(" UNION ALL ").join(branches), copy_format(plan, keys_only=chunk.keys_only)

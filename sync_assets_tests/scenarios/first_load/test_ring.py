@@ -15,9 +15,8 @@ from sync_assets.engine import Progress, Receipt
 from sync_assets.engine.export import copy_piece
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.plan.plan import Chunk
-from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.pair import Pair, until_all_have_told
 from sync_assets_tests.fixtures.servers import both_ways
-from sync_assets_tests.fixtures.sessions import end_idle
 
 pytestmark = both_ways
 
@@ -27,10 +26,6 @@ CREATE = (
     "CREATE TABLE t (id integer PRIMARY KEY, v text)",
     f"INSERT INTO t SELECT i, repeat(E'a,\"\\n', 50) || i FROM generate_series(1, {ROWS}) i",
     "VACUUM ANALYZE t",
-)
-OTHERS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
 )
 READ = """
 SELECT s.seq_scan, io.heap_blks_read + io.heap_blks_hit, pg_relation_size('t') / 8192
@@ -75,13 +70,10 @@ def gone_astray(monkeypatch: pytest.MonkeyPatch) -> list[bool]:
 
 def read_in(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, float, Receipt]:
     """How many scans of the source's table there were, and how often each of its pages was read."""
-    end_idle()
-    # A session tells what it has read when it ends, which is a moment after it is closed.
-    assert eventually(lambda: pair.source(OTHERS) == [(0,)])
+    until_all_have_told(pair)
     scans, blocks, _ = pair.source(READ)[0]
     receipt = work()
-    end_idle()
-    assert eventually(lambda: pair.source(OTHERS) == [(0,)])
+    until_all_have_told(pair)
     scans_after, blocks_after, pages = pair.source(READ)[0]
     return scans_after - scans, (blocks_after - blocks) / pages, receipt
 

@@ -9,16 +9,11 @@ import pytest
 
 from sync_assets.engine import Receipt
 from sync_assets.engine.export import batches
-from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.pair import Pair, until_all_have_told
 from sync_assets_tests.fixtures.servers import both_ways
-from sync_assets_tests.fixtures.sessions import end_idle
 
 pytestmark = both_ways
 
-OTHERS = (
-    "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()"
-    " AND backend_type = 'client backend' AND pid <> pg_backend_pid()"
-)
 SCANS = "SELECT seq_scan, coalesce(idx_scan, 0) FROM pg_stat_user_tables WHERE relname = 't'"
 
 
@@ -31,9 +26,7 @@ def _small_files() -> Iterator[None]:
 
 def scans(pair: Pair, work: Callable[[], Receipt]) -> tuple[int, Receipt]:
     """How often the source's table was scanned from one end to the other."""
-    end_idle()
-    # A session tells what it has scanned when it ends, which is a moment after it is closed.
-    assert eventually(lambda: pair.source(OTHERS) == [(0,)])
+    until_all_have_told(pair)
     before, looked_up = pair.source(SCANS)[0]
     receipt = work()
     after, looked_up_after = pair.source(SCANS)[0]

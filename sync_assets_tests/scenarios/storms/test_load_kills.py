@@ -26,6 +26,7 @@ import pytest
 from sync_assets.engine import Receipt, SyncError, TransientError
 from sync_assets.engine.errors import OutOfSpace
 from sync_assets.engine.export import copy_piece
+from sync_assets.engine.export.copy_chunk import copy_chunk
 from sync_assets.engine.limits import Limits
 from sync_assets.engine.run.first_load import by_pieces
 from sync_assets.engine.snapshot import snapshot
@@ -137,7 +138,8 @@ AGAIN = 0.5
 MOST = 5 if LONG else 3
 """Faults of one load."""
 
-READ: Callable[..., Any] = copy_piece.copy_piece
+READ: Callable[..., Any] = copy_chunk
+READ_PIECE: Callable[..., Any] = copy_piece.copy_piece
 
 FAULTS: dict[str, Strike | None] = {
     "our SIGKILL": None,
@@ -168,24 +170,32 @@ class Truth:
 def small_pieces(counted: Path, patched: pytest.MonkeyPatch) -> None:
     """Read any table by small pieces in this process, and count the rows that are read so."""
 
-    def counting(*given: Any, forget: Callable[[], None], **last: Any) -> Any:
+    rows = threading.local()
+
+    def chunk(*given: Any) -> None:
         *before, complete = given
-        rows: list[int] = []
 
         def completed(batch: Any) -> None:
-            rows.append(batch.rows)
+            rows.read += batch.rows
             complete(batch)
 
+        READ(*before, completed)
+
+    def piece(*given: Any, forget: Callable[[], None], **last: Any) -> Any:
+        rows.read = 0
+
         def forgotten() -> None:
-            rows.clear()
+            rows.read = 0
             forget()
 
-        place = READ(*before, completed, forget=forgotten, **last)
+        place = READ_PIECE(*given, forget=forgotten, **last)
         with counted.open("a") as told:
-            told.write(f"{sum(rows)}\n")
+            told.write(f"{rows.read}\n")
         return place
 
-    patched.setattr("sync_assets.engine.run.first_load.mover.copy_piece", counting)
+    mover = "sync_assets.engine.run.first_load.mover"
+    patched.setattr(f"{mover}.copy_chunk", chunk)
+    patched.setattr(f"{mover}.copy_piece", piece)
     # Scans go astray more often in such small ones: what they threw away is not what kills have cost.
     patched.setattr(copy_piece, "SMALLEST", 64)
     patched.setattr(by_pieces, "LEAST", 0)

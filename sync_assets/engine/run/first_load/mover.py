@@ -22,6 +22,7 @@ import psycopg2.errors
 from sync_assets.engine import errors
 from sync_assets.engine.context import Run
 from sync_assets.engine.export.batches import Batch, BatchFile, DiskBudget
+from sync_assets.engine.export.copy_chunk import copy_chunk
 from sync_assets.engine.export.copy_piece import copy_piece
 from sync_assets.engine.export.leaf_access import TAKEN
 from sync_assets.engine.export.pace import keep_pace
@@ -183,16 +184,14 @@ class Mover:
                 names = own_names(plan.table, plan.view.relation, plan.view.types)
                 with source.cursor() as cursor:
                     cursor.execute("; ".join((TAKEN, *names)))
-                chunk = Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end)
                 with self.turn(source):
                     last = self.moved.place
                     self.moved.place = copy_piece(
-                        self.run.sessions,
                         source,
-                        plan,
-                        chunk,
-                        opening,
-                        complete,
+                        Chunk(0, 0, leaf, How.OLDER, piece.first, piece.end),
+                        lambda part: copy_chunk(
+                            self.run.sessions, source, plan, part, opening, complete
+                        ),
                         forget=read.forget,
                         last=last if last and last.leaf == leaf.oid else None,
                     )

@@ -71,7 +71,8 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
         # All of them before the watch, which looks after those that it finds.
         scans = any(map(is_scanned, load.plan.view.relation.leaves))
         spare = [opened() for _ in range(min(most, 2) if scans else most)]
-        places = threading.Semaphore(1 if scans else most)
+        readers = 1 if scans else most
+        places = threading.Semaphore(readers)
 
         @contextlib.contextmanager
         def turn(source: Connection) -> Iterator[None]:
@@ -81,8 +82,7 @@ def _move_all(run: Run, load: Load, folder: Path, workers: int, moved: Moved) ->
                     sources.put(spare.pop())
                 yield
 
-        sources.put(spare.pop())
-        while spare and not scans:
+        for _ in range(readers):
             sources.put(spare.pop())
         targets = [
             held.enter_context(run.sessions.connected("target"))
