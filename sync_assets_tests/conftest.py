@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import gc
 import os
 import shutil
@@ -58,9 +59,9 @@ FOR_TESTS = "SYNC_TEST_"
 
 
 @pytest.hookimpl(optionalhook=True)
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForLive:
-    """Give each worker its next test, but all of `live` to one: those share what takes long."""
-    return OneWorkerForLive(config, log)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> OneWorkerForWhatIsShared:
+    """Give each worker its next test, but to one all tests that share what takes long to set up."""
+    return OneWorkerForWhatIsShared(config, log)
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -69,11 +70,20 @@ def pytest_xdist_auto_num_workers() -> int:
     return 2 + len(psutil.Process().cpu_affinity() or [0])
 
 
-class OneWorkerForLive(LoadScopeScheduling):  # type: ignore[misc]  # not annotated
+class OneWorkerForWhatIsShared(LoadScopeScheduling):  # type: ignore[misc]  # not annotated
     """As `--dist loadgroup`, which pytest 9.2's node ids no longer carry."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "live" if "/live/" in nodeid else nodeid
+        module = nodeid.partition("::")[0]
+        if "/live/" in module:
+            return "live"
+        return module if has_a_fixture_of_its_own(self.config.rootpath / module) else nodeid
+
+
+@functools.cache
+def has_a_fixture_of_its_own(module: Path) -> bool:
+    """Whether a module sets something up once for all its tests."""
+    return 'scope="module"' in module.read_text()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

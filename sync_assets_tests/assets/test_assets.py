@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import threading
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +17,8 @@ from sync_assets.config.model import SyncedTable
 from sync_assets.engine import RelationName, observe
 from sync_assets.launch.engines import kept_engines
 from sync_assets.runs.failures import LAUNCHED_BY
-from sync_assets_tests.fixtures.pair import execute
+from sync_assets_tests.fixtures.live import lock_waits, locked
+from sync_assets_tests.fixtures.pair import eventually, execute
 from sync_assets_tests.fixtures.servers import Connect
 
 ORDERS = "CREATE TABLE orders (id int PRIMARY KEY, item text NOT NULL)"
@@ -267,28 +267,23 @@ def test_a_run_that_is_terminated_stops_its_statements_and_ends_canceled(
     definitions: dg.Definitions,
     instance: dg.DagsterInstance,
     source_url: str,
-    connect: Connect,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    lock = connect(source_url)
-    lock.autocommit = False
-    lock.cursor().execute("LOCK TABLE orders")
-    threading.Thread(target=terminate_when_started, args=(instance,), daemon=True).start()
     # So that it cannot be the lock's time-out that ends the wait.
     monkeypatch.setattr("sync_assets.engine.postgres.time_outs.LOCK", 3_600_000)
-    result = run(definitions, instance, "orders")
-    assert result.dagster_run.status == dg.DagsterRunStatus.CANCELED
-    waiting = connect(source_url).cursor()
-    waiting.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-    assert waiting.fetchone() == (0,)
+    with locked(source_url, "orders"):
+        told = (instance, source_url)
+        threading.Thread(target=terminate_when_it_waits, args=told, daemon=True).start()
+        result = run(definitions, instance, "orders")
+        assert result.dagster_run.status == dg.DagsterRunStatus.CANCELED
+        assert lock_waits(source_url) == 0
 
 
-def terminate_when_started(instance: dg.DagsterInstance) -> None:
+def terminate_when_it_waits(instance: dg.DagsterInstance, source_url: str) -> None:
     """As the UI's Terminate does where no signal reaches the step."""
-    while not (runs := instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))):
-        time.sleep(0.1)
-    time.sleep(1)
-    instance.report_run_canceling(runs[0])
+    eventually(lambda: lock_waits(source_url) == 1)
+    (started,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
+    instance.report_run_canceling(started)
 
 
 def test_an_asset_can_be_called_directly(

@@ -93,7 +93,6 @@ def test_the_folder_belongs_to_one_process(folder: Path) -> None:
 def test_a_signal_in_the_middle_leaves_nothing(folder: Path, number: signal.Signals) -> None:
     with _started(folder, "demo") as process:
         _wait_for_line(process, "First sync")
-        time.sleep(1)
         process.send_signal(number)
         _, errors = process.communicate(timeout=120)
     assert process.returncode == 130

@@ -181,7 +181,22 @@ def test_a_wrong_dagster_yaml_is_one_short_line(
     assert len(str(caught.value)) < 300
 
 
-OPEN = "from sync_assets.launch.instance import opened_instance\nwith opened_instance(): pass"
+MANY = """
+import multiprocessing, sys
+from sync_assets.launch.instance import opened_instance
+
+def opened(many):
+    many.wait()
+    with opened_instance(): pass
+
+# Forked once all is imported, so that they are at it in the same moment.
+fork = multiprocessing.get_context("fork")
+many = fork.Barrier(4)
+processes = [fork.Process(target=opened, args=(many,)) for _ in range(many.parties)]
+for each in processes: each.start()
+for each in processes: each.join()
+sys.exit(any(each.exitcode for each in processes))
+"""
 
 
 @pytest.mark.parametrize("given", [True, False])
@@ -189,17 +204,10 @@ def test_a_new_home_may_be_opened_by_many_at_once(tmp_path: Path, given: bool) -
     kept = {name: os.environ[name] for name in ("PATH", "HOME") if name in os.environ}
     own = {"PYTHONPATH": os.pathsep.join(sys.path), "XDG_STATE_HOME": str(tmp_path)}
     home = tmp_path if given else find_home(own)
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-c", OPEN],
-            env=kept | own | ({"DAGSTER_HOME": str(home)} if given else {}),
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        for _ in range(3)
-    ]
-    told = [process.communicate()[1] for process in started]
-    assert [process.returncode for process in started] == [0] * 3, told
+    environment = kept | own | ({"DAGSTER_HOME": str(home)} if given else {})
+    many = [sys.executable, "-c", MANY]
+    ended = subprocess.run(many, env=environment, capture_output=True, text=True, check=False)
+    assert ended.returncode == 0, ended.stderr
     assert marks(home) == [1, 1, 1]
 
 

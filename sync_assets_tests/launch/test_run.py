@@ -8,7 +8,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -24,6 +23,7 @@ from sync_assets.engine.inspection.idle import idle_among
 from sync_assets.launch.idle import left_out
 from sync_assets.runs.home import find_home
 from sync_assets_tests.fixtures.documents import valid
+from sync_assets_tests.fixtures.live import lock_waits, locked
 from sync_assets_tests.fixtures.pair import eventually
 from sync_assets_tests.fixtures.servers import Connect
 
@@ -325,15 +325,13 @@ def test_where_runs_are_recorded_and_were_is_told_once(cli: CommandLine, tmp_pat
 @pytest.mark.slow
 @pytest.mark.parametrize("stop", [signal.SIGINT, signal.SIGTERM])
 def test_a_signal_cancels_on_the_servers_and_marks_the_run(
-    cli: CommandLine, stop: signal.Signals, source_url: str, connect: Connect
+    cli: CommandLine, stop: signal.Signals, source_url: str
 ) -> None:
-    lock = connect(source_url)
-    lock.autocommit = False
-    lock.cursor().execute("LOCK TABLE orders")
-    process = cli.start("run", "--json", "replica.orders")
-    wait_for_lock(source_url, connect)
-    process.send_signal(stop)
-    out, err = process.communicate(timeout=120)
+    with locked(source_url, "orders"):
+        process = cli.start("run", "--json", "replica.orders")
+        assert eventually(lambda: lock_waits(source_url) == 1, seconds=120)
+        process.send_signal(stop)
+        out, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert tables(out)[0]["error"]["kind"] == "Cancelled"
     assert "Traceback" not in err
@@ -343,28 +341,15 @@ def test_a_signal_cancels_on_the_servers_and_marks_the_run(
 @pytest.mark.slow
 @pytest.mark.parametrize("idle", [True, False], ids=["idle", "with work"])
 def test_the_next_run_closes_one_that_was_killed(
-    cli: CommandLine, idle: bool, source_url: str, connect: Connect
+    cli: CommandLine, idle: bool, source_url: str
 ) -> None:
     if idle:
         assert cli.run("replica.items")[0] == 0
-    lock = connect(source_url)
-    lock.autocommit = False
-    lock.cursor().execute("LOCK TABLE orders")
-    process = cli.start("run", "replica.orders")
-    wait_for_lock(source_url, connect)
-    assert eventually(lambda: cli.statuses()[0] == "STARTED")
-    process.kill()
-    process.communicate()
-    lock.rollback()
+    with locked(source_url, "orders"):
+        process = cli.start("run", "replica.orders")
+        assert eventually(lambda: lock_waits(source_url) == 1, seconds=120)
+        assert eventually(lambda: cli.statuses()[0] == "STARTED")
+        process.kill()
+        process.communicate()
     assert cli.run("replica.items")[0] == 0
     assert cli.statuses() == (["FAILURE", "SUCCESS"] if idle else ["SUCCESS", "FAILURE"])
-
-
-def wait_for_lock(source_url: str, connect: Connect) -> None:
-    cursor = connect(source_url).cursor()
-    for _ in range(1200):
-        cursor.execute("SELECT count(*) FROM pg_stat_activity WHERE wait_event_type = 'Lock'")
-        if cursor.fetchone() != (0,):
-            return
-        time.sleep(0.1)
-    pytest.fail("the run never came to the locked table")
