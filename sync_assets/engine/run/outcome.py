@@ -105,12 +105,11 @@ def state_after(staged: Staged, known: State | None, receipt: Receipt, storage: 
     plan = staged.plan
     if known is not None and plan.part is not None:
         return _state_beside(staged, known, receipt)
-    before = known.samples if known and not plan.full else ()
     return dataclasses.replace(
         state_seen(plan, known, receipt.watermark, storage),
         source_max_xmin=receipt.source_max_xmin,
         rows_in_target=receipt.rows_in_target,
-        samples=kept(before, staged.newest),
+        samples=kept(None if plan.full else known, staged.newest),
     )
 
 
@@ -154,7 +153,7 @@ def _state_beside(staged: Staged, known: State, receipt: Receipt) -> State:
         version=known.version + 1,
         lsn=staged.plan.view.snapshot.lsn,
         rows_in_target=receipt.rows_in_target,
-        samples=kept(known.samples, staged.newest),
+        samples=kept(known, staged.newest),
     )
 
 

@@ -39,7 +39,7 @@ class StateLeaf:
 
 # A tuple: the states of a thousand tables have a hundred thousand of them.
 class Witness(NamedTuple):
-    """A row by the text of its key, with the 64-bit xid of its version."""
+    """A row by the text of its key, with the 64-bit xid of its version, or the lower mark it was seen by."""
 
     xid: int
     key: Sequence[str]
@@ -186,10 +186,17 @@ def drop_keys_by_page(cursor: Cursor, target: RelationName) -> None:
 KEPT = 100
 
 
-def kept(before: tuple[Witness, ...], now: tuple[Witness, ...]) -> tuple[Witness, ...]:
-    """What the state remembers after a run: the newest of both, each key once."""
-    by_key = {tuple(sample.key): sample for sample in (*before, *now)}
-    return tuple(sorted(by_key.values(), key=lambda sample: -sample.xid)[:KEPT])
+def kept(known: State | None, now: tuple[Witness, ...]) -> tuple[Witness, ...]:
+    """What the state remembers after a run: the newest of what was known and of now, each key once.
+
+    What was known is remembered by the mark that it was seen under, if that is lower: a transaction
+    that was open then may have written the row again since, and its xid may be older.
+    """
+    before = known.samples if known else ()
+    mark = known.watermark if known else 0
+    capped = (Witness(min(each.xid, mark), each.key) for each in before)
+    by_key = {tuple(each.key): each for each in (*capped, *now)}
+    return tuple(sorted(by_key.values(), key=lambda each: -each.xid)[:KEPT])
 
 
 States = Mapping[RelationName, State | None]

@@ -85,7 +85,7 @@ def test_each_piece_is_a_scan_that_begins_where_the_one_before_ended(
     scans, share, receipt = read_in(pair, lambda: load(pair))
     assert (receipt.rows_exported, receipt.chunks) == (ROWS, 10)
     # The last piece may be too small for one, and where another was faster one is left behind.
-    assert scans == len(gone_astray) >= 7
+    assert scans == len(gone_astray) > copy_piece.TRIES
     assert not any(gone_astray)
     # A scan stops somewhat early, and from 17 on it reads ahead: the rest is read by its pages.
     assert 1 <= share < 1.5
@@ -101,7 +101,7 @@ def test_what_is_filtered_and_computed_is_so_for_the_rows_of_a_piece_alone(pair:
     }
     scans, share, receipt = read_in(pair, lambda: load(pair, **options))
     assert receipt.rows_exported == ROWS - 10
-    assert scans >= 7
+    assert scans > copy_piece.TRIES
     assert share < 1.5
     assert pair.target("SELECT count(*), sum(v::bigint) FROM t") == pair.source(
         "SELECT count(*), sum(id) FROM t WHERE id > 10"
@@ -149,7 +149,7 @@ def test_a_scan_of_somebody_else_costs_a_piece_the_ring_and_no_more(
 
     load(pair, after_piece=scan)
     # That of the moment, and the one that was prepared.
-    assert len(gone_astray) - sum(gone_astray) >= 5, gone_astray
+    assert gone_astray[-2:] == [False, False], gone_astray
     assert pair.is_exact()
 
 

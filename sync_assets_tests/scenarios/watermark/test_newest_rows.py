@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from contextlib import closing
+
+import psycopg2
 import pytest
 
 from sync_assets_tests.fixtures.pair import Pair
@@ -36,3 +39,21 @@ def test_the_newest_rows_are_remembered(pair: Pair, history: str) -> None:
     held = dict(pair.target("SELECT id::text, source_xmin FROM t"))
     assert all(held[key] == xid for xid, (key,) in samples)
     assert len({key for _, (key,) in samples}) == len(samples)
+
+
+def test_a_version_by_a_transaction_that_was_open_when_its_row_was_seen_is_no_other_source(
+    pair: Pair,
+) -> None:
+    pair.source("CREATE TABLE t (id integer PRIMARY KEY, v text)", ONE_BY_ONE.format(1, 150))
+    with closing(psycopg2.connect(pair.source_url)) as slow, slow.cursor() as cursor:
+        cursor.execute("SELECT pg_current_xact_id()")
+        # More rows than a run remembers, all of them newer than what the slow one will write.
+        pair.source(*(f"UPDATE t SET v = 'newer' WHERE id = {i}" for i in range(1, 151)))
+        pair.sync()
+        cursor.execute("UPDATE t SET v = 'by the slow one' WHERE id = 150")
+        slow.commit()
+    assert pair.sync().rows_updated == 1
+    assert pair.sync().rows_written == 0
+    pair.source("UPDATE t SET v = 'the last' WHERE id = 149")
+    assert pair.sync().rows_updated == 1
+    assert pair.is_exact()
