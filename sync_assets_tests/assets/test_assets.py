@@ -281,7 +281,7 @@ def test_a_run_that_is_terminated_stops_its_statements_and_ends_canceled(
 
 def terminate_when_it_waits(instance: dg.DagsterInstance, source_url: str) -> None:
     """As the UI's Terminate does where no signal reaches the step."""
-    eventually(lambda: lock_waits(source_url) == 1)
+    assert eventually(lambda: lock_waits(source_url) == 1)
     (started,) = instance.get_runs(dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED]))
     instance.report_run_canceling(started)
 
