@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -65,11 +66,22 @@ class Project:
             text=True,
         )
 
-    def messages(self) -> list[str]:
-        """What the only run has logged."""
+    def says(self, text: str) -> bool:
+        """Whether the only run has logged something that holds this."""
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             [run] = instance.get_runs()
-            return [entry.user_message for entry in instance.all_logs(run.run_id)]
+            return any(text in entry.user_message for entry in instance.all_logs(run.run_id))
+
+
+@contextmanager
+def source_role(pair: Pair, tables: str, *, connections: int = -1) -> Iterator[str]:
+    """The source's URL for a role that may read these tables, and open so many connections."""
+    limit = f"CREATE ROLE reader LOGIN CONNECTION LIMIT {connections}"
+    pair.source("DROP ROLE IF EXISTS reader", limit, f"GRANT SELECT ON {tables} TO reader")
+    try:
+        yield pair.source_url.replace("postgres@", "reader@")
+    finally:
+        pair.source("DROP OWNED BY reader", "DROP ROLE reader")
 
 
 @pytest.fixture
@@ -82,7 +94,7 @@ def test_in_process(project: Project) -> None:
     _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert project.pair.is_exact("public.one", "public.two")
-    assert not any("subprocess" in message for message in project.messages())
+    assert not project.says("subprocess")
 
 
 @pytest.fixture
@@ -125,12 +137,11 @@ class Collector:
 def test_a_run_is_one_trace_of_its_tables_and_their_phases(
     project: Project, collector: Collector, executor: str
 ) -> None:
-    project.pair.source("CREATE ROLE reader LOGIN", "GRANT SELECT ON one TO reader")
-    source = project.pair.source_url.replace("postgres@", "reader@")
-    process = project.materialize(
-        executor, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, SYNC_SOURCE_URL=source
-    )
-    process.communicate(timeout=120)
+    with source_role(project.pair, "one") as source:
+        process = project.materialize(
+            executor, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, SYNC_SOURCE_URL=source
+        )
+        process.communicate(timeout=120)
     with dg.DagsterInstance.from_config(str(project.home)) as instance:
         [run] = instance.get_runs()
     assert {span.trace_id.hex() for span in collector.spans} == {run.run_id.replace("-", "")}
@@ -164,17 +175,14 @@ def test_a_collector_that_is_away_fails_no_run(project: Project) -> None:
 @pytest.mark.slow
 def test_multiprocess_keeps_to_the_pool_and_the_source_s_connections(project: Project) -> None:
     # One step may read at a time, with max_workers + 2 connections: the server refuses a fourth.
-    project.pair.source(
-        "CREATE ROLE few LOGIN CONNECTION LIMIT 3", "GRANT SELECT ON one, two TO few"
-    )
     admin = project.pair.source_url
-    project.pair = Pair(admin.replace("postgres@", "few@"), project.pair.target_url)
-    with locked(admin, "one"), locked(admin, "two"):
-        process = project.materialize("multiprocess")
-        assert eventually(lambda: lock_waits(admin) == 1, seconds=180)
-        assert eventually(lambda: any(BLOCKED in text for text in project.messages()), seconds=180)
-        assert lock_waits(admin) == 1
-    _, err = process.communicate(timeout=120)
+    with source_role(project.pair, "one, two", connections=3) as source:
+        with locked(admin, "one"), locked(admin, "two"):
+            process = project.materialize("multiprocess", SYNC_SOURCE_URL=source)
+            assert eventually(lambda: lock_waits(admin) == 1, seconds=180)
+            assert eventually(lambda: project.says(BLOCKED), seconds=180)
+            assert lock_waits(admin) == 1
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 0, err
     assert project.pair.is_exact("public.one", "public.two")
-    assert any("Launching subprocess" in message for message in project.messages())
+    assert project.says("Launching subprocess")
