@@ -7,7 +7,6 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from opentelemetry.proto.trace.v1.trace_pb2 import Span, Status
 from sync_assets.private_server.processes import free_port
 from sync_assets_tests.fixtures.inbox import serving
 from sync_assets_tests.fixtures.live import lock_waits, locked
-from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.pair import Pair, eventually, reading_role
 
 DEFS = """\
 type: sync_assets.TableSync
@@ -71,17 +70,6 @@ class Project:
         with dg.DagsterInstance.from_config(str(self.home)) as instance:
             [run] = instance.get_runs()
             return any(text in entry.user_message for entry in instance.all_logs(run.run_id))
-
-
-@contextmanager
-def source_role(pair: Pair, tables: str, *, connections: int = -1) -> Iterator[str]:
-    """The source's URL for a role that may read these tables, and open so many connections."""
-    limit = f"CREATE ROLE reader LOGIN CONNECTION LIMIT {connections}"
-    pair.source("DROP ROLE IF EXISTS reader", limit, f"GRANT SELECT ON {tables} TO reader")
-    try:
-        yield pair.source_url.replace("postgres@", "reader@")
-    finally:
-        pair.source("DROP OWNED BY reader", "DROP ROLE reader")
 
 
 @pytest.fixture
@@ -137,10 +125,8 @@ class Collector:
 def test_a_run_is_one_trace_of_its_tables_and_their_phases(
     project: Project, collector: Collector, executor: str
 ) -> None:
-    with source_role(project.pair, "one") as source:
-        process = project.materialize(
-            executor, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint, SYNC_SOURCE_URL=source
-        )
+    with reading_role(project.pair, "SELECT ON one") as project.pair:
+        process = project.materialize(executor, OTEL_EXPORTER_OTLP_ENDPOINT=collector.endpoint)
         process.communicate(timeout=120)
     with dg.DagsterInstance.from_config(str(project.home)) as instance:
         [run] = instance.get_runs()
@@ -176,13 +162,13 @@ def test_a_collector_that_is_away_fails_no_run(project: Project) -> None:
 def test_multiprocess_keeps_to_the_pool_and_the_source_s_connections(project: Project) -> None:
     # One step may read at a time, with max_workers + 2 connections: the server refuses a fourth.
     admin = project.pair.source_url
-    with source_role(project.pair, "one, two", connections=3) as source:
+    with reading_role(project.pair, "SELECT ON one, two", "CONNECTION LIMIT 3") as project.pair:
         with locked(admin, "one"), locked(admin, "two"):
-            process = project.materialize("multiprocess", SYNC_SOURCE_URL=source)
+            process = project.materialize("multiprocess")
             assert eventually(lambda: lock_waits(admin) == 1, seconds=180)
             assert eventually(lambda: project.says(BLOCKED), seconds=180)
             assert lock_waits(admin) == 1
         _, err = process.communicate(timeout=120)
-    assert process.returncode == 0, err
-    assert project.pair.is_exact("public.one", "public.two")
+        assert process.returncode == 0, err
+        assert project.pair.is_exact("public.one", "public.two")
     assert project.says("Launching subprocess")

@@ -13,7 +13,7 @@ from sync_assets.engine.errors import (
     UnsupportedRelation,
     UnusableKey,
 )
-from sync_assets_tests.fixtures.pair import Pair
+from sync_assets_tests.fixtures.pair import Pair, reading_role
 from sync_assets_tests.fixtures.servers import both_ways
 
 pytestmark = both_ways
@@ -162,14 +162,10 @@ def test_a_role_with_rights_to_the_parent_alone_reads_through_it(pair: Pair) -> 
         "CREATE TABLE t_1 PARTITION OF t FOR VALUES FROM (0) TO (51)",
         "CREATE TABLE t_2 PARTITION OF t FOR VALUES FROM (51) TO (1000)",
         FILL,
-        "DROP ROLE IF EXISTS sync_reader",
-        "CREATE ROLE sync_reader LOGIN",
-        "GRANT SELECT ON t TO sync_reader",
         "CREATE TABLE t_3 (id integer NOT NULL, v text)",
         "INSERT INTO t_3 VALUES (1000, 'old')",
     )
-    reader = Pair(pair.source_url.replace("postgres@", "sync_reader@"), pair.target_url)
-    try:
+    with reading_role(pair) as reader:
         assert reader.sync(deletes="hard").rows_inserted == 100
         pair.source(
             "UPDATE t SET v = 'x' WHERE id IN (3, 60)",
@@ -180,23 +176,15 @@ def test_a_role_with_rights_to_the_parent_alone_reads_through_it(pair: Pair) -> 
         assert (receipt.rows_updated, receipt.rows_inserted, receipt.rows_deleted) == (2, 1, 1)
         assert receipt.rows_exported == 3
         assert pair.is_exact()
-    finally:
-        pair.source("DROP OWNED BY sync_reader", "DROP ROLE sync_reader")
 
 
 def test_column_grants_are_not_enough_and_the_grant_is_named(pair: Pair) -> None:
-    pair.source(
-        CREATE,
-        "DROP ROLE IF EXISTS sync_reader",
-        "CREATE ROLE sync_reader LOGIN",
-        "GRANT SELECT (id, v) ON t TO sync_reader",
-    )
-    reader = Pair(pair.source_url.replace("postgres@", "sync_reader@"), pair.target_url)
-    try:
-        with pytest.raises(PrivilegeError, match="GRANT SELECT ON"):
-            reader.sync()
-    finally:
-        pair.source("DROP OWNED BY sync_reader", "DROP ROLE sync_reader")
+    pair.source(CREATE)
+    with (
+        reading_role(pair, "SELECT (id, v) ON t") as reader,
+        pytest.raises(PrivilegeError, match="GRANT SELECT ON"),
+    ):
+        reader.sync()
 
 
 def test_a_table_swapped_by_rename_is_read_whole(pair: Pair) -> None:

@@ -14,7 +14,7 @@ from sync_assets.engine.errors import (
     UnsupportedRelation,
     UnusableKey,
 )
-from sync_assets_tests.fixtures.pair import Pair, eventually
+from sync_assets_tests.fixtures.pair import Pair, eventually, reading_role
 from sync_assets_tests.fixtures.servers import both_ways
 
 pytestmark = both_ways
@@ -200,17 +200,12 @@ def test_rows_hidden_by_a_policy_are_an_error_not_a_loss(pair: Pair) -> None:
     pair.source(
         CREATE,
         FILL,
-        "DROP ROLE IF EXISTS sync_reader",
-        "CREATE ROLE sync_reader LOGIN",
-        "GRANT SELECT ON t TO sync_reader",
         "ALTER TABLE t ENABLE ROW LEVEL SECURITY",
         "CREATE POLICY half ON t USING (id < 50)",
     )
-    reader = Pair(pair.source_url.replace("postgres@", "sync_reader@"), pair.target_url)
-    with pytest.raises(SyncError, match="row-level security"):
+    with reading_role(pair) as reader, pytest.raises(SyncError, match="row-level security"):
         reader.sync()
     assert pair.leftovers() == []
-    pair.source("DROP OWNED BY sync_reader", "DROP ROLE sync_reader")
 
 
 def test_two_runs_of_one_table_one_works_and_the_other_says_so(pair: Pair) -> None:

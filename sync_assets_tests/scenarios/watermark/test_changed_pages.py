@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import threading
-from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
@@ -22,7 +20,7 @@ from sync_assets.engine.errors import (
 )
 from sync_assets.engine.table import ChangedBlocks, LateCommits, SyncMode
 from sync_assets.private_server.server import PostgresServer
-from sync_assets_tests.fixtures.pair import Pair, eventually, execute
+from sync_assets_tests.fixtures.pair import Pair, eventually, execute, reading_role
 from sync_assets_tests.fixtures.servers import NewDatabase, Servers
 from sync_assets_tests.fixtures.ways import Way
 
@@ -498,15 +496,6 @@ def test_auto_takes_the_scan_when_many_pages_changed(blocks: Pair) -> None:
     receipt = sync(blocks, changed_blocks="auto")
     assert receipt.changed_pages is None
     assert "many pages changed" in receipt.reason
-
-
-@contextlib.contextmanager
-def reading_role(pair: Pair) -> Iterator[Pair]:
-    """The pair, its source read by a role that may SELECT and nothing else."""
-    pair.source("CREATE ROLE reader LOGIN", "GRANT SELECT ON t TO reader")
-    url = pair.source_url.replace("postgres@", "reader@")
-    yield Pair(url, pair.target_url)
-    pair.source("DROP OWNED BY reader", "DROP ROLE reader")
 
 
 def test_a_role_that_may_only_select_gets_it_by_waiting_for_a_checkpoint(
